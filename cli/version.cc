@@ -1,0 +1,7 @@
+#include "cli/version.h"
+
+namespace usol {
+
+std::string_view version() { return USOL_VERSION; }
+
+}  // namespace usol

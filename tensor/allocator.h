@@ -1,0 +1,54 @@
+#pragma once
+// Memory of each device. CPU blocks are 64-byte aligned and reused (fresh pages cost more than the products that fill
+// them); CUDA memory comes from the stream-ordered pool (tensor/cuda/allocator.cc). Live and peak bytes are counted.
+
+#include <atomic>
+#include <cstddef>
+
+#include "tensor/device.h"
+
+namespace usol {
+
+struct MemoryStats {
+  std::size_t live_bytes = 0;  // handed out and not yet returned
+  std::size_t peak_bytes = 0;  // largest live_bytes since the last reset_peak()
+  std::size_t live_blocks = 0;
+};
+
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  /// At least `bytes` bytes, 64-byte aligned. Throws Error(kOutOfMemory) with live and peak bytes.
+  void* allocate(std::size_t bytes, int device_index);
+  /// Returns a block of allocate() with the same size. Never throws.
+  void deallocate(void* data, std::size_t bytes, int device_index) noexcept;
+  MemoryStats stats() const;
+  void reset_peak();
+  /// Gives cached memory back to the system.
+  virtual void release_cached() {}
+
+ protected:
+  virtual void* do_allocate(std::size_t bytes, int device_index) = 0;  // null when there is none
+  virtual void do_deallocate(void* data, std::size_t bytes, int device_index) noexcept = 0;
+
+ private:
+  std::atomic<std::size_t> live_bytes_{0}, peak_bytes_{0}, live_blocks_{0};
+};
+
+/// The allocator of a device type. Throws Error(kUnsupported) when this build has none.
+Allocator& allocator(DeviceType type);
+/// Installs the allocator of a device type (called once at start-up by tensor/cuda).
+void register_allocator(DeviceType type, Allocator* allocator);
+
+/// While alive, every CPU block of this process carries guard bytes on both sides; violations() counts blocks whose
+/// guards were overwritten, checked when they are returned. For tests.
+class GuardedAllocations {
+ public:
+  GuardedAllocations();
+  ~GuardedAllocations();
+  GuardedAllocations(const GuardedAllocations&) = delete;
+  GuardedAllocations& operator=(const GuardedAllocations&) = delete;
+  int violations() const;
+};
+
+}  // namespace usol

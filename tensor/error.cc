@@ -1,0 +1,7 @@
+#include "tensor/error.h"
+
+namespace usol {
+
+void fail(ErrorKind kind, const std::string& message) { throw Error(kind, message); }
+
+}  // namespace usol

@@ -1,0 +1,58 @@
+#pragma once
+// A Kernel is an op's entry per device: one slot per device type, filled at start-up by a Register in x.cc (CPU) and
+// x.cu (CUDA). The op's own function checks arguments, makes the output and calls the kernel.
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "tensor/device.h"
+#include "tensor/error.h"
+
+namespace usol {
+
+/// One filled slot, as tests list them.
+struct KernelSlot {
+  const char* name;
+  DeviceType device;
+};
+/// All slots filled in this binary.
+std::vector<KernelSlot>& filled_kernel_slots();
+
+template <class Signature>
+class Kernel;
+
+template <class... Args>
+class Kernel<void(Args...)> {
+ public:
+  using Function = void (*)(Args...);
+
+  constexpr explicit Kernel(const char* name) : name_(name) {}
+  const char* name() const { return name_; }
+  bool has(DeviceType type) const { return slots_[static_cast<int>(type)] != nullptr; }
+
+  /// Calls the slot of `device`. Throws Error(kUnsupported) when it is empty in this build.
+  void operator()(const Device& device, Args... args) const {
+    const Function function = slots_[static_cast<int>(device.type)];
+    if (!function)
+      fail(ErrorKind::kUnsupported,
+           std::string(name_) + ": no kernel for device " + to_string(device) + " in this build");
+    function(args...);
+  }
+  void set(DeviceType type, Function function) { slots_[static_cast<int>(type)] = function; }
+
+ private:
+  const char* name_;
+  std::array<Function, kDeviceTypes> slots_{};
+};
+
+/// Fills a slot when constructed: `const Register r(softmax_kernel, DeviceType::kCpu, softmax_cpu);`
+struct Register {
+  template <class Signature>
+  Register(Kernel<Signature>& kernel, DeviceType type, typename Kernel<Signature>::Function function) {
+    kernel.set(type, function);
+    filled_kernel_slots().push_back({kernel.name(), type});
+  }
+};
+
+}  // namespace usol

@@ -1,0 +1,15 @@
+#include "tests/support/devices.h"
+
+#include "tensor/device_count.h"
+#include "tensor/error.h"
+
+namespace usol::test {
+
+bool& only_cuda() {
+  static bool value = false;
+  return value;
+}
+bool cuda_available() { return device_count(DeviceType::kCuda) > 0; }
+bool cuda_linked() { return is_linked(DeviceType::kCuda); }
+
+}  // namespace usol::test

@@ -1,0 +1,17 @@
+#pragma once
+// Which devices a test runs on.
+
+#include <vector>
+
+#include "tensor/device.h"
+
+namespace usol::test {
+
+/// True under --device=cuda: op cases leave the CPU-only checks out.
+bool& only_cuda();
+/// True when this binary is linked with CUDA and a GPU answers.
+bool cuda_available();
+/// True when this binary is linked with CUDA, GPU or not.
+bool cuda_linked();
+
+}  // namespace usol::test
