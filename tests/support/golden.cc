@@ -1,0 +1,11 @@
+#include "tests/support/golden.h"
+
+#include "io/safetensors.h"
+
+namespace usol::test {
+
+std::string source_path(const std::string& name) { return std::string(USOL_SOURCE_DIR) + "/" + name; }
+std::string golden_path(const std::string& name) { return source_path("tests/golden/" + name); }
+std::map<std::string, Tensor> load_golden(const std::string& name) { return load_safetensors(golden_path(name)); }
+
+}  // namespace usol::test
