@@ -1,9 +1,93 @@
-// usol: the binary.
+// usol: the binary. Finds the verb, reads its options, runs it, and turns errors into exit statuses (cli/verb.h).
 #include <fmt/core.h>
 
-#include "cli/version.h"
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <string>
+#include <vector>
 
-int main() {
-  fmt::print(stderr, "usol {}\n", usol::version());
-  return 2;
+#include "cli/options.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+#include "cli/version.h"
+#include "tensor/error.h"
+#include "tensor/parallel.h"
+
+namespace usol {
+namespace {
+
+std::string overview() {
+  std::string text =
+      "usol: objects in pictures, found and outlined without any labels.\n\n"
+      "Usage: usol VERB [ARGUMENT...]\n\nVerbs:\n";
+  for (const auto& verb : verbs()) text += fmt::format("  {:<12}{}\n", verb.name, verb.summary);
+  text +=
+      "\n`usol VERB --help` explains a verb, with examples. `usol --version` prints the version.\n"
+      "Results go to files, messages to stderr. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
+      "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
+  return text;
+}
+
+int run_verb(const VerbEntry& entry, const std::vector<std::string>& arguments) {
+  Options options("usol " + entry.name, entry.name, entry.summary);
+  const auto verb = entry.make();
+  verb->declare(options);
+  Common common;
+  common.declare(options);
+  if (!options.parse(arguments)) {
+    fmt::print("{}", options.help());
+    return kSuccess;
+  }
+  if (common.print_config) {
+    fmt::print("{}", options.to_toml());
+    return kSuccess;
+  }
+  set_thread_count(static_cast<int>(std::min<std::int64_t>(common.threads, 4096)));
+  install_signal_handlers();
+  return verb->run(common, options);
+}
+
+int dispatch(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    fmt::print(stderr, "{}", overview());
+    return kBadUsage;
+  }
+  const std::string& first = arguments[0];
+  const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  if (first == "--version") {
+    fmt::print("usol {}\n", version());
+    return kSuccess;
+  }
+  if (first == "--help" || first == "-h" || (first == "help" && rest.empty())) {
+    fmt::print("{}", overview());
+    return kSuccess;
+  }
+  if (first == "help") return dispatch({rest[0], "--help"});
+  for (const auto& entry : verbs()) {
+    if (entry.name == first) return run_verb(entry, rest);
+  }
+  fail(ErrorKind::kUsage, fmt::format("unknown verb '{}'; `usol --help` lists the verbs", first));
+}
+
+}  // namespace
+}  // namespace usol
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const std::string name = arguments.empty() || arguments[0].starts_with("-") ? "usol" : "usol " + arguments[0];
+  try {
+    return usol::dispatch(arguments);
+  } catch (const usol::Error& error) {
+    fmt::print(stderr, "{}: {}\n", name, error.what());
+    if (error.kind() == usol::ErrorKind::kUsage) return usol::kBadUsage;
+    if (error.kind() == usol::ErrorKind::kInterrupted) return 128 + usol::pending_signal();
+    return usol::kFailure;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "{}: out of memory\n", name);
+    return usol::kFailure;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", name, error.what());
+    return usol::kFailure;
+  }
 }

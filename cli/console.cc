@@ -1,0 +1,42 @@
+#include "cli/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace usol {
+
+Console::Console() {
+  const char* term = std::getenv("TERM");
+  is_terminal_ = isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
+}
+
+int Console::columns() const {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+void Console::line(std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  std::string out = progress_.empty() ? "" : "\r\x1b[K";
+  out += text;
+  out += '\n';
+  write(out + progress_);
+}
+
+void Console::set_progress(const std::string& text) {
+  if (!is_terminal_) return;
+  const std::lock_guard lock(mutex_);
+  if (text.empty() && progress_.empty()) return;
+  progress_ = text;
+  write("\r\x1b[K" + text);
+}
+
+void Console::write(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace usol

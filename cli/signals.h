@@ -1,0 +1,14 @@
+#pragma once
+// SIGINT, SIGTERM and SIGUSR1 ask for a clean stop: loops finish their step, save what they have and return.
+
+namespace usol {
+
+/// Catches the three signals; a second SIGINT ends the process at once. Writes beyond a file size limit become errors
+/// instead of SIGXFSZ.
+void install_signal_handlers();
+/// The first signal caught, 0 if none: loops ask between steps.
+int pending_signal();
+/// Throws Error(kInterrupted) if a signal is pending: for places with nothing to save.
+void throw_if_interrupted();
+
+}  // namespace usol

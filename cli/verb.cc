@@ -1,0 +1,73 @@
+#include "cli/verb.h"
+
+#include <algorithm>
+#include <array>
+
+#include "tensor/check.h"
+#include "tensor/device_count.h"
+
+namespace usol {
+namespace {
+
+std::vector<VerbEntry>& registry() {
+  static std::vector<VerbEntry> entries;
+  return entries;
+}
+
+// The order of the help. A verb that is not here comes last.
+constexpr std::array kOrder = {"run",        "maskcut", "features", "discover", "merge", "predict", "train",
+                               "self-train", "eval",    "report",   "sweep",    "info",  "weights", "gt"};
+
+}  // namespace
+
+void add_verb(VerbEntry entry) { registry().push_back(std::move(entry)); }
+
+std::vector<VerbEntry> verbs() {
+  std::vector<VerbEntry> sorted = registry();
+  const auto place = [](const VerbEntry& entry) { return std::find(kOrder.begin(), kOrder.end(), entry.name); };
+  std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
+    return place(a) != place(b) ? place(a) < place(b) : a.name < b.name;
+  });
+  return sorted;
+}
+
+bool is_verb(const std::string& name) {
+  return std::any_of(registry().begin(), registry().end(), [&](const auto& entry) { return entry.name == name; });
+}
+
+Device Common::device() const {
+  const Device device = Device::parse(device_name);
+  if (device.is_cuda()) {
+    check(is_linked(DeviceType::kCuda), ErrorKind::kUnsupported,
+          "--device {}: this binary has no CUDA; use usol-cuda (scripts/build makes it where nvcc is found) or "
+          "--device cpu",
+          device_name);
+    const int count = device_count(DeviceType::kCuda);
+    check(device.index < count, ErrorKind::kUnsupported,
+          "--device {}: {} CUDA device{} found; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
+          device_name, count, count == 1 ? "" : "s");
+  }
+  return device;
+}
+
+void Common::declare(Options& options) {
+  options.group("Common options");
+  options.flag("-q,--quiet", quiet, "Errors and warnings only", OptionKind::kRun);
+  options.flag("-v,--verbose", verbose, "More messages", OptionKind::kRun);
+  options.add("--threads", threads, "CPU threads; 0: as many as affinity and container allow", OptionKind::kRun);
+  options.at_least("threads", 0);
+  options.add("--seed", seed, "Seed of everything random");
+  options.at_least("seed", 0);
+  options.flag("--deterministic", deterministic, "The same bits in every run, at some cost in speed");
+  options.add("--device", device_name, "cpu, cuda or cuda:N", OptionKind::kRun);
+  options.choice("--precision", precision, {"f32", "tf32", "bf16", "f16"},
+                 "Arithmetic of matrix products and convolutions");
+  options.add("--config", config, "Settings file (TOML); flags and USOL_* variables win over it", OptionKind::kRun);
+  options.flag("--print-config", print_config, "Print all settings as such a file, and stop", OptionKind::kRun);
+  options.flag("--dry-run", dry_run, "Say what would be done, write nothing", OptionKind::kRun);
+  options.flag("--force", force, "Replace existing outputs", OptionKind::kRun);
+  options.flag("--resume", resume, "Continue an interrupted run; refuses changed settings or weights",
+               OptionKind::kRun);
+}
+
+}  // namespace usol

@@ -1,0 +1,84 @@
+#pragma once
+// A verb of the binary (`usol maskcut ...`): one class in one file, which registers itself. See docs/tour.md.
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cli/console.h"
+#include "cli/options.h"
+#include "tensor/device.h"
+
+namespace usol {
+
+// What the process returns. Errors of kind kUsage give kBadUsage, all others kFailure; a signal n gives 128 + n.
+inline constexpr int kSuccess = 0, kFailure = 1, kBadUsage = 2, kSomeInputsFailed = 3;
+
+/// The options that every verb has, and its voice.
+struct Common {
+  bool quiet = false, verbose = false;
+  std::int64_t threads = 0;  // 0: as many as the process may use
+  std::int64_t seed = 0;
+  bool deterministic = false;
+  std::string device_name = "cpu";
+  std::string precision = "f32";
+  std::string config;
+  bool print_config = false, dry_run = false, force = false, resume = false;
+  std::shared_ptr<Console> console = std::make_shared<Console>();
+
+  /// The device of --device. Throws Error(kUnsupported) with the remedy if this binary or machine has none.
+  Device device() const;
+  /// A message for people, on stderr; silent with -q.
+  template <class... Args>
+  void note(fmt::format_string<Args...> format, Args&&... args) const {
+    if (!quiet) console->line(fmt::format(format, std::forward<Args>(args)...));
+  }
+  /// A message for -v.
+  template <class... Args>
+  void detail(fmt::format_string<Args...> format, Args&&... args) const {
+    if (verbose && !quiet) console->line(fmt::format(format, std::forward<Args>(args)...));
+  }
+  /// A message that -q does not silence.
+  template <class... Args>
+  void warn(fmt::format_string<Args...> format, Args&&... args) const {
+    console->line("warning: " + fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void declare(Options& options);
+};
+
+class Verb {
+ public:
+  virtual ~Verb() = default;
+  /// Declares the verb's options, bound to its members.
+  virtual void declare(Options& options) = 0;
+  /// Does the work once the options are read; returns the exit status. Throws Error.
+  virtual int run(const Common& common, const Options& options) = 0;
+};
+
+struct VerbEntry {
+  std::string name, summary;
+  std::unique_ptr<Verb> (*make)();
+};
+
+/// All registered verbs, in the order of the pipeline.
+std::vector<VerbEntry> verbs();
+/// True for the name of a verb.
+bool is_verb(const std::string& name);
+/// Called before main by RegisterVerb.
+void add_verb(VerbEntry entry);
+
+/// Last line of a verb's file: `const RegisterVerb<MaskcutVerb> kMaskcut("maskcut", "pseudo-masks from pictures");`
+template <class V>
+struct RegisterVerb {
+  RegisterVerb(const char* name, const char* summary) {
+    add_verb({name, summary, []() -> std::unique_ptr<Verb> { return std::make_unique<V>(); }});
+  }
+};
+
+}  // namespace usol

@@ -1,0 +1,51 @@
+// The binary itself: version, overview, unknown verbs, and that every verb has help and refuses what it should.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "cli/verb.h"
+#include "cli/version.h"
+#include "tests/support/process.h"
+
+namespace usol {
+namespace {
+
+using test::run_usol;
+
+TEST(Main, VersionAndOverview) {
+  const auto version_run = run_usol({"--version"});
+  EXPECT_EQ(version_run.status, 0);
+  EXPECT_EQ(version_run.out, "usol " + std::string(version()) + "\n");
+  const auto help = run_usol({"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.err, "");
+  for (const auto& verb : verbs()) EXPECT_NE(help.out.find("  " + verb.name), std::string::npos) << verb.name;
+}
+
+TEST(Main, BadUsageIsStatusTwo) {
+  const auto nothing = run_usol({});
+  EXPECT_EQ(nothing.status, kBadUsage);
+  EXPECT_NE(nothing.err.find("Usage"), std::string::npos);
+  const auto unknown = run_usol({"maskcat"});
+  EXPECT_EQ(unknown.status, kBadUsage);
+  EXPECT_NE(unknown.err.find("unknown verb 'maskcat'"), std::string::npos) << unknown.err;
+  EXPECT_EQ(unknown.out, "");
+}
+
+TEST(Main, EveryVerbTeachesAndRefusesUnknownOptions) {
+  for (const auto& verb : verbs()) {
+    const auto help = run_usol({verb.name, "--help"});
+    EXPECT_EQ(help.status, 0) << verb.name << help.err;
+    EXPECT_NE(help.out.find("Examples:"), std::string::npos) << verb.name << " shows no example";
+    EXPECT_NE(help.out.find("usol " + verb.name + " "), std::string::npos) << verb.name;
+    const auto bad = run_usol({verb.name, "--no-such-option"});
+    EXPECT_EQ(bad.status, kBadUsage) << verb.name << bad.err;
+    EXPECT_NE(bad.err.find("--no-such-option"), std::string::npos) << bad.err;
+    const auto environment = run_usol({verb.name}, {.environment = {{"USOL_THREADS", "many"}}});
+    EXPECT_EQ(environment.status, kBadUsage) << verb.name;
+    EXPECT_NE(environment.err.find("USOL_THREADS"), std::string::npos) << environment.err;
+  }
+}
+
+}  // namespace
+}  // namespace usol

@@ -1,0 +1,179 @@
+// Options: precedence of the four sources, checks of every value wherever it comes from, settings files read back.
+#include "cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tensor/error.h"
+#include "tests/support/process.h"
+
+namespace usol {
+namespace {
+
+struct Example {
+  double tau = 0.15;
+  std::int64_t masks = 3;
+  bool crf = true, quiet = false;
+  std::string preset = "paper", mode = "k", out, config;
+  std::vector<std::string> inputs;
+  std::vector<double> levels = {1, 2.5};
+  Options options{"usol example", "example", "An example"};
+
+  Example() {
+    options.positional("INPUT", inputs, "inputs");
+    options.add("--tau", tau, "threshold");
+    options.add("--masks", masks, "how many");
+    options.at_least("masks", 1);
+    options.flag("--no-crf", crf, "without");
+    options.flag("-q,--quiet", quiet, "less", OptionKind::kRun);
+    options.choice("--mode", mode, {"k", "q"}, "which");
+    options.add("--levels", levels, "levels");
+    options.add("-o,--out", out, "output", OptionKind::kRun);
+    options.add("--config", config, "settings", OptionKind::kRun);
+    options.preset(preset, {{"paper", {}}, {"release", {{"tau", "0.5"}, {"masks", "7"}}}}, "preset");
+    options.example("usol example a.jpg", "the example");
+  }
+};
+
+class OptionsTest : public testing::Test {
+ protected:
+  void TearDown() override {
+    for (const char* name : {"USOL_TAU", "USOL_CRF", "USOL_LEVELS", "USOL_MASKS", "USOL_CONFIG"}) unsetenv(name);
+  }
+  std::string config(const std::string& text) {
+    test::write_text(folder_ / "c.toml", text);
+    return folder_ / "c.toml";
+  }
+  test::TemporaryDirectory folder_;
+};
+
+void expect_usage_error(const std::vector<std::string>& arguments, const std::string& part) {
+  Example e;
+  try {
+    e.options.parse(arguments);
+    ADD_FAILURE() << "accepted; expected an error with '" << part << "'";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(OptionsTest, FlagBeatsEnvironmentBeatsFileBeatsPresetBeatsDefault) {
+  {
+    Example e;
+    e.options.parse({});
+    EXPECT_EQ(e.tau, 0.15);
+    EXPECT_FALSE(e.options.given("tau"));
+  }
+  {
+    Example e;
+    e.options.parse({"--preset", "release"});
+    EXPECT_EQ(e.tau, 0.5);
+    EXPECT_EQ(e.masks, 7);
+    EXPECT_FALSE(e.options.given("tau"));
+  }
+  const auto file = config("tau = 0.25\n[example]\nmasks = 4\npreset = \"release\"\n");
+  {
+    Example e;
+    e.options.parse({"--config", file});
+    EXPECT_EQ(e.tau, 0.25);
+    EXPECT_EQ(e.masks, 4);
+    EXPECT_EQ(e.preset, "release");
+  }
+  setenv("USOL_TAU", "0.35", 1);
+  setenv("USOL_CONFIG", file.c_str(), 1);
+  {
+    Example e;
+    e.options.parse({});
+    EXPECT_EQ(e.tau, 0.35);
+    EXPECT_EQ(e.masks, 4);
+  }
+  {
+    Example e;
+    e.options.parse({"--tau=0.45", "--preset", "paper"});
+    EXPECT_EQ(e.tau, 0.45);
+    EXPECT_EQ(e.preset, "paper");
+    EXPECT_EQ(e.masks, 4);
+    EXPECT_TRUE(e.options.given("tau"));
+  }
+}
+
+TEST_F(OptionsTest, SwitchesListsAndPositionals) {
+  setenv("USOL_LEVELS", "3,4", 1);
+  Example e;
+  e.options.parse({"a.jpg", "--no-crf", "b.jpg", "-q", "--", "-c.jpg"});
+  EXPECT_EQ(e.inputs, (std::vector<std::string>{"a.jpg", "b.jpg", "-c.jpg"}));
+  EXPECT_FALSE(e.crf);
+  EXPECT_TRUE(e.quiet);
+  EXPECT_EQ(e.levels, (std::vector<double>{3, 4}));
+  Example f;
+  f.options.parse({"--levels", "5,6", "--levels", "7", "a", "--crf"});
+  EXPECT_EQ(f.levels, (std::vector<double>{5, 6, 7}));
+  EXPECT_EQ(f.inputs, std::vector<std::string>{"a"});
+  EXPECT_TRUE(f.crf);
+  Example g;
+  setenv("USOL_CRF", "0", 1);
+  g.options.parse({});
+  EXPECT_FALSE(g.crf);
+}
+
+TEST_F(OptionsTest, EveryBadValueIsAUsageErrorNamingItsSource) {
+  expect_usage_error({"--nonsense"}, "--nonsense");
+  expect_usage_error({"--tau"}, "--tau");
+  expect_usage_error({"--tau", "x"}, "--tau: expected a number, got 'x'");
+  expect_usage_error({"--tau", "nan"}, "--tau: expected a finite number");
+  expect_usage_error({"--tau", "1", "--tau", "2"}, "--tau");
+  expect_usage_error({"--masks", "2.5"}, "--masks: expected a whole number, got '2.5'");
+  expect_usage_error({"--masks", "0"}, "--masks: expected at least 1, got 0");
+  expect_usage_error({"--masks", "99999999999999999999"}, "--masks: expected a whole number");
+  expect_usage_error({"--mode", "v"}, "--mode: expected one of k, q, got 'v'");
+  expect_usage_error({"--levels", "1,,2"}, "--levels");
+  expect_usage_error({"--preset", "other"}, "--preset: expected one of paper, release, got 'other'");
+  expect_usage_error({"--config", folder_ / "absent.toml"}, "absent.toml: cannot be opened");
+  expect_usage_error({"--config", config("tua = 1")}, "c.toml:1: unknown key 'tua'");
+  expect_usage_error({"--config", config("[exmaple]\ntau = 1")}, "c.toml:2: unknown section [exmaple]");
+  expect_usage_error({"--config", config("[example.deep]\ntau = 1")}, "c.toml:2: unknown key 'deep.tau'");
+  expect_usage_error({"--config", config("config = \"other\"")}, "unknown key 'config'");
+  expect_usage_error({"--config", config("tau = \"high\"")}, "c.toml:1: tau: expected a number, got 'high'");
+  expect_usage_error({"--config", config("tau = [1, 2]")}, "c.toml:1: tau: expected one value, got 2");
+  expect_usage_error({"--config", config("masks = 0"), "--masks", "2"}, "c.toml:1: masks: expected at least 1");
+  setenv("USOL_MASKS", "many", 1);
+  expect_usage_error({}, "USOL_MASKS: expected a whole number, got 'many'");
+}
+
+TEST_F(OptionsTest, PrintedConfigReadsBack) {
+  Example e;
+  e.options.parse({"a b.jpg", "c#d,\"e\".jpg", "--no-crf", "--tau", "0.1", "--levels", "1e-9", "--out", "x.json",
+                   "--preset", "release"});
+  const auto text = e.options.to_toml();
+  Example f;
+  f.options.parse({"--config", config(text)});
+  EXPECT_EQ(f.options.to_toml(), text);
+  EXPECT_EQ(f.inputs, e.inputs);
+  EXPECT_EQ(f.tau, 0.1);
+  EXPECT_EQ(f.masks, 7);
+  EXPECT_FALSE(f.crf);
+}
+
+TEST_F(OptionsTest, SettingsHoldWhatChangesTheResultInOrder) {
+  Example e;
+  e.options.parse({"a.jpg", "--out", "x.json", "-q"});
+  EXPECT_EQ(e.options.settings().dump(),
+            R"({"tau":0.15,"masks":3,"crf":true,"mode":"k","levels":[1.0,2.5],"preset":"paper"})");
+}
+
+TEST_F(OptionsTest, HelpShowsDefaultsAndExamples) {
+  Example e;
+  EXPECT_FALSE(e.options.parse({"--help"}));
+  const auto help = e.options.help();
+  for (const char* part : {"An example", "INPUT", "--tau", "0.15", "k|q", "--no-crf", "usol example a.jpg"}) {
+    EXPECT_NE(help.find(part), std::string::npos) << part << "\n" << help;
+  }
+}
+
+}  // namespace
+}  // namespace usol

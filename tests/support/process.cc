@@ -1,0 +1,130 @@
+#include "tests/support/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol::test {
+namespace {
+
+[[noreturn]] void run_child(const std::vector<std::string>& command, const ProcessOptions& options, int out, int err) {
+  dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  if (options.file_size_limit >= 0) {
+    const auto bytes = static_cast<rlim_t>(options.file_size_limit);
+    const rlimit limit{bytes, bytes};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  if (!options.directory.empty() && chdir(options.directory.c_str()) != 0) _exit(126);
+  std::vector<std::string> inherited;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (std::strncmp(*entry, "USOL_", 5) == 0) inherited.emplace_back(*entry, std::strchr(*entry, '='));
+  }
+  for (const auto& name : inherited) unsetenv(name.c_str());
+  for (const auto& [name, value] : options.environment) setenv(name.c_str(), value.c_str(), 1);
+  std::vector<char*> argv;
+  for (const auto& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  execv(argv[0], argv.data());
+  _exit(127);
+}
+
+}  // namespace
+
+std::string usol_binary() {
+  if (const char* path = std::getenv("USOL_BINARY")) return path;
+  return fs::canonical("/proc/self/exe").parent_path().parent_path() / "usol";
+}
+
+ProcessResult run_process(const std::vector<std::string>& command, const ProcessOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  int out[2], err[2];
+  check(pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0, ErrorKind::kIo, "run_process: no pipe");
+  const auto start = Clock::now();
+  const pid_t child = fork();
+  check(child >= 0, ErrorKind::kIo, "run_process: no process");
+  if (child == 0) run_child(command, options, out[1], err[1]);
+  close(out[1]);
+  close(err[1]);
+  ProcessResult result;
+  std::array<pollfd, 2> files{pollfd{out[0], POLLIN, 0}, pollfd{err[0], POLLIN, 0}};
+  bool killed = options.kill_after_seconds < 0;
+  while (files[0].fd >= 0 || files[1].fd >= 0) {
+    int timeout_ms = -1;
+    if (!killed) {
+      const double left = options.kill_after_seconds - std::chrono::duration<double>(Clock::now() - start).count();
+      if (left <= 0) {
+        kill(child, options.kill_signal);
+        killed = true;
+      } else {
+        timeout_ms = static_cast<int>(left * 1000) + 1;
+      }
+    }
+    if (poll(files.data(), files.size(), timeout_ms) < 0) continue;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      if (files[i].fd < 0 || files[i].revents == 0) continue;
+      char buffer[65536];
+      const ssize_t n = read(files[i].fd, buffer, sizeof buffer);
+      if (n > 0) {
+        (i == 0 ? result.out : result.err).append(buffer, static_cast<std::size_t>(n));
+      } else if (n == 0 || errno != EINTR) {
+        close(files[i].fd);
+        files[i].fd = -1;
+      }
+    }
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  result.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  return result;
+}
+
+ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessOptions& options) {
+  std::vector<std::string> command{usol_binary()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return run_process(command, options);
+}
+
+TemporaryDirectory::TemporaryDirectory() {
+  path_ = fs::temp_directory_path() / "usol_test_XXXXXX";
+  check(mkdtemp(path_.data()) != nullptr, ErrorKind::kIo, "no temporary directory {}", path_);
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  check(file.good(), ErrorKind::kIo, "{}: cannot be opened", path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  if (const auto parent = fs::path(path).parent_path(); !parent.empty()) fs::create_directories(parent);
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  check(file.good(), ErrorKind::kIo, "{}: cannot be written", path);
+}
+
+}  // namespace usol::test

@@ -1,0 +1,52 @@
+#pragma once
+// Runs the binary under test (or any program) as a child process, for the tests of the command line.
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace usol::test {
+
+struct ProcessResult {
+  int status = -1;  // exit status, or 128 + n if signal n ended it
+  std::string out, err;
+};
+
+struct ProcessOptions {
+  std::map<std::string, std::string> environment = {};  // added to ours
+  std::string directory = {};                           // working directory; ours if empty
+  double kill_after_seconds = -1;                       // send `kill_signal` then (not if negative)
+  int kill_signal = 9;
+  std::int64_t file_size_limit = -1;  // RLIMIT_FSIZE in bytes (none if negative): a disk that is full
+};
+
+/// The usol binary that ctest names in USOL_BINARY, else build/usol beside this test program.
+std::string usol_binary();
+/// Runs `command` and waits. USOL_* variables of this process are not passed on.
+ProcessResult run_process(const std::vector<std::string>& command, const ProcessOptions& options = {});
+/// run_process of the usol binary with these arguments.
+ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
+
+/// A fresh directory under the system's temporary one, removed with its contents at the end.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+/// Whole file as a string. Throws Error if it cannot be read.
+std::string read_text(const std::string& path);
+/// Writes the file, making its folder.
+void write_text(const std::string& path, const std::string& text);
+
+}  // namespace usol::test
