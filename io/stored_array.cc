@@ -1,6 +1,7 @@
 #include "io/stored_array.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -95,6 +96,24 @@ StoredType stored_type_of(DType dtype) {
       return StoredType::kBool;
   }
   fail(ErrorKind::kInvalidArgument, "stored array: not a dtype");
+}
+
+std::optional<StoredType> stored_type_of_numpy(std::string_view kind_and_size) {
+  static constexpr std::array<std::pair<std::string_view, StoredType>, 11> kTypes = {{{"f4", StoredType::kF32},
+                                                                                      {"f2", StoredType::kF16},
+                                                                                      {"f8", StoredType::kF64},
+                                                                                      {"i8", StoredType::kI64},
+                                                                                      {"i4", StoredType::kI32},
+                                                                                      {"i2", StoredType::kI16},
+                                                                                      {"i1", StoredType::kI8},
+                                                                                      {"u1", StoredType::kU8},
+                                                                                      {"u2", StoredType::kU16},
+                                                                                      {"u4", StoredType::kU32},
+                                                                                      {"b1", StoredType::kBool}}};
+  for (const auto& [name, type] : kTypes) {
+    if (name == kind_and_size) return type;
+  }
+  return std::nullopt;
 }
 
 std::size_t stored_bytes(std::span<const std::int64_t> shape, StoredType type, const std::string& what) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ std::string_view name_of(StoredType type);
 DType dtype_of_stored(StoredType type);
 /// The type that a Tensor's elements are written as.
 StoredType stored_type_of(DType dtype);
+
+/// The type that NumPy writes as kind and size, "f4" or "b1"; nothing for those that are not supported (u8, c8, O ...).
+std::optional<StoredType> stored_type_of_numpy(std::string_view kind_and_size);
 
 /// Bytes of a dense array. Throws Error(kFormat) beginning with `what` for a negative size, more than Shape::kMaxRank
 /// sizes or a product beyond 2^62 (sizes of 0 count as 1 there, so that strides cannot overflow either).

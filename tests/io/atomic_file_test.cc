@@ -1,0 +1,68 @@
+// AtomicFile: the target is whole or untouched.
+#include "io/atomic_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "tensor/error.h"
+#include "tests/support/temp_dir.h"
+
+namespace usol {
+namespace {
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+auto files_in(const test::TempDir& dir) { return std::distance(std::filesystem::directory_iterator(dir.path()), {}); }
+
+TEST(AtomicFile, ReplacesTheOldFileOnCommitOnly) {
+  const test::TempDir dir;
+  write_file(dir / "f", std::string_view("old"));
+  AtomicFile file(dir / "f");
+  file.write(std::string_view("new "));
+  file.write(std::string_view("text"));
+  EXPECT_EQ(file.size(), 8u);
+  EXPECT_EQ(read_file(dir / "f"), "old");
+  file.commit();
+  EXPECT_EQ(read_file(dir / "f"), "new text");
+  EXPECT_EQ(files_in(dir), 1);
+  EXPECT_THROW(file.commit(), Error);
+  EXPECT_THROW(file.write(std::string_view("x")), Error);
+}
+
+TEST(AtomicFile, LeavesNothingBehindWithoutCommit) {
+  const test::TempDir dir;
+  {
+    AtomicFile file(dir / "f");
+    file.write(std::string_view("half"));
+  }
+  EXPECT_EQ(files_in(dir), 0);
+}
+
+TEST(AtomicFile, HonoursTheUmask) {
+  const test::TempDir dir;
+  const mode_t old = ::umask(027);
+  write_file(dir / "f", std::string_view("x"));
+  ::umask(old);
+  EXPECT_EQ(std::filesystem::status(dir / "f").permissions(), std::filesystem::perms(0640));
+}
+
+TEST(AtomicFile, WritesDevicesDirectlyAndRefusesFolders) {
+  const test::TempDir dir;
+  write_file("/dev/null", std::string_view("x"));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_THROW(AtomicFile file(dir.path()), Error);
+  EXPECT_THROW(AtomicFile file(dir / "missing/f"), Error);
+}
+
+TEST(AtomicFile, AFullDiskIsAnError) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  EXPECT_THROW(write_file("/dev/full", std::string(1 << 20, 'x')), Error);
+}
+
+}  // namespace
+}  // namespace usol
