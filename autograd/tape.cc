@@ -37,6 +37,17 @@ std::unordered_map<GradMeta*, int> count_leaf_uses(const std::shared_ptr<Node>& 
 
 }  // namespace
 
+Node::~Node() {
+  std::vector<std::shared_ptr<GradMeta>> open = std::move(inputs);
+  while (!open.empty()) {
+    const std::shared_ptr<GradMeta> meta = std::move(open.back());
+    open.pop_back();
+    if (!meta || meta.use_count() > 1 || !meta->node || meta->node.use_count() > 1) continue;
+    for (auto& input : meta->node->inputs) open.push_back(std::move(input));
+    meta->node->inputs.clear();
+  }
+}
+
 bool requires_grad(const Tensor& tensor) { return tensor.grad_meta() != nullptr; }
 
 Tensor& set_requires_grad(Tensor& tensor, bool value) {

@@ -29,8 +29,13 @@ using Vjp = std::function<std::vector<Tensor>(const Tensor& grad, const Needs& n
 
 /// One recorded operation.
 struct Node {
-  const char* op_name;
-  std::uint64_t sequence;
+  Node() = default;
+  ~Node();  // releases long chains without recursion
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  const char* op_name = "";
+  std::uint64_t sequence = 0;
   std::vector<std::shared_ptr<GradMeta>> inputs;  // null where no gradient is wanted
   std::vector<Shape> input_shapes;
   Vjp vjp;

@@ -1,0 +1,101 @@
+// The tape itself: accumulation, sharing, release, in-place detection, checkpointing, hooks.
+#include "autograd/tape.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/grad_mode.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
+#include "tensor/allocator.h"
+#include "tensor/error.h"
+
+namespace usol {
+namespace {
+
+Tensor leaf(std::initializer_list<float> values) {
+  Tensor t = Tensor::from<float>(values, {static_cast<std::int64_t>(values.size())});
+  return set_requires_grad(t);
+}
+
+TEST(Tape, SharedSubexpressionsAddTheirGradients) {
+  const Tensor x = leaf({1, 2, 3});
+  const Tensor y = mul(x, x);
+  backward(sum(add(mul(y, x), y)));  // x^3 + x^2
+  EXPECT_EQ(grad(x).to_vector<float>(), (std::vector<float>{5, 16, 33}));
+  backward(sum(x));  // accumulates
+  EXPECT_EQ(grad(x).to_vector<float>(), (std::vector<float>{6, 17, 34}));
+}
+
+TEST(Tape, NothingIsRecordedWithoutGradients) {
+  const Tensor x = leaf({1});
+  const NoGrad no_grad;
+  EXPECT_FALSE(requires_grad(mul(x, x)));
+}
+
+TEST(Tape, AGraphIsUsedOnce) {
+  const Tensor x = leaf({2});
+  const Tensor y = mul(x, x);
+  backward(y);
+  EXPECT_THROW(backward(y), Error);
+  EXPECT_THROW(backward(Tensor::zeros({1})), Error);
+}
+
+TEST(Tape, ValuesChangedInPlaceAreNoticed) {
+  const Tensor x = leaf({2});
+  Tensor factor = Tensor::from<float>({3}, {1});
+  const Tensor y = mul(x, factor);
+  factor.fill(4);
+  try {
+    backward(y);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "mul: a tensor of shape [1] needed for its gradient was changed in place");
+  }
+}
+
+TEST(Tape, LongChainsNeedNoStackAndLeaveNoMemory) {
+  const std::size_t live = allocator(DeviceType::kCpu).stats().live_bytes;
+  {
+    const Tensor x = leaf({1});
+    Tensor y = x;
+    for (int i = 0; i < 100000; ++i) y = affine(y, 1, 0);
+    backward(y);
+    EXPECT_EQ(grad(x).item(), 1);
+  }
+  EXPECT_EQ(allocator(DeviceType::kCpu).stats().live_bytes, live);
+}
+
+TEST(Tape, LongChainsThatNeverRunBackwardAreReleasedWithoutRecursion) {
+  const Tensor x = leaf({1});
+  Tensor y = x;
+  for (int i = 0; i < 300000; ++i) y = affine(y, 1, 0);
+  y = Tensor();
+  SUCCEED();
+}
+
+TEST(Tape, CheckpointRecomputesAndReachesHiddenParameters) {
+  const Tensor x = leaf({1, 2}), w = leaf({3, 5});
+  int runs = 0;
+  const Tensor y = checkpoint(
+      [&](const std::vector<Tensor>& in) {
+        ++runs;
+        return mul(mul(in[0], in[0]), w);
+      },
+      {x});
+  EXPECT_EQ(runs, 1);
+  backward(sum(y));
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(grad(x).to_vector<float>(), (std::vector<float>{6, 20}));
+  EXPECT_EQ(grad(w).to_vector<float>(), (std::vector<float>{1, 4}));
+}
+
+TEST(Tape, HooksRunOnceTheLeafIsFinished) {
+  const Tensor x = leaf({3});
+  std::vector<double> seen;
+  set_grad_hook(x, [&](const Tensor& g) { seen.push_back(g.item()); });
+  backward(add(mul(x, x), x));
+  EXPECT_EQ(seen, (std::vector<double>{7}));
+}
+
+}  // namespace
+}  // namespace usol
