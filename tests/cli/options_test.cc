@@ -10,6 +10,7 @@
 
 #include "tensor/error.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
 
 namespace usol {
 namespace {
@@ -48,7 +49,7 @@ class OptionsTest : public testing::Test {
     test::write_text(folder_ / "c.toml", text);
     return folder_ / "c.toml";
   }
-  test::TemporaryDirectory folder_;
+  test::TempDir folder_;
 };
 
 void expect_usage_error(const std::vector<std::string>& arguments, const std::string& part) {

@@ -103,28 +103,18 @@ ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessO
   return run_process(command, options);
 }
 
-TemporaryDirectory::TemporaryDirectory() {
-  path_ = fs::temp_directory_path() / "usol_test_XXXXXX";
-  check(mkdtemp(path_.data()) != nullptr, ErrorKind::kIo, "no temporary directory {}", path_);
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
-std::string read_text(const std::string& path) {
+std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  check(file.good(), ErrorKind::kIo, "{}: cannot be opened", path);
+  check(file.good(), ErrorKind::kIo, "{}: cannot be opened", path.string());
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  if (const auto parent = fs::path(path).parent_path(); !parent.empty()) fs::create_directories(parent);
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  if (const auto parent = path.parent_path(); !parent.empty()) fs::create_directories(parent);
   std::ofstream file(path, std::ios::binary);
   file << text;
   file.close();
-  check(file.good(), ErrorKind::kIo, "{}: cannot be written", path);
+  check(file.good(), ErrorKind::kIo, "{}: cannot be written", path.string());
 }
 
 }  // namespace usol::test

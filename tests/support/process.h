@@ -3,7 +3,7 @@
 
 #include <sys/types.h>
 
-#include <functional>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -30,23 +30,9 @@ ProcessResult run_process(const std::vector<std::string>& command, const Process
 /// run_process of the usol binary with these arguments.
 ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
 
-/// A fresh directory under the system's temporary one, removed with its contents at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 /// Whole file as a string. Throws Error if it cannot be read.
-std::string read_text(const std::string& path);
+std::string read_text(const std::filesystem::path& path);
 /// Writes the file, making its folder.
-void write_text(const std::string& path, const std::string& text);
+void write_text(const std::filesystem::path& path, const std::string& text);
 
 }  // namespace usol::test
