@@ -8,6 +8,7 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/gradcheck.h"
+#include "ops/gemm.h"
 #include "tensor/allocator.h"
 #include "tensor/check.h"
 #include "tensor/device_count.h"
@@ -54,6 +55,16 @@ class OpCaseTest : public testing::Test {
   void TestBody() override {
     if (device_.is_cpu() && only_cuda()) GTEST_SKIP() << "CPU case, --device=cuda";
     if (device_.is_cuda() && !cuda_available()) GTEST_SKIP() << "no CUDA device";
+    check_all();
+    if (!case_.both_backends || device_.is_cuda() || gemm_backend() == GemmBackend::kEigen) return;
+    SCOPED_TRACE("on the Eigen backend");
+    set_gemm_backend(GemmBackend::kEigen);
+    check_all();
+    set_gemm_backend(GemmBackend::kOneDnn);
+  }
+
+ private:
+  void check_all() {
     for (DType dtype : device_.is_cuda() ? case_.cuda_dtypes : case_.dtypes) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " on " + to_string(device_));
       check_values(dtype);
@@ -61,7 +72,6 @@ class OpCaseTest : public testing::Test {
     if (case_.gradient) check_gradient();
   }
 
- private:
   void check_values(DType dtype) {
     const std::size_t live = allocator(device_.type).stats().live_bytes;
     {

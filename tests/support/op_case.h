@@ -34,6 +34,7 @@ struct OpCase {
   std::int64_t reduction = 1;  // longest sum an output element is made of; widens the tolerance
   bool gradient = true;
   bool strided = true;                   // also with inputs that are views with gaps
+  bool both_backends = false;            // uses gemm() or a convolution: the CPU case runs on oneDNN and on Eigen
   bool rerun_equal = true;               // false only where docs/numerics.md says so
   double tolerance = 0;                  // 0: from epsilon and reduction; else this, with the reason beside it
   std::vector<Input> bench_inputs = {};  // sizes worth timing; empty: not timed
