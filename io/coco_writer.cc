@@ -1,0 +1,213 @@
+// Writing COCO JSON record by record, one record a line.
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "io/coco.h"
+#include "io/json_text.h"
+#include "tensor/check.h"
+
+namespace usol {
+
+namespace {
+
+void add_key(std::string& line, std::string_view key) {
+  line += line.back() == '{' ? "\"" : ", \"";
+  line.append(key).append("\": ");
+}
+
+void add_number(std::string& line, std::string_view key, auto value) {
+  add_key(line, key);
+  append_json_number(line, value);
+}
+
+void add_string(std::string& line, std::string_view key, std::string_view value) {
+  add_key(line, key);
+  append_json_string(line, value);
+}
+
+void add_list(std::string& line, std::span<const double> values) {
+  line += '[';
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) line += ", ";
+    append_json_number(line, values[i]);
+  }
+  line += ']';
+}
+
+void add_box(std::string& line, const Box& box) {
+  add_key(line, "bbox");
+  add_list(line, box);
+}
+
+void add_rle(std::string& line, std::int64_t height, std::int64_t width, std::string_view counts) {
+  add_key(line, "segmentation");
+  line += "{\"size\": [";
+  append_json_number(line, height);
+  line += ", ";
+  append_json_number(line, width);
+  line += "], \"counts\": ";
+  append_json_string(line, counts);
+  line += '}';
+}
+
+void add_polygons(std::string& line, std::span<const std::vector<double>> polygons) {
+  add_key(line, "segmentation");
+  line += '[';
+  for (std::size_t i = 0; i < polygons.size(); ++i) {
+    if (i > 0) line += ", ";
+    add_list(line, polygons[i]);
+  }
+  line += ']';
+}
+
+void start_record(std::string& line) {
+  line.clear();
+  line += '{';
+}
+
+// Everything before the mask.
+void start_annotation(std::string& line, const CocoAnnotation& annotation) {
+  start_record(line);
+  add_number(line, "id", annotation.id);
+  add_number(line, "image_id", annotation.image_id);
+  add_number(line, "category_id", annotation.category_id);
+  add_number(line, "iscrowd", static_cast<std::int64_t>(annotation.is_crowd));
+  add_number(line, "area", annotation.area);
+  add_box(line, annotation.box);
+  if (annotation.has_score) add_number(line, "score", annotation.score);
+}
+
+}  // namespace
+
+// Image records wait here, outside memory, while annotations go straight to the file.
+struct CocoWriter::Spool {
+  std::FILE* file = std::tmpfile();
+  bool any = false;
+
+  Spool() {
+    check(file != nullptr, ErrorKind::kIo, "CocoWriter: cannot make a temporary file: {}", std::strerror(errno));
+  }
+  ~Spool() { std::fclose(file); }
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  void write(std::string_view text) {
+    check(std::fwrite(text.data(), 1, text.size(), file) == text.size(), ErrorKind::kIo,
+          "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
+  }
+  void copy_to(AtomicFile& out) {
+    check(std::fflush(file) == 0 && std::fseek(file, 0, SEEK_SET) == 0, ErrorKind::kIo,
+          "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
+    std::array<char, 1 << 16> buffer;
+    while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file)) {
+      out.write(std::string_view(buffer.data(), n));
+    }
+    check(std::ferror(file) == 0, ErrorKind::kIo, "CocoWriter: cannot read a temporary file: {}", std::strerror(errno));
+  }
+};
+
+CocoWriter::CocoWriter(const std::filesystem::path& path) : file_(path), images_(std::make_unique<Spool>()) {
+  file_.write("{\"annotations\": [");
+}
+
+CocoWriter::~CocoWriter() = default;
+
+void CocoWriter::add_image(const CocoImage& image) {
+  start_record(line_);
+  add_number(line_, "id", image.id);
+  add_string(line_, "file_name", image.file_name);
+  add_number(line_, "height", image.height);
+  add_number(line_, "width", image.width);
+  line_ += '}';
+  images_->write(images_->any ? ",\n" : "\n");
+  images_->write(line_);
+  images_->any = true;
+}
+
+void CocoWriter::add_annotation(const CocoAnnotation& annotation, const Rle& mask) {
+  start_annotation(line_, annotation);
+  add_rle(line_, mask.height, mask.width, rle_to_string(mask));
+  add_number(line_, "width", mask.width);
+  add_number(line_, "height", mask.height);
+  write_annotation();
+}
+
+void CocoWriter::add_annotation(const CocoAnnotation& annotation, const AnnotationSet& set) {
+  const Segmentation& segmentation = annotation.segmentation;
+  start_annotation(line_, annotation);
+  if (segmentation.kind == Segmentation::Kind::kRle) {
+    add_rle(line_, segmentation.height, segmentation.width, set.arena.view(segmentation.bytes));
+  } else if (segmentation.kind == Segmentation::Kind::kPolygons) {
+    add_polygons(line_, set.polygons(segmentation));
+  }
+  write_annotation();
+}
+
+void CocoWriter::write_annotation() {
+  line_ += '}';
+  file_.write(any_annotation_ ? ",\n" : "\n");
+  file_.write(line_);
+  any_annotation_ = true;
+}
+
+void CocoWriter::finish(std::span<const CocoCategory> categories, std::string_view info_json,
+                        std::string_view licenses_json) {
+  file_.write("\n],\n\"images\": [");
+  images_->copy_to(file_);
+  file_.write("\n],\n\"categories\": [");
+  for (std::size_t i = 0; i < categories.size(); ++i) {
+    start_record(line_);
+    add_number(line_, "id", categories[i].id);
+    add_string(line_, "name", categories[i].name);
+    add_string(line_, "supercategory", categories[i].supercategory);
+    line_ += '}';
+    file_.write(i > 0 ? ",\n" : "\n");
+    file_.write(line_);
+  }
+  file_.write("\n]");
+  if (!licenses_json.empty()) {
+    file_.write(",\n\"licenses\": ");
+    file_.write(licenses_json);
+  }
+  if (!info_json.empty()) {
+    file_.write(",\n\"info\": ");
+    file_.write(info_json);
+  }
+  file_.write("}\n");
+  file_.commit();
+}
+
+CocoResultsWriter::CocoResultsWriter(const std::filesystem::path& path) : file_(path) { file_.write("["); }
+
+void CocoResultsWriter::add(const CocoAnnotation& detection, const Rle& mask) { add_record(detection, &mask); }
+
+void CocoResultsWriter::add(const CocoAnnotation& detection) { add_record(detection, nullptr); }
+
+void CocoResultsWriter::add_record(const CocoAnnotation& detection, const Rle* mask) {
+  start_record(line_);
+  add_number(line_, "image_id", detection.image_id);
+  add_number(line_, "category_id", detection.category_id);
+  add_box(line_, detection.box);
+  add_number(line_, "score", detection.score);
+  if (mask != nullptr) add_rle(line_, mask->height, mask->width, rle_to_string(*mask));
+  line_ += '}';
+  file_.write(any_ ? ",\n" : "\n");
+  file_.write(line_);
+  any_ = true;
+}
+
+void CocoResultsWriter::finish() {
+  file_.write("\n]\n");
+  file_.commit();
+}
+
+void write_coco(const std::filesystem::path& path, const AnnotationSet& set) {
+  CocoWriter writer(path);
+  for (const CocoImage& image : set.images) writer.add_image(image);
+  for (const CocoAnnotation& annotation : set.annotations) writer.add_annotation(annotation, set);
+  writer.finish(set.categories, set.info_json, set.licenses_json);
+}
+
+}  // namespace usol
