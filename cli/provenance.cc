@@ -1,0 +1,42 @@
+#include "cli/provenance.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/version.h"
+
+namespace usol {
+namespace {
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    // x86 names the model; arm64 gives numbers only.
+    for (const char* key : {"model name", "CPU part"}) {
+      if (!line.starts_with(key)) continue;
+      const auto colon = line.find(": ");
+      if (colon != std::string::npos) return (key[0] == 'C' ? "arm64 CPU part " : "") + line.substr(colon + 2);
+    }
+  }
+  return "CPU";
+}
+
+}  // namespace
+
+std::string device_model(const Device& device) { return device.is_cpu() ? cpu_model() : to_string(device); }
+
+nlohmann::ordered_json make_info(const std::string& verb, const Common& common, const Options& options,
+                                 const std::string& weights_sha256) {
+  nlohmann::ordered_json info;
+  info["description"] = "usol " + verb;
+  info["version"] = version();
+  auto settings = options.settings();
+  if (settings.contains("preset")) info["preset"] = settings["preset"];
+  info["settings"] = std::move(settings);
+  info["weights_sha256"] = nullptr;
+  if (!weights_sha256.empty()) info["weights_sha256"] = weights_sha256;
+  info["precision"] = common.precision;
+  return info;
+}
+
+}  // namespace usol
