@@ -3,11 +3,40 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 
 #include "tensor/check.h"
+#include "tensor/parallel.h"
 
+// The first of these compiles this file once per instruction set; the order matters.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "maskcut/crf.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
 namespace usol {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// values[i] = tanh(values[i] / 2); `count` is a multiple of 16.
+void tanh_of_half(float* values, std::size_t count) {
+  const hn::CappedTag<float, 16> d;
+  const auto half = hn::Set(d, 0.5f);
+  for (std::size_t i = 0; i < count; i += hn::Lanes(d))
+    hn::StoreU(hn::Tanh(d, hn::Mul(half, hn::LoadU(d, values + i))), d, values + i);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace usol
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace usol {
+HWY_EXPORT(tanh_of_half);
+
 namespace {
 
 // Checked first, since the lattices are built in the constructor's initialiser list.
@@ -24,37 +53,54 @@ const Tensor& checked(const Tensor& image, const CrfOptions& options) {
   return image;
 }
 
-std::vector<float> position_features(std::int64_t height, std::int64_t width, float sigma) {
-  std::vector<float> features;
-  features.reserve(static_cast<std::size_t>(2 * height * width));
-  for (std::int64_t y = 0; y < height; ++y)
-    for (std::int64_t x = 0; x < width; ++x) {
-      features.push_back(static_cast<float>(x) / sigma);
-      features.push_back(static_cast<float>(y) / sigma);
+// Pixels in square tiles of one lattice block each, so that a block's pixels share most of their vertices.
+std::vector<std::int32_t> tile_order(std::int64_t height, std::int64_t width) {
+  constexpr std::int64_t kTile = 64;
+  static_assert(kTile * kTile == Permutohedral::kBlock);
+  std::vector<std::int32_t> order;
+  order.reserve(static_cast<std::size_t>(height * width));
+  for (std::int64_t top = 0; top < height; top += kTile)
+    for (std::int64_t left = 0; left < width; left += kTile)
+      for (std::int64_t y = top; y < std::min(top + kTile, height); ++y)
+        for (std::int64_t x = left; x < std::min(left + kTile, width); ++x)
+          order.push_back(static_cast<std::int32_t>(y * width + x));
+  return order;
+}
+
+std::vector<float> position_features(std::span<const std::int32_t> pixels, std::int64_t width, float sigma) {
+  std::vector<float> features(2 * pixels.size());
+  parallel_for(0, static_cast<std::int64_t>(pixels.size()), 4096, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      features[2 * i] = static_cast<float>(pixels[i] % width) / sigma;
+      features[2 * i + 1] = static_cast<float>(pixels[i] / width) / sigma;
     }
+  });
   return features;
 }
 
-std::vector<float> bilateral_features(const Tensor& image, float sigma_px, float sigma_rgb) {
+std::vector<float> bilateral_features(std::span<const std::int32_t> pixels, const Tensor& image, float sigma_px,
+                                      float sigma_rgb) {
   const Tensor dense = image.contiguous();
   const std::uint8_t* rgb = dense.data<std::uint8_t>();
-  const std::int64_t height = dense.size(0), width = dense.size(1);
-  std::vector<float> features;
-  features.reserve(static_cast<std::size_t>(5 * height * width));
-  for (std::int64_t y = 0; y < height; ++y)
-    for (std::int64_t x = 0; x < width; ++x) {
-      features.push_back(static_cast<float>(x) / sigma_px);
-      features.push_back(static_cast<float>(y) / sigma_px);
-      for (int c = 0; c < 3; ++c) features.push_back(static_cast<float>(*rgb++) / sigma_rgb);
+  const std::int64_t width = dense.size(1);
+  std::vector<float> features(5 * pixels.size());
+  parallel_for(0, static_cast<std::int64_t>(pixels.size()), 4096, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      float* f = &features[5 * i];
+      f[0] = static_cast<float>(pixels[i] % width) / sigma_px;
+      f[1] = static_cast<float>(pixels[i] / width) / sigma_px;
+      for (int c = 0; c < 3; ++c) f[2 + c] = static_cast<float>(rgb[std::int64_t{3} * pixels[i] + c]) / sigma_rgb;
     }
+  });
   return features;
 }
 
-std::vector<float> symmetric_norm(const Permutohedral& lattice) {
+// Scales the kernel k to weight * k(i, j) / sqrt(K_i K_j), where K is k applied to ones.
+void normalise(Permutohedral& lattice, float weight) {
   std::vector<float> norm(static_cast<std::size_t>(lattice.points()), 1.0f);
   lattice.filter(norm, norm, 1);
-  for (float& n : norm) n = static_cast<float>(1.0 / std::sqrt(n + 1e-20));
-  return norm;
+  for (float& n : norm) n = static_cast<float>(std::sqrt(weight / (n + 1e-20)));
+  lattice.scale(norm);
 }
 
 }  // namespace
@@ -63,48 +109,75 @@ DenseCrf::DenseCrf(const Tensor& image, const CrfOptions& options)
     : height_(checked(image, options).size(0)),
       width_(image.size(1)),
       options_(options),
-      position_(position_features(height_, width_, options.position_sigma_px), 2),
-      bilateral_(bilateral_features(image, options.bilateral_sigma_px, options.bilateral_sigma_rgb), 5),
-      position_norm_(symmetric_norm(position_)),
-      bilateral_norm_(symmetric_norm(bilateral_)) {}
+      pixel_(tile_order(height_, width_)),
+      position_(position_features(pixel_, width_, options.position_sigma_px), 2),
+      bilateral_(bilateral_features(pixel_, image, options.bilateral_sigma_px, options.bilateral_sigma_rgb), 5) {
+  normalise(position_, options.position_weight);
+  normalise(bilateral_, options.bilateral_weight);
+}
 
 Tensor DenseCrf::refine(const Tensor& mask) const { return refine_all(std::span(&mask, 1)).front(); }
 
-// With two labels and Q0 + Q1 = 1 one number per pixel is enough: z = Q1 - Q0. The kernels are linear, so the step
-// Q <- softmax(-U + 7 G Q + 10 B Q) becomes z <- tanh((u + 7 G z + 10 B z) / 2) with u = U0 - U1, which for the unary
-// -log softmax([1 - m, m]) is 1 inside the mask and -1 outside.
 std::vector<Tensor> DenseCrf::refine_all(std::span<const Tensor> masks) const {
-  const std::size_t pixels = static_cast<std::size_t>(height_ * width_), channels = masks.size();
-  if (channels == 0) return {};
-  std::vector<float> unary(pixels * channels);
-  for (std::size_t c = 0; c < channels; ++c) {
+  for (std::size_t c = 0; c < masks.size(); ++c)
     check(masks[c].defined() && masks[c].dtype() == DType::kU8 && masks[c].shape() == Shape{height_, width_},
           "crf: expected mask {} as u8 [{}, {}], got {} {}", c, height_, width_,
           masks[c].defined() ? to_string(masks[c].dtype()) : "no tensor",
           masks[c].defined() ? to_string(masks[c].shape()) : "");
-    const Tensor dense = masks[c].contiguous();
-    const std::uint8_t* m = dense.data<std::uint8_t>();
-    for (std::size_t i = 0; i < pixels; ++i) unary[i * channels + c] = m[i] ? 1.0f : -1.0f;
-  }
-  std::vector<float> logit = unary, z(unary.size()), message(unary.size());
-  for (int step = 0; step < options_.iterations; ++step) {
-    for (std::size_t i = 0; i < z.size(); ++i) z[i] = std::tanh(0.5f * logit[i]);
-    logit = unary;
-    const auto add_message = [&](const Permutohedral& lattice, const std::vector<float>& norm, float weight) {
-      for (std::size_t i = 0; i < z.size(); ++i) message[i] = z[i] * norm[i / channels];
-      lattice.filter(message, message, static_cast<int>(channels));
-      for (std::size_t i = 0; i < z.size(); ++i) logit[i] += weight * norm[i / channels] * message[i];
-    };
-    add_message(position_, position_norm_, options_.position_weight);
-    add_message(bilateral_, bilateral_norm_, options_.bilateral_weight);
-  }
   std::vector<Tensor> refined;
-  for (std::size_t c = 0; c < channels; ++c) {
-    refined.push_back(Tensor::empty(Shape{height_, width_}, DType::kU8));
-    std::uint8_t* m = refined.back().mutable_data<std::uint8_t>();
-    for (std::size_t i = 0; i < pixels; ++i) m[i] = logit[i * channels + c] > 0;
+  while (refined.size() < masks.size()) {
+    const auto rest = masks.subspan(refined.size());
+    if (rest.size() > 2)
+      refine_some<4>(rest.first(std::min<std::size_t>(4, rest.size())), refined);
+    else if (rest.size() == 2)
+      refine_some<2>(rest, refined);
+    else
+      refine_some<1>(rest, refined);
   }
   return refined;
 }
 
+// With two labels and Q0 + Q1 = 1 one number per pixel is enough: z = Q1 - Q0. The kernels are linear, so the step
+// Q <- softmax(-U + G Q + B Q) becomes z <- tanh((u + G z + B z) / 2) with u = U0 - U1, which for the unary
+// -log softmax([1 - m, m]) is 1 inside the mask and -1 outside. Masks are the channels of one filter.
+template <int C>
+void DenseCrf::refine_some(std::span<const Tensor> masks, std::vector<Tensor>& refined) const {
+  const std::size_t used = masks.size();
+  std::vector<Tensor> dense;
+  std::vector<const std::uint8_t*> mask;
+  std::vector<std::uint8_t*> out;
+  for (const Tensor& m : masks) {
+    dense.push_back(m.contiguous());
+    mask.push_back(dense.back().data<std::uint8_t>());
+    refined.push_back(Tensor::empty(Shape{height_, width_}, DType::kU8));
+    out.push_back(refined.back().mutable_data<std::uint8_t>());
+  }
+  LatticePass<C> position(position_), bilateral(bilateral_);
+  for (int step = 0; step <= options_.iterations; ++step) {
+    const bool first_step = step == 0, last_step = step == options_.iterations;
+    parallel_for_each(0, position_.blocks(), [&](std::int64_t block) {
+      const std::int64_t begin = position_.block_begin(block), count = position_.block_end(block) - begin;
+      std::vector<float> z((static_cast<std::size_t>(count * C) + 15) / 16 * 16);
+      for (std::int64_t i = 0; i < count; ++i)
+        for (std::size_t c = 0; c < used; ++c) z[i * C + c] = mask[c][pixel_[begin + i]] ? 1.0f : -1.0f;
+      if (!first_step) {
+        position.add_slice(block, z.data());
+        bilateral.add_slice(block, z.data());
+      }
+      if (last_step) {
+        for (std::int64_t i = 0; i < count; ++i)
+          for (std::size_t c = 0; c < used; ++c) out[c][pixel_[begin + i]] = z[i * C + c] > 0;
+      } else {
+        HWY_DYNAMIC_DISPATCH(tanh_of_half)(z.data(), z.size());
+        position.splat(block, z.data());
+        bilateral.splat(block, z.data());
+      }
+    });
+    if (last_step) break;
+    position.blur();
+    bilateral.blur();
+  }
+}
+
 }  // namespace usol
+#endif  // HWY_ONCE

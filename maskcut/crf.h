@@ -4,6 +4,7 @@
 //
 // Source: Kraehenbuehl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", 2011.
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -35,10 +36,13 @@ class DenseCrf {
   std::vector<Tensor> refine_all(std::span<const Tensor> masks) const;
 
  private:
+  template <int C>
+  void refine_some(std::span<const Tensor> masks, std::vector<Tensor>& refined) const;
+
   std::int64_t height_ = 0, width_ = 0;
   CrfOptions options_;
-  Permutohedral position_, bilateral_;
-  std::vector<float> position_norm_, bilateral_norm_;  // [H * W], 1 / sqrt(kernel applied to ones)
+  std::vector<std::int32_t> pixel_;     // [H * W], the pixel of each lattice point: tile by tile
+  Permutohedral position_, bilateral_;  // with normalisation and weight in them
 };
 
 }  // namespace usol
