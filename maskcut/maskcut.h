@@ -63,11 +63,11 @@ std::string_view name_of(StageOutcome outcome);
 /// One normalized cut: kept for every stage that ran, accepted or not.
 struct CutStage {
   StageOutcome outcome = StageOutcome::kNoObject;
-  Tensor eigenvector;      // f64 [h, w], generalised, canonical sign; undefined when no cut is defined
-  Tensor object;           // u8 [h, w], the connected component before rejection; undefined when no cut is defined
-  double eigenvalue = 0;   // second smallest of (D - W) x = lambda D x
-  double ncut = 0;         // Ncut(object, rest), in [0, 2]: smaller is better separated
-  std::int64_t seed = -1;  // row-major patch index the component was grown from
+  Tensor eigenvector;         // f64 [h, w], generalised, canonical sign; undefined when no cut is defined
+  Tensor object;              // u8 [h, w], the connected component before rejection; undefined when no cut is defined
+  double eigenvalue = 0;      // second smallest of (D - W) x = lambda D x
+  double ncut = 0;            // Ncut(object, rest), in [0, 2]: smaller is better separated
+  std::int64_t seed = -1;     // row-major patch index the component was grown from
   bool complemented = false;  // the foreground is the side with the smaller values
   bool degenerate = false;    // the second eigenvalue is not simple: the vector is a documented choice among many
 };
