@@ -9,15 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "maskcut/ncut.h"
 #include "tensor/tensor.h"
 
 namespace usol {
 
 /// Which text decides where the paper and its public code differ (docs/deviations.md lists the places).
 enum class Preset { kPaper, kRelease };
-
-/// How the second eigenvector is found: Lanczos on the implicit operator, or a dense solver that serves as its oracle.
-enum class Eigensolver { kLanczos, kDense };
 
 /// Receives every intermediate array of maskcut() under the name it has in the equations. See maskcut().
 using DumpSink = std::function<void(std::string_view name, const Tensor& value)>;

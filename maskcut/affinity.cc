@@ -1,0 +1,174 @@
+// Cosines tile by tile, thresholded straight into bits: the n x n matrix of floats never exists.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "maskcut/affinity.cc"
+#include <hwy/foreach_target.h>
+// foreach_target comes first.
+#include <hwy/highway.h>
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "maskcut/affinity.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace usol::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Bit i of the result: values[i] > tau, or >= tau. 64 values.
+HWY_ATTR std::uint64_t threshold_word(const float* values, float tau, bool inclusive) {
+  const hn::CappedTag<float, 16> d;
+  const auto limit = hn::Set(d, tau);
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < 64; i += hn::Lanes(d)) {
+    const auto v = hn::LoadU(d, values + i);
+    std::uint8_t mask[8] = {};
+    hn::StoreMaskBits(d, inclusive ? hn::Ge(v, limit) : hn::Gt(v, limit), mask);
+    std::uint64_t word;
+    std::memcpy(&word, mask, 8);
+    bits |= word << i;
+  }
+  return bits;
+}
+
+}  // namespace usol::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace usol {
+namespace {
+
+HWY_EXPORT(threshold_word);
+
+// Rows of a panel. A panel of 3600 columns then takes 3.7 MB, and the product still has long rows to work on.
+constexpr std::int64_t kPanelRows = 256;
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+BitMatrix similar_pairs(const Tensor& unit_features, const AffinityOptions& options) {
+  check(unit_features.rank() == 2 && unit_features.dtype() == DType::kF32, "affinity: expected f32 [D, n], got {} {}",
+        unit_features.dtype(), unit_features.shape());
+  const Tensor features = unit_features.to(Device::cpu()).contiguous();
+  const std::int64_t depth = features.size(0), n = features.size(1);
+  BitMatrix bits(n);
+  const float tau = static_cast<float>(options.tau);
+  const Eigen::Map<const Matrix> columns(features.data<float>(), depth, n);
+  std::vector<float> panel;
+  for (std::int64_t first = 0; first < n; first += kPanelRows) {
+    // Rows [first, first + rows), columns [first, n): the upper triangle and a little more.
+    const std::int64_t rows = std::min(kPanelRows, n - first);
+    const std::int64_t width = (n - first + 63) / 64 * 64;
+    panel.resize(static_cast<std::size_t>(rows * width));
+    Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(panel.data(), rows, n - first, Eigen::OuterStride<>(width)).noalias() =
+        columns.middleCols(first, rows).transpose() * columns.rightCols(n - first);
+    parallel_for(0, rows, 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        float* row = panel.data() + r * width;
+        for (std::int64_t w = 0; w < width / 64; ++w) {
+          std::uint64_t word = HWY_DYNAMIC_DISPATCH(threshold_word)(row + w * 64, tau, options.inclusive);
+          const std::int64_t valid = n - first - w * 64;
+          if (valid < 64) word &= (std::uint64_t{1} << valid) - 1;
+          bits.set_word(first + r, first / 64 + w, word);
+        }
+      }
+    });
+  }
+  bits.mirror_upper();
+  return bits;
+}
+
+}  // namespace
+
+PatchGraph::PatchGraph(const Tensor& unit_features, const AffinityOptions& options)
+    : PatchGraph(similar_pairs(unit_features, options), options) {}
+
+PatchGraph::PatchGraph(BitMatrix bits, const AffinityOptions& options) : options_(options), bits_(std::move(bits)) {
+  check(options.eps > 0 && options.eps < 1, "affinity: expected 0 < eps < 1, got {}", options.eps);
+  update_degrees();
+}
+
+void PatchGraph::update_degrees() {
+  const std::vector<std::int64_t> counts = bits_.row_counts();
+  degrees_.resize(counts.size());
+  const double n = static_cast<double>(size());
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    degrees_[i] = static_cast<double>(counts[i]) + eps() * (n - static_cast<double>(counts[i]));
+}
+
+void PatchGraph::paint_out(const std::vector<std::uint8_t>& marks) {
+  const float tau = static_cast<float>(options_.tau);
+  bits_.fill_rows_and_columns(marks, options_.inclusive ? 0.0f >= tau : 0.0f > tau);
+  update_degrees();
+}
+
+double PatchGraph::ncut(const std::vector<std::uint8_t>& marks) const {
+  check(static_cast<std::int64_t>(marks.size()) == size(), "ncut: expected {} marks, got {}", size(), marks.size());
+  std::vector<std::uint64_t> inside(static_cast<std::size_t>(bits_.words()), 0);
+  std::int64_t marked = 0;
+  double inside_degree = 0, outside_degree = 0;
+  for (std::size_t i = 0; i < marks.size(); ++i) {
+    (marks[i] != 0 ? inside_degree : outside_degree) += degrees_[i];
+    if (marks[i] == 0) continue;
+    inside[i / 64] |= std::uint64_t{1} << (i % 64);
+    ++marked;
+  }
+  if (marked == 0 || marked == size()) return 2;
+  std::int64_t crossing = 0;
+  for (std::int64_t i = 0; i < size(); ++i) {
+    if (marks[static_cast<std::size_t>(i)] == 0) continue;
+    for (std::int64_t w = 0; w < bits_.words(); ++w)
+      crossing += std::popcount(bits_.word(i, w) & ~inside[static_cast<std::size_t>(w)]);
+  }
+  const double pairs = static_cast<double>(marked) * static_cast<double>(size() - marked);
+  const double cut = static_cast<double>(crossing) + eps() * (pairs - static_cast<double>(crossing));
+  return cut / inside_degree + cut / outside_degree;
+}
+
+Tensor PatchGraph::dense() const {
+  const std::int64_t n = size();
+  Tensor weights = Tensor::empty({n, n});
+  float* out = weights.mutable_data<float>();
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) out[i * n + j] = bits_.get(i, j) ? 1.0f : static_cast<float>(eps());
+  return weights;
+}
+
+Tensor normalize_features(const Tensor& features) {
+  check(features.rank() == 2 && features.dtype() == DType::kF32, "normalize_features: expected f32 [D, n], got {} {}",
+        features.dtype(), features.shape());
+  const Tensor source = features.to(Device::cpu()).contiguous();
+  const std::int64_t depth = source.size(0), n = source.size(1);
+  Tensor unit = Tensor::empty({depth, n});
+  const float* in = source.data<float>();
+  float* out = unit.mutable_data<float>();
+  parallel_for(0, n, 256, [&](std::int64_t first, std::int64_t last) {
+    const auto width = static_cast<std::size_t>(last - first);
+    std::vector<double> squares(width, 0.0);  // then 1 / length
+    for (std::int64_t d = 0; d < depth; ++d)
+      for (std::int64_t i = first; i < last; ++i) {
+        const double v = in[d * n + i];
+        squares[static_cast<std::size_t>(i - first)] += v * v;
+      }
+    for (std::size_t i = 0; i < width; ++i) {
+      // A sum of squares of finite floats cannot overflow a double.
+      check(std::isfinite(squares[i]), "normalize_features: patch {} has a feature that is not finite",
+            first + static_cast<std::int64_t>(i));
+      squares[i] = 1 / std::max(std::sqrt(squares[i]), 1e-12);
+    }
+    for (std::int64_t d = 0; d < depth; ++d)
+      for (std::int64_t i = first; i < last; ++i)
+        out[d * n + i] = static_cast<float>(in[d * n + i] * squares[static_cast<std::size_t>(i - first)]);
+  });
+  return unit;
+}
+
+}  // namespace usol
+#endif  // HWY_ONCE

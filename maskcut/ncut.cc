@@ -1,0 +1,213 @@
+#include "maskcut/ncut.h"
+
+#include <Eigen/Core>
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "maskcut/lanczos.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+// With D^(1/2) x = y the problem reads D^(-1/2) W D^(-1/2) y = (1 - lambda) y, symmetric, with first eigenvector
+// D^(1/2) 1 and value 1. W z = eps (1'z) 1 + (1 - eps) B z, so nothing but the bits of B is ever read.
+class NormalizedAffinity {
+ public:
+  explicit NormalizedAffinity(const PatchGraph& graph)
+      : graph_(graph), n_(graph.size()), scale_(static_cast<std::size_t>(n_)), first_(scale_.size()) {
+    double total = 0;
+    for (const double degree : graph.degrees()) total += degree;
+    for (std::size_t i = 0; i < scale_.size(); ++i) {
+      scale_[i] = 1 / std::sqrt(graph.degrees()[i]);
+      first_[i] = std::sqrt(graph.degrees()[i] / total);
+    }
+  }
+
+  const std::vector<double>& first_eigenvector() const { return first_; }
+  const std::vector<double>& scale() const { return scale_; }
+
+  SymmetricOperator as_operator() {
+    return {n_, [this](const double* x, double* y, std::int64_t vectors, std::int64_t stride) {
+              multiply(x, y, vectors, stride);
+            }};
+  }
+
+  Eigen::MatrixXd dense() const {
+    Eigen::MatrixXd matrix(n_, n_);
+    for (std::int64_t j = 0; j < n_; ++j)
+      for (std::int64_t i = 0; i < n_; ++i)
+        matrix(i, j) = (graph_.bits().get(i, j) ? 1.0 : graph_.eps()) * scale(i) * scale(j);
+    return matrix;
+  }
+
+ private:
+  double scale(std::int64_t i) const { return scale_[static_cast<std::size_t>(i)]; }
+
+  void multiply(const double* x, double* y, std::int64_t vectors, std::int64_t stride) {
+    scaled_.resize(static_cast<std::size_t>(vectors * n_));
+    product_.resize(scaled_.size());
+    for (std::int64_t v = 0; v < vectors; ++v)
+      for (std::int64_t i = 0; i < n_; ++i)
+        scaled_[static_cast<std::size_t>(v * n_ + i)] = x[v * stride + i] * scale(i);
+    graph_.bits().multiply(scaled_.data(), product_.data(), vectors, n_);
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < n_; ++i) sum += scaled_[static_cast<std::size_t>(v * n_ + i)];
+      for (std::int64_t i = 0; i < n_; ++i)
+        y[v * stride + i] =
+            (graph_.eps() * sum + (1 - graph_.eps()) * product_[static_cast<std::size_t>(v * n_ + i)]) * scale(i);
+    }
+  }
+
+  const PatchGraph& graph_;
+  std::int64_t n_;
+  std::vector<double> scale_, first_, scaled_, product_;
+};
+
+// Eigenpairs in y, values descending, from the second on.
+struct Pairs {
+  std::vector<double> values;
+  std::vector<double> vectors;
+  double residual = 0;
+  std::int64_t products = 0;
+};
+
+// Size of the group of nearly equal values that `start` begins.
+std::int64_t group_size(const std::vector<double>& values, std::int64_t start) {
+  const auto n = static_cast<std::int64_t>(values.size());
+  std::int64_t end = start + 1;
+  while (end < n && values[static_cast<std::size_t>(start)] - values[static_cast<std::size_t>(end)] < kClusterGap)
+    ++end;
+  return end - start;
+}
+
+Pairs solve_lanczos(NormalizedAffinity& affinity, std::int64_t count) {
+  const SymmetricOperator a = affinity.as_operator();
+  LanczosOptions options;
+  options.cluster_gap = kClusterGap;
+  std::int64_t products = 0;
+  // One vector more than wanted tells simple eigenvalues from double ones. Only if the block's vectors all ended up
+  // in one cluster is it run again with a block that holds the widest cluster of interest.
+  for (const std::int64_t block : {std::int64_t{2}, kMaxCluster + 1}) {
+    options.block = block;
+    LanczosResult result = largest_eigenpairs(a, affinity.first_eigenvector(), count, options);
+    products += result.products;
+    bool resolved = true;
+    const auto found = static_cast<std::int64_t>(result.values.size());
+    for (std::int64_t i = 0; i < found;) {
+      const std::int64_t size = group_size(result.values, i);
+      resolved = resolved && size < block;
+      i += size;
+    }
+    if (resolved || block > kMaxCluster)
+      return {std::move(result.values), std::move(result.vectors), result.residual, products};
+  }
+  fail(ErrorKind::kUnsupported, "smallest_eigenvectors: no block size was tried");
+}
+
+Pairs solve_dense(const NormalizedAffinity& affinity) {
+  const Eigen::MatrixXd matrix = affinity.dense();
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(matrix);
+  check(solver.info() == Eigen::Success, ErrorKind::kUnsupported,
+        "smallest_eigenvectors: the dense eigensolver failed at size {}", matrix.rows());
+  // Value 1 with vector D^(1/2) 1 is always there. Where other values are 1 too (up to rounding), the solver returns
+  // an arbitrary basis of their space: take the known vector out of all of them, and drop what vanishes.
+  const Eigen::Index n = matrix.rows();
+  const Eigen::Map<const Eigen::VectorXd> first(affinity.first_eigenvector().data(), n);
+  Eigen::MatrixXd vectors = solver.eigenvectors().rowwise().reverse();
+  const Eigen::VectorXd values = solver.eigenvalues().reverse();
+  Eigen::Index dropped = 0;
+  (first.transpose() * vectors).cwiseAbs().maxCoeff(&dropped);
+  // Reflect so that column `dropped` becomes the known vector and the others stay orthonormal.
+  if (vectors.col(dropped).dot(first) > 0) vectors.col(dropped) *= -1;
+  const Eigen::VectorXd normal = (vectors.col(dropped) - first).normalized();
+  const Eigen::RowVectorXd along = 2 * normal.transpose() * vectors;
+  vectors -= normal * along;
+  Pairs pairs;
+  for (Eigen::Index i = 0; i < n; ++i) {
+    if (i == dropped) continue;
+    pairs.values.push_back(values[i]);
+    pairs.vectors.insert(pairs.vectors.end(), vectors.col(i).data(), vectors.col(i).data() + n);
+    if (i <= kMaxCluster)
+      pairs.residual = std::max(pairs.residual, (matrix * vectors.col(i) - values[i] * vectors.col(i)).norm());
+  }
+  return pairs;
+}
+
+// Replaces the `size` orthonormal vectors by the basis of their span that smallest_eigenvectors() documents.
+void choose_basis(double* vectors, std::int64_t size, std::int64_t n) {
+  Eigen::Map<Eigen::MatrixXd> span(vectors, n, size);
+  Eigen::MatrixXd chosen(n, size);
+  std::int64_t stream = 0;
+  for (std::int64_t j = 0; j < size; ++stream) {
+    const std::vector<double> fixed = fixed_vector(stream, n);
+    // The projection onto the span less the vectors chosen before it. Coordinates within the span keep it exact.
+    Eigen::VectorXd c = span.transpose() * Eigen::Map<const Eigen::VectorXd>(fixed.data(), n);
+    const double before = c.norm();
+    const Eigen::MatrixXd taken = span.transpose() * chosen.leftCols(j);
+    for (int pass = 0; pass < 2; ++pass) c -= taken * (taken.transpose() * c);
+    if (c.norm() <= 1e-6 * before || before == 0) continue;  // this fixed vector says nothing new
+    chosen.col(j++) = span * c.normalized();
+  }
+  span = chosen;
+}
+
+}  // namespace
+
+CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Eigensolver solver) {
+  check(count >= 1, "smallest_eigenvectors: expected a count of at least 1, got {}", count);
+  const std::int64_t n = graph.size();
+  CutVectors cut;
+  cut.vectors = Tensor::empty({0, n}, DType::kF64);
+  if (n < 2) return cut;
+  const auto [fewest, most] = std::minmax_element(graph.degrees().begin(), graph.degrees().end());
+  const double nothing = graph.eps() * static_cast<double>(n), everything = static_cast<double>(n);
+  if (*fewest == everything || *most <= nothing * (1 + 1e-12)) return cut;
+
+  NormalizedAffinity affinity(graph);
+  Pairs pairs = solver == Eigensolver::kLanczos ? solve_lanczos(affinity, count) : solve_dense(affinity);
+  cut.residual = pairs.residual;
+  cut.products = pairs.products;
+  std::int64_t defined = 0;
+  while (defined < static_cast<std::int64_t>(pairs.values.size()) && defined < count) {
+    const std::int64_t size = group_size(pairs.values, defined);
+    if (size > kMaxCluster || (size == n - 1 && size > 1)) break;
+    if (size > 1) choose_basis(pairs.vectors.data() + defined * n, size, n);
+    cut.degenerate.insert(cut.degenerate.end(), static_cast<std::size_t>(size), size > 1);
+    defined += size;
+  }
+  defined = std::min(defined, count);
+  cut.degenerate.resize(static_cast<std::size_t>(defined));
+  cut.vectors = Tensor::empty({defined, n}, DType::kF64);
+  double* x = cut.vectors.mutable_data<double>();
+  for (std::int64_t v = 0; v < defined; ++v) {
+    cut.values.push_back(1 - pairs.values[static_cast<std::size_t>(v)]);
+    for (std::int64_t i = 0; i < n; ++i)
+      x[v * n + i] = pairs.vectors[static_cast<std::size_t>(v * n + i)] * affinity.scale()[static_cast<std::size_t>(i)];
+    make_sign_canonical({x + v * n, static_cast<std::size_t>(n)});
+  }
+  return cut;
+}
+
+std::int64_t argmax(std::span<const double> values) {
+  check(!values.empty(), "argmax: expected at least one value, got none");
+  double largest = values[0], magnitude = 0;
+  for (const double value : values) {
+    largest = std::max(largest, value);
+    magnitude = std::max(magnitude, std::abs(value));
+  }
+  const double limit = largest - 1e-9 * magnitude;
+  return std::find_if(values.begin(), values.end(), [&](double value) { return value >= limit; }) - values.begin();
+}
+
+void make_sign_canonical(std::span<double> values) {
+  std::vector<double> magnitudes(values.size());
+  std::transform(values.begin(), values.end(), magnitudes.begin(), [](double value) { return std::abs(value); });
+  if (values.empty() || values[static_cast<std::size_t>(argmax(magnitudes))] >= 0) return;
+  for (double& value : values) value = -value;
+}
+
+}  // namespace usol
