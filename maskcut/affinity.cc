@@ -5,7 +5,6 @@
 // foreach_target comes first.
 #include <hwy/highway.h>
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "maskcut/affinity.h"
+#include "ops/gemm.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
 
@@ -51,8 +51,6 @@ HWY_EXPORT(threshold_word);
 // Rows of a panel. A panel of 3600 columns then takes 3.7 MB, and the product still has long rows to work on.
 constexpr std::int64_t kPanelRows = 256;
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 BitMatrix similar_pairs(const Tensor& unit_features, const AffinityOptions& options) {
   check(unit_features.rank() == 2 && unit_features.dtype() == DType::kF32, "affinity: expected f32 [D, n], got {} {}",
         unit_features.dtype(), unit_features.shape());
@@ -60,15 +58,23 @@ BitMatrix similar_pairs(const Tensor& unit_features, const AffinityOptions& opti
   const std::int64_t depth = features.size(0), n = features.size(1);
   BitMatrix bits(n);
   const float tau = static_cast<float>(options.tau);
-  const Eigen::Map<const Matrix> columns(features.data<float>(), depth, n);
+  const float* unit = features.data<float>();
   std::vector<float> panel;
   for (std::int64_t first = 0; first < n; first += kPanelRows) {
     // Rows [first, first + rows), columns [first, n): the upper triangle and a little more.
     const std::int64_t rows = std::min(kPanelRows, n - first);
     const std::int64_t width = (n - first + 63) / 64 * 64;
     panel.resize(static_cast<std::size_t>(rows * width));
-    Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(panel.data(), rows, n - first, Eigen::OuterStride<>(width)).noalias() =
-        columns.middleCols(first, rows).transpose() * columns.rightCols(n - first);
+    Gemm<float> product;
+    product.transpose_a = true;
+    product.m = rows;
+    product.n = n - first;
+    product.k = depth;
+    product.a = product.b = unit + first;
+    product.lda = product.ldb = n;
+    product.c = panel.data();
+    product.ldc = width;
+    gemm(product);
     parallel_for(0, rows, 16, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
         float* row = panel.data() + r * width;
