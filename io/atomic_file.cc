@@ -12,6 +12,20 @@
 #include "tensor/check.h"
 
 namespace usol {
+namespace {
+
+/// fsync of whatever is at `path` now.
+bool sync(const std::filesystem::path& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool done = ::fsync(fd) == 0;
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return done;
+}
+
+}  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   std::error_code ignored;
@@ -56,23 +70,18 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 
 void AtomicFile::commit() {
   check(file_ != nullptr, "{}: committed twice", path_.string());
-  int error = std::fflush(file_) == 0 ? 0 : errno;
-  // Pipes and terminals cannot be synced; a direct write makes no promise of durability.
-  if (error == 0 && !temporary_.empty() && ::fsync(::fileno(file_)) != 0) error = errno;
-  if (std::fclose(file_) != 0 && error == 0) error = errno;
+  const bool closed = std::fclose(file_) == 0;
   file_ = nullptr;
-  check(error == 0, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(error));
+  check(closed, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
+  // Pipes and terminals cannot be synced; a direct write makes no promise of durability.
   if (temporary_.empty()) return;
+  check(sync(temporary_, O_RDONLY), ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
   check(::rename(temporary_.c_str(), path_.c_str()) == 0, ErrorKind::kIo, "{}: cannot rename {} to it: {}",
         path_.string(), temporary_.string(), std::strerror(errno));
   temporary_.clear();
   // The new name is durable once the folder is synced. Not every file system allows that; the file is whole either way.
   const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd >= 0) {
-    static_cast<void>(::fsync(fd));
-    ::close(fd);
-  }
+  static_cast<void>(sync(folder, O_RDONLY | O_DIRECTORY));
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {

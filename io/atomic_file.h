@@ -25,6 +25,9 @@ class AtomicFile {
   void write(std::string_view text);
   /// Bytes written so far.
   std::size_t size() const { return size_; }
+  /// The temporary file, for libraries that write by path. They may replace the file there before commit(); then
+  /// write() must not be used. Empty for a direct write.
+  const std::filesystem::path& temporary() const { return temporary_; }
   /// Puts the file in place. Call once, last. Throws Error(kIo).
   void commit();
 

@@ -1,0 +1,30 @@
+#pragma once
+// How the names in published checkpoints become the names of a plain model. Every rule is here, in one table's worth of
+// code, and says in words what it did: nothing is matched by guessing.
+//
+// The rules, in this order, each at most once:
+//   1. every name begins with "module."                    -> removed (DataParallel and DistributedDataParallel)
+//   2. every name is of a momentum-contrast pair, that is, begins with "encoder_q.", "encoder_k." or "queue", and
+//      some begin with "encoder_q."                        -> "encoder_q." removed, the others left out (MoCo)
+//   3. every name begins with "backbone.", "head.", "dino_head." or "ibot_head.", and some begin with "backbone."
+//                                                          -> "backbone." removed, the others left out (DINO, DINOv2)
+// Detectors of Detectron2 also have "backbone." names, but others beside them ("roi_heads." ...), so rule 3 leaves
+// them alone. A plain backbone has no name that begins with "backbone.".
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace usol {
+
+struct KeyMapReport {
+  std::vector<std::string> applied;   // one sentence per rule that changed something
+  std::vector<std::string> left_out;  // names, as the file has them, of tensors that a rule dropped
+};
+
+/// Renames the tensors by the rules above.
+KeyMapReport map_keys(std::map<std::string, Tensor>& tensors);
+
+}  // namespace usol
