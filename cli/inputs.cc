@@ -10,11 +10,13 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
 #include <utility>
 
 #include "cli/signals.h"
+#include "io/json_stream.h"
 #include "io/sha256.h"
 #include "tensor/check.h"
 
@@ -109,7 +111,11 @@ class InputCollector {
     for (const auto& input : options_.inputs) add(input);
     check(list_.size() > 0, ErrorKind::kUsage, "no picture in {}{}", fmt::join(options_.inputs, ", "),
           list_.ignored_ > 0 ? fmt::format(" ({} files are no pictures by their name)", list_.ignored_) : "");
-    sort_and_number();
+    if (has_ids_) {
+      check_ids();
+    } else {
+      sort_and_number();
+    }
     return std::move(list_);
   }
 
@@ -124,6 +130,8 @@ class InputCollector {
       const std::string extension = lower(fs::path(input).extension().string());
       if (extension == ".txt") {
         add_list(input);
+      } else if (extension == ".json") {
+        add_coco(input);
       } else {
         add_file(input, fs::path(input).parent_path());
       }
@@ -219,6 +227,44 @@ class InputCollector {
         list, first_missing, seen);
   }
 
+  void add_coco(const std::string& path) {
+    check(!image_root_.empty(), ErrorKind::kUsage, "{}: a COCO file needs --image-root, the folder of its images",
+          path);
+    check(options_.inputs.size() == 1, ErrorKind::kUsage,
+          "{}: a COCO file must be the only input, because it gives the ids", path);
+    has_ids_ = true;
+    std::int64_t seen = 0, missing = 0;
+    std::string first_missing;
+    JsonSplitter splitter{fs::path(path)};
+    for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+      if (piece.kind != JsonPiece::Kind::kElement || piece.key != "images") continue;
+      const auto image = nlohmann::json::parse(piece.text, nullptr, false);
+      const auto is = [&](const char* key, auto type_check) {
+        return image.contains(key) && (image[key].*type_check)();
+      };
+      check(image.is_object() && is("id", &nlohmann::json::is_number_integer) &&
+                is("file_name", &nlohmann::json::is_string),
+            ErrorKind::kFormat, "{}: images[{}]: expected an object with a whole number 'id' and a string 'file_name'",
+            path, piece.index);
+      const auto name = image["file_name"].get<std::string>();
+      check(!name.empty(), ErrorKind::kFormat, "{}: images[{}].file_name is empty", path, piece.index);
+      note_existence(image_root_ / name, seen, missing, first_missing);
+      append(name, root_index(image_root_), image["id"].get<std::int64_t>());
+    }
+    check(seen == 0 || missing < seen, ErrorKind::kUsage,
+          "{}: {} does not exist, nor does any other of its first {} images; is --image-root right?", path,
+          first_missing, seen);
+  }
+
+  void check_ids() const {
+    std::vector<std::int64_t> ids;
+    for (const auto& entry : list_.entries_) ids.push_back(entry.id);
+    std::sort(ids.begin(), ids.end());
+    const auto twice = std::adjacent_find(ids.begin(), ids.end());
+    check(twice == ids.end(), ErrorKind::kUsage, "{}: two images have the id {}", options_.inputs[0],
+          twice == ids.end() ? 0 : *twice);
+  }
+
   // Files that are missing here and there fail one by one when their turn comes; a wrong root is told at once, from the
   // first few files (looking at all would take minutes on a network disk).
   static void note_existence(const fs::path& path, std::int64_t& seen, std::int64_t& missing, std::string& first) {
@@ -273,6 +319,7 @@ class InputCollector {
 
   const InputOptions& options_;
   fs::path image_root_;
+  bool has_ids_ = false;                            // of a COCO file: order and ids stay as they are
   std::vector<std::pair<dev_t, ino_t>> ancestors_;  // of the folder being walked, against loops of links
   InputList list_;
 };
@@ -281,7 +328,7 @@ void InputOptions::declare(Options& options) {
   options.group("Inputs");
   options.positional("INPUT", inputs,
                      "Pictures, folders (with all below), quoted patterns, lists (.txt), or a COCO file (.json)");
-  options.add("--image-root", image_root, "Folder that file names are relative to", OptionKind::kRun);
+  options.add("--image-root DIR", image_root, "Folder that file names are relative to", OptionKind::kRun);
 }
 
 InputList InputOptions::collect() const {

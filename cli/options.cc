@@ -49,15 +49,38 @@ Number parse_number(const std::string& text, const std::string& where) {
   return number;
 }
 
+constexpr std::size_t kHelpColumn = 30, kHelpWidth = 100;
+
+// Breaks at spaces; lines after the first are indented, line breaks of the text are kept.
+std::string wrap(const std::string& text, std::size_t indent) {
+  std::string out;
+  std::size_t column = indent;
+  for (std::size_t start = 0; start < text.size();) {
+    std::size_t end = text.find_first_of(" \n", start);
+    if (end == std::string::npos) end = text.size();
+    if (column > indent && column + 1 + (end - start) > kHelpWidth) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (column > indent) {
+      out += ' ';
+      ++column;
+    }
+    out.append(text, start, end - start);
+    column += end - start;
+    for (start = end; start < text.size() && (text[start] == ' ' || text[start] == '\n'); ++start) {
+      if (text[start] != '\n') continue;
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+  }
+  return out;
+}
+
 std::string shortest(double value) { return fmt::format("{}", value); }
 
 }  // namespace
 
 struct Options::Parser {
-  explicit Parser(const std::string& program, const std::string& summary) : app(summary, program) {
-    app.set_help_flag("-h,--help", "Print this help");
-    app.get_formatter()->column_width(34);
-  }
   CLI::App app;
   std::map<std::string, CLI::Option*> by_key;
 };
@@ -70,32 +93,30 @@ bool is_momentary(const std::string& key) {
 }
 
 Options::Options(const std::string& program, const std::string& verb, const std::string& summary)
-    : verb_(verb), parser_(std::make_unique<Parser>(program, summary)) {}
+    : verb_(verb), program_(program), summary_(summary), parser_(std::make_unique<Parser>()) {}
 Options::~Options() = default;
 
-Options::Option& Options::declare(const std::string& names, Target target, const std::string& help, OptionKind kind) {
+Options::Option& Options::declare(const std::string& spec, Target target, const std::string& help, OptionKind kind) {
+  const auto space = spec.find(' ');
+  const std::string names = spec.substr(0, space);
+  const char* word = std::visit(Overloaded{
+                                    [](const std::string*) { return "TEXT"; },
+                                    [](const double*) { return "NUMBER"; },
+                                    [](const std::int64_t*) { return "N"; },
+                                    [](const bool*) { return ""; },
+                                    [](const std::vector<std::string>*) { return "TEXT"; },
+                                    [](const std::vector<double>*) { return "NUMBER,..."; },
+                                },
+                                target);
   options_.push_back(std::make_unique<Option>(Option{long_name(names), target, kind}));
   Option& option = *options_.back();
-  CLI::Option* parsed = parser_->app.add_option(names, help);
-  parsed->group(group_);
-  std::visit(Overloaded{
-                 [&](const std::string* value) {
-                   parsed->type_name("TEXT");
-                   if (!value->empty()) parsed->default_str(*value);
-                 },
-                 [&](const double* value) { parsed->type_name("NUMBER")->default_str(shortest(*value)); },
-                 [&](const std::int64_t* value) { parsed->type_name("N")->default_str(std::to_string(*value)); },
-                 [](const bool*) {},
-                 [&](const std::vector<std::string>*) { parsed->type_name("TEXT")->allow_extra_args(false); },
-                 [&](const std::vector<double>* values) {
-                   parsed->type_name("NUMBER,...")->allow_extra_args(false);
-                   if (!values->empty()) parsed->default_str(fmt::format("{}", fmt::join(*values, ",")));
-                 },
-             },
-             target);
+  option.shown = fmt::format("{} {}", names, space == std::string::npos ? word : spec.substr(space + 1));
+  option.help = help;
+  option.group = group_;
+  CLI::Option* parsed = parser_->app.add_option(names);
   if (std::holds_alternative<std::vector<std::string>*>(target) ||
       std::holds_alternative<std::vector<double>*>(target)) {
-    parsed->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    parsed->type_size(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
   }
   parser_->by_key[option.key] = parsed;
   return option;
@@ -123,9 +144,12 @@ void Options::flag(const std::string& names, bool& value, const std::string& hel
   const bool negative = name.starts_with("no-");
   const std::string key = negative ? name.substr(3) : name;
   options_.push_back(std::make_unique<Option>(Option{key, &value, kind}));
+  options_.back()->shown = names;
+  options_.back()->help = help;
+  options_.back()->group = group_;
   const std::string spec = negative ? fmt::format("--{},!{}", key, names) : names;
-  CLI::Option* parsed = parser_->app.add_flag(spec, help);
-  parsed->group(group_)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  CLI::Option* parsed = parser_->app.add_flag(spec);
+  parsed->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   parser_->by_key[key] = parsed;
 }
 
@@ -133,7 +157,7 @@ void Options::choice(const std::string& names, std::string& value, const std::ve
                      const std::string& help, OptionKind kind) {
   Option& option = declare(names, &value, help, kind);
   option.allowed = allowed;
-  parser_->by_key[option.key]->type_name(fmt::format("{}", fmt::join(allowed, "|")));
+  option.shown = fmt::format("{} {}", names, fmt::join(allowed, "|"));
 }
 
 void Options::positional(const std::string& name, std::vector<std::string>& values, const std::string& help) {
@@ -141,8 +165,9 @@ void Options::positional(const std::string& name, std::vector<std::string>& valu
   std::transform(option.key.begin(), option.key.end(), option.key.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   option.is_positional = true;
+  option.shown = name + "...";
   CLI::Option* parsed = parser_->by_key[name];
-  parsed->type_name("")->expected(-1)->allow_extra_args(true);
+  parsed->expected(-1)->allow_extra_args(true);
   parser_->by_key.erase(name);
   parser_->by_key[option.key] = parsed;
 }
@@ -163,8 +188,10 @@ void Options::preset(std::string& value, const std::map<std::string, std::map<st
 }
 
 void Options::example(const std::string& command, const std::string& what) {
-  examples_ += fmt::format("  # {}\n  {}\n", what, command);
+  examples_ += fmt::format("\n  # {}\n  {}\n", what, command);
 }
+
+void Options::about(const std::string& text) { about_ += (about_.empty() ? "" : "\n\n") + text; }
 
 void Options::group(const std::string& title) { group_ = title; }
 
@@ -214,7 +241,6 @@ void Options::assign(Option& option, const std::vector<std::string>& values, con
 }
 
 bool Options::parse(const std::vector<std::string>& arguments) {
-  parser_->app.footer(examples_.empty() ? "" : "Examples:\n" + examples_);
   try {
     parser_->app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 wants them reversed
   } catch (const CLI::CallForHelp&) {
@@ -305,9 +331,42 @@ void Options::apply_preset() {
   }
 }
 
+std::string Options::default_text(const Option& option) {
+  return std::visit(
+      Overloaded{
+          [](const std::string* value) { return *value; },
+          [](const double* value) { return shortest(*value); },
+          [](const std::int64_t* value) { return std::to_string(*value); },
+          [](const bool*) { return std::string(); },
+          [](const std::vector<std::string>* values) { return fmt::format("{}", fmt::join(*values, ", ")); },
+          [](const std::vector<double>* values) { return fmt::format("{}", fmt::join(*values, ",")); },
+      },
+      option.target);
+}
+
 std::string Options::help() const {
-  parser_->app.footer(examples_.empty() ? "" : "Examples:\n" + examples_);
-  return parser_->app.help();
+  std::string positionals;
+  std::vector<std::string> groups;
+  for (const auto& option : options_) {
+    if (option->is_positional) positionals += " " + option->shown;
+    if (std::find(groups.begin(), groups.end(), option->group) == groups.end()) groups.push_back(option->group);
+  }
+  std::string text = fmt::format("{}: {}\n\nUsage: {}{} [OPTION...]\n", program_, summary_, program_, positionals);
+  if (!about_.empty()) text += "\n" + wrap(about_, 0) + "\n";
+  for (const auto& group : groups) {
+    text += "\n" + group + ":\n";
+    for (const auto& option : options_) {
+      if (option->group != group) continue;
+      const std::string value = default_text(*option);
+      const std::string help = value.empty() ? option->help : fmt::format("{} (default {})", option->help, value);
+      const std::string left = "  " + option->shown;
+      text += left.size() < kHelpColumn ? left + std::string(kHelpColumn - left.size(), ' ')
+                                        : left + "\n" + std::string(kHelpColumn, ' ');
+      text += wrap(help, kHelpColumn) + "\n";
+    }
+  }
+  if (!examples_.empty()) text += "\nExamples:" + examples_;
+  return text;
 }
 
 bool Options::given(const std::string& key) const {

@@ -23,7 +23,7 @@ enum class OptionKind {
 
 class Options {
  public:
-  /// `program` is what the user types ("usol maskcut"), `verb` its section in settings files.
+  /// `program` is what the user types ("usol maskcut"), `verb` its section in settings files, `summary` one line.
   Options(const std::string& program, const std::string& verb, const std::string& summary);
   ~Options();
   Options(const Options&) = delete;
@@ -53,10 +53,12 @@ class Options {
   /// --preset: `presets` maps each preset's name to the options it sets, which come after all other sources.
   void preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
               const std::string& help);
-  /// A line of the help's examples.
-  void example(const std::string& command, const std::string& what);
   /// Options declared after this stand under this title in the help.
   void group(const std::string& title);
+  /// A paragraph at the top of the help: what the verb does and what comes out.
+  void about(const std::string& text);
+  /// A command at the end of the help, with a line that says what it does.
+  void example(const std::string& command, const std::string& what);
 
   // ---- reading
   /// Reads arguments (without the program and the verb), environment, file and preset into the variables.
@@ -79,6 +81,7 @@ class Options {
     std::string key;
     Target target;
     OptionKind kind;
+    std::string shown = {}, help = {}, group = {};  // "--tau NUMBER", its text and its title in the help
     std::vector<std::string> allowed = {};
     std::optional<double> minimum = {};
     bool is_positional = false;
@@ -86,6 +89,7 @@ class Options {
   };
   struct Parser;  // CLI11's
 
+  static std::string default_text(const Option& option);
   Option& declare(const std::string& names, Target target, const std::string& help, OptionKind kind);
   Option* find(const std::string& key);
   static void assign(Option& option, const std::vector<std::string>& values, const std::string& where);
@@ -97,8 +101,7 @@ class Options {
   std::vector<std::unique_ptr<Option>> options_;
   std::map<std::string, std::map<std::string, std::string>> presets_;
   std::string* preset_ = nullptr;
-  std::string group_ = "Options";
-  std::string examples_;
+  std::string program_, summary_, about_, group_ = "Options", examples_;
   std::unique_ptr<Parser> parser_;
 };
 

@@ -59,10 +59,11 @@ void Common::declare(Options& options) {
   options.add("--seed", seed, "Seed of everything random");
   options.at_least("seed", 0);
   options.flag("--deterministic", deterministic, "The same bits in every run, at some cost in speed");
-  options.add("--device", device_name, "cpu, cuda or cuda:N", OptionKind::kRun);
+  options.add("--device NAME", device_name, "cpu, cuda or cuda:N", OptionKind::kRun);
   options.choice("--precision", precision, {"f32", "tf32", "bf16", "f16"},
                  "Arithmetic of matrix products and convolutions");
-  options.add("--config", config, "Settings file (TOML); flags and USOL_* variables win over it", OptionKind::kRun);
+  options.add("--config FILE", config, "Settings file (TOML); flags and USOL_* variables win over it",
+              OptionKind::kRun);
   options.flag("--print-config", print_config, "Print all settings as such a file, and stop", OptionKind::kRun);
   options.flag("--dry-run", dry_run, "Say what would be done, write nothing", OptionKind::kRun);
   options.flag("--force", force, "Replace existing outputs", OptionKind::kRun);

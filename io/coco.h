@@ -119,6 +119,10 @@ AnnotationSet read_coco(const std::filesystem::path& path, const CocoReadOptions
 
 // ---- writing ----
 
+/// The records that CocoWriter writes, as text: for journals, which keep them until the file is assembled.
+std::string coco_image_json(const CocoImage& image);
+std::string coco_annotation_json(const CocoAnnotation& annotation, const Rle& mask);
+
 /// Writes a COCO data set record by record. Equal calls give equal bytes; the file appears when finish() returns.
 class CocoWriter {
  public:
@@ -133,13 +137,15 @@ class CocoWriter {
   void add_annotation(const CocoAnnotation& annotation, const Rle& mask);
   /// An annotation of `set`, its segmentation as it is.
   void add_annotation(const CocoAnnotation& annotation, const AnnotationSet& set);
+  /// Records as text, from coco_*_json() or another file; written as they are.
+  void add_image_json(std::string_view record);
+  void add_annotation_json(std::string_view record);
   /// `info_json`, `licenses_json`: a JSON object and array as text (empty: left out). Call once, last.
   void finish(std::span<const CocoCategory> categories, std::string_view info_json = {},
               std::string_view licenses_json = {});
 
  private:
   struct Spool;
-  void write_annotation();
 
   AtomicFile file_;
   std::unique_ptr<Spool> images_;  // image records until finish(), in an unnamed temporary file

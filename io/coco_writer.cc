@@ -79,7 +79,36 @@ void start_annotation(std::string& line, const CocoAnnotation& annotation) {
   if (annotation.has_score) add_number(line, "score", annotation.score);
 }
 
+void write_record(std::string& line, const CocoImage& image) {
+  start_record(line);
+  add_number(line, "id", image.id);
+  add_string(line, "file_name", image.file_name);
+  add_number(line, "height", image.height);
+  add_number(line, "width", image.width);
+  line += '}';
+}
+
+void write_record(std::string& line, const CocoAnnotation& annotation, const Rle& mask) {
+  start_annotation(line, annotation);
+  add_rle(line, mask.height, mask.width, rle_to_string(mask));
+  add_number(line, "width", mask.width);
+  add_number(line, "height", mask.height);
+  line += '}';
+}
+
 }  // namespace
+
+std::string coco_image_json(const CocoImage& image) {
+  std::string line;
+  write_record(line, image);
+  return line;
+}
+
+std::string coco_annotation_json(const CocoAnnotation& annotation, const Rle& mask) {
+  std::string line;
+  write_record(line, annotation, mask);
+  return line;
+}
 
 // Image records wait here, outside memory, while annotations go straight to the file.
 struct CocoWriter::Spool {
@@ -115,23 +144,19 @@ CocoWriter::CocoWriter(const std::filesystem::path& path) : file_(path), images_
 CocoWriter::~CocoWriter() = default;
 
 void CocoWriter::add_image(const CocoImage& image) {
-  start_record(line_);
-  add_number(line_, "id", image.id);
-  add_string(line_, "file_name", image.file_name);
-  add_number(line_, "height", image.height);
-  add_number(line_, "width", image.width);
-  line_ += '}';
+  write_record(line_, image);
+  add_image_json(line_);
+}
+
+void CocoWriter::add_image_json(std::string_view record) {
   images_->write(images_->any ? ",\n" : "\n");
-  images_->write(line_);
+  images_->write(record);
   images_->any = true;
 }
 
 void CocoWriter::add_annotation(const CocoAnnotation& annotation, const Rle& mask) {
-  start_annotation(line_, annotation);
-  add_rle(line_, mask.height, mask.width, rle_to_string(mask));
-  add_number(line_, "width", mask.width);
-  add_number(line_, "height", mask.height);
-  write_annotation();
+  write_record(line_, annotation, mask);
+  add_annotation_json(line_);
 }
 
 void CocoWriter::add_annotation(const CocoAnnotation& annotation, const AnnotationSet& set) {
@@ -142,13 +167,13 @@ void CocoWriter::add_annotation(const CocoAnnotation& annotation, const Annotati
   } else if (segmentation.kind == Segmentation::Kind::kPolygons) {
     add_polygons(line_, set.polygons(segmentation));
   }
-  write_annotation();
+  line_ += '}';
+  add_annotation_json(line_);
 }
 
-void CocoWriter::write_annotation() {
-  line_ += '}';
+void CocoWriter::add_annotation_json(std::string_view record) {
   file_.write(any_annotation_ ? ",\n" : "\n");
-  file_.write(line_);
+  file_.write(record);
   any_annotation_ = true;
 }
 

@@ -102,6 +102,38 @@ TEST_F(InputsTest, Lists) {
   EXPECT_EQ(collect({at("d/partly.txt")}).size(), 2);
 }
 
+TEST_F(InputsTest, CocoFilesGiveIdsNamesAndOrder) {
+  make("d/z.jpg");
+  make("d/sub/a.jpg");
+  make("coco.json", R"({"annotations": [{"id": 1}], "images": [{"id": 42, "file_name": "z.jpg", "width": 3},
+                      {"id": 7, "file_name": "sub/a.jpg"}], "categories": []})");
+  const auto list = collect({at("coco.json")}, at("d"));
+  ASSERT_EQ(list.size(), 2);
+  EXPECT_EQ(list[0].id, 42);
+  EXPECT_EQ(list[0].file_name, "z.jpg");
+  EXPECT_EQ(list[1].id, 7);
+  EXPECT_EQ(list[1].path, folder_ / "d/sub/a.jpg");
+  expect_usage_error({at("coco.json")}, "needs --image-root");
+  expect_usage_error({at("coco.json"), at("d")}, "must be the only input", at("d"));
+  expect_usage_error({at("coco.json")}, "is --image-root right?", folder_.path().string());
+  make("empty.json", R"({"images": []})");
+  expect_usage_error({at("empty.json")}, "no picture in", at("d"));
+  make("twice.json", R"({"images": [{"id": 1, "file_name": "z.jpg"}, {"id": 1, "file_name": "sub/a.jpg"}]})");
+  expect_usage_error({at("twice.json")}, "two images have the id 1", at("d"));
+  for (const char* bad :
+       {"{\"images\": [{\"id\": \"1\", \"file_name\": \"z.jpg\"}]}", "{\"images\": [{\"id\": 1}]}", "{\"images\": [3]}",
+        "{\"images\": [", "{\"images\": [{\"id\": 1.5, \"file_name\": \"z.jpg\"}]}"}) {
+    make("bad.json", bad);
+    try {
+      collect({at("bad.json")}, at("d"));
+      ADD_FAILURE() << "accepted " << bad;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kFormat) << bad;
+      EXPECT_NE(std::string(error.what()).find("bad.json"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST_F(InputsTest, NothingToWorkOnIsAUsageError) {
   expect_usage_error({}, "no input");
   expect_usage_error({at("absent")}, "absent: no such file or folder");

@@ -1,0 +1,335 @@
+#include "cli/image_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "cli/journal.h"
+#include "cli/progress.h"
+#include "cli/provenance.h"
+#include "cli/read_ahead.h"
+#include "cli/signals.h"
+#include "io/json_stream.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+constexpr std::size_t kReadAhead = 3;
+constexpr std::size_t kListedFailures = 20;
+
+// A picture read ahead, or what went wrong with it.
+struct Loaded {
+  std::int64_t index = 0;
+  ImageCompute compute;
+  std::exception_ptr error;
+};
+
+// The text of a picture's failure. Rethrows what is not the picture's fault and would hit every other one too.
+std::string failure_text(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kUsage || e.kind() == ErrorKind::kDevice || e.kind() == ErrorKind::kInterrupted) throw;
+    return e.what();
+  } catch (const std::bad_alloc&) {
+    return "out of memory";
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
+// What must be the same for two runs to be parts of one: everything in the output's info but the device and the
+// pictures that failed.
+Json make_header(const ImageJob& job) {
+  Json header = job.info;
+  header["inputs"] = {{"images", job.inputs.size()}, {"sha256", job.inputs.digest()}};
+  if (job.shard.count > 1) header["shard"] = fmt::format("{}/{}", job.shard.index, job.shard.count);
+  return header;
+}
+
+Json read_info(const std::string& file) {
+  JsonSplitter splitter{fs::path(file)};
+  for (JsonPiece piece; splitter.next(piece);) {
+    if (piece.kind == JsonPiece::Kind::kValue && piece.key == "info") return Json::parse(piece.text, nullptr, false);
+    splitter.release_behind();
+  }
+  return Json::object();
+}
+
+std::string record_json(const ImageRecord& record) {
+  return fmt::format("[{}{}{}]", record.image, record.annotations.empty() ? "" : ",",
+                     fmt::join(record.annotations, ","));
+}
+
+class Runner {
+ public:
+  Runner(const Common& common, ImageJob& job)
+      : common_(common),
+        job_(job),
+        journal_path_(job.output + ".journal"),
+        header_(make_header(job)),
+        first_(job.shard.first(job.inputs.size())),
+        last_(job.shard.last(job.inputs.size())) {}
+
+  int run() {
+    if (common_.dry_run) return dry_run();
+    if (common_.resume && !common_.force && fs::exists(job_.output) && !fs::exists(journal_path_)) {
+      return confirm_finished();
+    }
+    std::optional<Journal> journal(open_journal());
+    journal->append_device(device_model(common_.device()));
+    const int signal = work(*journal);
+    journal->sync();
+    if (signal != 0) {
+      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal, journal->records(),
+                   last_ - first_);
+      return 128 + signal;
+    }
+    assemble(*journal);
+    list_failures();
+    if (!failures_.empty()) return kSomeInputsFailed;
+    journal.reset();
+    fs::remove(journal_path_);
+    return kSuccess;
+  }
+
+ private:
+  int confirm_finished() {
+    Json info = read_info(job_.output);
+    for (const char* key : {"device", "failed"}) info.erase(key);
+    const std::string changed = describe_differences(info, header_);
+    check(changed.empty(), ErrorKind::kUsage, "--resume: {} was made with other settings ({}); --force replaces it",
+          job_.output, changed);
+    common_.note("{} is finished already", job_.output);
+    return kSuccess;
+  }
+
+  Journal open_journal() {
+    if (common_.force) {
+      for (const auto& path : {fs::path(job_.output), fs::path(journal_path_)}) fs::remove(path);
+    }
+    const bool has_journal = fs::exists(journal_path_);
+    if (!common_.resume) {
+      check(!has_journal, ErrorKind::kUsage,
+            "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
+            journal_path_);
+      check(!fs::exists(job_.output), ErrorKind::kUsage, "{} exists; --force replaces it", job_.output);
+    }
+    if (const auto folder = fs::path(job_.output).parent_path(); !folder.empty()) {
+      std::error_code error;
+      fs::create_directories(folder, error);
+      check(!error, ErrorKind::kIo, "{}: cannot be made: {}", folder.string(), error.message());
+    }
+    if (!has_journal) return Journal::create(journal_path_, header_, first_, last_);
+    return Journal::resume(journal_path_, header_, first_, last_,
+                           [&](const std::string& text) { common_.warn("{}", text); });
+  }
+
+  // Does what the journal lacks; returns the signal that stopped it, or 0.
+  int work(Journal& journal) {
+    std::vector<std::int64_t> todo;
+    for (std::int64_t i = first_; i < last_; ++i) {
+      if (!journal.has_record(i)) todo.push_back(i);
+    }
+    const auto total = last_ - first_;
+    const auto done_before = total - static_cast<std::int64_t>(todo.size());
+    if (done_before > 0) common_.note("{} of {} images were done before", done_before, total);
+    Progress progress(common_, total, "images", done_before);
+    std::size_t next = 0;
+    ReadAhead<Loaded> reader(
+        [&]() -> std::optional<Loaded> {
+          if (next == todo.size()) return std::nullopt;
+          return load(todo[next++]);
+        },
+        kReadAhead);
+    std::size_t left = todo.size();
+    while (auto item = reader.next()) {
+      const bool good = do_one(journal, *item);
+      progress.step(!good);
+      if (--left > 0 && pending_signal() != 0) return pending_signal();
+    }
+    progress.finish();
+    return 0;
+  }
+
+  Loaded load(std::int64_t index) const {
+    Loaded loaded;
+    loaded.index = index;
+    try {
+      loaded.compute = job_.load(job_.inputs[index]);
+    } catch (...) {
+      loaded.error = std::current_exception();
+    }
+    return loaded;
+  }
+
+  // False if the picture failed.
+  bool do_one(Journal& journal, Loaded& item) {
+    ImageResult result;
+    if (!item.error) {
+      try {
+        result = item.compute();
+      } catch (...) {
+        item.error = std::current_exception();
+      }
+    }
+    if (item.error) {
+      const std::string text = failure_text(item.error);
+      journal.append_error(item.index, text);
+      failures_.push_back({item.index, text});
+      common_.detail("failed: {}: {}", job_.inputs.file_name(item.index), text);
+      return false;
+    }
+    // Files first, then the line that says they are there.
+    if (result.save) result.save();
+    journal.append_record(item.index, record_json(result.record));
+    return true;
+  }
+
+  void assemble(const Journal& journal) {
+    RecordAssembler assembler(job_.output);
+    auto failed = Json::array();
+    for (std::int64_t i = first_; i < last_; ++i) {
+      if (!journal.has_record(i)) {
+        failed.push_back(job_.inputs.file_name(i));
+        continue;
+      }
+      const std::string line = journal.line(i);
+      const auto bytes = std::as_bytes(std::span(line));
+      JsonSplitter splitter(
+          own_bytes({bytes.begin(), bytes.end()}, fmt::format("{}: the record of input {}", journal_path_, i)));
+      for (JsonPiece piece; splitter.next(piece);) {
+        if (piece.kind != JsonPiece::Kind::kElement) continue;
+        if (piece.index == 0) {
+          assembler.add_image(piece.text);
+        } else {
+          assembler.add_annotation(piece.text);
+        }
+      }
+    }
+    Json info = header_;
+    info["device"] = journal.devices();
+    if (!failed.empty()) info["failed"] = std::move(failed);
+    assembler.finish(job_.categories, info);
+    common_.note("wrote {}: {} images, {} annotations", job_.output, assembler.images(), assembler.annotations());
+  }
+
+  void list_failures() const {
+    if (failures_.empty()) return;
+    common_.warn("{} of {} images failed:", failures_.size(), last_ - first_);
+    for (std::size_t i = 0; i < std::min(failures_.size(), kListedFailures); ++i) {
+      common_.console->line(fmt::format("  {}: {}", job_.inputs.file_name(failures_[i].index), failures_[i].text));
+    }
+    if (failures_.size() > kListedFailures) {
+      common_.console->line(fmt::format("  and {} more", failures_.size() - kListedFailures));
+    }
+    common_.console->line(fmt::format("All are in {}; --resume tries them again.", journal_path_));
+  }
+
+  // Measures a few pictures spread over the work and scales up.
+  int dry_run() {
+    using Clock = std::chrono::steady_clock;
+    std::int64_t done = 0;
+    std::vector<std::int64_t> todo;
+    if (common_.resume && fs::exists(journal_path_)) {
+      const auto journal = Journal::resume(journal_path_, header_, first_, last_,
+                                           [&](const std::string& text) { common_.warn("{}", text); });
+      for (std::int64_t i = first_; i < last_; ++i) {
+        if (!journal.has_record(i)) todo.push_back(i);
+      }
+      done = last_ - first_ - static_cast<std::int64_t>(todo.size());
+    } else {
+      for (std::int64_t i = first_; i < last_; ++i) todo.push_back(i);
+    }
+    common_.note("would work on {} images{} and write {}", todo.size(),
+                 done > 0 ? fmt::format(" ({} are done)", done) : "", job_.output);
+    if (fs::exists(job_.output) && !common_.force) common_.note("{} exists: --force would be needed", job_.output);
+    const std::size_t samples = std::min<std::size_t>(todo.size(), 4);
+    std::vector<double> seconds;
+    double record_bytes = 0, file_bytes = 0;
+    for (std::size_t s = 0; s < samples; ++s) {
+      throw_if_interrupted();
+      const auto index = todo[s * todo.size() / samples];
+      const auto start = Clock::now();
+      Loaded item = load(index);
+      try {
+        if (item.error) std::rethrow_exception(item.error);
+        const ImageResult result = item.compute();
+        record_bytes += static_cast<double>(record_json(result.record).size());
+        file_bytes += static_cast<double>(result.saved_bytes);
+      } catch (...) {
+        common_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(std::current_exception()));
+        continue;
+      }
+      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+    if (seconds.empty()) return samples > 0 ? kSomeInputsFailed : kSuccess;
+    const auto measured = static_cast<double>(seconds.size());
+    if (seconds.size() > 1) seconds.erase(seconds.begin());  // the first picture also pays for warming up
+    const double per_image = std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
+    const auto count = static_cast<double>(todo.size());
+    common_.note("time: about {} at {:.3g} s an image, as measured now on this machine",
+                 format_duration(per_image * count), per_image);
+    common_.note(
+        "disk: about {} for {}, the same again for its journal while it runs{}",
+        format_bytes(record_bytes / measured * count), job_.output,
+        file_bytes > 0 ? fmt::format(", {} for the files beside it", format_bytes(file_bytes / measured * count)) : "");
+    return kSuccess;
+  }
+
+  struct Failure {
+    std::int64_t index;
+    std::string text;
+  };
+
+  const Common& common_;
+  ImageJob& job_;
+  std::string journal_path_;
+  Json header_;
+  std::int64_t first_, last_;
+  std::vector<Failure> failures_;
+};
+
+}  // namespace
+
+void ShardOption::declare(Options& options) {
+  options.add("--shard K/N", text, "Do the K-th of N parts only; `usol merge` joins them", OptionKind::kRun);
+}
+
+int run_image_job(const Common& common, ImageJob& job) { return Runner(common, job).run(); }
+
+RecordAssembler::RecordAssembler(const std::string& output) : writer_(output) {}
+
+void RecordAssembler::add_image(std::string_view json) {
+  writer_.add_image_json(json);
+  ++images_;
+}
+
+void RecordAssembler::add_annotation(std::string_view json) {
+  constexpr std::string_view kStart = "{\"id\": ";
+  const auto comma = json.find(',');
+  check(json.starts_with(kStart) && comma != std::string_view::npos, ErrorKind::kFormat,
+        "annotation without a leading id: {}", json.substr(0, 60));
+  line_.assign(kStart);
+  line_ += std::to_string(++annotations_);
+  line_ += json.substr(comma);
+  writer_.add_annotation_json(line_);
+}
+
+void RecordAssembler::finish(const std::vector<CocoCategory>& categories, const Json& info) {
+  writer_.finish(categories, info.dump());
+}
+
+}  // namespace usol

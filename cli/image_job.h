@@ -1,0 +1,73 @@
+#pragma once
+// The loop of every verb that does something to many pictures: read ahead, compute, save, journal; failures are counted
+// and listed, signals stop it cleanly, and the output is assembled from the journal at the end.
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/inputs.h"
+#include "cli/verb.h"
+#include "io/coco.h"
+
+namespace usol {
+
+/// What is recorded of a picture: lines of COCO JSON. The ids of annotations are given when the output is assembled.
+struct ImageRecord {
+  std::string image;                     // coco_image_json()
+  std::vector<std::string> annotations;  // coco_annotation_json()
+};
+
+struct ImageResult {
+  ImageRecord record = {};
+  std::function<void()> save = {};  // writes files beside the output (overlays, features); may be empty
+  std::uint64_t saved_bytes = 0;    // about how much that writes
+};
+
+/// The second half of the work on one picture.
+using ImageCompute = std::function<ImageResult()>;
+
+struct ImageJob {
+  std::string output;           // the COCO file
+  nlohmann::ordered_json info;  // make_info()
+  InputList inputs;
+  Shard shard;
+  std::vector<CocoCategory> categories;
+  /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
+  /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
+  std::function<ImageCompute(const InputImage&)> load;
+};
+
+/// --shard.
+struct ShardOption {
+  std::string text = "1/1";
+  void declare(Options& options);
+};
+
+/// Runs the job and returns the exit status. Existing outputs are an error unless --force (replaced) or --resume
+/// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed).
+/// With --dry-run it says what would be done and estimates time and space from a few pictures.
+/// A shard's output has "shard": "K/N" in its info; `usol merge` joins them.
+int run_image_job(const Common& common, ImageJob& job);
+
+/// Writes images and annotations (whose ids are replaced by 1, 2, ...) to a COCO file: the last step of a job, and of
+/// merge. `info` comes at the end.
+class RecordAssembler {
+ public:
+  RecordAssembler(const std::string& output);
+  void add_image(std::string_view json);
+  /// Throws Error(kFormat) unless the text starts with an id.
+  void add_annotation(std::string_view json);
+  void finish(const std::vector<CocoCategory>& categories, const nlohmann::ordered_json& info);
+  std::int64_t images() const { return images_; }
+  std::int64_t annotations() const { return annotations_; }
+
+ private:
+  CocoWriter writer_;
+  std::int64_t images_ = 0, annotations_ = 0;
+  std::string line_;
+};
+
+}  // namespace usol
