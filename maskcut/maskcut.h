@@ -9,13 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "maskcut/frame.h"
 #include "maskcut/ncut.h"
+#include "maskcut/partition.h"
 #include "tensor/tensor.h"
 
 namespace usol {
-
-/// Which text decides where the paper and its public code differ (docs/deviations.md lists the places).
-enum class Preset { kPaper, kRelease };
 
 /// Receives every intermediate array of maskcut() under the name it has in the equations. See maskcut().
 using DumpSink = std::function<void(std::string_view name, const Tensor& value)>;
@@ -28,7 +27,8 @@ struct MaskCutOptions {
   int masks = 3;
   /// Side, in pixels, of the square frame (S x S) that cuts are upsampled to and the CRF runs on.
   std::int64_t size = 480;
-  /// Side of a patch in pixels. Used by working_size() only; maskcut() reads the grid off the features.
+  /// Side of a patch in pixels. Used by working_size() and for native_aspect; maskcut() reads the grid off the
+  /// features.
   std::int64_t patch = 8;
   /// Frame with the picture's own aspect ratio and about size * size pixels, instead of a square.
   bool native_aspect = false;
@@ -49,7 +49,7 @@ enum class StageOutcome {
   kAccepted,     // its object went on to the CRF
   kOverlap,      // rejected: IoU with the previous stage's object > 0.5
   kSmall,        // rejected: at most 1 % of the patches
-  kNoObject,     // no cut is defined (all patches alike, fewer than two patches) or max_ncut was exceeded
+  kNoObject,     // no cut is defined (all patches alike, fewer than two), it has no object, or it exceeds max_ncut
   kCovered,      // nothing is left after subtracting the earlier masks
   kCrfRejected,  // the CRF changed it too much
   kEmpty,        // no pixel is left at the image's size
@@ -84,18 +84,8 @@ struct MaskCutResult {
   std::vector<CutStage> stages;   // at most options.masks
 };
 
-/// Height and width in pixels.
-struct FrameSize {
-  std::int64_t height = 0, width = 0;
-  bool operator==(const FrameSize&) const = default;
-};
-
-/// Frame the picture is resized to (LANCZOS) before anything else: size x size, or with native_aspect the picture's
-/// ratio at about size * size pixels with both sides multiples of the patch. Throws Error on sizes below one.
+/// The frame for a picture under these options: features are to be computed from the picture at this size (LANCZOS).
 FrameSize working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options);
-
-/// Patches of a frame: each side / patch, rounded half to even, at least 1.
-FrameSize patch_grid(const FrameSize& frame, std::int64_t patch);
 
 /// Pseudo-masks of one image.
 /// features: f32 [D, h, w], any device, finite; image: u8 [H, W, 3] RGB at its original size.
