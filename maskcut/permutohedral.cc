@@ -4,6 +4,7 @@
 #include "maskcut/permutohedral.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -17,19 +18,28 @@ namespace {
 template <int C>
 struct RowOf {
   using type [[gnu::vector_size(sizeof(float) * C)]] = float;
+  using bits [[gnu::vector_size(sizeof(float) * C)]] = std::int32_t;
 };
 template <>
 struct RowOf<1> {
   using type = float;
+  using bits = std::int32_t;
 };
 template <int C>
 using Row = typename RowOf<C>::type;
+template <int C>
+using Bits = typename RowOf<C>::bits;
 
 template <int C>
 Row<C> load(const float* from) {
   Row<C> row;
   std::memcpy(&row, from, sizeof(row));
   return row;
+}
+// The row if `mask` is all ones, zeros if it is 0.
+template <int C>
+Row<C> keep_if(Row<C> row, std::int32_t mask) {
+  return std::bit_cast<Row<C>>(std::bit_cast<Bits<C>>(row) & mask);
 }
 template <class V>
 void store(V row, float* to) {
@@ -61,40 +71,45 @@ void LatticePass<C>::splat(std::int64_t block, const float* in) {
   }
 }
 
+// Both loops below have no branch on where a group ends: groups are short, and guessing wrong costs more than the work.
 template <int C>
 void LatticePass<C>::blur() {
-  parallel_for(0, lattice_.vertices(), 2048, [&](std::int64_t first, std::int64_t last) {
-    const std::int32_t* slot = lattice_.row_slot_.data() + lattice_.row_begin_[first];
-    for (std::int64_t v = first; v < last; ++v) {
-      auto sum = load<C>(&partial_[static_cast<std::size_t>(*slot++) * C]);
-      for (const std::int32_t* end = lattice_.row_slot_.data() + lattice_.row_begin_[v + 1]; slot < end; ++slot)
-        sum += load<C>(&partial_[static_cast<std::size_t>(*slot) * C]);
-      store(sum, &rows_[static_cast<std::size_t>(v) * C]);
+  const auto for_pieces = [](const Permutohedral::Groups& groups, auto&& work) {
+    const std::int64_t count = static_cast<std::int64_t>(groups.pieces.size()) - 1;
+    parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+      if (begin < end)
+        work(groups.indices.data() + groups.pieces[begin], groups.indices.data() + groups.pieces[end], begin);
+    });
+  };
+  for_pieces(lattice_.slots_, [&](const std::int32_t* at, const std::int32_t* end, std::int64_t piece) {
+    float* row = rows_.data() + std::int64_t{lattice_.first_vertex_[piece]} * C;
+    Row<C> sum{};
+    for (; at < end; ++at) {
+      const std::int32_t last = *at >> 31;  // all ones or all zeros
+      sum += load<C>(&partial_[static_cast<std::size_t>(*at ^ last) * C]);
+      store(sum, row);
+      sum = keep_if<C>(sum, ~last);
+      row += C & last;
     }
   });
   // In place along each run: only the old value of the vertex behind has to be remembered.
-  for (std::size_t axis = 0; axis < lattice_.runs_.size(); ++axis) {
-    const auto& pieces = lattice_.run_pieces_[axis];
-    const std::int32_t* runs = lattice_.runs_[axis].data();
-    parallel_for(0, static_cast<std::int64_t>(pieces.size()) - 1, 1, [&](std::int64_t begin, std::int64_t end) {
-      const std::int32_t *at = runs + pieces[begin], *stop = runs + pieces[end];
-      while (at < stop) {
-        std::int32_t v = *at++;
-        Row<C> behind{}, here = load<C>(&rows_[static_cast<std::size_t>(v) * C]);
-        for (bool more = true; more;) {
-          std::int32_t ahead = *at++;
-          more = ahead >= 0;
-          ahead = more ? ahead : ~ahead;
-          const auto next = load<C>(&rows_[static_cast<std::size_t>(ahead) * C]);
-          store(here + 0.5f * (behind + next), &rows_[static_cast<std::size_t>(v) * C]);
-          behind = here;
-          here = next;
-          v = ahead;
-        }
-        store(here + 0.5f * behind, &rows_[static_cast<std::size_t>(v) * C]);
+  for (const auto& runs : lattice_.runs_)
+    for_pieces(runs, [&](const std::int32_t* at, const std::int32_t* end, std::int64_t) {
+      std::int32_t last = 0;
+      float* row = rows_.data() + std::int64_t{*at} * C;  // a first of at least two: not negative
+      Row<C> behind{}, here = load<C>(row);
+      for (++at; at < end; ++at) {
+        const std::int32_t more = ~last;
+        last = *at >> 31;
+        float* next_row = rows_.data() + std::int64_t{*at ^ last} * C;
+        const Row<C> next = load<C>(next_row);
+        store(here + 0.5f * (behind + keep_if<C>(next, more)), row);
+        behind = keep_if<C>(here, more);
+        here = next;
+        row = next_row;
       }
+      store(here + 0.5f * behind, row);
     });
-  }
 }
 
 template <int C>

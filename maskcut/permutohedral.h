@@ -26,7 +26,7 @@ class Permutohedral {
   Permutohedral(std::span<const float> features, int dims);
 
   std::int64_t points() const { return points_; }
-  std::int64_t vertices() const { return static_cast<std::int64_t>(row_begin_.size()) - 1; }
+  std::int64_t vertices() const { return vertices_; }
   std::int64_t blocks() const { return static_cast<std::int64_t>(slot_begin_.size()) - 1; }
   std::int64_t block_begin(std::int64_t block) const { return block * kBlock; }
   std::int64_t block_end(std::int64_t block) const { return block + 1 < blocks() ? (block + 1) * kBlock : points_; }
@@ -50,13 +50,17 @@ class Permutohedral {
   std::vector<float> weight_;              // [N, dims + 1], barycentric, scaled
   std::vector<std::int32_t> slot_begin_;   // [blocks + 1]
   std::vector<std::int32_t> slot_vertex_;  // [slots]
-  // The slots of each vertex.
-  std::vector<std::int32_t> row_begin_;  // [vertices + 1]
-  std::vector<std::int32_t> row_slot_;   // [slots], in block order
-  // Per axis, the runs of at least two consecutive vertices one after the other, the last one of a run as ~vertex.
-  // A vertex that is not in a run has no neighbours: the blur leaves it as it is.
-  std::vector<std::vector<std::int32_t>> runs_;        // [dims + 1]
-  std::vector<std::vector<std::int32_t>> run_pieces_;  // [dims + 1], where pieces of work begin and the end
+  // Lists of indices in which the last of a group is stored as ~index, cut into pieces of work at group ends.
+  struct Groups {
+    std::vector<std::int32_t> indices;
+    std::vector<std::int32_t> pieces;  // where pieces begin, and the end; empty if there are no indices
+  };
+  std::vector<std::int32_t> first_vertex_;  // of each piece of slots_
+  Groups slots_;                            // the slots of each vertex, in block order
+  // Per axis, the runs of at least two consecutive vertices. A vertex that is in none has no neighbours: the blur
+  // leaves it as it is.
+  std::vector<Groups> runs_;  // [dims + 1]
+  std::int64_t vertices_ = 0;
 };
 
 /// One filter of C channels (1, 2 or 4) in steps, so that a caller can fuse work on a block between slicing and the

@@ -154,12 +154,6 @@ void embed(const KeyLayout& layout, const float* features, std::int64_t first, s
 
 constexpr std::array kEmbed = {embed<1>, embed<2>, embed<3>, embed<4>, embed<5>, embed<6>, embed<7>};
 
-// The vertices of one remainder, all blocks together.
-struct VertexClass {
-  KeyIndex<std::uint32_t> index{1024};
-  std::int32_t first = 0;  // number of the class's first vertex
-};
-
 }  // namespace
 
 Permutohedral::Permutohedral(std::span<const float> features, int dims) : dims_(dims) {
@@ -190,70 +184,75 @@ Permutohedral::Permutohedral(std::span<const float> features, int dims) : dims_(
     slot_begin_[block + 1] = slot_begin_[block] + static_cast<std::int32_t>(block_keys[block].size());
   slot_vertex_.resize(static_cast<std::size_t>(slot_begin_[block_count]));
 
-  // 2. Vertices, numbered by remainder and then by first use. The classes are independent of each other.
-  std::vector<VertexClass> classes(static_cast<std::size_t>(corners));
+  // 2. The vertices of each remainder: independent of each other.
+  std::vector<KeyIndex<std::uint32_t>> classes(static_cast<std::size_t>(corners), KeyIndex<std::uint32_t>(1024));
   parallel_for_each(0, corners, [&](std::int64_t r) {
     for (std::int64_t block = 0; block < block_count; ++block) {
       std::int32_t* vertex = &slot_vertex_[slot_begin_[block]];
       for (const std::uint64_t key : block_keys[block]) {
-        if (KeyLayout::remainder(key) == r) *vertex = static_cast<std::int32_t>(classes[r].index.insert(key));
+        if (KeyLayout::remainder(key) == r) *vertex = static_cast<std::int32_t>(classes[r].insert(key));
         ++vertex;
       }
     }
   });
-  for (int r = 1; r < corners; ++r)
-    classes[r].first = classes[r - 1].first + static_cast<std::int32_t>(classes[r - 1].index.keys().size());
-  const std::int32_t count = classes[dims].first + static_cast<std::int32_t>(classes[dims].index.keys().size());
-  parallel_for(0, block_count, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block)
-      for (std::size_t i = 0; i < block_keys[block].size(); ++i)
-        slot_vertex_[slot_begin_[block] + i] += classes[KeyLayout::remainder(block_keys[block][i])].first;
-  });
+  // Numbered together in order of first use: the corners of a simplex, which are neighbours, come one after the other.
+  std::vector<std::vector<std::int32_t>> number(classes.size());
+  for (int r = 0; r < corners; ++r) number[r].assign(classes[r].keys().size(), -1);
+  for (std::int64_t block = 0, s = 0; block < block_count; ++block)
+    for (const std::uint64_t key : block_keys[block]) {
+      std::int32_t& v = number[KeyLayout::remainder(key)][slot_vertex_[s]];
+      if (v < 0) v = static_cast<std::int32_t>(vertices_++);
+      slot_vertex_[s++] = v;
+    }
 
   // 3. The slots of each vertex, in block order.
-  row_begin_.assign(static_cast<std::size_t>(count) + 1, 0);
-  for (const std::int32_t v : slot_vertex_) ++row_begin_[v + 1];
-  for (std::int32_t v = 0; v < count; ++v) row_begin_[v + 1] += row_begin_[v];
-  row_slot_.resize(slot_vertex_.size());
-  std::vector<std::int32_t> at(row_begin_.begin(), row_begin_.end());
-  for (std::size_t s = 0; s < slot_vertex_.size(); ++s) row_slot_[at[slot_vertex_[s]]++] = static_cast<std::int32_t>(s);
-
-  // 4. The runs of each axis: every vertex with no one behind it starts one.
   constexpr std::int32_t kPiece = 4096;
-  runs_.resize(static_cast<std::size_t>(corners));
-  run_pieces_.resize(runs_.size());
-  std::vector<std::vector<std::int32_t>> ahead(runs_.size(),
-                                               std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+  std::vector<std::int32_t> at(static_cast<std::size_t>(vertices_) + 1);
+  for (const std::int32_t v : slot_vertex_) ++at[v + 1];
+  for (std::int64_t v = 0; v < vertices_; ++v) {
+    at[v + 1] += at[v];
+    if (slots_.pieces.empty() || at[v] - slots_.pieces.back() >= kPiece) {
+      slots_.pieces.push_back(at[v]);
+      first_vertex_.push_back(static_cast<std::int32_t>(v));
+    }
+  }
+  if (vertices_ > 0) slots_.pieces.push_back(at[vertices_]);
+  slots_.indices.resize(slot_vertex_.size());
+  for (std::size_t s = 0; s < slot_vertex_.size(); ++s)
+    slots_.indices[at[slot_vertex_[s]]++] = static_cast<std::int32_t>(s);
+  for (std::int64_t v = 0; v < vertices_; ++v) slots_.indices[at[v] - 1] = ~slots_.indices[at[v] - 1];
+
+  // 4. The runs of each axis: every vertex with someone ahead and no one behind starts one.
+  std::vector<std::vector<std::int32_t>> ahead(static_cast<std::size_t>(corners),
+                                               std::vector<std::int32_t>(static_cast<std::size_t>(vertices_)));
   for (int r = 0; r < corners; ++r) {
-    const auto& keys = classes[r].index.keys();
-    const VertexClass& next = classes[(r + 1) % corners];
+    const auto& keys = classes[r].keys();
+    const int next = (r + 1) % corners;
     parallel_for(0, static_cast<std::int64_t>(keys.size()), 1024, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
         for (int axis = 0; axis < corners; ++axis) {
-          const std::uint32_t found = next.index.find(layout.next(keys[i], axis));
-          ahead[axis][classes[r].first + i] =
-              found == next.index.kNone ? -1 : next.first + static_cast<std::int32_t>(found);
+          const std::uint32_t found = classes[next].find(layout.next(keys[i], axis));
+          ahead[axis][number[r][i]] = found == classes[next].kNone ? -1 : number[next][found];
         }
     });
   }
+  runs_.resize(static_cast<std::size_t>(corners));
   parallel_for_each(0, corners, [&](std::int64_t axis) {
     const auto& next = ahead[axis];
-    std::vector<std::uint8_t> has_behind(static_cast<std::size_t>(count));
+    std::vector<std::uint8_t> has_behind(static_cast<std::size_t>(vertices_));
     for (const std::int32_t v : next)
       if (v >= 0) has_behind[v] = 1;
-    auto& runs = runs_[axis];
-    auto& pieces = run_pieces_[axis];
-    runs.reserve(static_cast<std::size_t>(count));
-    pieces.push_back(0);
-    for (std::int32_t v = 0; v < count; ++v) {
+    auto& [indices, pieces] = runs_[axis];
+    indices.reserve(static_cast<std::size_t>(vertices_));
+    for (std::int32_t v = 0; v < vertices_; ++v) {
       if (has_behind[v] || next[v] < 0) continue;
-      if (static_cast<std::int32_t>(runs.size()) - pieces.back() >= kPiece)
-        pieces.push_back(static_cast<std::int32_t>(runs.size()));
+      const auto size = static_cast<std::int32_t>(indices.size());
+      if (pieces.empty() || size - pieces.back() >= kPiece) pieces.push_back(size);
       std::int32_t last = v;
-      for (; next[last] >= 0; last = next[last]) runs.push_back(last);
-      runs.push_back(~last);
+      for (; next[last] >= 0; last = next[last]) indices.push_back(last);
+      indices.push_back(~last);
     }
-    if (!runs.empty()) pieces.push_back(static_cast<std::int32_t>(runs.size()));
+    if (!indices.empty()) pieces.push_back(static_cast<std::int32_t>(indices.size()));
   });
 }
 
