@@ -1,0 +1,149 @@
+// JPEG pixels. libjpeg reports errors by a longjmp out of its callbacks, so the functions between setjmp and the
+// library hold no C++ objects: they fill a plain struct, and the error is thrown after they have returned.
+#include "io/image_jpeg.h"
+
+#include "io/image_stb.h"
+#include "tensor/check.h"
+
+#ifdef USOL_WITH_LIBJPEG
+
+#include <jpeglib.h>
+
+#include <algorithm>
+#include <csetjmp>
+#include <cstdio>
+#include <vector>
+// jerror.h needs jpeglib.h before it.
+#include <jerror.h>
+
+namespace usol {
+namespace {
+
+// The warnings of libjpeg that are errors here: the data ended before the image did.
+bool is_truncation(int code) { return code == JWRN_JPEG_EOF; }
+
+struct Decoder {
+  jpeg_decompress_struct info{};
+  jpeg_error_mgr errors{};
+  std::jmp_buf on_error{};
+  char message[JMSG_LENGTH_MAX] = {};  // of the error, or of the first warning
+  bool truncated = false;
+  std::uint8_t* row_cmyk = nullptr;
+
+  Decoder() = default;
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+  ~Decoder() { jpeg_destroy_decompress(&info); }
+};
+
+Decoder& decoder_of(j_common_ptr info) { return *static_cast<Decoder*>(info->client_data); }
+
+[[noreturn]] void leave(j_common_ptr info) {
+  Decoder& decoder = decoder_of(info);
+  (*info->err->format_message)(info, decoder.message);
+  std::longjmp(decoder.on_error, 1);
+}
+
+void on_message(j_common_ptr info, int level) {
+  if (level >= 0) return;  // a trace
+  Decoder& decoder = decoder_of(info);
+  if (is_truncation(info->err->msg_code)) {
+    decoder.truncated = true;
+    leave(info);
+  }
+  if (info->err->num_warnings++ == 0) (*info->err->format_message)(info, decoder.message);
+}
+
+bool begin(Decoder& decoder, const unsigned char* bytes, unsigned long size) {
+  if (setjmp(decoder.on_error) != 0) return false;
+  jpeg_create_decompress(&decoder.info);
+  jpeg_mem_src(&decoder.info, bytes, size);
+  jpeg_read_header(&decoder.info, TRUE);
+  const bool four = decoder.info.jpeg_color_space == JCS_CMYK || decoder.info.jpeg_color_space == JCS_YCCK;
+  decoder.info.out_color_space = four ? JCS_CMYK : JCS_RGB;
+  decoder.info.dct_method = JDCT_ISLOW;
+  decoder.info.do_fancy_upsampling = TRUE;
+  return true;
+}
+
+// a * b / 255, rounded.
+int scale_255(int a, int b) {
+  const int product = a * b + 128;
+  return ((product >> 8) + product) >> 8;
+}
+
+// Adobe's files store inverted inks. RGB = (1 - K) (1 - ink) in Pillow's integer arithmetic.
+void cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, std::int64_t width) {
+  for (std::int64_t x = 0; x < width; ++x) {
+    const int light = cmyk[4 * x + 3];
+    for (int c = 0; c < 3; ++c) {
+      rgb[3 * x + c] = static_cast<std::uint8_t>(light - scale_255(255 - cmyk[4 * x + c], light));
+    }
+  }
+}
+
+bool read_rows(Decoder& decoder, std::uint8_t* rgb) {
+  if (setjmp(decoder.on_error) != 0) return false;
+  jpeg_start_decompress(&decoder.info);
+  const std::int64_t width = decoder.info.output_width;
+  while (decoder.info.output_scanline < decoder.info.output_height) {
+    std::uint8_t* out = rgb + decoder.info.output_scanline * width * 3;
+    JSAMPROW row = decoder.row_cmyk != nullptr ? decoder.row_cmyk : out;
+    jpeg_read_scanlines(&decoder.info, &row, 1);
+    if (decoder.row_cmyk != nullptr) cmyk_to_rgb(decoder.row_cmyk, out, width);
+  }
+  jpeg_finish_decompress(&decoder.info);
+  return true;
+}
+
+[[noreturn]] void fail_decoding(const Decoder& decoder, std::size_t size, const std::string& name) {
+  if (decoder.truncated) {
+    fail(ErrorKind::kFormat,
+         fmt::format("{}: JPEG data is cut off: the file ends at byte {}, before the image does{}", name, size,
+                     decoder.info.output_height == 0
+                         ? ""
+                         : fmt::format(" (row {} of {})", decoder.info.output_scanline, decoder.info.output_height)));
+  }
+  const std::size_t left = decoder.info.src != nullptr ? decoder.info.src->bytes_in_buffer : size;
+  fail(ErrorKind::kFormat,
+       fmt::format("{}: JPEG cannot be decoded near byte {}: {}", name, size - std::min(left, size), decoder.message));
+}
+
+}  // namespace
+
+Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) {
+  Decoder decoder;
+  decoder.info.err = jpeg_std_error(&decoder.errors);
+  decoder.info.client_data = &decoder;
+  decoder.errors.error_exit = leave;
+  decoder.errors.emit_message = on_message;
+  if (!begin(decoder, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size())) {
+    fail_decoding(decoder, bytes.size(), name);
+  }
+  const std::int64_t height = decoder.info.image_height, width = decoder.info.image_width;
+  const int components = decoder.info.num_components;
+  check(components == 1 || components == 3 || components == 4, ErrorKind::kUnsupported,
+        "{}: JPEG with {} components, expected 1, 3 or 4", name, components);
+  Tensor image = Tensor::empty({height, width, 3}, DType::kU8);
+  std::vector<std::uint8_t> row_cmyk(components == 4 ? static_cast<std::size_t>(width) * 4 : 0);
+  decoder.row_cmyk = row_cmyk.empty() ? nullptr : row_cmyk.data();
+  if (!read_rows(decoder, image.mutable_data<std::uint8_t>())) fail_decoding(decoder, bytes.size(), name);
+  if (decoder.errors.num_warnings > 0 && options.warnings != nullptr) {
+    options.warnings->push_back(fmt::format("{}: JPEG decoder warns: {}", name, decoder.message));
+  }
+  return image;
+}
+
+}  // namespace usol
+
+#else
+
+namespace usol {
+
+Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&) {
+  return decode_stb(bytes, name, "JPEG");
+}
+
+}  // namespace usol
+
+#endif

@@ -1,0 +1,97 @@
+#include "io/image_png.h"
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "io/image_exif.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+constexpr std::size_t kSignature = 8;  // bytes; the caller has recognised them
+constexpr std::size_t kOverhead = 12;  // length, type and checksum of a chunk
+
+std::uint32_t big_endian(std::span<const std::byte> bytes, std::size_t at) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < 4; ++i) value = value << 8 | std::to_integer<std::uint32_t>(bytes[at + i]);
+  return value;
+}
+
+// The CRC of ISO 3309, four bytes at a time.
+struct CrcTables {
+  std::array<std::array<std::uint32_t, 256>, 4> t{};
+  constexpr CrcTables() {
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      std::uint32_t value = i;
+      for (int bit = 0; bit < 8; ++bit) value = (value & 1) != 0 ? 0xEDB88320u ^ value >> 1 : value >> 1;
+      t[0][i] = value;
+    }
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      for (std::size_t k = 1; k < 4; ++k) t[k][i] = t[k - 1][i] >> 8 ^ t[0][t[k - 1][i] & 255];
+    }
+  }
+};
+constexpr CrcTables kCrc;
+
+std::uint32_t crc(std::span<const std::byte> bytes) {
+  std::uint32_t value = 0xFFFFFFFFu;
+  std::size_t i = 0;
+  const auto byte = [&](std::size_t at) { return std::to_integer<std::uint32_t>(bytes[at]); };
+  for (; i + 4 <= bytes.size(); i += 4) {
+    value ^= byte(i) | byte(i + 1) << 8 | byte(i + 2) << 16 | byte(i + 3) << 24;
+    value =
+        kCrc.t[3][value & 255] ^ kCrc.t[2][value >> 8 & 255] ^ kCrc.t[1][value >> 16 & 255] ^ kCrc.t[0][value >> 24];
+  }
+  for (; i < bytes.size(); ++i) value = value >> 8 ^ kCrc.t[0][(value ^ byte(i)) & 255];
+  return ~value;
+}
+
+}  // namespace
+
+PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
+                          bool verify_checksums) {
+  PngHeader header;
+  bool has_data = false;
+  for (std::size_t at = kSignature; true;) {
+    check(bytes.size() - at >= kOverhead, ErrorKind::kFormat,
+          "{}: PNG is cut off: the file ends at byte {}, where a chunk should begin at byte {}", name, bytes.size(),
+          at);
+    const std::uint32_t length = big_endian(bytes, at);
+    std::string type(reinterpret_cast<const char*>(bytes.data()) + at + 4, 4);
+    for (char& c : type) c = c >= ' ' && c <= '~' ? c : '?';
+    check(bytes.size() - at - kOverhead >= length, ErrorKind::kFormat,
+          "{}: PNG chunk {} at byte {} says it has {} bytes; the file ends at byte {}", name, type, at, length,
+          bytes.size());
+    const auto body = bytes.subspan(at + 8, length);
+    const bool critical = type[0] >= 'A' && type[0] <= 'Z';
+    check(
+        !critical || !verify_checksums || crc(bytes.subspan(at + 4, length + 4)) == big_endian(bytes, at + 8 + length),
+        ErrorKind::kFormat, "{}: PNG chunk {} at byte {} is damaged: its checksum does not fit", name, type, at);
+    if (at == kSignature) {
+      check(type == "IHDR" && length == 13, ErrorKind::kFormat,
+            "{}: PNG must begin with an IHDR chunk of 13 bytes, got {} of {} at byte {}", name, type, length, at);
+      header.size = {big_endian(body, 4), big_endian(body, 0)};
+      header.bit_depth = std::to_integer<int>(body[8]);
+      header.grey = body[9] == std::byte{0};
+      check(header.size.height > 0 && header.size.width > 0, ErrorKind::kFormat, "{}: PNG header has size {} x {}",
+            name, header.size.width, header.size.height);
+    } else if (type == "eXIf") {
+      const ExifOrientation found = exif_orientation(body);
+      const int value = found.value.value_or(1);
+      header.orientation = value >= 1 && value <= 8 ? value : 1;
+      if (found.malformed && options.apply_exif && options.warnings != nullptr) {
+        options.warnings->push_back(fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name, at));
+      }
+    } else if (type == "IDAT") {
+      has_data = true;
+    } else if (type == "IEND") {
+      check(has_data, ErrorKind::kFormat, "{}: PNG ends at byte {} without an IDAT chunk", name, at);
+      return header;
+    }
+    at += kOverhead + length;
+  }
+}
+
+}  // namespace usol

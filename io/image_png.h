@@ -1,0 +1,26 @@
+#pragma once
+// The chunks of a PNG file, checked before stb_image decodes it: stb verifies neither lengths nor checksums
+// in a way that could name the place of damage.
+// Source: W3C Portable Network Graphics specification (third edition), sections 5 and 11.
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "io/image.h"
+
+namespace usol {
+
+struct PngHeader {
+  ImageSize size;  // as stored, before turning
+  int bit_depth = 8;
+  bool grey = false;    // colour type 0
+  int orientation = 1;  // of the eXIf chunk, 1..8
+};
+
+/// Walks all chunks (the orientation may come last). Throws Error(kFormat) naming `name`, the chunk and the byte where
+/// a length or, if verified, the checksum of a critical chunk is wrong, or IHDR, IDAT or IEND is missing.
+PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
+                          bool verify_checksums);
+
+}  // namespace usol

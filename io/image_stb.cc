@@ -1,0 +1,222 @@
+#include "io/image_stb.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "tensor/check.h"
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_NO_STDIO
+#define STBI_NO_LINEAR
+#define STBI_NO_HDR
+#define STBI_NO_PIC
+#define STBI_ASSERT(condition) ((void)0)
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-but-set-variable"
+#endif
+#include <stb_image.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace usol {
+namespace {
+
+// stb reads zeros past the end of its input. This source notices such reads, so that they become errors.
+struct Source {
+  std::span<const std::byte> bytes;
+  std::size_t at = 0;
+  bool past_end = false;
+};
+
+// stb's own buffer. A read of this size is a refill, which may come back short; any other wants every byte.
+constexpr int kRefill = 128;
+
+int on_read(void* user, char* data, int size) {
+  Source& source = *static_cast<Source*>(user);
+  const std::size_t wanted = static_cast<std::size_t>(std::max(size, 0));
+  const std::size_t got = std::min(wanted, source.bytes.size() - source.at);
+  if (got > 0) std::memcpy(data, source.bytes.data() + source.at, got);
+  source.at += got;
+  if (got == 0 || (got < wanted && size != kRefill)) source.past_end = true;
+  return static_cast<int>(got);
+}
+void on_skip(void* user, int count) {
+  Source& source = *static_cast<Source*>(user);
+  if (count < 0) {  // back into what was read
+    source.at -= std::min(source.at, static_cast<std::size_t>(-static_cast<std::int64_t>(count)));
+    return;
+  }
+  const std::size_t left = source.bytes.size() - source.at;
+  if (static_cast<std::size_t>(count) > left) source.past_end = true;
+  source.at += std::min(static_cast<std::size_t>(count), left);
+}
+int on_eof(void* user) {
+  const Source& source = *static_cast<Source*>(user);
+  return source.at >= source.bytes.size();
+}
+constexpr stbi_io_callbacks kCallbacks{on_read, on_skip, on_eof};
+
+struct Release {
+  void operator()(void* pixels) const { stbi_image_free(pixels); }
+};
+
+[[noreturn]] void fail_decoding(const Source& source, const std::string& name, const std::string& format) {
+  const char* reason = stbi_failure_reason();
+  if (source.past_end) {
+    fail(ErrorKind::kFormat, fmt::format("{}: {} data is cut off: the file ends at byte {}, before the image does",
+                                         name, format, source.bytes.size()));
+  }
+  fail(ErrorKind::kFormat, fmt::format("{}: {} cannot be decoded near byte {}: {}", name, format, source.at,
+                                       reason != nullptr ? reason : "unknown reason"));
+}
+
+// Little-endian number of `count` bytes at `at`; 0 past the end (stb or the length checks below then refuse the file).
+std::int64_t little_endian(std::span<const std::byte> bytes, std::size_t at, std::size_t count) {
+  if (at + count > bytes.size()) return 0;
+  std::int64_t value = 0;
+  for (std::size_t i = 0; i < count; ++i) value |= std::to_integer<std::int64_t>(bytes[at + i]) << (8 * i);
+  return value;
+}
+
+// stb fills what is missing from uncompressed pixels with zeros or leaves it unset, so their length is checked first.
+void check_pixel_bytes(std::span<const std::byte> bytes, std::int64_t offset, std::int64_t needed,
+                       const std::string& name, const std::string& format) {
+  const std::int64_t available = static_cast<std::int64_t>(bytes.size()) - offset;
+  check(available >= needed, ErrorKind::kFormat,
+        "{}: {} data is cut off: {} bytes of pixels should follow from byte {}, the file ends at byte {}", name, format,
+        needed, offset, bytes.size());
+}
+
+struct BmpHeader {
+  std::int64_t pixels, width, height, bits, compression;
+};
+BmpHeader bmp_header(std::span<const std::byte> bytes) {
+  const std::int64_t pixels = little_endian(bytes, 10, 4);
+  if (little_endian(bytes, 14, 4) == 12) {  // OS/2
+    return {pixels, little_endian(bytes, 18, 2), little_endian(bytes, 20, 2), little_endian(bytes, 24, 2), 0};
+  }
+  const auto height = static_cast<std::int32_t>(little_endian(bytes, 22, 4));  // negative: top row first
+  return {pixels, little_endian(bytes, 18, 4), std::abs(static_cast<std::int64_t>(height)), little_endian(bytes, 28, 2),
+          little_endian(bytes, 30, 4)};
+}
+
+// Pillow scales the 5- and 6-bit fields of a 16-bit BMP by 255 / 31 and 255 / 63, rounded down; stb repeats their bits.
+void rescale_bmp16(std::span<const std::byte> bytes, Tensor& image) {
+  const bool green6 = bmp_header(bytes).compression == 3 && little_endian(bytes, 58, 4) == 0x07E0;
+  std::uint8_t* value = image.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < image.numel(); ++i) {
+    const bool six = green6 && i % 3 == 1;
+    value[i] = static_cast<std::uint8_t>(six ? (value[i] >> 2) * 255 / 63 : (value[i] >> 3) * 255 / 31);
+  }
+}
+
+// Pillow keeps the palette's colour under transparent pixels; stb leaves them black. So the flag is cleared: the low
+// bit in the graphic control extensions before the first frame.
+std::vector<std::byte> opaque_gif(std::span<const std::byte> bytes) {
+  std::vector<std::byte> copy(bytes.begin(), bytes.end());
+  const std::int64_t flags = little_endian(bytes, 10, 1);
+  std::size_t at = 13 + ((flags & 0x80) != 0 ? std::size_t{6} << (flags & 7) : 0);
+  while (at + 3 < copy.size() && copy[at] == std::byte{0x21}) {
+    if (copy[at + 1] == std::byte{0xF9}) copy[at + 3] &= std::byte{0xFE};
+    at += 2;
+    while (at < copy.size() && copy[at] != std::byte{0}) at += 1 + std::to_integer<std::size_t>(copy[at]);
+    ++at;
+  }
+  return copy;
+}
+
+// PGM and PPM: stb does not scale by maxval, so only 255 is taken.
+void check_pnm(std::span<const std::byte> bytes, const ImageSize& size, const std::string& name,
+               const std::string& format) {
+  std::size_t at = 2;
+  const auto peek = [&] { return at < bytes.size() ? std::to_integer<int>(bytes[at]) : -1; };
+  std::int64_t number = 0;
+  for (int i = 0; i < 3; ++i) {  // width, height, maxval
+    while (peek() == '#' || (peek() >= 0 && peek() <= ' ')) {
+      if (peek() == '#') {
+        while (peek() >= 0 && peek() != '\n') ++at;
+      } else {
+        ++at;
+      }
+    }
+    for (number = 0; peek() >= '0' && peek() <= '9' && number < 100000; ++at) number = number * 10 + (peek() - '0');
+  }
+  check(number == 255, ErrorKind::kUnsupported, "{}: {} with maxval {}, expected 255", name, format, number);
+  check_pixel_bytes(bytes, static_cast<std::int64_t>(at) + 1, size.height * size.width * (format == "PPM" ? 3 : 1),
+                    name, format);
+}
+
+void check_before_decoding(std::span<const std::byte> bytes, const ImageSize& size, const std::string& name,
+                           const std::string& format) {
+  if (format == "PGM" || format == "PPM") {
+    check_pnm(bytes, size, name, format);
+  } else if (format == "BMP") {
+    const BmpHeader header = bmp_header(bytes);
+    check(header.compression == 0 || header.compression == 3, ErrorKind::kUnsupported,
+          "{}: BMP with compression {}, expected an uncompressed one", name, header.compression);
+    const std::int64_t row_bits = header.width * header.bits, row = (row_bits + 31) / 32 * 4;
+    check_pixel_bytes(bytes, header.pixels, (header.height - 1) * row + (row_bits + 7) / 8, name, format);
+  } else if (format == "TGA" && little_endian(bytes, 2, 1) < 8) {  // 9 to 11 are run-length coded
+    const std::int64_t palette =
+        little_endian(bytes, 1, 1) == 1 ? little_endian(bytes, 5, 2) * ((little_endian(bytes, 7, 1) + 7) / 8) : 0;
+    check_pixel_bytes(bytes, 18 + little_endian(bytes, 0, 1) + palette,
+                      size.height * size.width * ((little_endian(bytes, 16, 1) + 7) / 8), name, format);
+  }
+}
+
+}  // namespace
+
+ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
+  Source source{bytes};
+  int width = 0, height = 0, channels = 0;
+  const int ok = stbi_info_from_callbacks(&kCallbacks, &source, &width, &height, &channels);
+  if (format == "BMP") height = static_cast<int>(std::min<std::int64_t>(bmp_header(bytes).height, 1 << 30));
+  if (ok == 0 || width < 1 || height < 1) fail_decoding(source, name, format);
+  return {height, width};
+}
+
+bool stb_recognises(std::span<const std::byte> bytes) {
+  Source source{bytes};
+  int width = 0, height = 0, channels = 0;
+  return stbi_info_from_callbacks(&kCallbacks, &source, &width, &height, &channels) != 0;
+}
+
+Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
+  check_before_decoding(bytes, stb_image_size(bytes, name, format), name, format);
+  const std::vector<std::byte> opaque = format == "GIF" ? opaque_gif(bytes) : std::vector<std::byte>();
+  Source source{format == "GIF" ? opaque : bytes};
+  int width = 0, height = 0, channels = 0;
+  const std::unique_ptr<stbi_uc, Release> pixels(
+      stbi_load_from_callbacks(&kCallbacks, &source, &width, &height, &channels, 3));
+  if (pixels == nullptr || source.past_end) fail_decoding(source, name, format);
+  Tensor image = Tensor::empty({height, width, 3}, DType::kU8);
+  std::memcpy(image.mutable_data<std::uint8_t>(), pixels.get(), static_cast<std::size_t>(image.numel()));
+  if (format == "BMP" && bmp_header(bytes).bits == 16) rescale_bmp16(bytes, image);
+  return image;
+}
+
+Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool& clipped) {
+  Source source{bytes};
+  int width = 0, height = 0, channels = 0;
+  const std::unique_ptr<stbi_us, Release> values(
+      stbi_load_16_from_callbacks(&kCallbacks, &source, &width, &height, &channels, 1));
+  if (values == nullptr || source.past_end) fail_decoding(source, name, "PNG");
+  Tensor image = Tensor::empty({height, width, 3}, DType::kU8);
+  std::uint8_t* out = image.mutable_data<std::uint8_t>();
+  clipped = false;
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(width) * height; ++i) {
+    const std::uint8_t grey = static_cast<std::uint8_t>(std::min<int>(values.get()[i], 255));
+    clipped = clipped || values.get()[i] > 255;
+    std::fill_n(out + 3 * i, 3, grey);
+  }
+  return image;
+}
+
+}  // namespace usol

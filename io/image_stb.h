@@ -1,0 +1,28 @@
+#pragma once
+// stb_image behind two functions: PNG, BMP, GIF, TGA, PSD, PGM/PPM, and JPEG in a build without libjpeg.
+//
+// Where its pixels differ from Pillow's: JPEG (up to 3 levels in 1-2 % of the samples); GIF pixels that the first frame
+// does not cover; PSD with alpha, whose white matte it removes.
+//
+// Source: https://github.com/nothings/stb (stb_image v2.27, public domain or MIT).
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "io/image.h"
+#include "tensor/tensor.h"
+
+namespace usol {
+
+/// Size in the header. Throws Error(kFormat) naming `name` and `format`, with stb's reason.
+ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
+/// True if stb takes the bytes for one of its formats (TGA has no magic number, so this is how it is told).
+bool stb_recognises(std::span<const std::byte> bytes);
+/// Pixels as u8 [H, W, 3]. Throws Error(kFormat) also when the data ends before the image does.
+Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
+/// 16-bit grey PNG as Pillow converts it: min(value, 255), repeated to u8 [H, W, 3]. `clipped` is set to whether any
+/// value was above 255.
+Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool& clipped);
+
+}  // namespace usol
