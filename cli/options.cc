@@ -389,6 +389,7 @@ std::string Options::to_toml() const {
   std::string out = fmt::format("# usol {} --config THIS_FILE\n[{}]\n", verb_, verb_);
   for (const auto& option : options_) {
     if (is_momentary(option->key)) continue;
+    if (!option->allowed.empty() && std::get<std::string*>(option->target)->empty()) continue;  // not chosen
     const std::string text =
         std::visit(Overloaded{
                        [](const std::string* value) { return toml_quote(*value); },
