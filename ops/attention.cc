@@ -1,0 +1,184 @@
+#include "ops/attention.h"
+
+#include <cmath>
+#include <vector>
+
+#include "autograd/grad_mode.h"
+#include "autograd/tape.h"
+#include "ops/attention_cpu.h"
+#include "ops/gemm.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+namespace usol {
+
+constinit Kernel<void(const Tensor&, const Tensor&, const Tensor&, double, Tensor&, Tensor&)> attention_kernel{
+    "attention"};
+constinit Kernel<void(const Tensor&, const Tensor&, const Tensor&, double, const Tensor&, const Tensor&, const Tensor&,
+                      Tensor&, Tensor&, Tensor&)>
+    attention_grad_kernel{"attention_grad"};
+
+namespace {
+
+Tensor with_dense_rows(const Tensor& t) { return t.strides()[3] == 1 || t.size(3) == 1 ? t : t.contiguous(); }
+
+Tensor heads_inside(const Shape& shape, DType dtype, Device device) {  // [N, H, L, D] over dense [N, L, H, D]
+  return Tensor::empty({shape[0], shape[2], shape[1], shape[3]}, dtype, device).transpose(1, 2);
+}
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, double scale) {
+  check(q.rank() == 4 && k.rank() == 4 && v.shape() == k.shape(),
+        "attention: expected q [N, H, Lq, D] and k, v [N, H, Lk, D], got {}, {}, {}", q.shape(), k.shape(), v.shape());
+  check(q.size(0) == k.size(0) && q.size(1) == k.size(1) && q.size(3) == k.size(3) && k.size(2) > 0 && q.size(3) > 0,
+        "attention: q {} does not fit k {}", q.shape(), k.shape());
+  check(is_floating(q.dtype()) && q.dtype() == k.dtype() && q.dtype() == v.dtype(),
+        "attention: expected one floating dtype, got {}, {}, {}", q.dtype(), k.dtype(), v.dtype());
+  check(q.device() == k.device() && q.device() == v.device(), "attention: tensors on {}, {}, {}", q.device(),
+        k.device(), v.device());
+  if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+  const Tensor qd = with_dense_rows(q.detach()), kd = with_dense_rows(k.detach()), vd = with_dense_rows(v.detach());
+  const bool recorded = grad_enabled() && (requires_grad(q) || requires_grad(k) || requires_grad(v));
+  Tensor out = heads_inside(q.shape(), q.dtype(), q.device());
+  Tensor log_sum;
+  if (recorded)
+    log_sum = Tensor::empty({q.size(0), q.size(1), q.size(2)}, q.dtype() == DType::kF64 ? DType::kF64 : DType::kF32,
+                            q.device());
+  if (q.numel() > 0) attention_kernel(q.device(), qd, kd, vd, scale, out, log_sum);
+  if (!recorded) return out;
+  const Saved sq(qd), sk(kd), sv(vd), so(out);
+  return record("attention", {q, k, v}, out, [=](const Tensor& grad, const Needs&) {
+    const Tensor& x = sq.get("attention");
+    const Tensor& y = sk.get("attention");
+    Tensor gq = Tensor::empty(x.shape(), x.dtype(), x.device()), gk = Tensor::empty(y.shape(), x.dtype(), x.device()),
+           gv = Tensor::empty(y.shape(), x.dtype(), x.device());
+    if (x.numel() == 0) {
+      gk.fill(0);
+      gv.fill(0);
+    } else {
+      attention_grad_kernel(x.device(), x, y, sv.get("attention"), scale, so.get("attention"), log_sum,
+                            with_dense_rows(grad), gq, gk, gv);
+    }
+    return std::vector<Tensor>{gq, gk, gv};
+  });
+}
+
+namespace {
+
+template <class T>
+const T* head_of(const Tensor& t, std::int64_t n, std::int64_t h) {
+  return t.data<T>() + n * t.strides()[0] + h * t.strides()[1];
+}
+
+void attention_cpu_f32(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
+  std::vector<AttentionHead> heads;
+  float* to = out.mutable_data<float>();
+  float* sums = log_sum.defined() ? log_sum.mutable_data<float>() : nullptr;
+  for (std::int64_t n = 0; n < q.size(0); ++n)
+    for (std::int64_t h = 0; h < q.size(1); ++h)
+      heads.push_back({head_of<float>(q, n, h), head_of<float>(k, n, h), head_of<float>(v, n, h),
+                       to + n * out.strides()[0] + h * out.strides()[1],
+                       sums ? sums + (n * q.size(1) + h) * q.size(2) : nullptr, q.strides()[2], k.strides()[2],
+                       v.strides()[2], out.strides()[2]});
+  attention_f32(heads.data(), static_cast<std::int64_t>(heads.size()), q.size(2), k.size(2), q.size(3),
+                static_cast<float>(scale));
+}
+
+// f64, for gradient checks: the plain formula, row by row.
+void attention_cpu_f64(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
+  const std::int64_t H = q.size(1), Lq = q.size(2), Lk = k.size(2), D = q.size(3);
+  double* to = out.mutable_data<double>();
+  double* sums = log_sum.defined() ? log_sum.mutable_data<double>() : nullptr;
+  parallel_for(0, q.size(0) * H * Lq, 8, [&](std::int64_t first, std::int64_t end) {
+    std::vector<double> p(static_cast<std::size_t>(Lk));
+    for (std::int64_t i = first; i < end; ++i) {
+      const std::int64_t n = i / (H * Lq), h = i / Lq % H, r = i % Lq;
+      const double* x = head_of<double>(q, n, h) + r * q.strides()[2];
+      const double *y = head_of<double>(k, n, h), *z = head_of<double>(v, n, h);
+      double top = -INFINITY, total = 0;
+      for (std::int64_t j = 0; j < Lk; ++j) {
+        double dot = 0;
+        for (std::int64_t d = 0; d < D; ++d) dot += x[d] * y[j * k.strides()[2] + d];
+        p[static_cast<std::size_t>(j)] = dot * scale;
+        top = std::max(top, dot * scale);
+      }
+      for (double& e : p) total += e = std::exp(e - top);
+      double* row = to + n * out.strides()[0] + h * out.strides()[1] + r * out.strides()[2];
+      std::fill_n(row, D, 0.0);
+      for (std::int64_t j = 0; j < Lk; ++j)
+        for (std::int64_t d = 0; d < D; ++d)
+          row[d] += p[static_cast<std::size_t>(j)] / total * z[j * v.strides()[2] + d];
+      if (sums) sums[i] = top + std::log(total);
+    }
+  });
+}
+
+void attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
+  if (q.dtype() == DType::kF64) return attention_cpu_f64(q, k, v, scale, out, log_sum);
+  if (q.dtype() == DType::kF32) return attention_cpu_f32(q, k, v, scale, out, log_sum);
+  Tensor wide = heads_inside(q.shape(), DType::kF32, q.device());
+  attention_cpu_f32(q.to(DType::kF32), k.to(DType::kF32), v.to(DType::kF32), scale, wide, log_sum);
+  out.copy_from(wide);
+}
+
+// With P = softmax(S): dV = P' dO, dP = dO V', dS = P (dP - rowsum(dO O)), dQ = scale dS K, dK = scale dS' Q.
+// P is rebuilt from the saved row sums, a block of rows at a time.
+template <class T>
+void attention_grad_typed(const Tensor& q, const Tensor& k, const Tensor& v, double scale, const Tensor& out,
+                          const Tensor& log_sum, const Tensor& grad_out, Tensor& grad_q, Tensor& grad_k,
+                          Tensor& grad_v) {
+  const std::int64_t H = q.size(1), Lq = q.size(2), Lk = k.size(2), D = q.size(3);
+  constexpr std::int64_t kRows = 128;
+  T *gq = grad_q.mutable_data<T>(), *gk = grad_k.mutable_data<T>(), *gv = grad_v.mutable_data<T>();
+  std::vector<T> p(static_cast<std::size_t>(kRows * Lk)), dp(p.size());
+  for (std::int64_t head = 0; head < q.size(0) * H; ++head) {
+    const std::int64_t n = head / H, h = head % H;
+    for (std::int64_t r0 = 0; r0 < Lq; r0 += kRows) {
+      const std::int64_t rows = std::min(kRows, Lq - r0);
+      const T* x = head_of<T>(q, n, h) + r0 * q.strides()[2];
+      const T* y = head_of<T>(k, n, h);
+      const T* z = head_of<T>(v, n, h);
+      const T* g = head_of<T>(grad_out, n, h) + r0 * grad_out.strides()[2];
+      const T* o = head_of<T>(out, n, h) + r0 * out.strides()[2];
+      const T* l = log_sum.data<T>() + head * Lq + r0;
+      const std::int64_t xs = q.strides()[2], ys = k.strides()[2], zs = v.strides()[2], gs = grad_out.strides()[2];
+      gemm(Gemm<T>{false, true, rows, Lk, D, x, xs, y, ys, p.data(), Lk});
+      gemm(Gemm<T>{false, true, rows, Lk, D, g, gs, z, zs, dp.data(), Lk});
+      parallel_for(0, rows, 4, [&](std::int64_t first, std::int64_t end) {
+        for (std::int64_t r = first; r < end; ++r) {
+          T dot = 0;
+          for (std::int64_t d = 0; d < D; ++d) dot += g[r * gs + d] * o[r * out.strides()[2] + d];
+          T *pr = p.data() + r * Lk, *dr = dp.data() + r * Lk;
+          for (std::int64_t j = 0; j < Lk; ++j) {
+            pr[j] = std::exp(pr[j] * T(scale) - l[r]);
+            dr[j] = pr[j] * (dr[j] - dot) * T(scale);
+          }
+        }
+      });
+      gemm(Gemm<T>{true, false, Lk, D, rows, p.data(), Lk, g, gs, gv + head * Lk * D, D, r0 > 0});
+      gemm(Gemm<T>{false, false, rows, D, Lk, dp.data(), Lk, y, ys, gq + (head * Lq + r0) * D, D});
+      gemm(Gemm<T>{true, false, Lk, D, rows, dp.data(), Lk, x, xs, gk + head * Lk * D, D, r0 > 0});
+    }
+  }
+}
+
+void attention_grad_cpu(const Tensor& q, const Tensor& k, const Tensor& v, double scale, const Tensor& out,
+                        const Tensor& log_sum, const Tensor& grad_out, Tensor& grad_q, Tensor& grad_k, Tensor& grad_v) {
+  if (q.dtype() == DType::kF64)
+    return attention_grad_typed<double>(q, k, v, scale, out, log_sum, grad_out, grad_q, grad_k, grad_v);
+  if (q.dtype() == DType::kF32)
+    return attention_grad_typed<float>(q, k, v, scale, out, log_sum, grad_out, grad_q, grad_k, grad_v);
+  const auto wide = [](const Tensor& t) { return t.to(DType::kF32); };
+  Tensor gq = Tensor::empty(q.shape()), gk = Tensor::empty(k.shape()), gv = Tensor::empty(k.shape());
+  attention_grad_typed<float>(wide(q), wide(k), wide(v), scale, wide(out), log_sum, wide(grad_out), gq, gk, gv);
+  grad_q.copy_from(gq);
+  grad_k.copy_from(gk);
+  grad_v.copy_from(gv);
+}
+
+const Register r_attention(attention_kernel, DeviceType::kCpu, attention_cpu);
+const Register r_attention_grad(attention_grad_kernel, DeviceType::kCpu, attention_grad_cpu);
+
+}  // namespace
+}  // namespace usol

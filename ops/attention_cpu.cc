@@ -1,0 +1,219 @@
+// Fused attention for f32 with Highway, chosen for the CPU at run time.
+//
+// Per head, keys are repacked once as panels of two vectors: panel[d][2N] holds element d of 2N keys. A task is a block
+// of query rows. It walks the keys in chunks: scores = q k^T for the chunk (register tiles of kRows x 2 vectors),
+// online softmax (running maximum and sum per row; earlier results are rescaled when the maximum grows), out += p v. A
+// chunk's scores, keys and values stay in the L2 cache, and the whole score matrix is never stored.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/attention_cpu.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h, which compiles this file once per instruction set.
+#include <hwy/aligned_allocator.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "ops/attention_cpu.h"
+#include "ops/exp-inl.h"
+#include "tensor/parallel.h"
+#include "tensor/tensor.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace usol {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::ScalableTag<float>;
+using V = hn::Vec<F>;
+
+// Rows of a register tile of scores (2 vectors wide) and of outputs (4 vectors wide): what the registers hold.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+constexpr int kScoreRows = 12, kOutRows = 6;
+#else
+constexpr int kScoreRows = 6, kOutRows = 3;
+#endif
+constexpr std::int64_t kBlockRows = 48;  // query rows of a task: a multiple of the tile rows
+constexpr std::int64_t kChunk = 256;     // keys at a time: a multiple of any panel width
+
+// scores[r][0..2N) = sum_d q[r][d] * panel[d][0..2N)
+HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, const float* HWY_RESTRICT panel,
+                           float* HWY_RESTRICT scores) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  V a[kScoreRows], b[kScoreRows];
+  for (int r = 0; r < kScoreRows; ++r) a[r] = b[r] = hn::Zero(f);
+  for (std::int64_t d = 0; d < width; ++d) {
+    const V k0 = hn::Load(f, panel + d * 2 * n), k1 = hn::Load(f, panel + d * 2 * n + n);
+    HWY_UNROLL(kScoreRows)
+    for (int r = 0; r < kScoreRows; ++r) {
+      const V x = hn::Set(f, q[r * width + d]);
+      a[r] = hn::MulAdd(x, k0, a[r]);
+      b[r] = hn::MulAdd(x, k1, b[r]);
+    }
+  }
+  for (int r = 0; r < kScoreRows; ++r) {
+    hn::Store(a[r], f, scores + r * kChunk);
+    hn::Store(b[r], f, scores + r * kChunk + n);
+  }
+}
+
+// out[r][0..4N) += sum_j p[r][j] * v[j][0..4N)
+HWY_INLINE void value_tile(const float* HWY_RESTRICT p, std::int64_t keys, const float* HWY_RESTRICT v,
+                           std::int64_t v_stride, float* HWY_RESTRICT out, std::int64_t out_stride) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  V a[kOutRows][4];
+  for (int r = 0; r < kOutRows; ++r)
+    for (int c = 0; c < 4; ++c) a[r][c] = hn::Load(f, out + r * out_stride + c * n);
+  for (std::int64_t j = 0; j < keys; ++j) {
+    const float* row = v + j * v_stride;
+    const V v0 = hn::LoadU(f, row), v1 = hn::LoadU(f, row + n), v2 = hn::LoadU(f, row + 2 * n),
+            v3 = hn::LoadU(f, row + 3 * n);
+    HWY_UNROLL(kOutRows)
+    for (int r = 0; r < kOutRows; ++r) {
+      const V x = hn::Set(f, p[r * kChunk + j]);
+      a[r][0] = hn::MulAdd(x, v0, a[r][0]);
+      a[r][1] = hn::MulAdd(x, v1, a[r][1]);
+      a[r][2] = hn::MulAdd(x, v2, a[r][2]);
+      a[r][3] = hn::MulAdd(x, v3, a[r][3]);
+    }
+  }
+  for (int r = 0; r < kOutRows; ++r)
+    for (int c = 0; c < 4; ++c) hn::Store(a[r][c], f, out + r * out_stride + c * n);
+}
+
+// Turns a row of scores into exp(score - maximum) and updates the row's maximum and sum. Returns the factor by which
+// what was accumulated under the old maximum shrinks. `columns` is a multiple of the vector length (padded with -inf).
+float soften(float* scores, std::int64_t columns, float& maximum, float& sum) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  V top = hn::Set(f, maximum);
+  for (std::int64_t j = 0; j < columns; j += n) top = hn::Max(top, hn::Load(f, scores + j));
+  const float new_maximum = hn::GetLane(hn::MaxOfLanes(f, top));
+  const V shift = hn::Set(f, new_maximum);
+  V total = hn::Zero(f);
+  for (std::int64_t j = 0; j < columns; j += n) {
+    const V e = exp_f32(f, hn::Sub(hn::Load(f, scores + j), shift));
+    hn::Store(e, f, scores + j);
+    total = hn::Add(total, e);
+  }
+  const float shrink = std::exp(maximum - new_maximum);  // 0 for the first chunk: exp(-inf)
+  sum = sum * shrink + hn::GetLane(hn::SumOfLanes(f, total));
+  maximum = new_maximum;
+  return shrink;
+}
+
+struct Workspace {  // of one task; the widths are padded to whole tiles
+  float* q;         // [kBlockRows, width], scaled
+  float* scores;    // [kBlockRows, kChunk]
+  float* out;       // [kBlockRows, padded width]
+};
+
+void attend_block(const AttentionHead& head, const float* panels, const float* values, std::int64_t value_width,
+                  std::int64_t first_row, std::int64_t rows, std::int64_t keys, std::int64_t width, float scale,
+                  const Workspace& work) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  const std::int64_t panel_width = 2 * n;
+  const auto tiled = [](std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile * tile; };
+  const std::int64_t score_rows = tiled(rows, kScoreRows), out_rows = tiled(rows, kOutRows);
+  for (std::int64_t r = 0; r < kBlockRows; ++r)
+    for (std::int64_t d = 0; d < width; ++d)
+      work.q[r * width + d] = r < rows ? head.q[(first_row + r) * head.q_stride + d] * scale : 0.0f;
+  std::fill_n(work.out, kBlockRows * value_width, 0.0f);
+  float maximum[kBlockRows], sum[kBlockRows];
+  std::fill_n(maximum, kBlockRows, -INFINITY);
+  std::fill_n(sum, kBlockRows, 0.0f);
+
+  for (std::int64_t first_key = 0; first_key < keys; first_key += kChunk) {
+    const std::int64_t count = std::min(kChunk, keys - first_key), columns = tiled(count, panel_width);
+    for (std::int64_t c = 0; c < columns; c += panel_width) {
+      const float* panel = panels + (first_key + c) * width;
+      for (std::int64_t r = 0; r < score_rows; r += kScoreRows)
+        score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c);
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* scores = work.scores + r * kChunk;
+      std::fill(scores + count, scores + columns, -INFINITY);
+      const float shrink = soften(scores, columns, maximum[r], sum[r]);
+      if (shrink != 1.0f)
+        for (std::int64_t d = 0; d < value_width; ++d) work.out[r * value_width + d] *= shrink;
+    }
+    for (std::int64_t c = 0; c < value_width; c += 4 * n)
+      for (std::int64_t r = 0; r < out_rows; r += kOutRows)
+        value_tile(work.scores + r * kChunk, count, values + first_key * value_width + c, value_width,
+                   work.out + r * value_width + c, value_width);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float inverse = 1.0f / sum[r];
+    for (std::int64_t d = 0; d < width; ++d)
+      head.out[(first_row + r) * head.out_stride + d] = work.out[r * value_width + d] * inverse;
+    if (head.log_sum) head.log_sum[first_row + r] = maximum[r] + std::log(sum[r]);
+  }
+}
+
+// Repacks keys [key0, key0 + panel_width) as one panel, zero past the end, and their values as padded rows.
+void pack(const AttentionHead& head, std::int64_t key0, std::int64_t panel_width, std::int64_t keys, std::int64_t width,
+          std::int64_t value_width, float* panels, float* values) {
+  float* panel = panels + key0 * width;
+  for (std::int64_t j = 0; j < panel_width; ++j)
+    for (std::int64_t d = 0; d < width; ++d)
+      panel[d * panel_width + j] = key0 + j < keys ? head.k[(key0 + j) * head.k_stride + d] : 0.0f;
+  for (std::int64_t j = key0; j < std::min(keys, key0 + panel_width); ++j) {
+    std::copy_n(head.v + j * head.v_stride, width, values + j * value_width);
+    std::fill(values + j * value_width + width, values + (j + 1) * value_width, 0.0f);
+  }
+}
+
+void attention(const AttentionHead* heads, std::int64_t head_count, std::int64_t queries, std::int64_t keys,
+               std::int64_t width, float scale) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  const std::int64_t panel_width = 2 * n, panels = (keys + panel_width - 1) / panel_width;
+  const std::int64_t value_width = (width + 4 * n - 1) / (4 * n) * (4 * n);
+  const std::int64_t panel_floats = panels * panel_width * width, value_floats = keys * value_width;
+  const std::int64_t blocks = (queries + kBlockRows - 1) / kBlockRows;
+  // A few heads at a time, so that the packed keys and values stay small beside the model. Tensor memory is 64-byte
+  // aligned and all parts are whole vectors, so every panel and row of values is aligned too.
+  constexpr std::int64_t kHeadsAtOnce = 4;
+  Tensor packed = Tensor::empty({std::min(kHeadsAtOnce, head_count), panel_floats + value_floats});
+  const auto panels_of = [base = packed.mutable_data<float>(), size = panel_floats + value_floats](std::int64_t h) {
+    return base + h * size;
+  };
+  for (std::int64_t h0 = 0; h0 < head_count; h0 += kHeadsAtOnce) {
+    const std::int64_t count = std::min(kHeadsAtOnce, head_count - h0);
+    parallel_for(0, count * panels, 8, [&](std::int64_t first, std::int64_t end) {
+      for (std::int64_t i = first; i < end; ++i)
+        pack(heads[h0 + i / panels], i % panels * panel_width, panel_width, keys, width, value_width,
+             panels_of(i / panels), panels_of(i / panels) + panel_floats);
+    });
+    parallel_for_each(0, count * blocks, [&](std::int64_t i) {
+      const std::int64_t first_row = i % blocks * kBlockRows;
+      const auto scratch =
+          hwy::AllocateAligned<float>(static_cast<std::size_t>(kBlockRows * (kChunk + value_width + width)));
+      const Workspace work{scratch.get() + kBlockRows * (kChunk + value_width), scratch.get(),
+                           scratch.get() + kBlockRows * kChunk};
+      attend_block(heads[h0 + i / blocks], panels_of(i / blocks), panels_of(i / blocks) + panel_floats, value_width,
+                   first_row, std::min(kBlockRows, queries - first_row), keys, width, scale, work);
+    });
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace usol
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace usol {
+
+HWY_EXPORT(attention);
+
+void attention_f32(const AttentionHead* heads, std::int64_t head_count, std::int64_t queries, std::int64_t keys,
+                   std::int64_t width, float scale) {
+  HWY_DYNAMIC_DISPATCH(attention)(heads, head_count, queries, keys, width, scale);
+}
+
+}  // namespace usol
+#endif
