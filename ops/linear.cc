@@ -1,0 +1,108 @@
+#include "ops/linear.h"
+
+#include "autograd/grad_mode.h"
+#include "autograd/tape.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/reduce.h"
+#include "tensor/check.h"
+
+namespace usol {
+
+constinit Kernel<void(const Tensor&, const Tensor&, const Tensor&, Activation, bool, Tensor&)> linear_kernel{"linear"};
+
+namespace {
+
+void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1),
+        "linear: expected x [..., I] and weight [O, I], got {} and {}", x.shape(), weight.shape());
+  check(!bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear: expected a bias of shape [{}], got {}",
+        weight.size(0), bias.shape());
+  check(is_floating(x.dtype()) && x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()),
+        "linear: expected one floating dtype, got x {}, weight {}", x.dtype(), weight.dtype());
+  check(x.device() == weight.device(), "linear: x on {}, weight on {}", x.device(), weight.device());
+}
+
+Tensor rows_of(const Tensor& x) {
+  return x.contiguous().reshape({x.size(-1) == 0 ? 0 : x.numel() / x.size(-1), x.size(-1)});
+}
+
+Shape with_last(Shape shape, std::int64_t size) {
+  shape[-1] = size;
+  return shape;
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  check_linear(x, weight, bias);
+  const bool recorded =
+      grad_enabled() && (requires_grad(x) || requires_grad(weight) || (bias.defined() && requires_grad(bias)));
+  const Shape shape = with_last(x.shape(), weight.size(0));
+  const Tensor rows = rows_of(x.detach());
+  Tensor out = Tensor::empty({rows.size(0), weight.size(0)}, x.dtype(), x.device());
+  linear_kernel(x.device(), rows, weight.contiguous(), bias.defined() ? bias.contiguous() : bias,
+                recorded ? Activation::kNone : activation, false, out);
+  out = out.reshape(shape);
+  if (!recorded) return out;
+  const Saved saved_rows(rows), saved_weight(weight);
+  const Shape x_shape = x.shape();
+  std::vector<Tensor> inputs{x, weight};
+  if (bias.defined()) inputs.push_back(bias);
+  const Tensor y = record("linear", inputs, out, [=](const Tensor& grad, const Needs& needs) {
+    const Tensor g = grad.reshape({saved_rows.get("linear").size(0), shape[-1]});
+    std::vector<Tensor> grads(inputs.size() == 3 ? 3 : 2);
+    if (needs[0]) grads[0] = matmul(g, saved_weight.get("linear")).reshape(x_shape);
+    if (needs[1]) grads[1] = matmul(g.transpose(0, 1), saved_rows.get("linear"));
+    if (grads.size() == 3 && needs[2]) grads[2] = sum(g, {0});
+    return grads;
+  });
+  switch (activation) {  // apart, since its gradient needs what goes into it
+    case Activation::kNone:
+      return y;
+    case Activation::kRelu:
+      return relu(y);
+    case Activation::kGelu:
+      return gelu(y);
+  }
+  return y;
+}
+
+void linear_add_into(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_linear(x, weight, bias);
+  check(y.is_contiguous() && y.shape() == with_last(x.shape(), weight.size(0)) && y.dtype() == x.dtype(),
+        "linear_add_into: expected a dense y of shape {}, got {}", with_last(x.shape(), weight.size(0)), y.shape());
+  check(!grad_enabled() || !(requires_grad(y) || requires_grad(x) || requires_grad(weight)),
+        "linear_add_into: works in place, so that no gradient can be recorded");
+  Tensor rows = y.reshape({y.numel() / std::max<std::int64_t>(1, y.size(-1)), y.size(-1)});
+  linear_kernel(x.device(), rows_of(x), weight.contiguous(), bias.defined() ? bias.contiguous() : bias,
+                Activation::kNone, true, rows);
+}
+
+namespace {
+
+void linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation, bool accumulate,
+                Tensor& out) {
+  dispatch_floating(x.dtype(), "linear", [&]<class T>() {
+    Gemm<T> g;
+    g.transpose_b = true;
+    g.m = x.size(0);
+    g.n = weight.size(0);
+    g.k = x.size(1);
+    g.a = x.data<T>();
+    g.lda = g.k;
+    g.b = weight.data<T>();
+    g.ldb = g.k;
+    g.c = out.mutable_data<T>();
+    g.ldc = g.n;
+    g.accumulate = accumulate;
+    g.bias = bias.defined() ? bias.data<T>() : nullptr;
+    g.activation = activation;
+    gemm(g);
+  });
+}
+
+const Register r_linear(linear_kernel, DeviceType::kCpu, linear_cpu);
+
+}  // namespace
+}  // namespace usol
