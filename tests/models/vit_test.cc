@@ -1,0 +1,118 @@
+// Features against PyTorch's forward of the official DINO and DINOv2 code, with the same weights.
+#include "models/vit.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/grad_mode.h"
+#include "autograd/tape.h"
+#include "ops/reduce.h"
+#include "tensor/error.h"
+#include "tests/support/golden.h"
+#include "tests/support/op_case.h"
+
+namespace usol::test {
+namespace {
+
+StateDict weights_of(const std::map<std::string, Tensor>& golden) {
+  StateDict state;
+  for (const auto& [name, tensor] : golden)
+    if (name.starts_with("w.")) state[name.substr(2)] = tensor;
+  return state;
+}
+
+class VitGolden : public testing::TestWithParam<std::tuple<const char*, const char*>> {};
+
+TEST_P(VitGolden, QkvOfTheLastBlock) {
+  const auto [file, name] = GetParam();
+  const auto golden = load_golden(file);
+  const Vit vit = Vit::from_state(weights_of(golden), file);
+  const Tensor image = golden.at(std::string(name) + ".image"), expected = golden.at(std::string(name) + ".qkv");
+  EXPECT_LE(relative_error(vit.last_qkv(image).reshape(expected.shape()), expected), 1e-5);
+
+  // Each kind of feature is a part of it.
+  const std::int64_t d = vit.config().width, skipped = 1 + vit.config().registers, n = image.size(0);
+  const auto part = [&](std::int64_t which) {
+    return expected.slice(1, skipped, expected.size(1)).slice(2, which * d, (which + 1) * d).transpose(1, 2);
+  };
+  const auto flat = [&](FeatureKind kind) {
+    const Tensor f = vit.features(image, kind);
+    EXPECT_EQ(f.size(2), image.size(2) / vit.config().patch);
+    return f.reshape({n, f.size(1), f.size(2) * f.size(3)});
+  };
+  EXPECT_LE(relative_error(flat(FeatureKind::kQ), part(0)), 1e-5);
+  EXPECT_LE(relative_error(flat(FeatureKind::kK), part(1)), 1e-5);
+  EXPECT_LE(relative_error(flat(FeatureKind::kV), part(2)), 1e-5);
+  const Tensor kqv = flat(FeatureKind::kKqv);
+  EXPECT_LE(relative_error(kqv.slice(1, 0, d), part(1)), 1e-5);
+  EXPECT_LE(relative_error(kqv.slice(1, d, 2 * d), part(0)), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dino, VitGolden,
+                         testing::Combine(testing::Values("vit_dino.safetensors"),
+                                          testing::Values("stored", "larger", "smaller", "wide", "same_count")));
+INSTANTIATE_TEST_SUITE_P(DinoV2, VitGolden,
+                         testing::Combine(testing::Values("vit_dinov2.safetensors", "vit_dinov2_reg.safetensors"),
+                                          testing::Values("stored", "larger", "smaller")));
+
+TEST(Vit, ConfigIsReadOffTheShapes) {
+  const auto config = vit_config(weights_of(load_golden("vit_dinov2_reg.safetensors")));
+  ASSERT_TRUE(config.has_value());
+  EXPECT_EQ(config->width, 64);
+  EXPECT_EQ(config->depth, 2);
+  EXPECT_EQ(config->patch, 7);
+  EXPECT_EQ(config->grid, 4);
+  EXPECT_EQ(config->registers, 2);
+  EXPECT_TRUE(config->swiglu);
+  EXPECT_TRUE(config->layer_scale);
+  EXPECT_FALSE(config->resize_by_scale);
+  EXPECT_EQ(VitConfig{.width = 768, .patch = 8}.name(), "ViT-B/8");
+}
+
+TEST(Vit, MissingAndUnexpectedKeysAreListed) {
+  StateDict state = weights_of(load_golden("vit_dino.safetensors"));
+  state.erase("blocks.1.attn.proj.bias");
+  state["blocks.0.extra"] = Tensor::zeros({1});
+  state["head.mlp.0.weight"] = Tensor::zeros({1});  // a full DINO checkpoint's projection head is no error
+  try {
+    Vit::from_state(state, "weights.pth");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(),
+                 "weights.pth: the tensors do not fit the model:\n  missing blocks.1.attn.proj.bias\n"
+                 "  unexpected blocks.0.extra");
+  }
+  EXPECT_THROW(Vit::from_state({}, "empty.pth"), Error);
+}
+
+TEST(Vit, RefusesSizesThatAreNoMultipleOfThePatch) {
+  const Vit vit = Vit::from_state(weights_of(load_golden("vit_dino.safetensors")), "golden");
+  EXPECT_THROW(vit.features(Tensor::zeros({1, 3, 33, 32})), Error);
+  EXPECT_THROW(vit.features(Tensor::zeros({1, 1, 32, 32})), Error);
+}
+
+TEST(Vit, InferenceEqualsTheRecordedForwardAndEveryParameterGetsAGradient) {
+  ParamStore store(7);
+  const VitConfig config{.width = 64, .depth = 2, .patch = 8, .grid = 2, .mlp_hidden = 96};
+  const Vit vit(Scope(store), config);
+  const Tensor image = make_inputs({{{2, 3, 24, 16}}}, DType::kF32, {})[0];
+  Tensor inference;
+  {
+    const NoGrad no_grad;
+    inference = vit.forward(image);
+  }
+  const Tensor recorded = vit.forward(image);
+  EXPECT_LE(relative_error(recorded, inference), 1e-5);
+  backward(sum(recorded));
+  for (const auto& [name, entry] : store.entries()) EXPECT_TRUE(grad(entry.tensor).defined()) << name;
+}
+
+TEST(Vit, NormalisesAsTorchvisionDoes) {
+  Tensor image = Tensor::zeros({1, 2, 3}, DType::kU8);
+  image.mutable_data<std::uint8_t>()[4] = 255;  // green of the second pixel
+  const auto x = normalise_for_vit(image).to_vector<float>();
+  EXPECT_FLOAT_EQ(x[0], -0.485f / 0.229f);
+  EXPECT_FLOAT_EQ(x[3], (1.0f - 0.456f) / 0.224f);
+}
+
+}  // namespace
+}  // namespace usol::test
