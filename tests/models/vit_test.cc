@@ -65,7 +65,8 @@ TEST(Vit, ConfigIsReadOffTheShapes) {
   EXPECT_TRUE(config->swiglu);
   EXPECT_TRUE(config->layer_scale);
   EXPECT_FALSE(config->resize_by_scale);
-  EXPECT_EQ(VitConfig{.width = 768, .patch = 8}.name(), "ViT-B/8");
+  const VitConfig base{.width = 768, .patch = 8};
+  EXPECT_EQ(base.name(), "ViT-B/8");
 }
 
 TEST(Vit, MissingAndUnexpectedKeysAreListed) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "autograd/tape.h"
 #include "nn/init.h"
 #include "nn/linear.h"
