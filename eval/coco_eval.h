@@ -6,9 +6,9 @@
 #include <array>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "eval/metrics.h"
 #include "io/coco.h"
 #include "tensor/tensor.h"
 
@@ -25,11 +25,9 @@ struct CocoEvalOptions {
   bool curves = false;
 };
 
-/// Name and value, a fraction; -1 where there is no truth to compare with.
-using Metrics = std::vector<std::pair<std::string, double>>;
-
 struct CocoEvalResult {
-  /// AP AP50 AP75 APs APm APl, AR1 AR10 AR100 (by max_dets), ARs ARm ARl. Means over the categories that have truths.
+  /// AP AP50 AP75 APs APm APl, AR1 AR10 AR100 (by max_dets), ARs ARm ARl. Means over the categories that have truths;
+  /// -1 where none has.
   Metrics metrics;
   struct Category {
     std::int64_t id = 0;

@@ -1,0 +1,26 @@
+#pragma once
+// CorLoc: how often the one box that a method gives for an image is right.
+// Place: the metric of single-object discovery (LOST, TokenCut).
+// Source: Deselaers et al., IJCV 2012; LOST (Simeoni et al., BMVC 2021) for which truths count.
+
+#include <cstdint>
+
+#include "io/coco.h"
+
+namespace usol {
+
+struct CorLocResult {
+  double corloc = -1;                   // right / images; -1 without images
+  std::int64_t images = 0;              // images with a truth
+  std::int64_t right = 0;               // of these, whose box has IoU >= 0.5 with some truth
+  std::int64_t without_prediction = 0;  // of these, without any box: they count as wrong
+  std::int64_t without_truth = 0;       // images left out, since they have no truth or nothing but crowds
+};
+
+/// The box of an image is its prediction of highest score, the first of equals; without scores the first. Categories
+/// are not compared, crowd truths are left out. A prediction without box takes that of its mask. Throws Error(kFormat)
+/// naming file, record and field: a prediction for an image that the truth lacks, or without box and mask; a truth
+/// without box.
+CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& predictions);
+
+}  // namespace usol
