@@ -1,9 +1,8 @@
 #pragma once
-// Sizes on the way of a mask: patch grid -> frame (S x S, where the CRF works) -> the picture's own size.
+// The frame of a picture (S x S pixels: what the backbone sees and the CRF works on) and its patch grid.
 
 #include <cstdint>
 
-#include "maskcut/partition.h"
 #include "tensor/tensor.h"
 
 namespace usol {
@@ -24,11 +23,5 @@ FrameSize patch_grid(const FrameSize& frame, std::int64_t patch);
 
 /// Nearest-neighbour resizing of a u8 [h, w] mask, with the pixels that PyTorch's mode "nearest" takes.
 Tensor upsample_nearest(const Tensor& mask, const FrameSize& size);
-
-/// The mask at the picture's size: 0/255, Pillow's BICUBIC, foreground above half of the result's own maximum.
-/// u8 [h, w] of 0/1 -> u8 [height, width] of 0/1.
-/// release: where no resized pixel is 0 and the first one is background, foreground and background come out exchanged
-/// (its run lengths are made from two values that are both nonzero).
-Tensor mask_to_image_size(const Tensor& mask, std::int64_t height, std::int64_t width, Preset preset);
 
 }  // namespace usol
