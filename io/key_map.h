@@ -8,6 +8,7 @@
 //      some begin with "encoder_q."                        -> "encoder_q." removed, the others left out (MoCo)
 //   3. every name begins with "backbone.", "head.", "dino_head." or "ibot_head.", and some begin with "backbone."
 //                                                          -> "backbone." removed, the others left out (DINO, DINOv2)
+//   4. every "blocks." name is "blocks.<chunk>.<index>." -> "blocks.<index>." (DINOv2 trained in chunks of blocks)
 // Detectors of Detectron2 also have "backbone." names, but others beside them ("roi_heads." ...), so rule 3 leaves
 // them alone. A plain backbone has no name that begins with "backbone.".
 
@@ -24,7 +25,7 @@ struct KeyMapReport {
   std::vector<std::string> left_out;  // names, as the file has them, of tensors that a rule dropped
 };
 
-/// Renames the tensors by the rules above.
+/// Renames the tensors by the rules above. Throws Error(kFormat) if two names become one.
 KeyMapReport map_keys(std::map<std::string, Tensor>& tensors);
 
 }  // namespace usol

@@ -1,0 +1,247 @@
+#include "models/describe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+#include "tensor/format.h"
+#include "tensor/shape.h"
+
+namespace usol {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+using Expected = std::map<std::string, Shape>;
+
+constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+
+const Tensor* find(const Tensors& tensors, const std::string& name, int rank) {
+  const auto found = tensors.find(name);
+  return found != tensors.end() && found->second.rank() == rank ? &found->second : nullptr;
+}
+
+bool any_begins_with(const Tensors& tensors, const std::string& prefix) {
+  const auto first = tensors.lower_bound(prefix);
+  return first != tensors.end() && first->first.starts_with(prefix);
+}
+
+/// How many of prefix + "0.", prefix + "1." ... there are, without gaps.
+std::int64_t count_numbered(const Tensors& tensors, const std::string& prefix) {
+  std::int64_t count = 0;
+  while (any_begins_with(tensors, fmt::format("{}{}.", prefix, count))) ++count;
+  return count;
+}
+
+void compare(const Tensors& tensors, const Expected& expected, Description& out) {
+  for (const auto& [name, shape] : expected) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) {
+      out.missing.push_back(fmt::format("{} {}", name, shape));
+    } else if (!(found->second.shape() == shape)) {
+      out.mismatched.push_back(fmt::format("{}: expected {}, got {}", name, shape, found->second.shape()));
+    }
+  }
+  for (const auto& item : tensors) {
+    if (!expected.contains(item.first)) out.unexpected.push_back(item.first);
+  }
+}
+
+// ---- Vision Transformers ----
+
+Expected vit_parameters(const VitShape& s) {
+  Expected e;
+  const std::int64_t d = s.width;
+  e["cls_token"] = {1, 1, d};
+  e["pos_embed"] = {1, s.grid * s.grid + 1, d};
+  if (s.registers > 0) e["register_tokens"] = {1, s.registers, d};
+  e["patch_embed.proj.weight"] = {d, 3, s.patch, s.patch};
+  e["patch_embed.proj.bias"] = {d};
+  const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+    e[name + ".weight"] = {out, in};
+    e[name + ".bias"] = {out};
+  };
+  const auto norm = [&](const std::string& name) {
+    e[name + ".weight"] = {d};
+    e[name + ".bias"] = {d};
+  };
+  for (std::int64_t i = 0; i < s.depth; ++i) {
+    const std::string block = fmt::format("blocks.{}.", i);
+    norm(block + "norm1");
+    norm(block + "norm2");
+    linear(block + "attn.qkv", 3 * d, d);
+    linear(block + "attn.proj", d, d);
+    linear(block + (s.swiglu ? "mlp.w12" : "mlp.fc1"), s.swiglu ? 2 * s.hidden : s.hidden, d);
+    linear(block + (s.swiglu ? "mlp.w3" : "mlp.fc2"), d, s.hidden);
+    if (s.layer_scale) e[block + "ls1.gamma"] = e[block + "ls2.gamma"] = {d};
+  }
+  norm("norm");
+  return e;
+}
+
+std::string vit_name(const VitShape& s) {
+  const std::map<std::int64_t, std::string> letters = {{192, "Ti"}, {384, "S"}, {768, "B"}, {1024, "L"}, {1536, "g"}};
+  const auto letter = letters.find(s.width);
+  if (letter == letters.end()) return fmt::format("ViT of width {}, patch {}", s.width, s.patch);
+  return fmt::format("ViT-{}/{}", letter->second, s.patch);
+}
+
+Description describe_vit(const Tensors& tensors, const VitShape& s) {
+  Description out;
+  out.architecture = vit_name(s);
+  out.facts = {{"width", std::to_string(s.width)},
+               {"depth", std::to_string(s.depth)},
+               {"heads", s.heads > 0 ? std::to_string(s.heads) : "unknown: the width is no multiple of 64"},
+               {"patch", std::to_string(s.patch)},
+               {"grid", fmt::format("{0} x {0} ({1} px)", s.grid, s.grid * s.patch)},
+               {"MLP", fmt::format("{}, {} hidden", s.swiglu ? "SwiGLU" : "GELU", s.hidden)},
+               {"family", s.layer_scale ? "DINOv2 (layer scale)" : "DINO (no layer scale)"}};
+  if (s.registers > 0) out.facts.emplace_back("registers", std::to_string(s.registers));
+  compare(tensors, vit_parameters(s), out);
+  // DINOv2's stand-in for hidden patches: a parameter of its training, not of its features.
+  std::erase(out.unexpected, "mask_token");
+  return out;
+}
+
+// ---- ResNets ----
+
+struct ResnetNames {
+  std::string stem, stem_norm, stage, norm_prefix, shortcut, shortcut_norm;
+  int first_stage;
+  std::string described;
+};
+const ResnetNames kTorchvision = {"conv1", "bn1", "layer", "bn", "downsample.0", "downsample.1", 1, "torchvision"};
+const ResnetNames kDetectron2 = {"stem.conv1", "stem.conv1.norm", "res", "",
+                                 "shortcut",   "shortcut.norm",   2,     "Detectron2"};
+
+Expected resnet_parameters(const ResnetNames& names, const std::array<std::int64_t, 4>& blocks, std::int64_t width) {
+  Expected e;
+  const auto conv_norm = [&](const std::string& conv, const std::string& norm, Shape weight) {
+    e[conv + ".weight"] = weight;
+    for (const std::string_view part : {".weight", ".bias", ".running_mean", ".running_var"}) {
+      e[norm + std::string(part)] = {weight[0]};
+    }
+  };
+  conv_norm(names.stem, names.stem_norm, {width, 3, 7, 7});
+  std::int64_t in = width;
+  for (std::size_t s = 0; s < blocks.size(); ++s) {
+    const std::int64_t middle = width << s, out = 4 * middle;
+    for (std::int64_t b = 0; b < blocks[s]; ++b) {
+      const std::string block = fmt::format("{}{}.{}.", names.stage, names.first_stage + static_cast<int>(s), b);
+      const std::array<Shape, 3> weights = {Shape{middle, in, 1, 1}, Shape{middle, middle, 3, 3},
+                                            Shape{out, middle, 1, 1}};
+      for (int c = 1; c <= 3; ++c) {
+        const std::string conv = fmt::format("{}conv{}", block, c);
+        const std::string norm =
+            names.norm_prefix.empty() ? conv + ".norm" : fmt::format("{}{}{}", block, names.norm_prefix, c);
+        conv_norm(conv, norm, weights[static_cast<std::size_t>(c - 1)]);
+      }
+      if (b == 0) conv_norm(block + names.shortcut, block + names.shortcut_norm, {out, in, 1, 1});
+      in = out;
+    }
+  }
+  return e;
+}
+
+std::optional<std::array<std::int64_t, 4>> resnet_blocks(const Tensors& tensors, const ResnetNames& names,
+                                                         const std::string& prefix = "") {
+  std::array<std::int64_t, 4> blocks{};
+  for (int s = 0; s < 4; ++s) {
+    blocks[static_cast<std::size_t>(s)] =
+        count_numbered(tensors, fmt::format("{}{}{}.", prefix, names.stage, names.first_stage + s));
+    if (blocks[static_cast<std::size_t>(s)] == 0) return std::nullopt;
+  }
+  return blocks;
+}
+
+std::string resnet_name(const std::array<std::int64_t, 4>& blocks) {
+  if (blocks == std::array<std::int64_t, 4>{3, 4, 6, 3}) return "ResNet-50";
+  if (blocks == std::array<std::int64_t, 4>{3, 4, 23, 3}) return "ResNet-101";
+  return fmt::format("ResNet with {} bottlenecks", fmt::join(blocks, "-"));
+}
+
+std::optional<Description> describe_resnet(const Tensors& tensors) {
+  for (const ResnetNames* names : {&kTorchvision, &kDetectron2}) {
+    const Tensor* stem = find(tensors, names->stem + ".weight", 4);
+    const auto blocks = resnet_blocks(tensors, *names);
+    if (stem == nullptr || stem->size(0) >= kMaxWidth || !blocks ||
+        !any_begins_with(tensors, fmt::format("{}{}.0.conv3.", names->stage, names->first_stage)))
+      continue;
+    Description out;
+    out.architecture = resnet_name(*blocks);
+    out.facts = {{"blocks", fmt::format("{}", fmt::join(*blocks, "-"))},
+                 {"stem width", std::to_string(stem->size(0))},
+                 {"names", names->described + "'s"}};
+    compare(tensors, resnet_parameters(*names, *blocks, stem->size(0)), out);
+    std::erase_if(out.unexpected, [](const std::string& name) { return name.ends_with(".num_batches_tracked"); });
+    return out;
+  }
+  return std::nullopt;
+}
+
+// ---- Detectron2 detectors ----
+
+std::optional<Description> describe_detector(const Tensors& tensors) {
+  if (!any_begins_with(tensors, "backbone.") || !any_begins_with(tensors, "roi_heads.")) return std::nullopt;
+  Description out;
+  const std::int64_t stages = count_numbered(tensors, "roi_heads.box_predictor.");
+  const bool masks = any_begins_with(tensors, "roi_heads.mask_head.");
+  out.architecture = fmt::format("{}{} R-CNN", stages > 0 ? "Cascade " : "", masks ? "Mask" : "Faster");
+  if (stages > 0) out.facts.emplace_back("cascade stages", std::to_string(stages));
+  std::string backbone = "unknown";
+  if (const auto blocks = resnet_blocks(tensors, kDetectron2, "backbone.bottom_up.")) backbone = resnet_name(*blocks);
+  if (any_begins_with(tensors, "backbone.net.blocks.")) {
+    backbone = fmt::format("ViT with {} blocks", count_numbered(tensors, "backbone.net.blocks."));
+  }
+  if (any_begins_with(tensors, "backbone.fpn_lateral2.")) {
+    backbone += any_begins_with(tensors, "backbone.fpn_lateral2.norm.") ? ", FPN with norm" : ", FPN";
+  } else if (any_begins_with(tensors, "backbone.simfp_")) {
+    backbone += ", simple feature pyramid";
+  }
+  out.facts.emplace_back("backbone", backbone);
+  const std::string predictor = stages > 0 ? "roi_heads.box_predictor.0." : "roi_heads.box_predictor.";
+  if (const Tensor* scores = find(tensors, predictor + "cls_score.weight", 2)) {
+    out.facts.emplace_back("classes", std::to_string(scores->size(0) - 1));
+  }
+  if (const Tensor* boxes = find(tensors, predictor + "bbox_pred.weight", 2)) {
+    out.facts.emplace_back("boxes", boxes->size(0) == 4 ? "class-agnostic" : "one per class");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<VitShape> vit_shape(const Tensors& tensors) {
+  const Tensor* proj = find(tensors, "patch_embed.proj.weight", 4);
+  const Tensor* position = find(tensors, "pos_embed", 3);
+  if (proj == nullptr || position == nullptr) return std::nullopt;
+  VitShape s;
+  s.width = proj->size(0);
+  s.patch = proj->size(2);
+  s.heads = s.width % 64 == 0 ? s.width / 64 : 0;
+  s.depth = count_numbered(tensors, "blocks.");
+  s.grid = static_cast<std::int64_t>(
+      std::llround(std::sqrt(static_cast<double>(std::max<std::int64_t>(position->size(1) - 1, 0)))));
+  s.layer_scale = tensors.contains("blocks.0.ls1.gamma");
+  s.swiglu = tensors.contains("blocks.0.mlp.w12.weight");
+  if (const Tensor* registers = find(tensors, "register_tokens", 3)) s.registers = registers->size(1);
+  if (const Tensor* mlp = find(tensors, s.swiglu ? "blocks.0.mlp.w3.weight" : "blocks.0.mlp.fc2.weight", 2)) {
+    s.hidden = mlp->size(1);
+  }
+  // Empty tensors may claim any size; beyond these nothing is a model, and products stay far from overflow.
+  const bool plausible =
+      s.depth > 0 && s.width > 0 && s.patch > 0 && std::max({s.width, s.patch, s.hidden}) < kMaxWidth;
+  if (!plausible) return std::nullopt;
+  return s;
+}
+
+Description describe_weights(const Tensors& tensors) {
+  if (const auto vit = vit_shape(tensors)) return describe_vit(tensors, *vit);
+  if (auto detector = describe_detector(tensors)) return *detector;
+  if (auto resnet = describe_resnet(tensors)) return *resnet;
+  return {};
+}
+
+}  // namespace usol

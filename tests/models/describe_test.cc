@@ -1,0 +1,168 @@
+// What names and shapes tell: every architecture known here, and sets of tensors that almost are one.
+#include "models/describe.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace usol {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+
+using Tensors = std::map<std::string, Tensor>;
+
+/// Shapes without memory behind them: one element, repeated.
+Tensor shaped(const Shape& shape) { return Tensor::zeros({}).expand(shape); }
+
+Tensors vit(std::int64_t width, std::int64_t depth, std::int64_t patch, std::int64_t grid, bool v2 = false,
+            bool swiglu = false) {
+  Tensors t;
+  const std::int64_t hidden = swiglu ? 4096 : 4 * width;
+  t["cls_token"] = shaped({1, 1, width});
+  t["pos_embed"] = shaped({1, grid * grid + 1, width});
+  t["patch_embed.proj.weight"] = shaped({width, 3, patch, patch});
+  for (const char* name : {"patch_embed.proj.bias", "norm.weight", "norm.bias"}) t[name] = shaped({width});
+  if (v2) t["mask_token"] = shaped({1, width});
+  for (std::int64_t i = 0; i < depth; ++i) {
+    const std::string b = fmt::format("blocks.{}.", i);
+    for (const char* name : {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "attn.proj.bias"}) {
+      t[b + name] = shaped({width});
+    }
+    t[b + "attn.qkv.weight"] = shaped({3 * width, width});
+    t[b + "attn.qkv.bias"] = shaped({3 * width});
+    t[b + "attn.proj.weight"] = shaped({width, width});
+    if (v2) t[b + "ls1.gamma"] = t[b + "ls2.gamma"] = shaped({width});
+    t[b + (swiglu ? "mlp.w12.weight" : "mlp.fc1.weight")] = shaped({swiglu ? 2 * hidden : hidden, width});
+    t[b + (swiglu ? "mlp.w12.bias" : "mlp.fc1.bias")] = shaped({swiglu ? 2 * hidden : hidden});
+    t[b + (swiglu ? "mlp.w3.weight" : "mlp.fc2.weight")] = shaped({width, hidden});
+    t[b + (swiglu ? "mlp.w3.bias" : "mlp.fc2.bias")] = shaped({width});
+  }
+  return t;
+}
+
+void expect_complete(const Description& d) {
+  EXPECT_THAT(d.missing, IsEmpty());
+  EXPECT_THAT(d.mismatched, IsEmpty());
+  EXPECT_THAT(d.unexpected, IsEmpty());
+}
+
+TEST(Describe, DinoAndDinov2) {
+  const Description small = describe_weights(vit(384, 12, 8, 28));
+  EXPECT_EQ(small.architecture, "ViT-S/8");
+  EXPECT_THAT(small.facts, Contains(Pair("heads", "6")));
+  EXPECT_THAT(small.facts, Contains(Pair("grid", "28 x 28 (224 px)")));
+  EXPECT_THAT(small.facts, Contains(Pair("family", HasSubstr("DINO (no"))));
+  expect_complete(small);
+
+  Tensors giant = vit(1536, 40, 14, 37, true, true);
+  giant["register_tokens"] = shaped({1, 4, 1536});
+  const Description described = describe_weights(giant);
+  EXPECT_EQ(described.architecture, "ViT-g/14");
+  EXPECT_THAT(described.facts, Contains(Pair("registers", "4")));
+  EXPECT_THAT(described.facts, Contains(Pair("MLP", "SwiGLU, 4096 hidden")));
+  expect_complete(described);
+  EXPECT_EQ(describe_weights(vit(100, 2, 4, 3)).architecture, "ViT of width 100, patch 4");
+}
+
+TEST(Describe, WhatDoesNotFitIsNamed) {
+  Tensors t = vit(384, 12, 16, 14);
+  t.erase("blocks.11.norm2.bias");
+  t["blocks.3.attn.qkv.bias"] = shaped({384});
+  t["head.weight"] = shaped({1000, 384});
+  const Description d = describe_weights(t);
+  EXPECT_EQ(d.architecture, "ViT-S/16");
+  EXPECT_THAT(d.missing, ElementsAre("blocks.11.norm2.bias [384]"));
+  EXPECT_THAT(d.mismatched, ElementsAre("blocks.3.attn.qkv.bias: expected [1152], got [384]"));
+  EXPECT_THAT(d.unexpected, ElementsAre("head.weight"));
+}
+
+Tensors resnet(const std::string& prefix, bool detectron, std::initializer_list<int> blocks) {
+  Tensors t;
+  const auto conv_norm = [&](const std::string& conv, const std::string& norm, const Shape& shape) {
+    t[prefix + conv + ".weight"] = shaped(shape);
+    for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) {
+      t[prefix + norm + part] = shaped({shape[0]});
+    }
+    if (!detectron) t[prefix + norm + ".num_batches_tracked"] = Tensor::zeros({}, DType::kI64);
+  };
+  conv_norm(detectron ? "stem.conv1" : "conv1", detectron ? "stem.conv1.norm" : "bn1", {64, 3, 7, 7});
+  std::int64_t in = 64, middle = 64;
+  int stage = detectron ? 2 : 1;
+  for (const int count : blocks) {
+    for (int i = 0; i < count; ++i) {
+      const std::string b = fmt::format("{}{}.{}.", detectron ? "res" : "layer", stage, i);
+      const auto norm = [&](int c) {
+        return detectron ? fmt::format("{}conv{}.norm", b, c) : fmt::format("{}bn{}", b, c);
+      };
+      conv_norm(b + "conv1", norm(1), {middle, in, 1, 1});
+      conv_norm(b + "conv2", norm(2), {middle, middle, 3, 3});
+      conv_norm(b + "conv3", norm(3), {4 * middle, middle, 1, 1});
+      if (i == 0) {
+        conv_norm(b + (detectron ? "shortcut" : "downsample.0"), b + (detectron ? "shortcut.norm" : "downsample.1"),
+                  {4 * middle, in, 1, 1});
+      }
+      in = 4 * middle;
+    }
+    middle *= 2;
+    ++stage;
+  }
+  return t;
+}
+
+TEST(Describe, ResnetsOfBothNamings) {
+  for (const bool detectron : {false, true}) {
+    const Description d = describe_weights(resnet("", detectron, {3, 4, 6, 3}));
+    EXPECT_EQ(d.architecture, "ResNet-50");
+    EXPECT_THAT(d.facts, Contains(Pair("names", detectron ? "Detectron2's" : "torchvision's")));
+    expect_complete(d);
+  }
+  EXPECT_EQ(describe_weights(resnet("", false, {3, 4, 23, 3})).architecture, "ResNet-101");
+  Tensors t = resnet("", false, {3, 4, 6, 3});
+  t.erase("layer4.2.bn3.running_var");
+  t["fc.weight"] = shaped({1000, 2048});
+  const Description d = describe_weights(t);
+  EXPECT_THAT(d.missing, ElementsAre("layer4.2.bn3.running_var [2048]"));
+  EXPECT_THAT(d.unexpected, ElementsAre("fc.weight"));
+}
+
+TEST(Describe, Detectors) {
+  Tensors t = resnet("backbone.bottom_up.", true, {3, 4, 6, 3});
+  t["backbone.fpn_lateral2.weight"] = shaped({256, 256, 1, 1});
+  t["backbone.fpn_lateral2.norm.weight"] = shaped({256});
+  for (int k = 0; k < 3; ++k) {
+    t[fmt::format("roi_heads.box_predictor.{}.cls_score.weight", k)] = shaped({2, 1024});
+    t[fmt::format("roi_heads.box_predictor.{}.bbox_pred.weight", k)] = shaped({4, 1024});
+  }
+  t["roi_heads.mask_head.predictor.weight"] = shaped({1, 256, 1, 1});
+  const Description cascade = describe_weights(t);
+  EXPECT_EQ(cascade.architecture, "Cascade Mask R-CNN");
+  EXPECT_THAT(cascade.facts, ElementsAre(Pair("cascade stages", "3"), Pair("backbone", "ResNet-50, FPN with norm"),
+                                         Pair("classes", "1"), Pair("boxes", "class-agnostic")));
+
+  const Description faster = describe_weights({{"backbone.net.blocks.0.norm1.bias", shaped({4})},
+                                               {"backbone.simfp_2.0.weight", shaped({4})},
+                                               {"roi_heads.box_predictor.cls_score.weight", shaped({81, 1024})},
+                                               {"roi_heads.box_predictor.bbox_pred.weight", shaped({320, 1024})}});
+  EXPECT_EQ(faster.architecture, "Faster R-CNN");
+  EXPECT_THAT(faster.facts, ElementsAre(Pair("backbone", "ViT with 1 blocks, simple feature pyramid"),
+                                        Pair("classes", "80"), Pair("boxes", "one per class")));
+}
+
+TEST(Describe, UnknownAndAbsurdTensorsAreNoArchitecture) {
+  EXPECT_EQ(describe_weights({}).architecture, "");
+  EXPECT_EQ(describe_weights({{"weight", shaped({3})}}).architecture, "");
+  Tensors t = vit(384, 1, 16, 14);
+  t["patch_embed.proj.weight"] = Tensor::empty({std::int64_t{1} << 60, 3, 0, 16});
+  EXPECT_EQ(describe_weights(t).architecture, "");
+  t = resnet("", false, {3, 4, 6, 3});
+  t["conv1.weight"] = Tensor::empty({std::int64_t{1} << 60, 3, 0, 7});
+  EXPECT_EQ(describe_weights(t).architecture, "");
+}
+
+}  // namespace
+}  // namespace usol
