@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
+#include "models/vit.h"
 #include "tensor/format.h"
 #include "tensor/shape.h"
 
@@ -51,57 +53,51 @@ void compare(const Tensors& tensors, const Expected& expected, Description& out)
 
 // ---- Vision Transformers ----
 
-Expected vit_parameters(const VitShape& s) {
+// The names and shapes that models/vit.cc asks for. Listed here because asking it would allocate and convert weights.
+Expected vit_parameters(const VitConfig& c) {
   Expected e;
-  const std::int64_t d = s.width;
-  e["cls_token"] = {1, 1, d};
-  e["pos_embed"] = {1, s.grid * s.grid + 1, d};
-  if (s.registers > 0) e["register_tokens"] = {1, s.registers, d};
-  e["patch_embed.proj.weight"] = {d, 3, s.patch, s.patch};
-  e["patch_embed.proj.bias"] = {d};
+  const std::int64_t d = c.width, hidden = c.mlp_hidden;
   const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     e[name + ".weight"] = {out, in};
     e[name + ".bias"] = {out};
   };
-  const auto norm = [&](const std::string& name) {
-    e[name + ".weight"] = {d};
-    e[name + ".bias"] = {d};
-  };
-  for (std::int64_t i = 0; i < s.depth; ++i) {
+  const auto norm = [&](const std::string& name) { e[name + ".weight"] = e[name + ".bias"] = {d}; };
+  e["cls_token"] = {1, 1, d};
+  e["pos_embed"] = {1, c.grid * c.grid + 1, d};
+  e["patch_embed.proj.weight"] = {d, 3, c.patch, c.patch};
+  e["patch_embed.proj.bias"] = {d};
+  if (c.registers > 0) e["register_tokens"] = {1, c.registers, d};
+  if (c.mask_token) e["mask_token"] = {1, d};
+  for (std::int64_t i = 0; i < c.depth; ++i) {
     const std::string block = fmt::format("blocks.{}.", i);
     norm(block + "norm1");
     norm(block + "norm2");
     linear(block + "attn.qkv", 3 * d, d);
     linear(block + "attn.proj", d, d);
-    linear(block + (s.swiglu ? "mlp.w12" : "mlp.fc1"), s.swiglu ? 2 * s.hidden : s.hidden, d);
-    linear(block + (s.swiglu ? "mlp.w3" : "mlp.fc2"), d, s.hidden);
-    if (s.layer_scale) e[block + "ls1.gamma"] = e[block + "ls2.gamma"] = {d};
+    linear(block + (c.swiglu ? "mlp.w12" : "mlp.fc1"), c.swiglu ? 2 * hidden : hidden, d);
+    linear(block + (c.swiglu ? "mlp.w3" : "mlp.fc2"), d, hidden);
+    if (c.layer_scale) e[block + "ls1.gamma"] = e[block + "ls2.gamma"] = {d};
   }
   norm("norm");
   return e;
 }
 
-std::string vit_name(const VitShape& s) {
-  const std::map<std::int64_t, std::string> letters = {{192, "Ti"}, {384, "S"}, {768, "B"}, {1024, "L"}, {1536, "g"}};
-  const auto letter = letters.find(s.width);
-  if (letter == letters.end()) return fmt::format("ViT of width {}, patch {}", s.width, s.patch);
-  return fmt::format("ViT-{}/{}", letter->second, s.patch);
-}
-
-Description describe_vit(const Tensors& tensors, const VitShape& s) {
+std::optional<Description> describe_vit(const Tensors& tensors) {
+  const auto config = vit_config(tensors);
+  // Empty tensors may claim any size; beyond these nothing is a model, and products stay far from overflow.
+  if (!config || std::max({config->width, config->patch, config->mlp_hidden}) >= kMaxWidth) return std::nullopt;
+  const VitConfig& c = *config;
   Description out;
-  out.architecture = vit_name(s);
-  out.facts = {{"width", std::to_string(s.width)},
-               {"depth", std::to_string(s.depth)},
-               {"heads", s.heads > 0 ? std::to_string(s.heads) : "unknown: the width is no multiple of 64"},
-               {"patch", std::to_string(s.patch)},
-               {"grid", fmt::format("{0} x {0} ({1} px)", s.grid, s.grid * s.patch)},
-               {"MLP", fmt::format("{}, {} hidden", s.swiglu ? "SwiGLU" : "GELU", s.hidden)},
-               {"family", s.layer_scale ? "DINOv2 (layer scale)" : "DINO (no layer scale)"}};
-  if (s.registers > 0) out.facts.emplace_back("registers", std::to_string(s.registers));
-  compare(tensors, vit_parameters(s), out);
-  // DINOv2's stand-in for hidden patches: a parameter of its training, not of its features.
-  std::erase(out.unexpected, "mask_token");
+  out.architecture = c.name();
+  out.facts = {{"width", std::to_string(c.width)},
+               {"depth", std::to_string(c.depth)},
+               {"heads", std::to_string(c.heads())},
+               {"patch", std::to_string(c.patch)},
+               {"grid", fmt::format("{0} x {0} ({1} px)", c.grid, c.grid * c.patch)},
+               {"MLP", fmt::format("{}, {} hidden", c.swiglu ? "SwiGLU" : "GELU", c.mlp_hidden)},
+               {"family", c.layer_scale ? "DINOv2 (layer scale)" : "DINO (no layer scale)"}};
+  if (c.registers > 0) out.facts.emplace_back("registers", std::to_string(c.registers));
+  compare(tensors, vit_parameters(c), out);
   return out;
 }
 
@@ -213,32 +209,8 @@ std::optional<Description> describe_detector(const Tensors& tensors) {
 
 }  // namespace
 
-std::optional<VitShape> vit_shape(const Tensors& tensors) {
-  const Tensor* proj = find(tensors, "patch_embed.proj.weight", 4);
-  const Tensor* position = find(tensors, "pos_embed", 3);
-  if (proj == nullptr || position == nullptr) return std::nullopt;
-  VitShape s;
-  s.width = proj->size(0);
-  s.patch = proj->size(2);
-  s.heads = s.width % 64 == 0 ? s.width / 64 : 0;
-  s.depth = count_numbered(tensors, "blocks.");
-  s.grid = static_cast<std::int64_t>(
-      std::llround(std::sqrt(static_cast<double>(std::max<std::int64_t>(position->size(1) - 1, 0)))));
-  s.layer_scale = tensors.contains("blocks.0.ls1.gamma");
-  s.swiglu = tensors.contains("blocks.0.mlp.w12.weight");
-  if (const Tensor* registers = find(tensors, "register_tokens", 3)) s.registers = registers->size(1);
-  if (const Tensor* mlp = find(tensors, s.swiglu ? "blocks.0.mlp.w3.weight" : "blocks.0.mlp.fc2.weight", 2)) {
-    s.hidden = mlp->size(1);
-  }
-  // Empty tensors may claim any size; beyond these nothing is a model, and products stay far from overflow.
-  const bool plausible =
-      s.depth > 0 && s.width > 0 && s.patch > 0 && std::max({s.width, s.patch, s.hidden}) < kMaxWidth;
-  if (!plausible) return std::nullopt;
-  return s;
-}
-
 Description describe_weights(const Tensors& tensors) {
-  if (const auto vit = vit_shape(tensors)) return describe_vit(tensors, *vit);
+  if (auto vit = describe_vit(tensors)) return *vit;
   if (auto detector = describe_detector(tensors)) return *detector;
   if (auto resnet = describe_resnet(tensors)) return *resnet;
   return {};

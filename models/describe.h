@@ -2,9 +2,7 @@
 // Says what a set of named tensors is: which architecture they fit, read off names and shapes alone. `usol info` prints
 // it, and errors about weights that do not fit a model quote it.
 
-#include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,17 +10,6 @@
 #include "tensor/tensor.h"
 
 namespace usol {
-
-/// A Vision Transformer's sizes as its parameters' shapes give them.
-struct VitShape {
-  std::int64_t width = 0, depth = 0, heads = 0;  // heads = width / 64; 0 if that is no whole number
-  std::int64_t patch = 0, grid = 0;              // grid: side of the stored position embedding, in patches
-  std::int64_t hidden = 0, registers = 0;        // hidden: of the MLP (of SwiGLU: of each half)
-  bool layer_scale = false, swiglu = false;
-};
-
-/// The shape of the ViT whose parameters (DINO's names) these are; nothing if they are no ViT's.
-std::optional<VitShape> vit_shape(const std::map<std::string, Tensor>& tensors);
 
 struct Description {
   std::string architecture;                                // "ViT-S/16", "ResNet-50", "Cascade Mask R-CNN"; "" unknown

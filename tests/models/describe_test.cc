@@ -62,11 +62,11 @@ TEST(Describe, DinoAndDinov2) {
   Tensors giant = vit(1536, 40, 14, 37, true, true);
   giant["register_tokens"] = shaped({1, 4, 1536});
   const Description described = describe_weights(giant);
-  EXPECT_EQ(described.architecture, "ViT-g/14");
+  EXPECT_EQ(described.architecture, "ViT-g/14 with 4 registers");
   EXPECT_THAT(described.facts, Contains(Pair("registers", "4")));
   EXPECT_THAT(described.facts, Contains(Pair("MLP", "SwiGLU, 4096 hidden")));
   expect_complete(described);
-  EXPECT_EQ(describe_weights(vit(100, 2, 4, 3)).architecture, "ViT of width 100, patch 4");
+  EXPECT_EQ(describe_weights(vit(128, 2, 4, 3)).architecture, "ViT width 128 depth 2 patch 4");
 }
 
 TEST(Describe, WhatDoesNotFitIsNamed) {
