@@ -1,0 +1,281 @@
+// usol eval: scores predictions, pseudo-masks or maps against the truth, and writes the metrics to a file.
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "cli/provenance.h"
+#include "cli/saliency_files.h"
+#include "cli/verb.h"
+#include "eval/coco_eval.h"
+#include "eval/corloc.h"
+#include "eval/match_images.h"
+#include "io/atomic_file.h"
+#include "io/safetensors.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    parts.push_back(text.substr(start, comma - start));
+    start = comma + 1;
+  }
+  return parts;
+}
+
+std::vector<int> to_max_dets(const std::string& text) {
+  std::vector<int> numbers;
+  for (const std::string& part : split(text)) {
+    int number = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), number);
+    check(error == std::errc() && end == part.data() + part.size() && number > 0 &&
+              (numbers.empty() || number > numbers.back()),
+          ErrorKind::kUsage, "--max-dets: expected ascending numbers above 0, as 1,10,100, got '{}'", text);
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::vector<IouType> to_iou_types(const std::string& text) {
+  std::vector<IouType> types;
+  for (const std::string& part : split(text)) {
+    check(part == "box" || part == "mask", ErrorKind::kUsage, "--iou: expected box, mask or box,mask, got '{}'", text);
+    const IouType type = part == "box" ? IouType::kBox : IouType::kMask;
+    check(types.empty() || types.back() != type, ErrorKind::kUsage, "--iou: {} twice", part);
+    types.push_back(type);
+  }
+  return types;
+}
+
+const char* name_of(IouType type) { return type == IouType::kBox ? "box" : "mask"; }
+
+Json to_json(const Metrics& metrics) {
+  Json object = Json::object();
+  for (const auto& [name, value] : metrics) object[name] = value;
+  return object;
+}
+
+// "AP 12.5  AP50 22.4": percentages for the terminal.
+std::string to_line(const Metrics& metrics) {
+  std::string line;
+  for (const auto& [name, value] : metrics) {
+    if (!line.empty()) line += "  ";
+    line += value < 0 ? fmt::format("{} -", name) : fmt::format("{} {:.1f}", name, 100 * value);
+  }
+  return line;
+}
+
+bool has_masks(const AnnotationSet& set) {
+  for (const CocoAnnotation& annotation : set.annotations) {
+    if (annotation.segmentation.kind != Segmentation::Kind::kNone) return true;
+  }
+  return set.annotations.empty();
+}
+
+// Masks are read only if they are needed: for mask IoU, or for the boxes of predictions that give none.
+AnnotationSet read_set(const std::string& path, bool masks) {
+  AnnotationSet set = read_coco(path, {.segmentations = masks});
+  if (masks) return set;
+  for (const CocoAnnotation& annotation : set.annotations) {
+    if (!annotation.has_box) return read_coco(path);
+  }
+  return set;
+}
+
+class EvalVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Scores predictions against the truth by COCO's protocol: average precision and recall of boxes and masks, "
+        "equal to pycocotools'. Both files are COCO JSON; predictions may also be a list of results. Fractions go to "
+        "--out, percentages to the terminal; -1 stands where there is no truth to compare with. With --corloc or "
+        "--saliency, the metrics of single-object discovery and of saliency detection instead.");
+    options.group("Files");
+    options.add("--gt FILE", truth_path_, "The truth: COCO JSON (with --saliency also a folder of masks)",
+                OptionKind::kRun);
+    options.add("--pred FILE", predictions_path_,
+                "Predictions: a list of results or COCO JSON with scores (with --saliency also a folder of maps)",
+                OptionKind::kRun);
+    options.add("--out FILE", out_, "The metrics, as JSON", OptionKind::kRun);
+    options.add("--curves FILE", curves_,
+                "Also write precision [T, R, K, A, M], recall [T, K, A, M] and scores, as safetensors",
+                OptionKind::kRun);
+    options.group("What is compared");
+    options.add("--iou TYPES", iou_, "box, mask, or box,mask");
+    options.flag("--box-only", box_only_, "Boxes alone: the same as --iou box");
+    options.flag("--class-agnostic", class_agnostic_, "One class for everything");
+    options.flag("--pseudo-masks", pseudo_masks_,
+                 "Predictions are MaskCut's: class-agnostic, with its own scores (1 where it gave none)");
+    options.add("--max-dets LIST", max_dets_, "Detections per image that count; AP uses the last");
+    options.choice("--match", match_, {"id", "file_name"}, "How images of the two files belong together");
+    options.group("Other metrics");
+    options.flag("--corloc", corloc_, "Share of images whose best box has IoU >= 0.5 with any truth");
+    options.flag("--saliency", saliency_,
+                 "IoU, accuracy and maximal F-beta of foreground maps (PNG 0..255, .npy 0..1, or all masks of a COCO "
+                 "file) against masks (nonzero is foreground)");
+    options.example("usol eval --gt instances_val2017.json --pred coco_instances_results.json --out metrics.json",
+                    "All metrics, box and mask, over all categories");
+    options.example("usol eval --gt gt.json --pred maskcut.json --pseudo-masks --match file_name --out metrics.json",
+                    "How good are the pseudo-masks?");
+    options.example("usol eval --gt gt.json --pred results.json --class-agnostic --box-only --out metrics.json",
+                    "Class-agnostic boxes");
+    options.example("usol eval --saliency --gt DUTS/masks --pred maps --out metrics.json", "Saliency maps");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!truth_path_.empty(), ErrorKind::kUsage, "--gt FILE is missing");
+    check(!predictions_path_.empty(), ErrorKind::kUsage, "--pred FILE is missing");
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    check(!(corloc_ && saliency_), ErrorKind::kUsage, "--corloc and --saliency exclude each other");
+    check(curves_.empty() || !(corloc_ || saliency_), ErrorKind::kUsage,
+          "--curves goes with average precision, not with --corloc or --saliency");
+    check(!box_only_ || !options.given("iou"), ErrorKind::kUsage, "--box-only and --iou exclude each other");
+    max_det_list_ = to_max_dets(max_dets_);
+    types_ = to_iou_types(box_only_ ? "box" : iou_);
+    for (const std::string& path : {truth_path_, predictions_path_}) {
+      check(fs::exists(path), ErrorKind::kUsage, "{}: no such file", path);
+    }
+    if (common.dry_run) {
+      common.note("would score {} against {} and write {}", predictions_path_, truth_path_, out_);
+      return kSuccess;
+    }
+    for (const std::string& path : {out_, curves_}) {
+      check(common.force || path.empty() || !fs::exists(path), ErrorKind::kUsage, "{} exists; --force replaces it",
+            path);
+    }
+    Json metrics = Json::object();
+    if (saliency_) {
+      score_saliency(common, metrics);
+    } else {
+      score_annotations(common, options, metrics);
+    }
+    metrics["info"] = make_info("eval", common, options);
+    metrics["info"]["device"] = device_model(Device{});
+    write_file(out_, metrics.dump(1) + "\n");
+    common.note("wrote {}", out_);
+    return kSuccess;
+  }
+
+ private:
+  void score_saliency(const Common& common, Json& metrics) const {
+    const SaliencyMean mean = score_saliency_files(truth_path_, predictions_path_);
+    common.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
+    metrics["saliency"] = to_json(mean.metrics());
+    metrics["saliency"]["images"] = mean.images();
+  }
+
+  void score_annotations(const Common& common, const Options& options, Json& metrics) {
+    const bool masks = !corloc_ && (types_.size() > 1 || types_[0] == IouType::kMask);
+    const AnnotationSet truth = read_set(truth_path_, masks);
+    AnnotationSet predictions = read_set(predictions_path_, masks);
+    const std::vector<const AnnotationSet*> sets = {&truth, &predictions};
+    for (const AnnotationSet* set : sets) {
+      if (set->swapped_images > 0) {
+        common.warn("{}: width and height of {} images were exchanged, as their masks show", set->name,
+                    set->swapped_images);
+      }
+    }
+    if (match_ == "file_name") {
+      match_by_file_name(truth, predictions);
+    } else if (!options.given("match")) {
+      check_ids_mean_the_same(truth, predictions);
+    }
+    if (corloc_) {
+      score_corloc(common, truth, predictions, metrics);
+      return;
+    }
+    if (pseudo_masks_) fill_scores(common, predictions);
+    if (masks) {
+      for (const AnnotationSet* set : sets) {
+        check(has_masks(*set), ErrorKind::kUsage, "{} has no masks; --box-only compares boxes alone", set->name);
+      }
+    }
+    score_coco(common, truth, predictions, metrics);
+  }
+
+  static void score_corloc(const Common& common, const AnnotationSet& truth, const AnnotationSet& predictions,
+                           Json& metrics) {
+    const CorLocResult result = evaluate_corloc(truth, predictions);
+    common.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
+    if (result.without_prediction > 0) {
+      common.note("{} images have no prediction and count as wrong", result.without_prediction);
+    }
+    if (result.without_truth > 0) common.note("{} images have no truth and were left out", result.without_truth);
+    metrics["corloc"] = {{"CorLoc", result.corloc},
+                         {"right", result.right},
+                         {"images", result.images},
+                         {"without_prediction", result.without_prediction},
+                         {"without_truth", result.without_truth}};
+  }
+
+  static void fill_scores(const Common& common, AnnotationSet& predictions) {
+    std::int64_t filled = 0;
+    for (CocoAnnotation& annotation : predictions.annotations) {
+      if (annotation.has_score) continue;
+      annotation.score = 1;
+      annotation.has_score = true;
+      ++filled;
+    }
+    if (filled > 0) common.note("{}: {} masks have no score and count with 1", predictions.name, filled);
+  }
+
+  void score_coco(const Common& common, const AnnotationSet& truth, const AnnotationSet& predictions, Json& metrics) {
+    CocoEvalOptions options;
+    options.class_agnostic = class_agnostic_ || pseudo_masks_;
+    options.max_dets = max_det_list_;
+    options.curves = !curves_.empty();
+    std::map<std::string, Tensor> curves;
+    Json categories = Json::array();
+    std::int64_t unknown_category = 0;
+    for (const IouType type : types_) {
+      const std::string name = name_of(type);
+      const CocoEvalResult result = evaluate_coco(truth, predictions, type, options);
+      common.note("{:<5}{}", name, to_line(result.metrics));
+      metrics[name] = to_json(result.metrics);
+      for (std::size_t c = 0; c < result.categories.size(); ++c) {
+        const auto& category = result.categories[c];
+        if (categories.size() <= c) categories.push_back({{"id", category.id}, {"name", category.name}});
+        categories[c]["truths"] = category.truths;
+        categories[c]["detections"] = category.detections;
+        categories[c][name] = to_json(category.metrics);
+        if (!options.class_agnostic) common.detail("{:<5}{:<20} {}", name, category.name, to_line(category.metrics));
+      }
+      if (options.curves) {
+        curves[name + ".precision"] = result.precision;
+        curves[name + ".recall"] = result.recall;
+        curves[name + ".scores"] = result.scores;
+      }
+      unknown_category = result.unknown_category;
+    }
+    if (unknown_category > 0) {
+      common.warn("{} predictions have categories that {} lacks, and were left out", unknown_category, truth.name);
+    }
+    metrics["per_category"] = std::move(categories);
+    metrics["left_out"] = {{"predictions_of_unknown_categories", unknown_category}};
+    if (options.curves) save_safetensors(curves_, curves);
+  }
+
+  std::string truth_path_, predictions_path_, out_, curves_;
+  std::string iou_ = "box,mask", max_dets_ = "1,10,100", match_ = "id";
+  bool box_only_ = false, class_agnostic_ = false, pseudo_masks_ = false, corloc_ = false, saliency_ = false;
+  std::vector<int> max_det_list_;
+  std::vector<IouType> types_;
+};
+
+const RegisterVerb<EvalVerb> kEval("eval", "average precision, CorLoc or saliency metrics of predictions");
+
+}  // namespace
+}  // namespace usol

@@ -1,0 +1,16 @@
+#pragma once
+// Foreground maps and masks in files, for `usol eval --saliency`.
+
+#include <filesystem>
+
+#include "eval/saliency.h"
+
+namespace usol {
+
+/// Scores the maps of `predictions` against the masks of `truth`. Each is a folder of pictures (and .npy maps of 0..1),
+/// which belong together by their path in the folder without extension, or a COCO file, whose image is the union of
+/// its masks; two COCO files belong together by id, a folder and a COCO file by file name.
+/// Throws Error(kFormat) naming the file if a truth has no map or another size, or a file cannot be read.
+SaliencyMean score_saliency_files(const std::filesystem::path& truth, const std::filesystem::path& predictions);
+
+}  // namespace usol

@@ -1,0 +1,94 @@
+// Image names of two files, compared whole first and by their last part where that decides.
+#include "eval/match_images.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tensor/check.h"
+
+namespace usol {
+
+namespace {
+
+std::string_view last_part(std::string_view path) { return path.substr(path.find_last_of("/\\") + 1); }
+std::string_view whole(std::string_view path) { return path; }
+
+// Names of a set's images, sorted for look-up.
+class NameIndex {
+ public:
+  NameIndex(const AnnotationSet& set, std::string_view (*part)(std::string_view)) : part_(part) {
+    for (std::size_t i = 0; i < set.images.size(); ++i) names_.emplace_back(part(set.images[i].file_name), i);
+    std::sort(names_.begin(), names_.end());
+  }
+  /// Position of the one image of this name; nothing if there is none or several.
+  std::optional<std::size_t> find(std::string_view path) const {
+    const std::string_view name = part_(path);
+    const auto found = std::lower_bound(names_.begin(), names_.end(), std::pair{name, std::size_t{0}});
+    if (found == names_.end() || found->first != name) return std::nullopt;
+    if (std::next(found) != names_.end() && std::next(found)->first == name) return std::nullopt;
+    return found->second;
+  }
+  /// Positions of two images of one name.
+  std::optional<std::pair<std::size_t, std::size_t>> duplicate() const {
+    const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
+    const auto found = std::adjacent_find(names_.begin(), names_.end(), same);
+    if (found == names_.end()) return std::nullopt;
+    return std::pair{found[0].second, found[1].second};
+  }
+
+ private:
+  std::string_view (*part_)(std::string_view);
+  std::vector<std::pair<std::string_view, std::size_t>> names_;
+};
+
+void check_unique(const AnnotationSet& set, const NameIndex& index) {
+  if (const auto twice = index.duplicate()) {
+    fail(ErrorKind::kUsage, fmt::format("{}: images[{}] and images[{}] have one file_name, '{}'; match them by id",
+                                        set.name, twice->first, twice->second, set.images[twice->first].file_name));
+  }
+}
+
+}  // namespace
+
+void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions) {
+  check(!predictions.is_results, ErrorKind::kUsage,
+        "{}: a list of results names no files; --match file_name needs a COCO data set with images", predictions.name);
+  const NameIndex truth_names(truth, whole), truth_parts(truth, last_part);
+  const NameIndex names(predictions, whole), parts(predictions, last_part);
+  check_unique(truth, truth_names);
+  check_unique(predictions, names);
+  // Image of the truth for each image of the predictions.
+  std::vector<std::optional<std::size_t>> partners;
+  for (const CocoImage& image : predictions.images) {
+    auto partner = truth_names.find(image.file_name);
+    if (!partner && parts.find(image.file_name)) partner = truth_parts.find(image.file_name);
+    partners.push_back(partner);
+  }
+  const IdIndex ids = index_images(predictions);
+  for (CocoAnnotation& annotation : predictions.annotations) {
+    const auto image = static_cast<std::size_t>(ids.find(annotation.image_id));
+    check(partners[image].has_value(), ErrorKind::kFormat, "{}: its image '{}' is not in {}",
+          predictions.place(annotation), predictions.images[image].file_name, truth.name);
+    annotation.image_id = truth.images[*partners[image]].id;
+  }
+  for (std::size_t i = 0; i < partners.size(); ++i) {
+    if (partners[i]) predictions.images[i].id = truth.images[*partners[i]].id;
+  }
+}
+
+void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& predictions) {
+  const IdIndex ids = index_images(truth);
+  for (const CocoImage& image : predictions.images) {
+    const std::int64_t found = ids.find(image.id);
+    if (found < 0) continue;
+    const std::string& name = truth.images[static_cast<std::size_t>(found)].file_name;
+    check(name.empty() || image.file_name.empty() || last_part(name) == last_part(image.file_name), ErrorKind::kUsage,
+          "image {} is '{}' in {}, but '{}' in {}: --match file_name compares by name, --match id trusts the ids",
+          image.id, name, truth.name, image.file_name, predictions.name);
+  }
+}
+
+}  // namespace usol
