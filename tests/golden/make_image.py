@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Makes image.safetensors: small image files of every kind, and their pixels as Pillow's convert("RGB") gives them.
+"""Makes golden files of images with Pillow.
 
-Usage: make_image.py OUTPUT_FOLDER   (needs Pillow, NumPy and safetensors; reads tests/pictures/)
+Usage: make_image.py OUTPUT_FOLDER   (needs Pillow 13, NumPy and safetensors; reads tests/pictures/)
 
-Tensors: "<case>.file" u8 [bytes], "<case>.rgb" u8 [H, W, 3]; "<case>.turned" u8 after ImageOps.exif_transpose where
-that differs; resize.* (see below). The metadata names the versions used.
+image.safetensors: small image files of every kind and their pixels. "<case>.file" u8 [bytes]; "<case>.rgb" u8 [H, W, 3]
+by convert("RGB"); "<case>.turned" u8 after ImageOps.exif_transpose where that differs.
+resize.safetensors: "<filter>_<H>x<W>x<C>_to_<h>x<w>" u8 [h, w, C], the resized noise(H, W, C), horizontal pass first as
+in Pillow before 13; the same with "_13" where Pillow 13's own order gives something else.
+The metadata names the versions used.
 """
 import io
 import struct
@@ -198,6 +201,48 @@ def other_cases():
     return cases
 
 
+# ---- resizing --------------------------------------------------------------------------------------------------------
+def noise(height, width, channels):
+    """Every second row of 8 is full contrast, the others are bytes of all values. The test computes the same."""
+    i = np.arange(height * width * channels, dtype=np.uint32)
+    v = i * np.uint32(2654435761)
+    v ^= v >> np.uint32(15)
+    v *= np.uint32(2246822519)
+    v ^= v >> np.uint32(13)
+    v = (v & np.uint32(255)).astype(np.uint8).reshape(height, width, channels)
+    v[(np.arange(height) // 8) % 2 == 1] = (v[(np.arange(height) // 8) % 2 == 1] >> 7) * 255
+    return v
+
+
+def resize_cases():
+    sizes = {
+        (23, 37): [(11, 17), (46, 74), (24, 38), (7, 90), (60, 5), (1, 1), (1, 20), (30, 1), (37, 23), (23, 50), (50, 37)],
+        (1, 1): [(5, 4)],
+        (1, 40): [(3, 13), (1, 100)],
+        (40, 1): [(13, 2)],
+        (64, 48): [(13, 11), (80, 80)],
+        (500, 7): [(20, 9)],
+        (1500, 1100): [(3, 5), (30, 41)],
+    }
+    filters = {"nearest": Image.NEAREST, "bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS}
+    modes = {1: "L", 3: "RGB", 4: "CMYK"}
+    tensors, turn = {}, 0
+    for (height, width), targets in sizes.items():
+        for h, w in targets:
+            for name, filter in filters.items():
+                channels = (1, 3, 4)[turn % 3]
+                turn += 1
+                image = Image.frombytes(modes[channels], (width, height), noise(height, width, channels).tobytes())
+                direct = image.resize((w, h), filter)
+                stepped = direct if name == "nearest" else image.resize((w, height), filter).resize((w, h), filter)
+                key = f"{name}_{height}x{width}x{channels}_to_{h}x{w}"
+                tensors[key] = np.asarray(stepped).reshape(h, w, channels)
+                if stepped.tobytes() != direct.tobytes():
+                    tensors[key + "_13"] = np.asarray(direct).reshape(h, w, channels)
+            turn += 1
+    return tensors
+
+
 def main():
     folder = Path(sys.argv[1])
     tensors = {}
@@ -210,6 +255,9 @@ def main():
             tensors[name + ".turned"] = np.ascontiguousarray(turned)
     versions = {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"), "numpy": np.__version__}
     safetensors.numpy.save_file(tensors, folder / "image.safetensors", metadata=versions)
+    print(len(tensors), "tensors;", versions)
+    tensors = resize_cases()
+    safetensors.numpy.save_file(tensors, folder / "resize.safetensors", metadata=versions)
     print(len(tensors), "tensors;", versions)
 
 
