@@ -1,0 +1,156 @@
+// A picture through the whole of MaskCut: frame, CRF, filled holes, drop rule, original size, score.
+#include "maskcut/maskcut.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/image.h"
+#include "maskcut/colour_features.h"
+#include "maskcut/components.h"
+#include "tensor/error.h"
+#include "tests/support/golden.h"
+
+namespace usol {
+namespace {
+
+// A red ellipse on green, 90 x 120, and patch features of it that make it the object.
+struct Scene {
+  Tensor image = Tensor::empty({90, 120, 3}, DType::kU8);
+  Tensor truth = Tensor::zeros({90, 120}, DType::kU8);
+  Tensor features = Tensor::zeros({2, 12, 12});
+
+  Scene() {
+    std::uint8_t* out = image.mutable_data<std::uint8_t>();
+    std::uint8_t* inside = truth.mutable_data<std::uint8_t>();
+    for (int y = 0; y < 90; ++y)
+      for (int x = 0; x < 120; ++x, out += 3) {
+        const double u = (x - 50) / 30.0, v = (y - 40) / 20.0;
+        const bool in = u * u + v * v < 1;
+        inside[y * 120 + x] = in;
+        out[0] = static_cast<std::uint8_t>(in ? 210 : 20 + (x * 7 + y * 3) % 5);
+        out[1] = static_cast<std::uint8_t>(in ? 40 + (x * 3 + y * 5) % 6 : 150);
+        out[2] = 60;
+      }
+    float* f = features.mutable_data<float>();
+    for (int y = 0; y < 12; ++y)
+      for (int x = 0; x < 12; ++x) {
+        const bool in = inside[static_cast<int>((y + 0.5) * 7.5) * 120 + x * 10 + 5] != 0;
+        f[(in ? 0 : 144) + y * 12 + x] = 1;
+      }
+  }
+};
+
+MaskCutOptions small_options() {
+  MaskCutOptions options;
+  options.size = 96;
+  options.masks = 1;
+  return options;
+}
+
+TEST(MaskCut, RefinesAnEllipseToItsOutline) {
+  const Scene scene;
+  for (const Preset preset : {Preset::kPaper, Preset::kRelease}) {
+    MaskCutOptions options = small_options();
+    options.preset = preset;
+    const MaskCutResult result = maskcut(scene.features, scene.image, options);
+    ASSERT_EQ(result.masks.size(), 1u);
+    const PseudoMask& mask = result.masks[0];
+    EXPECT_EQ(mask.mask.shape(), (Shape{90, 120}));
+    EXPECT_GT(mask_iou(mask.mask, scene.truth), 0.95);
+    EXPECT_GT(mask.crf_iou, 0.8);
+    EXPECT_LT(mask.crf_iou, 1);
+    EXPECT_DOUBLE_EQ(mask.score, (1 - mask.ncut / 2) * mask.crf_iou);
+    EXPECT_EQ(mask.ncut, result.stages[0].ncut);
+    EXPECT_EQ(mask.stage, 0);
+    EXPECT_EQ(result.stages[0].outcome, StageOutcome::kAccepted);
+    EXPECT_FALSE(mask.degenerate);
+
+    options.crf = false;
+    const MaskCutResult coarse = maskcut(scene.features, scene.image, options);
+    ASSERT_EQ(coarse.masks.size(), 1u);
+    EXPECT_EQ(coarse.masks[0].crf_iou, 1);
+    EXPECT_LT(mask_iou(coarse.masks[0].mask, scene.truth), 0.95);
+    EXPECT_GT(mask_iou(coarse.masks[0].mask, scene.truth), 0.75);
+  }
+}
+
+// The features point at something the picture does not show: the CRF takes most of it away, and the mask is dropped.
+TEST(MaskCut, DropsAMaskThatTheCrfChangesTooMuch) {
+  const Scene scene;
+  Tensor features = Tensor::zeros({2, 12, 12});
+  float* f = features.mutable_data<float>();
+  for (int i = 0; i < 144; ++i) f[(i / 12 == 9 && i % 12 == 9 ? 0 : 144) + i] = 1;
+  const MaskCutResult result = maskcut(features, scene.image, small_options());
+  EXPECT_TRUE(result.masks.empty());
+  ASSERT_EQ(result.stages.size(), 1u);
+  EXPECT_EQ(result.stages[0].outcome, StageOutcome::kCrfRejected);
+  MaskCutOptions without = small_options();
+  without.crf = false;
+  EXPECT_EQ(maskcut(features, scene.image, without).masks.size(), 1u);
+}
+
+TEST(MaskCut, NativeAspectTakesMapsOfTheirOwnShape) {
+  const Scene scene;
+  MaskCutOptions options = small_options();
+  options.native_aspect = true;
+  EXPECT_EQ(working_size(90, 120, options), (FrameSize{80, 112}));
+  std::map<std::string, Shape> seen;
+  options.dump = [&](std::string_view name, const Tensor& value) { seen[std::string(name)] = value.shape(); };
+  const MaskCutResult result = maskcut(scene.features.slice(1, 0, 10), scene.image, options);
+  ASSERT_EQ(result.masks.size(), 1u);
+  EXPECT_EQ(seen.at("S_1"), (Shape{80, 112}));
+  EXPECT_EQ(seen.at("C_1"), (Shape{80, 112}));
+  EXPECT_EQ(seen.at("F_1"), (Shape{80, 112}));
+  EXPECT_EQ(seen.at("R_1"), (Shape{90, 120}));
+}
+
+// One pixel: whatever the frame shows has to end as that pixel or as nothing.
+TEST(MaskCut, AOnePixelPicture) {
+  const Scene scene;
+  const Tensor pixel = Tensor::full({1, 1, 3}, 99, DType::kU8);
+  MaskCutOptions options = small_options();
+  options.crf = false;
+  const MaskCutResult result = maskcut(scene.features, pixel, options);
+  ASSERT_EQ(result.masks.size(), 1u);
+  EXPECT_EQ(mask_area(result.masks[0].mask), 1);
+}
+
+TEST(MaskCut, TheSameMasksEveryTime) {
+  const Tensor image = decode_image(test::source_path("tests/pictures/rocket.jpg"));
+  MaskCutOptions options;
+  options.size = 160;
+  const Tensor features = colour_features(image, working_size(image.size(0), image.size(1), options), options.patch);
+  const MaskCutResult first = maskcut(features, image, options), second = maskcut(features, image, options);
+  ASSERT_GE(first.masks.size(), 1u);
+  ASSERT_EQ(first.masks.size(), second.masks.size());
+  for (std::size_t i = 0; i < first.masks.size(); ++i) {
+    EXPECT_EQ(first.masks[i].mask.to_vector<std::uint8_t>(), second.masks[i].mask.to_vector<std::uint8_t>());
+    EXPECT_EQ(first.masks[i].score, second.masks[i].score);
+    EXPECT_GT(first.masks[i].score, 0);
+    EXPECT_LE(first.masks[i].score, 1);
+  }
+}
+
+TEST(MaskCut, RefusesWhatItCannotTake) {
+  const Scene scene;
+  EXPECT_THROW(maskcut(scene.features, Tensor(), small_options()), Error);
+  EXPECT_THROW(maskcut(scene.features, Tensor::zeros({4, 4}, DType::kU8), small_options()), Error);
+  EXPECT_THROW(maskcut(scene.features, Tensor::zeros({4, 4, 3}), small_options()), Error);
+  EXPECT_THROW(maskcut(Tensor(), scene.image, small_options()), Error);
+  MaskCutOptions options = small_options();
+  options.size = 0;
+  EXPECT_THROW(maskcut(scene.features, scene.image, options), Error);
+}
+
+TEST(MaskCut, EveryOutcomeHasAName) {
+  std::set<std::string_view> names;
+  for (int i = 0; i <= static_cast<int>(StageOutcome::kEmpty); ++i) names.insert(name_of(static_cast<StageOutcome>(i)));
+  EXPECT_EQ(names.size(), 7u);
+}
+
+}  // namespace
+}  // namespace usol
