@@ -1,0 +1,33 @@
+#include "maskcut/baselines/discovery.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "tensor/check.h"
+
+namespace usol {
+
+PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const FrameSize& picture) {
+  const PixelBox box = bounding_box(mask);
+  return {box.x0 * patch, box.y0 * patch, std::min(box.x1 * patch, picture.width),
+          std::min(box.y1 * patch, picture.height)};
+}
+
+void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const FrameSize& picture) {
+  check(features.defined() && features.is_cpu() && features.dtype() == DType::kF32 && features.rank() == 3 &&
+            features.numel() > 0,
+        "{}: expected f32 [D, h, w] on the CPU, got {} {}", op,
+        features.defined() ? to_string(features.dtype()) : "no tensor",
+        features.defined() ? to_string(features.shape()) : "");
+  check(patch >= 1 && features.size(1) == (picture.height + patch - 1) / patch &&
+            features.size(2) == (picture.width + patch - 1) / patch,
+        "{}: {} x {} patches of {} pixels do not cover a picture of {} x {}", op, features.size(1), features.size(2),
+        patch, picture.height, picture.width);
+  const Tensor dense = features.contiguous();
+  const float* value = dense.data<float>();
+  for (std::int64_t i = 0; i < dense.numel(); ++i)
+    check(std::isfinite(value[i]), "{}: value {} of the features is not finite", op, i);
+}
+
+}  // namespace usol

@@ -1,0 +1,145 @@
+#include "maskcut/baselines/found.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "io/checkpoint.h"
+#include "maskcut/affinity.h"
+#include "maskcut/bilateral_solver.h"
+#include "ops/resize.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+void check_map(const char* what, const Tensor& map, int rank) {
+  check(map.defined() && map.is_cpu() && map.dtype() == DType::kF32 && map.rank() == rank && map.numel() > 0,
+        "found: expected {} as f32 of rank {} on the CPU, got {} {}", what, rank,
+        map.defined() ? to_string(map.dtype()) : "no tensor", map.defined() ? to_string(map.shape()) : "");
+}
+
+}  // namespace
+
+Tensor found_background(const Tensor& keys, const Tensor& attention, const FoundOptions& options) {
+  check_map("keys", keys, 3);
+  check_map("attention", attention, 3);
+  const std::int64_t heads = attention.size(0), height = keys.size(1), width = keys.size(2), n = height * width;
+  check(attention.size(1) == height && attention.size(2) == width && keys.size(0) % heads == 0,
+        "found: keys {} and attention {} do not belong together", to_string(keys.shape()),
+        to_string(attention.shape()));
+  const std::int64_t dim = keys.size(0) / heads;
+
+  // A head that attends to few patches tells more about objects.
+  const Tensor dense = attention.contiguous();
+  const float* a = dense.data<float>();
+  double mean = 0;
+  for (std::int64_t i = 0; i < heads * n; ++i) mean += a[i];
+  const float threshold = static_cast<float>(mean / static_cast<double>(heads * n));
+  constexpr double kEps = 1e-10;
+  std::vector<double> weight(static_cast<std::size_t>(heads));
+  double total = 0;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    weight[h] = static_cast<double>(std::count_if(a + h * n, a + (h + 1) * n, [&](float v) { return v > threshold; })) /
+                    static_cast<double>(n) +
+                kEps;
+    total += weight[h];
+  }
+  for (double& w : weight) w = std::log(total / w);
+
+  std::vector<float> attended(static_cast<std::size_t>(n));
+  Tensor weighted = keys.contiguous().clone().reshape({heads * dim, n});
+  float* k = weighted.mutable_data<float>();
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const float w = static_cast<float>(weight[h]);
+    for (std::int64_t i = 0; i < n; ++i) attended[i] += a[h * n + i] * w;
+    for (std::int64_t i = h * dim * n; i < (h + 1) * dim * n; ++i) k[i] *= w;
+  }
+  const std::int64_t seed = std::min_element(attended.begin(), attended.end()) - attended.begin();
+
+  const Tensor unit = normalize_features(weighted);
+  const float* u = unit.data<float>();
+  std::vector<double> cosine(static_cast<std::size_t>(n));
+  for (std::int64_t c = 0; c < heads * dim; ++c)
+    for (std::int64_t i = 0; i < n; ++i) cosine[i] += static_cast<double>(u[c * n + i]) * u[c * n + seed];
+  Tensor background = Tensor::empty(Shape{height, width}, DType::kU8);
+  std::uint8_t* b = background.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < n; ++i)
+    b[i] = static_cast<float>(cosine[i]) > static_cast<float>(options.background_cosine);
+  return background;
+}
+
+FoundHead load_found_head(const std::filesystem::path& path) {
+  Checkpoint file;
+  try {
+    file = load_checkpoint(path, {.entry = "decoder"});
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kUsage) throw;  // no such entry: the tensors are at the top
+    file = load_checkpoint(path);
+  }
+  const auto weight = file.tensors.find("weight"), bias = file.tensors.find("bias");
+  check(weight != file.tensors.end() && bias != file.tensors.end() && weight->second.rank() == 4 &&
+            weight->second.size(0) == 1 && weight->second.numel() == weight->second.size(1) &&
+            bias->second.numel() == 1,
+        ErrorKind::kFormat, "found: {} has no `weight` [1, D, 1, 1] and `bias` [1]", path.string());
+  return {weight->second.to(DType::kF32).contiguous().reshape({-1}), static_cast<float>(bias->second.item())};
+}
+
+Tensor found_logits(const Tensor& keys, const FoundHead& head) {
+  check_map("keys", keys, 3);
+  check_map("the head's weight", head.weight, 1);
+  check(head.weight.size(0) == keys.size(0), "found: the head is for {} channels, the keys have {}",
+        head.weight.size(0), keys.size(0));
+  const Tensor dense = keys.contiguous();
+  const Tensor w = head.weight.contiguous();
+  const std::int64_t n = keys.size(1) * keys.size(2);
+  std::vector<double> sum(static_cast<std::size_t>(n), static_cast<double>(head.bias));
+  for (std::int64_t c = 0; c < keys.size(0); ++c)
+    for (std::int64_t i = 0; i < n; ++i)
+      sum[i] += static_cast<double>(w.data<float>()[c]) * dense.data<float>()[c * n + i];
+  Tensor logits = Tensor::empty(Shape{keys.size(1), keys.size(2)});
+  std::copy(sum.begin(), sum.end(), logits.mutable_data<float>());
+  return logits;
+}
+
+std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
+  check_map("logits", logits, 2);
+  check_patch_features("found", logits.unsqueeze(0), patch, picture);
+  const Tensor dense = logits.contiguous();
+  Tensor foreground = Tensor::empty(dense.shape(), DType::kU8);
+  std::uint8_t* f = foreground.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < dense.numel(); ++i) f[i] = dense.data<float>()[i] > 0;
+  Discovery object;
+  object.mask = largest_component(foreground);
+  if (mask_area(object.mask) == 0) return {};
+  object.box = pixel_box(object.mask, patch, picture);
+  return {object};
+}
+
+Saliency found_saliency(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
+  check_map("logits", logits, 2);
+  check_patch_features("found", logits.unsqueeze(0), patch, picture);
+  const Tensor map = logits.contiguous().reshape({1, 1, logits.size(0), logits.size(1)});
+  const Tensor large = resize(map, logits.size(0) * patch, logits.size(1) * patch)
+                           .reshape({logits.size(0) * patch, logits.size(1) * patch})
+                           .slice(0, 0, picture.height)
+                           .slice(1, 0, picture.width)
+                           .contiguous();
+  Saliency saliency{Tensor::empty(large.shape(), DType::kF64), Tensor::empty(large.shape(), DType::kU8)};
+  double* soft = saliency.soft.mutable_data<double>();
+  std::uint8_t* mask = saliency.mask.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < large.numel(); ++i) {
+    const double logit = large.data<float>()[i];
+    soft[i] = 1 / (1 + std::exp(-logit));
+    mask[i] = logit > 0;
+  }
+  return saliency;
+}
+
+Tensor found_refine(const Tensor& mask, const Tensor& image, bool single) {
+  const Tensor soft = BilateralSolver(image).solve(mask);
+  const Tensor refined = single ? saliency_mask(soft, Preset::kRelease) : all_but_largest(soft);
+  return mask_iou(mask, refined) > 0.5 ? refined : mask;
+}
+
+}  // namespace usol

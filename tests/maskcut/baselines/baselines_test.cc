@@ -1,0 +1,182 @@
+// Each discovery baseline against its published implementation (golden, made by tests/golden/make_baselines.py).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "maskcut/baselines/dino_seg.h"
+#include "maskcut/baselines/found.h"
+#include "maskcut/baselines/lost.h"
+#include "maskcut/baselines/tokencut.h"
+#include "tensor/error.h"
+#include "tests/support/golden.h"
+#include "tests/support/temp_dir.h"
+
+namespace usol {
+namespace {
+
+constexpr std::int64_t kPatch = 8;
+const char* const kNames[] = {"astronaut", "chelsea", "coffee", "rocket"};
+
+class Baselines : public testing::TestWithParam<const char*> {
+ protected:
+  Tensor get(const std::string& key) const { return golden_.at(std::string(GetParam()) + "." + key); }
+  bool has(const std::string& key) const { return golden_.count(std::string(GetParam()) + "." + key) > 0; }
+  FrameSize picture() const { return {get("image").size(0), get("image").size(1)}; }
+
+ private:
+  std::map<std::string, Tensor> golden_ = test::load_golden("baselines.safetensors");
+};
+
+std::vector<std::uint8_t> pixels(const Tensor& mask) { return mask.to_vector<std::uint8_t>(); }
+
+void expect_box(const PixelBox& box, const Tensor& expected) {
+  EXPECT_EQ((std::vector<std::int64_t>{box.x0, box.y0, box.x1, box.y1}), expected.to_vector<std::int64_t>());
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  const auto x = a.to(DType::kF64).to_vector<double>(), y = b.to(DType::kF64).to_vector<double>();
+  double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(x[i] - y[i]));
+  return worst;
+}
+
+TEST_P(Baselines, Lost) {
+  const auto objects = lost(get("keys"), kPatch, picture());
+  ASSERT_EQ(objects.size(), 1u);
+  EXPECT_EQ(objects[0].seed, static_cast<std::int64_t>(get("lost.seed").item()));
+  expect_box(objects[0].box, get("lost.box"));
+}
+
+TEST_P(Baselines, TokenCut) {
+  for (const Eigensolver solver : {Eigensolver::kLanczos, Eigensolver::kDense}) {
+    const auto objects = tokencut(get("keys"), kPatch, picture(), {.eigensolver = solver});
+    ASSERT_EQ(objects.size(), 1u);
+    EXPECT_EQ(objects[0].seed, static_cast<std::int64_t>(get("tokencut.seed").item()));
+    EXPECT_EQ(pixels(objects[0].mask), pixels(get("tokencut.mask")));
+    expect_box(objects[0].box, get("tokencut.box"));
+  }
+}
+
+TEST_P(Baselines, TokenCutWithThreeEigenvectors) {
+  const auto objects = tokencut(get("keys"), kPatch, picture(), {.eigenvectors = 3});
+  ASSERT_EQ(objects.size(), 3u);
+  for (std::int64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(pixels(objects[i].mask), pixels(get("tokencut3.mask").select(0, i))) << i;
+    expect_box(objects[i].box, get("tokencut3.box").select(0, i));
+  }
+}
+
+TEST_P(Baselines, TokenCutSaliency) {
+  if (!has("tokencut.soft")) GTEST_SKIP() << "no such case for this picture";
+  const Saliency saliency = tokencut_saliency(get("tokencut.mask"), get("image"), Preset::kRelease);
+  EXPECT_LT(largest_difference(saliency.soft, get("tokencut.soft")), 2e-7);
+  EXPECT_EQ(pixels(saliency.mask), pixels(get("tokencut.saliency")));
+}
+
+TEST_P(Baselines, DinoSegAsReleased) {
+  for (int head = 0; head < 6; ++head) {
+    const auto objects = dino_seg(get("attention"), kPatch, picture(), {.head = head, .preset = Preset::kRelease});
+    ASSERT_EQ(objects.size(), 1u);
+    expect_box(objects[0].box, get("dino_seg.box").select(0, head));
+  }
+}
+
+TEST_P(Baselines, Found) {
+  EXPECT_EQ(pixels(found_background(get("keys"), get("attention"))), pixels(get("found.background")));
+  const FoundHead head{get("found.weight"), static_cast<float>(get("found.bias").item())};
+  const Tensor logits = found_logits(get("keys"), head);
+  EXPECT_LT(largest_difference(logits, get("found.logits")), 1e-5);
+  const auto objects = found(logits, kPatch, picture());
+  ASSERT_EQ(objects.size(), 1u);
+  expect_box(objects[0].box, get("found.box"));
+  if (has("found.soft")) {
+    const Saliency saliency = found_saliency(logits, kPatch, picture());
+    EXPECT_LT(largest_difference(saliency.soft, get("found.soft")), 1e-6);
+    EXPECT_EQ(pixels(saliency.mask), pixels(get("refine_ragged.mask")));
+  }
+}
+
+TEST_P(Baselines, FoundRefine) {
+  if (!has("refine_shape.mask")) GTEST_SKIP() << "no such case for this picture";
+  for (const std::string kind : {"refine_ragged", "refine_shape"}) {
+    EXPECT_EQ(pixels(found_refine(get(kind + ".mask"), get("image"))), pixels(get(kind + ".all"))) << kind;
+    EXPECT_EQ(pixels(found_refine(get(kind + ".mask"), get("image"), true)), pixels(get(kind + ".single"))) << kind;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Pictures, Baselines, testing::ValuesIn(kNames),
+                         [](const auto& instance) { return std::string(instance.param); });
+
+// ---- what the golden cases do not reach ----
+
+Tensor map_of(const std::vector<std::string>& rows, float high, float low) {
+  std::vector<float> values;
+  for (const auto& row : rows)
+    for (const char c : row) values.push_back(c == '#' ? high : low);
+  return Tensor::from(values, {1, static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())});
+}
+
+TEST(DinoSeg, PaperTakesTheLargestComponentAndReleaseNeverTheLast) {
+  const FrameSize picture{24, 38};
+  const DinoSegOptions paper{.head = 0, .mass = 0.9f}, release{.head = 0, .mass = 0.9f, .preset = Preset::kRelease};
+  const Tensor two = map_of({"#....", "...##", "...##"}, 1, 0.01f);
+  EXPECT_EQ(dino_seg(two, 8, picture, paper)[0].box, (PixelBox{24, 8, 38, 24}));
+  EXPECT_EQ(dino_seg(two, 8, picture, release)[0].box, (PixelBox{0, 0, 8, 8}));
+  // One component: release takes the background, and does not clip to the picture.
+  const Tensor one = map_of({".....", "...##", "...##"}, 1, 0.01f);
+  EXPECT_EQ(dino_seg(one, 8, picture, paper)[0].box, (PixelBox{24, 8, 38, 24}));
+  EXPECT_EQ(dino_seg(one, 8, picture, release)[0].box, (PixelBox{0, 0, 40, 24}));
+}
+
+TEST(TokenCut, NoCutInAFlatPicture) {
+  EXPECT_TRUE(tokencut(Tensor::full({3, 4, 4}, 1), 8, {32, 32}).empty());
+  EXPECT_TRUE(tokencut(Tensor::full({3, 1, 1}, 1), 8, {8, 8}).empty());
+}
+
+TEST(Lost, NoObjectWithoutFeatures) {
+  EXPECT_TRUE(lost(Tensor::zeros({3, 4, 4}), 8, {32, 32}).empty());
+  // A lone patch, unlike all others, is its own object; fewer patches than may vote.
+  const auto objects = lost(map_of({"...", ".#.", "..."}, 1, -1), 8, {24, 24});
+  ASSERT_EQ(objects.size(), 1u);
+  EXPECT_EQ(objects[0].seed, 4);
+  EXPECT_EQ(objects[0].box, (PixelBox{8, 8, 16, 16}));
+}
+
+TEST(Found, NothingAboveTheThreshold) { EXPECT_TRUE(found(Tensor::full({3, 4}, -0.1), 8, {24, 32}).empty()); }
+
+TEST(Found, ReadsTheHead) {
+  const test::TempDir dir;
+  const Tensor weight = Tensor::arange(5, DType::kF32), bias = Tensor::full({1}, 0.25);
+  save_checkpoint(dir / "head.safetensors", {{"weight", weight.reshape({1, 5, 1, 1})}, {"bias", bias}});
+  const FoundHead head = load_found_head(dir / "head.safetensors");
+  EXPECT_EQ(head.weight.to_vector<float>(), weight.to_vector<float>());
+  EXPECT_EQ(head.bias, 0.25f);
+  save_checkpoint(dir / "other.safetensors", {{"weight", weight}, {"bias", bias}});
+  EXPECT_THROW(load_found_head(dir / "other.safetensors"), Error);
+}
+
+TEST(Baselines, RefuseBadInput) {
+  const Tensor features = Tensor::full({6, 3, 4}, 0.1);
+  EXPECT_THROW(lost(features, 8, {24, 33}), Error);  // five columns of patches
+  EXPECT_THROW(lost(features, 8, {16, 32}), Error);
+  EXPECT_THROW(lost(features, 0, {24, 32}), Error);
+  EXPECT_THROW(lost(features.to(DType::kF64), 8, {24, 32}), Error);
+  EXPECT_THROW(lost(features, 8, {24, 32}, {.k_patches = 0}), Error);
+  EXPECT_THROW(tokencut(Tensor{}, 8, {24, 32}), Error);
+  EXPECT_THROW(tokencut(features, 8, {24, 32}, {.eigenvectors = 0}), Error);
+  EXPECT_THROW(tokencut(Tensor::full({6, 3, 4}, std::nan("")), 8, {24, 32}), Error);
+  EXPECT_THROW(dino_seg(features, 8, {24, 32}, {.head = 6}), Error);
+  EXPECT_THROW(dino_seg(Tensor::zeros({6, 3, 4}), 8, {24, 32}), Error);
+  EXPECT_THROW(dino_seg(Tensor::full({6, 3, 4}, -1), 8, {24, 32}), Error);
+  EXPECT_THROW(found_background(features, Tensor::zeros({2, 3, 5})), Error);
+  EXPECT_THROW(found_background(features, Tensor::zeros({4, 3, 4})), Error);
+  EXPECT_THROW(found_logits(features, {Tensor::zeros({5}), 0}), Error);
+}
+
+}  // namespace
+}  // namespace usol
