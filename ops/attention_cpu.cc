@@ -34,12 +34,12 @@ constexpr int kScoreRows = 12, kOutRows = 6;
 #else
 constexpr int kScoreRows = 6, kOutRows = 3;
 #endif
-constexpr std::int64_t kBlockRows = 48;  // query rows of a task: a multiple of the tile rows
-constexpr std::int64_t kChunk = 256;     // keys at a time: a multiple of any panel width
+constexpr std::int64_t kBlockRows = 96;  // query rows of a task: a multiple of the tile rows
+constexpr std::int64_t kChunk = 128;     // keys at a time: a multiple of any panel width
 
-// scores[r][0..2N) = sum_d q[r][d] * panel[d][0..2N)
+// scores[r][0..2N) = sum_d q[r][d] * panel[d][0..2N); maxima[r][0..N) takes the larger ones.
 HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, const float* HWY_RESTRICT panel,
-                           float* HWY_RESTRICT scores) {
+                           float* HWY_RESTRICT scores, float* HWY_RESTRICT maxima) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
   V a[kScoreRows], b[kScoreRows];
@@ -56,6 +56,7 @@ HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, cons
   for (int r = 0; r < kScoreRows; ++r) {
     hn::Store(a[r], f, scores + r * kChunk);
     hn::Store(b[r], f, scores + r * kChunk + n);
+    hn::Store(hn::Max(hn::Load(f, maxima + r * n), hn::Max(a[r], b[r])), f, maxima + r * n);
   }
 }
 
@@ -84,28 +85,33 @@ HWY_INLINE void value_tile(const float* HWY_RESTRICT p, std::int64_t keys, const
     for (int c = 0; c < 4; ++c) hn::Store(a[r][c], f, out + r * out_stride + c * n);
 }
 
-// Turns a row of scores into exp(score - maximum) and updates the row's maximum and sum. Returns the factor by which
-// what was accumulated under the old maximum shrinks. `columns` is a multiple of the vector length (padded with -inf).
-float soften(float* scores, std::int64_t columns, float& maximum, float& sum) {
+// Turns a row of scores, none larger than `top`, into exp(score - maximum) and updates the row's maximum and sum.
+// Returns the factor by which what was accumulated under the old maximum shrinks. `columns` is a multiple of the vector
+// length.
+float soften(float* HWY_RESTRICT scores, std::int64_t columns, float top, float& maximum, float& sum) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  V top = hn::Set(f, maximum);
-  for (std::int64_t j = 0; j < columns; j += n) top = hn::Max(top, hn::Load(f, scores + j));
-  const float new_maximum = hn::GetLane(hn::MaxOfLanes(f, top));
+  const float new_maximum = std::max(maximum, top);
   const V shift = hn::Set(f, new_maximum);
-  V total = hn::Zero(f);
-  for (std::int64_t j = 0; j < columns; j += n) {
-    const V e = exp_f32(f, hn::Sub(hn::Load(f, scores + j), shift));
-    hn::Store(e, f, scores + j);
-    total = hn::Add(total, e);
+  V even = hn::Zero(f), odd = hn::Zero(f);
+  for (std::int64_t j = 0; j < columns; j += 2 * n) {
+    const V a = exp_f32(f, hn::Sub(hn::Load(f, scores + j), shift));
+    const V b = exp_f32(f, hn::Sub(hn::Load(f, scores + j + n), shift));
+    hn::Store(a, f, scores + j);
+    hn::Store(b, f, scores + j + n);
+    even = hn::Add(even, a);
+    odd = hn::Add(odd, b);
   }
   const float shrink = std::exp(maximum - new_maximum);  // 0 for the first chunk: exp(-inf)
-  sum = sum * shrink + hn::GetLane(hn::SumOfLanes(f, total));
+  sum = sum * shrink + hn::GetLane(hn::SumOfLanes(f, hn::Add(even, odd)));
   maximum = new_maximum;
   return shrink;
 }
 
+float largest(const float* values, std::int64_t count) { return *std::max_element(values, values + count); }
+
 struct Workspace {  // of one task; the widths are padded to whole tiles
+  float* maxima;    // [kBlockRows, N]
   float* q;         // [kBlockRows, width], scaled
   float* scores;    // [kBlockRows, kChunk]
   float* out;       // [kBlockRows, padded width]
@@ -129,15 +135,18 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
 
   for (std::int64_t first_key = 0; first_key < keys; first_key += kChunk) {
     const std::int64_t count = std::min(kChunk, keys - first_key), columns = tiled(count, panel_width);
+    std::fill_n(work.maxima, kBlockRows * n, -INFINITY);
     for (std::int64_t c = 0; c < columns; c += panel_width) {
       const float* panel = panels + (first_key + c) * width;
       for (std::int64_t r = 0; r < score_rows; r += kScoreRows)
-        score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c);
+        score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c, work.maxima + r * n);
     }
     for (std::int64_t r = 0; r < rows; ++r) {
       float* scores = work.scores + r * kChunk;
+      // The padding of the last panel has scores of 0, which may exceed the real ones.
+      const float top = columns == count ? largest(work.maxima + r * n, n) : largest(scores, count);
       std::fill(scores + count, scores + columns, -INFINITY);
-      const float shrink = soften(scores, columns, maximum[r], sum[r]);
+      const float shrink = soften(scores, columns, top, maximum[r], sum[r]);
       if (shrink != 1.0f)
         for (std::int64_t d = 0; d < value_width; ++d) work.out[r * value_width + d] *= shrink;
     }
@@ -192,9 +201,12 @@ void attention(const AttentionHead* heads, std::int64_t head_count, std::int64_t
     parallel_for_each(0, count * blocks, [&](std::int64_t i) {
       const std::int64_t first_row = i % blocks * kBlockRows;
       const auto scratch =
-          hwy::AllocateAligned<float>(static_cast<std::size_t>(kBlockRows * (kChunk + value_width + width)));
-      const Workspace work{scratch.get() + kBlockRows * (kChunk + value_width), scratch.get(),
-                           scratch.get() + kBlockRows * kChunk};
+          hwy::AllocateAligned<float>(static_cast<std::size_t>(kBlockRows * (kChunk + value_width + n + width)));
+      Workspace work;
+      work.scores = scratch.get();
+      work.out = work.scores + kBlockRows * kChunk;
+      work.maxima = work.out + kBlockRows * value_width;
+      work.q = work.maxima + kBlockRows * n;
       attend_block(heads[h0 + i / blocks], panels_of(i / blocks), panels_of(i / blocks) + panel_floats, value_width,
                    first_row, std::min(kBlockRows, queries - first_row), keys, width, scale, work);
     });
