@@ -80,6 +80,7 @@ class Runner {
         job_(job),
         journal_path_(job.output + ".journal"),
         header_(make_header(job)),
+        device_(device_model(common.device())),
         first_(job.shard.first(job.inputs.size())),
         last_(job.shard.last(job.inputs.size())) {}
 
@@ -89,7 +90,7 @@ class Runner {
       return confirm_finished();
     }
     std::optional<Journal> journal(open_journal());
-    journal->append_device(device_model(common_.device()));
+    journal->append_device(device_);
     const int signal = work(*journal);
     journal->sync();
     if (signal != 0) {
@@ -298,6 +299,7 @@ class Runner {
   ImageJob& job_;
   std::string journal_path_;
   Json header_;
+  std::string device_;
   std::int64_t first_, last_;
   std::vector<Failure> failures_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/gemm.h"
 #include "tensor/check.h"
 #include "tensor/device_count.h"
 
@@ -48,6 +49,26 @@ Device Common::device() const {
           device_name, count, count == 1 ? "" : "s");
   }
   return device;
+}
+
+DType Common::compute_dtype(const Device& device) const {
+  if (precision == "f32") return DType::kF32;
+  if (device.is_cuda()) {
+    check(precision != "tf32", ErrorKind::kUnsupported,
+          "--precision tf32: this build's CUDA products have no TF32 mode; use f32, bf16 or f16");
+    return precision == "bf16" ? DType::kBF16 : DType::kF16;
+  }
+  check(precision == "bf16", ErrorKind::kUnsupported, "--precision {}: CPUs compute in f32 or bf16; use one of those",
+        precision);
+  check(has_backend(GemmBackend::kOneDnn), ErrorKind::kUnsupported,
+        "--precision bf16: this build is without oneDNN, which multiplies bf16 on CPUs; use --precision f32");
+#if defined(__x86_64__)
+  const bool has_bf16 = __builtin_cpu_supports("avx512bf16") > 0;
+#else
+  const bool has_bf16 = false;
+#endif
+  check(has_bf16, ErrorKind::kUnsupported, "--precision bf16: this CPU has no AVX512-BF16; use --precision f32");
+  return DType::kBF16;
 }
 
 void Common::declare(Options& options) {

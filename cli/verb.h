@@ -13,6 +13,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "tensor/device.h"
+#include "tensor/dtype.h"
 
 namespace usol {
 
@@ -33,6 +34,9 @@ struct Common {
 
   /// The device of --device. Throws Error(kUnsupported) with the remedy if this binary or machine has none.
   Device device() const;
+  /// The number format of models for --precision on that device. Throws Error(kUnsupported) with the remedy for what
+  /// the device or this build cannot do.
+  DType compute_dtype(const Device& device) const;
   /// A message for people, on stderr; silent with -q.
   template <class... Args>
   void note(fmt::format_string<Args...> format, Args&&... args) const {

@@ -1,0 +1,84 @@
+// usol features: the patch features of pictures, one file each, for `usol maskcut --from-features`, other programs, or
+// a cluster that separates the two steps.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "cli/feature_source.h"
+#include "cli/image_job.h"
+#include "cli/inputs.h"
+#include "cli/provenance.h"
+#include "cli/verb.h"
+#include "io/image.h"
+#include "io/safetensors.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+class FeaturesVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Writes <relative path without extension>.safetensors for each picture, with one tensor `features` [D, h, w], "
+        "and DIR/features.json, which lists the pictures and how the features were made.");
+    inputs_.declare(options);
+    options.group("Output");
+    options.add("--out DIR", out_, "Folder for the files", OptionKind::kRun);
+    options.choice("--feature-dtype", dtype_, {"f32", "f16"}, "Number format of the files");
+    source_.declare(options, false);
+    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    options.group("Running");
+    shard_.declare(options);
+    options.example("usol features images --weights dino_vitbase8_pretrain.pth --out features",
+                    "DINO's keys of every picture under images/");
+    options.example("usol maskcut images --from-features features --out masks.json", "and masks from them");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
+    ImageJob job;
+    job.inputs = inputs_.collect();
+    check_output_paths(job.inputs);
+    const auto source = source_.open(common);
+    job.output = (fs::path(out_) / "features.json").string();
+    job.info = make_info("features", common, options, source_.weights_sha256());
+    job.info["features"] = source->description();
+    job.shard = Shard::parse(shard_.text);
+    const std::string provenance = job.info.dump();
+    const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
+    job.load = [&](const InputImage& input) -> ImageCompute {
+      const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+      Tensor prepared = source->prepare(input, image);
+      CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
+      return [&, record = std::move(record), prepared = std::move(prepared)] {
+        const Tensor features = source->features(prepared).to(dtype).to(Device::cpu());
+        ImageResult result;
+        result.record.image = coco_image_json(record);
+        result.saved_bytes = static_cast<std::uint64_t>(features.numel()) * size_of(dtype);
+        result.save = [&, features, name = record.file_name] {
+          const fs::path path = output_path(out_, name, ".safetensors");
+          fs::create_directories(path.parent_path());
+          save_safetensors(path, {{"features", features}}, {{"info", provenance}});
+        };
+        return result;
+      };
+    };
+    return run_image_job(common, job);
+  }
+
+ private:
+  InputOptions inputs_;
+  FeatureOptions source_;
+  ShardOption shard_;
+  std::string out_, dtype_ = "f32";
+  bool exif_ = true;
+};
+
+const RegisterVerb<FeaturesVerb> kFeatures("features", "patch features of pictures, one file each");
+
+}  // namespace
+}  // namespace usol

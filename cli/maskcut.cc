@@ -1,0 +1,48 @@
+// usol maskcut: pictures -> pseudo-masks, the first main job. Features, cuts, annotations, pictures to look at.
+#include <string>
+
+#include "cli/maskcut_work.h"
+#include "cli/verb.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+class MaskcutVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "MaskCut (Wang et al. 2023): patch features of each picture are a graph; its normalized cuts, one after "
+        "another, are the objects; a dense CRF fits them to the picture's edges. The masks go to a COCO file (one "
+        "category, compressed RLE, with scores), ready for training or evaluation.");
+    work_.declare(options);
+    options.group("Output");
+    options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
+    options.add("--overlays DIR", overlays_, "Also a picture of each result: masks, boxes, scores, eigenvectors",
+                OptionKind::kRun);
+    options.add("--dump DIR", dump_,
+                "Also every stage as .npy, under the names of the equations (K, W_1, d_1, x_1, ...)", OptionKind::kRun);
+    options.example("usol maskcut images --weights dino_vitbase8_pretrain.pth --out masks.json --overlays look",
+                    "The whole method on a folder, with pictures to look at");
+    options.example("usol maskcut cat.jpg dog.jpg --backbone colour --out masks.json",
+                    "Without any weights: the classical normalized cut");
+    options.example("usol maskcut train2017.json --image-root train2017 --weights W.pth --out masks.json --resume",
+                    "The images of a COCO file, with its ids; goes on where it was interrupted");
+    options.example("usol maskcut images --weights W.pth --out part3.json --shard 3/8",
+                    "One of eight machines; `usol merge` joins their files");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    return work_.run(common, options, "maskcut", out_, overlays_, dump_);
+  }
+
+ private:
+  MaskcutWork work_;
+  std::string out_, overlays_, dump_;
+};
+
+const RegisterVerb<MaskcutVerb> kMaskcut("maskcut", "pseudo-masks of the objects in pictures, without labels");
+
+}  // namespace
+}  // namespace usol

@@ -1,0 +1,57 @@
+// usol run: the one command for someone with pictures and no labels: masks, pictures of them, and a page to look
+// through.
+#include <filesystem>
+#include <string>
+
+#include "cli/gallery.h"
+#include "cli/maskcut_work.h"
+#include "cli/verb.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+class RunVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Finds the objects in your pictures and leaves everything in one folder: DIR/masks.json (COCO), DIR/overlays "
+        "(each picture with its masks), and DIR/index.html, a page to look through them.");
+    work_.declare(options);
+    options.group("Output");
+    options.add("--out DIR", out_, "Folder for the results", OptionKind::kRun);
+    options.example("usol run my_pictures --weights dino_vitbase8_pretrain.pth --out results",
+                    "Everything, with DINO features (best)");
+    options.example("usol run my_pictures --backbone colour --out results", "A first look, nothing downloaded");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
+    const std::string masks = (fs::path(out_) / "masks.json").string();
+    const int status = work_.run(common, options, "run", masks, (fs::path(out_) / "overlays").string(), "");
+    if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    const fs::path page = fs::path(out_) / "index.html";
+    write_gallery(page, masks, "overlays", "Objects found by usol", next_steps(masks));
+    common.note("look: {}", page.string());
+    return status;
+  }
+
+ private:
+  static std::vector<GalleryStep> next_steps(const std::string& masks) {
+    return {{fmt::format("usol eval --gt instances.json --pred {} --pseudo-masks", masks),
+             "If you have a few labelled pictures: how good are the masks?"},
+            {"usol maskcut PICTURES --weights W.pth --out masks.json --tau 0.2 --masks 5",
+             "Other settings: a higher tau separates more, more cuts find more objects."},
+            {fmt::format("usol maskcut --help"), "Shards for many machines, dumps of every stage for study."}};
+  }
+
+  MaskcutWork work_;
+  std::string out_;
+};
+
+const RegisterVerb<RunVerb> kRunVerb("run", "pictures in, masks and a page to look through out");
+
+}  // namespace
+}  // namespace usol

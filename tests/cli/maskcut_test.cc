@@ -1,0 +1,328 @@
+// `usol maskcut`, `features` and `run` as a user types them, on the bundled pictures, small and quick.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/npy.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+#include "models/vit.h"
+#include "tests/support/golden.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+using test::ProcessOptions;
+using test::ProcessResult;
+
+class MaskcutTest : public testing::Test {
+ protected:
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  std::string text(const std::string& name) const { return test::read_text(folder_ / name); }
+  static std::string pictures() { return test::source_path("tests/pictures"); }
+
+  // usol VERB words..., small, on one thread.
+  static ProcessResult usol(const std::string& verb, const Words& words, const ProcessOptions& options = {}) {
+    Words all = {verb, "--size", "96", "--threads", "1"};
+    all.insert(all.end(), words.begin(), words.end());
+    return test::run_usol(all, options);
+  }
+  ProcessResult colour(const Words& words, const ProcessOptions& options = {}) const {
+    Words all = {"--backbone", "colour", "--no-crf"};
+    all.insert(all.end(), words.begin(), words.end());
+    return usol("maskcut", all, options);
+  }
+  void expect_usage_error(const Words& words, const std::string& part) const {
+    const auto result = test::run_usol(words);
+    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+
+  // A vision transformer with random weights, two blocks deep.
+  std::string tiny_weights(const std::string& name, std::uint64_t seed) const {
+    VitConfig config;
+    config.width = 64;
+    config.depth = 2;
+    config.grid = 4;
+    config.mlp_hidden = 64;
+    ParamStore store(seed);
+    const Vit vit(Scope(store), config);
+    save_safetensors(folder_ / name, store.state_dict());
+    return at(name);
+  }
+
+  test::TempDir folder_;
+};
+
+TEST_F(MaskcutTest, PicturesToMasksAndOverlays) {
+  const auto result =
+      usol("maskcut", {pictures(), "--backbone", "colour", "--out", at("new/a.json"), "--overlays", at("look")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "") << "results go to files, messages to stderr";
+  const AnnotationSet set = read_coco(folder_ / "new/a.json");
+  ASSERT_EQ(set.images.size(), 7u);
+  EXPECT_EQ(set.images[0].file_name, "astronaut.jpg");
+  EXPECT_EQ(set.images[6].file_name, "rocket.jpg");
+  EXPECT_GE(set.annotations.size(), 4u);
+  for (std::size_t i = 0; i < set.images.size(); ++i) {
+    const CocoImage& image = set.images[i];
+    EXPECT_EQ(image.id, static_cast<std::int64_t>(i) + 1);
+    const ImageSize size = image_size(fs::path(pictures()) / image.file_name);
+    EXPECT_EQ(image.height, size.height);
+    EXPECT_EQ(image.width, size.width);
+    const auto overlay = folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg");
+    EXPECT_GT(decode_image(overlay).size(1), 96) << overlay;
+  }
+  const IdIndex index = index_images(set);
+  for (const auto& annotation : set.annotations) {
+    const CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
+    const Rle mask = set.rle(annotation, image.height, image.width);
+    EXPECT_EQ(static_cast<double>(rle_area(mask)), annotation.area);
+    EXPECT_GT(annotation.area, 0);
+    EXPECT_EQ(rle_to_box(mask), annotation.box);
+    EXPECT_GE(annotation.score, 0);
+    EXPECT_LE(annotation.score, 1);
+  }
+  const Json info = Json::parse(set.info_json);
+  EXPECT_EQ(info["preset"], "paper");
+  EXPECT_EQ(info["settings"]["size"], 96);
+  EXPECT_EQ(info["settings"]["backbone"], "colour");
+  EXPECT_EQ(info["weights_sha256"], nullptr);
+  EXPECT_NE(info["features"].get<std::string>().find("not learned"), std::string::npos);
+  EXPECT_EQ(set.info_json.find(folder_.path().string()), std::string::npos) << "no paths in the provenance";
+}
+
+TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
+  const std::string out = at("a.json"), cat = pictures() + "/chelsea.jpg";
+  expect_usage_error({"maskcut", cat, "--out", out}, "--backbone colour");
+  expect_usage_error({"maskcut", cat, "--out", out}, "--weights FILE");
+  expect_usage_error({"maskcut", cat, "--out", out, "--backbone", "dino"}, "no features");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour"}, "--out FILE is missing");
+  expect_usage_error({"maskcut", "--backbone", "colour", "--out", out}, "no input");
+  expect_usage_error({"maskcut", at("gone.jpg"), "--backbone", "colour", "--out", out}, "gone.jpg: no such file");
+  expect_usage_error({"maskcut", cat, "--weights", at("gone.pth"), "--out", out}, "gone.pth: no such file");
+  expect_usage_error({"maskcut", cat, "--from-features", at("gone"), "--out", out}, "gone: no such folder");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--weights", "w", "--out", out}, "leave out");
+  expect_usage_error({"maskcut", cat, "--backbone", "color", "--out", out}, "expected one of dino, colour");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--preset", "x"}, "paper, release");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--size", "0"}, "at least 8");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--masks", "0"}, "at least 1");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--tau", "lots"}, "expected a number");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--shard", "3/2"}, "--shard");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--device", "tpu"}, "cpu, cuda");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--tua", "1"}, "--tua");
+  fs::create_directory(folder_ / "two");
+  for (const char* name : {"x.jpg", "x.png"}) fs::copy_file(cat, folder_ / "two" / name);
+  expect_usage_error({"maskcut", at("two"), "--backbone", "colour", "--out", out, "--overlays", at("look")},
+                     "same output");
+  expect_usage_error({"features", at("two"), "--backbone", "colour", "--out", at("f")}, "same output");
+  expect_usage_error({"run", cat, "--backbone", "colour"}, "--out DIR is missing");
+  EXPECT_FALSE(fs::exists(out) || fs::exists(out + ".journal") || fs::exists(folder_ / "look"));
+  test::write_text(out, "precious");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out}, "exists; --force");
+  EXPECT_EQ(text("a.json"), "precious");
+}
+
+TEST_F(MaskcutTest, WhatTheDeviceCannotDoIsAnErrorWithTheRemedy) {
+  const std::string weights = tiny_weights("w.safetensors", 1), cat = pictures() + "/chelsea.jpg";
+  const auto f16 = usol("maskcut", {cat, "--weights", weights, "--out", at("a.json"), "--precision", "f16"});
+  EXPECT_EQ(f16.status, kFailure);
+  EXPECT_NE(f16.err.find("f32 or bf16"), std::string::npos) << f16.err;
+  const auto cuda = usol("maskcut", {cat, "--weights", weights, "--out", at("a.json"), "--device", "cuda:99"});
+  EXPECT_EQ(cuda.status, kFailure);
+  EXPECT_NE(cuda.err.find("--device cpu"), std::string::npos) << cuda.err;
+}
+
+TEST_F(MaskcutTest, BrokenAndVanishedPicturesAreStatusThreeAndListed) {
+  fs::create_directory(folder_ / "in");
+  for (const char* name : {"chelsea.jpg", "coins.jpg"})
+    fs::copy_file(fs::path(pictures()) / name, folder_ / "in" / name);
+  const std::string whole = test::read_text(fs::path(pictures()) / "coffee.jpg");
+  test::write_text(folder_ / "in/cut.jpg", whole.substr(0, 700));
+  test::write_text(folder_ / "in/text.png", "this is no picture");
+  test::write_text(folder_ / "in/list.txt", "chelsea.jpg\ngone.jpg\ncut.jpg\ntext.png\ncoins.jpg\n");
+  const auto result = colour({at("in/list.txt"), "--out", at("a.json")});
+  EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
+  EXPECT_NE(result.err.find("3 of 5 images failed"), std::string::npos) << result.err;
+  for (const char* name : {"gone.jpg", "cut.jpg", "text.png"}) {
+    EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
+    EXPECT_NE(text("a.json.journal").find(name), std::string::npos);
+  }
+  const auto json = Json::parse(text("a.json"));
+  EXPECT_EQ(json["images"].size(), 2u);
+  EXPECT_EQ(json["info"]["failed"].size(), 3u);
+}
+
+TEST_F(MaskcutTest, KilledAtAnyMomentAndResumedItGivesTheSameBytes) {
+  ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    const std::string out = at(signal == SIGKILL ? "kill.json" : "term.json");
+    int stops = 0;
+    double delay = 0.005;
+    for (int attempt = 0; attempt < 60; ++attempt, delay *= 1.25) {
+      ProcessOptions options;
+      options.kill_after_seconds = delay;
+      options.kill_signal = signal;
+      const auto result = colour({pictures(), "--out", out, "--resume"}, options);
+      if (result.status == 0) break;
+      // A signal that comes before the handlers are there ends the process just the same.
+      EXPECT_EQ(result.status, 128 + signal) << result.err;
+      ++stops;
+    }
+    EXPECT_GT(stops, 0);
+    EXPECT_EQ(test::read_text(out), text("whole.json"));
+    EXPECT_FALSE(fs::exists(out + ".journal"));
+  }
+}
+
+TEST_F(MaskcutTest, AFullDiskIsAClearErrorAndResumeFinishes) {
+  ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
+  ProcessOptions small_disk;
+  small_disk.file_size_limit = 12000;
+  const auto full = colour({pictures(), "--out", at("a.json")}, small_disk);
+  EXPECT_EQ(full.status, kFailure);
+  EXPECT_NE(full.err.find("a.json.journal: cannot be written"), std::string::npos) << full.err;
+  EXPECT_FALSE(fs::exists(folder_ / "a.json"));
+  const auto resumed = colour({pictures(), "--out", at("a.json"), "--resume"});
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("were done before"), std::string::npos) << resumed.err;
+  EXPECT_EQ(text("a.json"), text("whole.json"));
+}
+
+TEST_F(MaskcutTest, ShardsMergeToTheBytesOfOneRun) {
+  ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
+  Words merge = {"merge", "--out", at("merged.json")};
+  for (const char* shard : {"1/3", "2/3", "3/3"}) {
+    merge.push_back(at(std::string("part") + shard[0] + ".json"));
+    ASSERT_EQ(colour({pictures(), "--out", merge.back(), "--shard", shard}).status, 0);
+  }
+  const auto merged = test::run_usol(merge);
+  EXPECT_EQ(merged.status, 0) << merged.err;
+  EXPECT_EQ(text("merged.json"), text("whole.json"));
+}
+
+TEST_F(MaskcutTest, ResumeRefusesOtherSettingsAndWeights) {
+  const Words common = {pictures() + "/coins.jpg", pictures() + "/camera.jpg", "--no-crf", "--out", at("a.json")};
+  const auto with = [&](Words more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return usol("maskcut", more);
+  };
+  const std::string first = tiny_weights("1.safetensors", 1), second = tiny_weights("2.safetensors", 2);
+  ASSERT_EQ(with({"--weights", first}).status, 0);
+  EXPECT_EQ(Json::parse(text("a.json"))["info"]["weights_sha256"], sha256_file(first));
+  EXPECT_EQ(with({"--weights", first, "--resume"}).status, 0);
+  const auto tau = with({"--weights", first, "--resume", "--tau", "0.3"});
+  EXPECT_EQ(tau.status, kBadUsage);
+  EXPECT_NE(tau.err.find("settings.tau: was 0.15, is 0.3"), std::string::npos) << tau.err;
+  const auto weights = with({"--weights", second, "--resume"});
+  EXPECT_EQ(weights.status, kBadUsage);
+  EXPECT_NE(weights.err.find("weights_sha256"), std::string::npos) << weights.err;
+}
+
+TEST_F(MaskcutTest, FeaturesFromFilesGiveTheMasksOfTheSameFeatures) {
+  const std::string weights = tiny_weights("w.safetensors", 3);
+  const auto features = usol("features", {pictures(), "--weights", weights, "--out", at("f")});
+  ASSERT_EQ(features.status, 0) << features.err;
+  const auto tensors = load_safetensors(folder_ / "f/chelsea.safetensors");
+  ASSERT_TRUE(tensors.contains("features"));
+  EXPECT_EQ(tensors.at("features").shape(), (Shape{64, 6, 6}));
+  EXPECT_EQ(read_coco(folder_ / "f/features.json").images.size(), 7u);
+  ASSERT_EQ(usol("maskcut", {pictures(), "--weights", weights, "--no-crf", "--out", at("direct.json")}).status, 0);
+  ASSERT_EQ(usol("maskcut", {pictures(), "--from-features", at("f"), "--no-crf", "--out", at("files.json")}).status, 0);
+  const auto direct = Json::parse(text("direct.json")), files = Json::parse(text("files.json"));
+  EXPECT_EQ(direct["annotations"], files["annotations"]);
+  EXPECT_GT(direct["annotations"].size(), 0u);
+  // .npy as well, and what is missing is that picture's failure.
+  fs::create_directory(folder_ / "n");
+  save_npy(folder_ / "n/chelsea.npy", tensors.at("features"));
+  const auto npy = usol("maskcut", {pictures(), "--from-features", at("n"), "--no-crf", "--out", at("npy.json")});
+  EXPECT_EQ(npy.status, kSomeInputsFailed) << npy.err;
+  EXPECT_NE(npy.err.find("no features for astronaut.jpg"), std::string::npos) << npy.err;
+  EXPECT_EQ(Json::parse(text("npy.json"))["images"].size(), 1u);
+  const auto half =
+      usol("features", {pictures() + "/chelsea.jpg", "--weights", weights, "--out", at("h"), "--feature-dtype", "f16"});
+  ASSERT_EQ(half.status, 0) << half.err;
+  EXPECT_EQ(load_safetensors(folder_ / "h/chelsea.safetensors").at("features").dtype(), DType::kF16);
+}
+
+TEST_F(MaskcutTest, DumpHoldsEveryStage) {
+  const auto result = colour({pictures() + "/coffee.jpg", "--out", at("a.json"), "--dump", at("dump")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(load_npy(folder_ / "dump/coffee/K.npy").size(0), 144);
+  for (const char* name : {"W_1", "d_1", "lambda_1", "x_1", "P_1", "M_1"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "dump/coffee" / (std::string(name) + ".npy"))) << name;
+  }
+}
+
+TEST_F(MaskcutTest, PrintedConfigMakesTheSameRunAndSourcesHaveTheirOrder) {
+  const Words flags = {pictures(), "--tau", "0.3", "--masks", "2", "--out", at("a.json")};
+  Words print = flags;
+  print.push_back("--print-config");
+  const auto printed = colour(print);
+  ASSERT_EQ(printed.status, 0) << printed.err;
+  test::write_text(folder_ / "c.toml", printed.out);
+  const auto again = test::run_usol({"maskcut", "--config", at("c.toml"), "--print-config"});
+  EXPECT_EQ(again.out, printed.out);
+  ASSERT_EQ(colour(flags).status, 0);
+  ASSERT_EQ(test::run_usol({"maskcut", "--config", at("c.toml"), "--out", at("b.json")}).status, 0);
+  EXPECT_EQ(text("a.json"), text("b.json"));
+  const auto mixed = test::run_usol({"maskcut", "--config", at("c.toml"), "--masks", "4", "--print-config"},
+                                    {.environment = {{"USOL_TAU", "0.4"}, {"USOL_MASKS", "5"}}});
+  EXPECT_NE(mixed.out.find("tau = 0.4\n"), std::string::npos) << mixed.out;
+  EXPECT_NE(mixed.out.find("masks = 4\n"), std::string::npos) << mixed.out;
+  EXPECT_NE(mixed.out.find("size = 96\n"), std::string::npos) << mixed.out;
+  // The release ignores EXIF orientation, unless told otherwise.
+  EXPECT_NE(colour({"--preset", "release", "--print-config"}).out.find("exif = false\n"), std::string::npos);
+  EXPECT_NE(colour({"--preset", "release", "--exif", "--print-config"}).out.find("exif = true\n"), std::string::npos);
+}
+
+TEST_F(MaskcutTest, ADryRunEstimatesAndWritesNothing) {
+  const auto result = colour({pictures(), "--out", at("out/a.json"), "--overlays", at("out/look"), "--dry-run"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  for (const char* part : {"7 images", "time: about", "disk: about"}) {
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  }
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+}
+
+TEST_F(MaskcutTest, ReleaseSwapsWidthAndHeightAndReadersPutThemRight) {
+  ASSERT_EQ(colour({pictures() + "/chelsea.jpg", "--preset", "release", "--out", at("a.json")}).status, 0);
+  const auto json = Json::parse(text("a.json"));
+  EXPECT_EQ(json["images"][0]["width"], 300);
+  EXPECT_EQ(json["images"][0]["height"], 451);
+  ASSERT_GT(json["annotations"].size(), 0u);
+  const AnnotationSet set = read_coco(folder_ / "a.json");
+  EXPECT_EQ(set.images[0].width, 451);
+}
+
+TEST_F(MaskcutTest, RunLeavesAPageToLookThrough) {
+  const auto result = usol("run", {pictures(), "--backbone", "colour", "--no-crf", "--out", at("r")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(read_coco(folder_ / "r/masks.json").images.size(), 7u);
+  const std::string page = text("r/index.html");
+  const auto start = page.find("type=\"application/json\">") + 24;
+  const auto data = Json::parse(page.substr(start, page.find("</script>", start) - start));
+  ASSERT_EQ(data["images"].size(), 7u);
+  EXPECT_EQ(data["images"][0][0], "astronaut.jpg");
+  for (const char* name : {"astronaut", "rocket"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "r" / data["overlays"].get<std::string>() / (std::string(name) + ".jpg")));
+  }
+  EXPECT_EQ(page.find("http"), std::string::npos) << "the page must not need a network";
+}
+
+}  // namespace
+}  // namespace usol
