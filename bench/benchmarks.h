@@ -1,9 +1,11 @@
 #pragma once
-// What usol_bench runs besides the benchmarks that register themselves: cases that are read from files first.
+// What usol_bench runs besides the benchmarks that register themselves: cases that are found at start-up.
 
 namespace usol {
 
 /// Registers "crf/<case>" (crf_bench.cc). Throws Error if the file of cases cannot be read.
 void register_crf_benchmarks();
+/// Registers "op/<case>" for every op case with bench_inputs (op_bench.cc).
+void register_op_benchmarks();
 
 }  // namespace usol

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   try {
     usol::register_crf_benchmarks();
+    usol::register_op_benchmarks();
     benchmark::RunSpecifiedBenchmarks();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "usol_bench: %s\n", error.what());
