@@ -1,7 +1,6 @@
 #include "ops/compare.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "autograd/tape.h"
 #include "ops/reduce.h"

@@ -1,5 +1,6 @@
 #include "ops/random.h"
 
+#include <array>
 #include <utility>
 
 #include "ops/random_math.h"
