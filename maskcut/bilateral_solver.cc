@@ -41,7 +41,7 @@ struct Ranked {
 };
 
 Ranked rank_components(const Tensor& soft) {
-  check(soft.defined() && soft.dtype() == DType::kF64 && soft.rank() == 2,
+  check(soft.defined() && soft.is_cpu() && soft.dtype() == DType::kF64 && soft.rank() == 2,
         "saliency mask: expected the solver's output as f64 [H, W], got {} {}",
         soft.defined() ? to_string(soft.dtype()) : "no tensor", soft.defined() ? to_string(soft.shape()) : "");
   const Tensor dense = soft.contiguous();
@@ -72,8 +72,9 @@ Tensor mask_where(const Tensor& labels, Keep keep) {
 }  // namespace
 
 BilateralSolver::BilateralSolver(const Tensor& image, const BilateralSolverOptions& options) : options_(options) {
-  check(image.defined() && image.dtype() == DType::kU8 && image.rank() == 3 && image.size(2) == 3 && image.numel() > 0,
-        "bilateral solver: expected an image u8 [H, W, 3], got {} {}",
+  check(image.defined() && image.is_cpu() && image.dtype() == DType::kU8 && image.rank() == 3 && image.size(2) == 3 &&
+            image.numel() > 0,
+        "bilateral solver: expected an image u8 [H, W, 3] on the CPU, got {} {}",
         image.defined() ? to_string(image.dtype()) : "no tensor", image.defined() ? to_string(image.shape()) : "");
   height_ = image.size(0);
   width_ = image.size(1);
@@ -150,9 +151,9 @@ void BilateralSolver::blur(const std::vector<double>& x, std::vector<double>& ou
 // Solves A y = b with A = lambda (diag(m) - diag(n) B diag(n)) + diag(w) over the cells by conjugate gradients with the
 // diagonal as preconditioner, from the mean target of each cell.
 Tensor BilateralSolver::solve(const Tensor& target) const {
-  check(target.defined() && (is_floating(target.dtype()) || target.dtype() == DType::kU8) &&
+  check(target.defined() && target.is_cpu() && (is_floating(target.dtype()) || target.dtype() == DType::kU8) &&
             target.shape() == Shape{height_, width_},
-        "bilateral solver: expected a target [{}, {}] of floating dtype or u8, got {} {}", height_, width_,
+        "bilateral solver: expected a target [{}, {}] of floating dtype or u8 on the CPU, got {} {}", height_, width_,
         target.defined() ? to_string(target.dtype()) : "no tensor", target.defined() ? to_string(target.shape()) : "");
   const Tensor wide = target.to(DType::kF64).contiguous();
   const double* value = wide.data<double>();

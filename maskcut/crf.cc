@@ -41,9 +41,10 @@ namespace {
 
 // Checked first, since the lattices are built in the constructor's initialiser list.
 const Tensor& checked(const Tensor& image, const CrfOptions& options) {
-  check(image.defined() && image.dtype() == DType::kU8 && image.rank() == 3 && image.size(2) == 3 && image.numel() > 0,
-        "crf: expected an image u8 [H, W, 3], got {} {}", image.defined() ? to_string(image.dtype()) : "no tensor",
-        image.defined() ? to_string(image.shape()) : "");
+  check(image.defined() && image.is_cpu() && image.dtype() == DType::kU8 && image.rank() == 3 && image.size(2) == 3 &&
+            image.numel() > 0,
+        "crf: expected an image u8 [H, W, 3] on the CPU, got {} {}",
+        image.defined() ? to_string(image.dtype()) : "no tensor", image.defined() ? to_string(image.shape()) : "");
   check(options.position_sigma_px > 0 && options.bilateral_sigma_px > 0 && options.bilateral_sigma_rgb > 0,
         "crf: expected positive sigmas, got {}, {} and {}", options.position_sigma_px, options.bilateral_sigma_px,
         options.bilateral_sigma_rgb);
@@ -120,8 +121,9 @@ Tensor DenseCrf::refine(const Tensor& mask) const { return refine_all(std::span(
 
 std::vector<Tensor> DenseCrf::refine_all(std::span<const Tensor> masks) const {
   for (std::size_t c = 0; c < masks.size(); ++c)
-    check(masks[c].defined() && masks[c].dtype() == DType::kU8 && masks[c].shape() == Shape{height_, width_},
-          "crf: expected mask {} as u8 [{}, {}], got {} {}", c, height_, width_,
+    check(masks[c].defined() && masks[c].is_cpu() && masks[c].dtype() == DType::kU8 &&
+              masks[c].shape() == Shape{height_, width_},
+          "crf: expected mask {} as u8 [{}, {}] on the CPU, got {} {}", c, height_, width_,
           masks[c].defined() ? to_string(masks[c].dtype()) : "no tensor",
           masks[c].defined() ? to_string(masks[c].shape()) : "");
   std::vector<Tensor> refined;

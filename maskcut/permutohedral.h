@@ -22,7 +22,7 @@ class Permutohedral {
 
   /// Builds the lattice of the points `features` ([N, dims] row-major, in units of the Gaussian's sigma).
   /// Throws Error if dims is not 1..7, the sizes do not fit, a feature is not finite, or a point is too far from the
-  /// origin for a vertex key (beyond 3500 sigma for 5 dimensions).
+  /// origin for a vertex key (beyond some 3500 sigma for 5 dimensions).
   Permutohedral(std::span<const float> features, int dims);
 
   std::int64_t points() const { return points_; }
@@ -42,6 +42,12 @@ class Permutohedral {
  private:
   template <int C>
   friend class LatticePass;
+  struct Vertices;  // while building
+
+  void find_simplices(std::span<const float> features, Vertices& vertices);
+  void number_vertices(Vertices& vertices);
+  void collect_slots();
+  void find_runs(const Vertices& vertices);
 
   std::int64_t points_ = 0;
   int dims_ = 0;

@@ -43,30 +43,31 @@ class KeyIndex {
     keys_.reserve(capacity);
   }
   Index insert(std::uint64_t key) {
-    Index& slot = locate(key);
-    if (slot != kNone) return slot;
+    const std::size_t at = locate(key);
+    if (slots_[at] != kNone) return slots_[at];
     const Index index = static_cast<Index>(keys_.size());
-    slot = index;
+    slots_[at] = index;
     keys_.push_back(key);
     if (2 * keys_.size() > slots_.size()) grow();
     return index;
   }
   // kNone for a key that was never inserted.
-  Index find(std::uint64_t key) const { return const_cast<KeyIndex*>(this)->locate(key); }
+  Index find(std::uint64_t key) const { return slots_[locate(key)]; }
   const std::vector<std::uint64_t>& keys() const { return keys_; }
 
   static constexpr Index kNone = static_cast<Index>(-1);
 
  private:
-  Index& locate(std::uint64_t key) {
+  // The slot of the key, or the free one where it belongs.
+  std::size_t locate(std::uint64_t key) const {
     std::size_t at = (key * 0x9E3779B97F4A7C15ull) >> shift_;
     while (slots_[at] != kNone && keys_[slots_[at]] != key) at = (at + 1) & (slots_.size() - 1);
-    return slots_[at];
+    return at;
   }
   void grow() {
     slots_.assign(slots_.size() * 2, kNone);
     --shift_;
-    for (std::size_t i = 0; i < keys_.size(); ++i) locate(keys_[i]) = static_cast<Index>(i);
+    for (std::size_t i = 0; i < keys_.size(); ++i) slots_[locate(keys_[i])] = static_cast<Index>(i);
   }
 
   std::vector<Index> slots_;
@@ -154,7 +155,19 @@ void embed(const KeyLayout& layout, const float* features, std::int64_t first, s
 
 constexpr std::array kEmbed = {embed<1>, embed<2>, embed<3>, embed<4>, embed<5>, embed<6>, embed<7>};
 
+constexpr std::int32_t kPiece = 4096;  // indices in a piece of work, at least
+
 }  // namespace
+
+// While building: the vertices by remainder, each class with its own numbers, and their final numbers.
+struct Permutohedral::Vertices {
+  explicit Vertices(int dims)
+      : layout(dims), classes(static_cast<std::size_t>(dims + 1), KeyIndex<std::uint32_t>(1024)) {}
+  KeyLayout layout;
+  std::vector<std::vector<std::uint64_t>> block_keys;  // the distinct vertices of each block in order of first use
+  std::vector<KeyIndex<std::uint32_t>> classes;
+  std::vector<std::vector<std::int32_t>> number;
+};
 
 Permutohedral::Permutohedral(std::span<const float> features, int dims) : dims_(dims) {
   check(dims >= 1 && dims <= kMaxDims, "permutohedral: expected 1 to {} dimensions, got {}", kMaxDims, dims);
@@ -162,51 +175,61 @@ Permutohedral::Permutohedral(std::span<const float> features, int dims) : dims_(
         "permutohedral: {} feature values are not a multiple of {} dimensions", features.size(), dims);
   points_ = static_cast<std::int64_t>(features.size()) / dims;
   check(points_ * (dims + 1) < (std::int64_t{1} << 31), "permutohedral: {} points are too many", points_);
-  const int corners = dims + 1;
+  Vertices vertices(dims);
+  find_simplices(features, vertices);
+  number_vertices(vertices);
+  collect_slots();
+  find_runs(vertices);
+}
+
+// Each point's weights and vertices, and the slots of each block.
+void Permutohedral::find_simplices(std::span<const float> features, Vertices& vertices) {
+  const int corners = dims_ + 1;
   const std::int64_t block_count = (points_ + kBlock - 1) / kBlock;
-  const KeyLayout layout(dims);
   corner_.resize(static_cast<std::size_t>(points_ * corners));
   weight_.resize(corner_.size());
   slot_begin_.assign(static_cast<std::size_t>(block_count + 1), 0);
-
-  // 1. Simplices, and the distinct vertices of each block in order of first use.
-  std::vector<std::vector<std::uint64_t>> block_keys(static_cast<std::size_t>(block_count));
+  vertices.block_keys.resize(static_cast<std::size_t>(block_count));
   parallel_for_each(0, block_count, [&](std::int64_t block) {
     const std::int64_t first = block_begin(block), count = block_end(block) - first;
     std::vector<std::uint64_t> keys(static_cast<std::size_t>(count * corners));
-    kEmbed[dims_ - 1](layout, features.data() + first * dims_, first, count, keys.data(), &weight_[first * corners]);
+    kEmbed[dims_ - 1](vertices.layout, features.data() + first * dims_, first, count, keys.data(),
+                      &weight_[first * corners]);
     KeyIndex<std::uint16_t> index(4096);
     for (std::size_t i = 0; i < keys.size(); ++i)
       corner_[static_cast<std::size_t>(first * corners) + i] = index.insert(keys[i]);
-    block_keys[static_cast<std::size_t>(block)] = index.keys();
+    vertices.block_keys[block] = index.keys();
   });
   for (std::int64_t block = 0; block < block_count; ++block)
-    slot_begin_[block + 1] = slot_begin_[block] + static_cast<std::int32_t>(block_keys[block].size());
-  slot_vertex_.resize(static_cast<std::size_t>(slot_begin_[block_count]));
+    slot_begin_[block + 1] = slot_begin_[block] + static_cast<std::int32_t>(vertices.block_keys[block].size());
+}
 
-  // 2. The vertices of each remainder: independent of each other.
-  std::vector<KeyIndex<std::uint32_t>> classes(static_cast<std::size_t>(corners), KeyIndex<std::uint32_t>(1024));
-  parallel_for_each(0, corners, [&](std::int64_t r) {
-    for (std::int64_t block = 0; block < block_count; ++block) {
-      std::int32_t* vertex = &slot_vertex_[slot_begin_[block]];
-      for (const std::uint64_t key : block_keys[block]) {
-        if (KeyLayout::remainder(key) == r) *vertex = static_cast<std::int32_t>(classes[r].insert(key));
-        ++vertex;
+// Makes one vertex of the slots that have the same key.
+void Permutohedral::number_vertices(Vertices& vertices) {
+  slot_vertex_.resize(static_cast<std::size_t>(slot_begin_.back()));
+  parallel_for_each(0, dims_ + 1, [&](std::int64_t r) {
+    std::size_t slot = 0;
+    for (const auto& keys : vertices.block_keys)
+      for (const std::uint64_t key : keys) {
+        if (KeyLayout::remainder(key) == r)
+          slot_vertex_[slot] = static_cast<std::int32_t>(vertices.classes[r].insert(key));
+        ++slot;
       }
-    }
   });
-  // Numbered together in order of first use: the corners of a simplex, which are neighbours, come one after the other.
-  std::vector<std::vector<std::int32_t>> number(classes.size());
-  for (int r = 0; r < corners; ++r) number[r].assign(classes[r].keys().size(), -1);
-  for (std::int64_t block = 0, s = 0; block < block_count; ++block)
-    for (const std::uint64_t key : block_keys[block]) {
-      std::int32_t& v = number[KeyLayout::remainder(key)][slot_vertex_[s]];
+  // Final numbers in order of first use: the corners of a simplex, which are neighbours, come one after the other.
+  for (const auto& index : vertices.classes) vertices.number.emplace_back(index.keys().size(), -1);
+  std::size_t slot = 0;
+  for (const auto& keys : vertices.block_keys)
+    for (const std::uint64_t key : keys) {
+      std::int32_t& v = vertices.number[KeyLayout::remainder(key)][slot_vertex_[slot]];
       if (v < 0) v = static_cast<std::int32_t>(vertices_++);
-      slot_vertex_[s++] = v;
+      slot_vertex_[slot++] = v;
     }
+}
 
-  // 3. The slots of each vertex, in block order.
-  constexpr std::int32_t kPiece = 4096;
+// The slots of each vertex, in block order.
+void Permutohedral::collect_slots() {
+  if (vertices_ == 0) return;
   std::vector<std::int32_t> at(static_cast<std::size_t>(vertices_) + 1);
   for (const std::int32_t v : slot_vertex_) ++at[v + 1];
   for (std::int64_t v = 0; v < vertices_; ++v) {
@@ -216,39 +239,42 @@ Permutohedral::Permutohedral(std::span<const float> features, int dims) : dims_(
       first_vertex_.push_back(static_cast<std::int32_t>(v));
     }
   }
-  if (vertices_ > 0) slots_.pieces.push_back(at[vertices_]);
+  slots_.pieces.push_back(at[vertices_]);
   slots_.indices.resize(slot_vertex_.size());
   for (std::size_t s = 0; s < slot_vertex_.size(); ++s)
     slots_.indices[at[slot_vertex_[s]]++] = static_cast<std::int32_t>(s);
   for (std::int64_t v = 0; v < vertices_; ++v) slots_.indices[at[v] - 1] = ~slots_.indices[at[v] - 1];
+}
 
-  // 4. The runs of each axis: every vertex with someone ahead and no one behind starts one.
-  std::vector<std::vector<std::int32_t>> ahead(static_cast<std::size_t>(corners),
-                                               std::vector<std::int32_t>(static_cast<std::size_t>(vertices_)));
-  for (int r = 0; r < corners; ++r) {
-    const auto& keys = classes[r].keys();
-    const int next = (r + 1) % corners;
+// The runs of each axis: every vertex with someone ahead and no one behind starts one.
+void Permutohedral::find_runs(const Vertices& vertices) {
+  const std::size_t corners = static_cast<std::size_t>(dims_ + 1), count = static_cast<std::size_t>(vertices_);
+  std::vector<std::vector<std::int32_t>> ahead(corners, std::vector<std::int32_t>(count));
+  for (std::size_t r = 0; r < corners; ++r) {
+    const auto& keys = vertices.classes[r].keys();
+    const auto& next_class = vertices.classes[(r + 1) % corners];  // one step along an axis adds 1 to the remainder
+    const auto &number = vertices.number[r], &next_number = vertices.number[(r + 1) % corners];
     parallel_for(0, static_cast<std::int64_t>(keys.size()), 1024, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
-        for (int axis = 0; axis < corners; ++axis) {
-          const std::uint32_t found = classes[next].find(layout.next(keys[i], axis));
-          ahead[axis][number[r][i]] = found == classes[next].kNone ? -1 : number[next][found];
+        for (std::size_t axis = 0; axis < corners; ++axis) {
+          const std::uint32_t found = next_class.find(vertices.layout.next(keys[i], static_cast<int>(axis)));
+          ahead[axis][number[i]] = found == next_class.kNone ? -1 : next_number[found];
         }
     });
   }
-  runs_.resize(static_cast<std::size_t>(corners));
-  parallel_for_each(0, corners, [&](std::int64_t axis) {
+  runs_.resize(corners);
+  parallel_for_each(0, static_cast<std::int64_t>(corners), [&](std::int64_t axis) {
     const auto& next = ahead[axis];
-    std::vector<std::uint8_t> has_behind(static_cast<std::size_t>(vertices_));
+    std::vector<std::uint8_t> has_behind(count);
     for (const std::int32_t v : next)
       if (v >= 0) has_behind[v] = 1;
     auto& [indices, pieces] = runs_[axis];
-    indices.reserve(static_cast<std::size_t>(vertices_));
-    for (std::int32_t v = 0; v < vertices_; ++v) {
+    indices.reserve(count);
+    for (std::size_t v = 0; v < count; ++v) {
       if (has_behind[v] || next[v] < 0) continue;
       const auto size = static_cast<std::int32_t>(indices.size());
       if (pieces.empty() || size - pieces.back() >= kPiece) pieces.push_back(size);
-      std::int32_t last = v;
+      std::int32_t last = static_cast<std::int32_t>(v);
       for (; next[last] >= 0; last = next[last]) indices.push_back(last);
       indices.push_back(~last);
     }
