@@ -7,5 +7,7 @@ namespace usol {
 void register_crf_benchmarks();
 /// Registers "op/<case>" for every op case with bench_inputs (op_bench.cc).
 void register_op_benchmarks();
+/// Registers "cuts/<case>/..." (cuts_bench.cc). Throws Error if the file of cases cannot be read.
+void register_cut_benchmarks();
 
 }  // namespace usol
