@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "ops/elementwise.h"
-#include "tensor/generator.h"  // USOL_HOST_DEVICE
+#include "tensor/host_device.h"
 
 namespace usol::elementwise {
 

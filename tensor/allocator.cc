@@ -18,8 +18,6 @@ constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kCachedBlock = std::size_t{256} << 10;  // smaller blocks go straight to malloc
 constexpr std::size_t kCacheLimit = std::size_t{384} << 20;   // bytes kept for reuse at most
-constexpr std::size_t kGuardBytes = 256;
-constexpr unsigned char kGuardValue = 0xA5;
 
 std::atomic<int> guards_on{0};
 std::atomic<int> guard_violations{0};
@@ -43,7 +41,7 @@ class CpuAllocator final : public Allocator {
 
  protected:
   void* do_allocate(std::size_t bytes, int) override {
-    if (guards_on.load(std::memory_order_relaxed) > 0) return allocate_guarded(bytes);
+    if (guards_active()) return allocate_guarded(bytes);
     const std::size_t size = rounded(bytes);
     if (kCacheBlocks && size >= kCachedBlock) {
       const std::lock_guard lock(mutex_);
@@ -105,7 +103,7 @@ class CpuAllocator final : public Allocator {
     const auto intact = [](const unsigned char* p) {
       return std::all_of(p, p + kGuardBytes, [](unsigned char c) { return c == kGuardValue; });
     };
-    if (!intact(raw) || !intact(raw + kGuardBytes + bytes)) ++guard_violations;
+    if (!intact(raw) || !intact(raw + kGuardBytes + bytes)) report_guard_violation();
     std::free(raw);
     return true;
   }
@@ -160,11 +158,11 @@ Allocator& allocator(DeviceType type) {
 
 void register_allocator(DeviceType type, Allocator* allocator) { slot(type) = allocator; }
 
-GuardedAllocations::GuardedAllocations() {
-  guard_violations = 0;
-  ++guards_on;
-}
+GuardedAllocations::GuardedAllocations() : before_(guard_violations) { ++guards_on; }
 GuardedAllocations::~GuardedAllocations() { --guards_on; }
-int GuardedAllocations::violations() const { return guard_violations; }
+int GuardedAllocations::violations() const { return guard_violations - before_; }
+
+bool guards_active() { return guards_on.load(std::memory_order_relaxed) > 0; }
+void report_guard_violation() { ++guard_violations; }
 
 }  // namespace usol

@@ -40,15 +40,25 @@ Allocator& allocator(DeviceType type);
 /// Installs the allocator of a device type (called once at start-up by tensor/cuda).
 void register_allocator(DeviceType type, Allocator* allocator);
 
-/// While alive, every CPU block of this process carries guard bytes on both sides; violations() counts blocks whose
-/// guards were overwritten, checked when they are returned. For tests.
+/// While alive, every block of this process, on whatever device, carries guard bytes on both sides; violations() counts
+/// the blocks whose guards were overwritten, checked when they are returned. For tests.
 class GuardedAllocations {
  public:
   GuardedAllocations();
   ~GuardedAllocations();
   GuardedAllocations(const GuardedAllocations&) = delete;
   GuardedAllocations& operator=(const GuardedAllocations&) = delete;
+  /// Violations found since this object was made.
   int violations() const;
+
+ private:
+  int before_;
 };
+
+/// For allocators: true while a GuardedAllocations is alive; counts one block with overwritten guards.
+bool guards_active();
+void report_guard_violation();
+inline constexpr std::size_t kGuardBytes = 256;
+inline constexpr unsigned char kGuardValue = 0xA5;
 
 }  // namespace usol

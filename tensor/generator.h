@@ -5,11 +5,7 @@
 #include <array>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define USOL_HOST_DEVICE __host__ __device__
-#else
-#define USOL_HOST_DEVICE
-#endif
+#include "tensor/host_device.h"
 
 namespace usol {
 

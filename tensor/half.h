@@ -1,9 +1,11 @@
 #pragma once
 // f16 (IEEE binary16) and bf16 (the upper half of an f32) as storage types: arithmetic is done in f32.
-// Conversions round to nearest even and keep NaN a NaN, as hardware does.
+// Conversions round to nearest even and keep NaN a NaN, as hardware does; on the GPU they are one instruction.
 
 #include <bit>
 #include <cstdint>
+
+#include "tensor/host_device.h"
 
 namespace usol {
 
@@ -11,10 +13,15 @@ struct f16 {
   std::uint16_t bits = 0;
 
   f16() = default;
-  f16(float value) : bits(from_float(value)) {}
-  operator float() const { return to_float(bits); }
+  USOL_HOST_DEVICE f16(float value) : bits(from_float(value)) {}
+  USOL_HOST_DEVICE operator float() const { return to_float(bits); }
 
-  static std::uint16_t from_float(float value) {
+  USOL_HOST_DEVICE static std::uint16_t from_float(float value) {
+#if defined(__CUDA_ARCH__)
+    std::uint16_t rounded_bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(rounded_bits) : "f"(value));
+    return rounded_bits;
+#else
     const std::uint32_t x = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = (x >> 16) & 0x8000u;
     const std::uint32_t magnitude = x & 0x7fffffffu;
@@ -26,8 +33,14 @@ struct f16 {
     }
     const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
     return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+#endif
   }
-  static float to_float(std::uint16_t h) {
+  USOL_HOST_DEVICE static float to_float(std::uint16_t h) {
+#if defined(__CUDA_ARCH__)
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(h));
+    return value;
+#else
     const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000u) << 16;
     const std::uint32_t magnitude = h & 0x7fffu;
     if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
@@ -36,6 +49,7 @@ struct f16 {
       return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
     }
     return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
+#endif
   }
 };
 
@@ -43,13 +57,19 @@ struct bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
-  bf16(float value) : bits(from_float(value)) {}
-  operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  USOL_HOST_DEVICE bf16(float value) : bits(from_float(value)) {}
+  USOL_HOST_DEVICE operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 
-  static std::uint16_t from_float(float value) {
+  USOL_HOST_DEVICE static std::uint16_t from_float(float value) {
+#if defined(__CUDA_ARCH__)
+    std::uint16_t rounded_bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded_bits) : "f"(value));
+    return rounded_bits;
+#else
     const std::uint32_t x = std::bit_cast<std::uint32_t>(value);
     if ((x & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((x >> 16) | 0x40u);
     return static_cast<std::uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
+#endif
   }
 };
 

@@ -3,6 +3,7 @@
 // x.cu (CUDA). The op's own function checks arguments, makes the output and calls the kernel.
 
 #include <array>
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace usol {
 struct KernelSlot {
   const char* name;
   DeviceType device;
+  std::atomic<bool>* called;  // set by every call; tests reset it to see which kernels a case used
 };
 /// All slots filled in this binary.
 std::vector<KernelSlot>& filled_kernel_slots();
@@ -33,17 +35,23 @@ class Kernel<void(Args...)> {
 
   /// Calls the slot of `device`. Throws Error(kUnsupported) when it is empty in this build.
   void operator()(const Device& device, Args... args) const {
-    const Function function = slots_[static_cast<int>(device.type)];
-    if (!function)
+    const auto slot = static_cast<std::size_t>(device.type);
+    if (!slots_[slot])
       fail(ErrorKind::kUnsupported,
            std::string(name_) + ": no kernel for device " + to_string(device) + " in this build");
-    function(args...);
+    called_[slot].store(true, std::memory_order_relaxed);
+    slots_[slot](args...);
   }
-  void set(DeviceType type, Function function) { slots_[static_cast<int>(type)] = function; }
+  void set(DeviceType type, Function function) {
+    const auto slot = static_cast<std::size_t>(type);
+    slots_[slot] = function;
+    filled_kernel_slots().push_back({name_, type, &called_[slot]});
+  }
 
  private:
   const char* name_;
   std::array<Function, kDeviceTypes> slots_{};
+  mutable std::array<std::atomic<bool>, kDeviceTypes> called_{};
 };
 
 /// Fills a slot when constructed: `const Register r(softmax_kernel, DeviceType::kCpu, softmax_cpu);`
@@ -51,7 +59,6 @@ struct Register {
   template <class Signature>
   Register(Kernel<Signature>& kernel, DeviceType type, typename Kernel<Signature>::Function function) {
     kernel.set(type, function);
-    filled_kernel_slots().push_back({kernel.name(), type});
   }
 };
 

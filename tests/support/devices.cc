@@ -5,10 +5,6 @@
 
 namespace usol::test {
 
-bool& only_cuda() {
-  static bool value = false;
-  return value;
-}
 bool cuda_available() { return device_count(DeviceType::kCuda) > 0; }
 bool cuda_linked() { return is_linked(DeviceType::kCuda); }
 

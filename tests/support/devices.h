@@ -7,8 +7,6 @@
 
 namespace usol::test {
 
-/// True under --device=cuda: op cases leave the CPU-only checks out.
-bool& only_cuda();
 /// True when this binary is linked with CUDA and a GPU answers.
 bool cuda_available();
 /// True when this binary is linked with CUDA, GPU or not.

@@ -53,7 +53,6 @@ class OpCaseTest : public testing::Test {
   OpCaseTest(const OpCase& op_case, Device device) : case_(op_case), device_(device) {}
 
   void TestBody() override {
-    if (device_.is_cpu() && only_cuda()) GTEST_SKIP() << "CPU case, --device=cuda";
     if (device_.is_cuda() && !cuda_available()) GTEST_SKIP() << "no CUDA device";
     check_all();
     if (!case_.both_backends || device_.is_cuda() || gemm_backend() == GemmBackend::kEigen) return;
@@ -74,8 +73,8 @@ class OpCaseTest : public testing::Test {
 
   void check_values(DType dtype) {
     const std::size_t live = allocator(device_.type).stats().live_bytes;
+    const GuardedAllocations guards;
     {
-      const GuardedAllocations guards;
       const NoGrad no_grad;
       const Tensors inputs = make_inputs(case_.inputs, dtype, device_);
       const Tensor expected = case_.reference(widened(inputs));
@@ -93,7 +92,7 @@ class OpCaseTest : public testing::Test {
       for (std::size_t i = 0; i < inputs.size(); ++i)
         EXPECT_TRUE(same_bits(inputs[i], make_inputs(case_.inputs, dtype, device_)[i])) << "input " << i << " changed";
     }
-    EXPECT_EQ(GuardedAllocations().violations(), 0);
+    EXPECT_EQ(guards.violations(), 0) << "wrote outside a block";
     EXPECT_EQ(allocator(device_.type).stats().live_bytes, live) << "memory is still held";
   }
 
@@ -120,23 +119,40 @@ class OpCaseTest : public testing::Test {
 
 }  // namespace
 
+namespace {
+
+struct Place {
+  const char* file;
+  int line;
+};
+std::vector<Place>& places() {  // of all_op_cases()
+  static std::vector<Place> all;
+  return all;
+}
+
+}  // namespace
+
 std::vector<OpCase>& all_op_cases() {
   static std::vector<OpCase> cases;
   return cases;
 }
 
 bool register_op_case(OpCase op_case, const char* file, int line) {
-  // Kept by pointer in the factory: the vector may move its elements, so the case lives on its own.
-  static std::vector<std::unique_ptr<OpCase>> kept;
-  all_op_cases().push_back(op_case);
-  kept.push_back(std::make_unique<OpCase>(std::move(op_case)));
-  const OpCase* stored = kept.back().get();
-  for (const Device device : {Device::cpu(), Device::cuda()}) {
-    if (device.is_cuda() && !is_linked(DeviceType::kCuda)) continue;
-    testing::RegisterTest("Op", (stored->name + (device.is_cpu() ? "/cpu" : "/cuda")).c_str(), nullptr, nullptr, file,
-                          line, [stored, device]() -> testing::Test* { return new OpCaseTest(*stored, device); });
-  }
+  all_op_cases().push_back(std::move(op_case));
+  places().push_back({file, line});
   return true;
+}
+
+void register_op_tests() {
+  for (std::size_t i = 0; i < places().size(); ++i) {
+    const OpCase& op_case = all_op_cases()[i];
+    for (const Device device : {Device::cpu(), Device::cuda()}) {
+      if (device.is_cuda() && !is_linked(DeviceType::kCuda)) continue;
+      testing::RegisterTest("Op", (op_case.name + (device.is_cpu() ? "/cpu" : "/cuda")).c_str(), nullptr, nullptr,
+                            places()[i].file, places()[i].line,
+                            [&op_case, device]() -> testing::Test* { return new OpCaseTest(op_case, device); });
+    }
+  }
 }
 
 Tensors make_inputs(const std::vector<Input>& inputs, DType dtype, Device device) {

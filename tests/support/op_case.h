@@ -1,5 +1,5 @@
 #pragma once
-// One table-driven case per op. OP_TEST registers a test that, on every available device and for every dtype asked for,
+// One table-driven case per op. OP_TEST adds a test that, on every available device and for every dtype asked for,
 // checks the op against a naive f64 reference, on dense, strided and (where allowed) empty inputs, with guard bytes
 // around all blocks, live bytes back at the start and a bit-equal rerun; and its gradients in f64 against central
 // differences. The same cases are what bench/ times.
@@ -41,8 +41,11 @@ struct OpCase {
   double bench_flop = 0;                 // operations of one bench call, for FLOP/s
 };
 
-/// Adds the case to all_op_cases() and registers its gtest. Use OP_TEST.
+/// Adds the case to all_op_cases(). Use OP_TEST.
 bool register_op_case(OpCase op_case, const char* file, int line);
+/// Registers a gtest "Op.<name>/cpu" for each case, and "Op.<name>/cuda" in a link with CUDA. Called by main(): only
+/// then is it known what this binary is linked with.
+void register_op_tests();
 std::vector<OpCase>& all_op_cases();
 /// Inputs for a dtype on a device, the same numbers for every device.
 Tensors make_inputs(const std::vector<Input>& inputs, DType dtype, Device device);
