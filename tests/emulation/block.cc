@@ -1,7 +1,5 @@
 #include "tests/emulation/block.h"
 
-#include <ucontext.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -12,6 +10,8 @@
 #include <numeric>
 #include <vector>
 
+#include "tests/emulation/fiber.h"
+
 uint3 threadIdx{}, blockIdx{};
 dim3 blockDim, gridDim;
 
@@ -19,13 +19,6 @@ namespace emulation {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr std::size_t kStackBytes = std::size_t{128} << 10;
-
-struct Fiber {
-  ucontext_t context{};
-  std::unique_ptr<char[]> stack = std::unique_ptr<char[]>(new char[kStackBytes]);
-  int thread = -1;  // the CUDA thread it runs
-};
 
 struct Warp {
   unsigned arrived = 0;  // lanes waiting
@@ -44,7 +37,6 @@ struct Block {
   std::vector<Warp> warps;
   std::vector<unsigned char> turn;  // of each thread: which buffer its next exchange uses
   std::vector<unsigned char> shared;
-  ucontext_t scheduler{};
   Fiber* running = nullptr;
 };
 
@@ -66,33 +58,26 @@ void fiber_main() {
       ++block.finished;
     }
     block.idle.push_back(self);
-    swapcontext(&self->context, &block.scheduler);
+    self->leave();
   }
 }
 
 void yield() {
   Fiber* self = block.running;
-  swapcontext(&self->context, &block.scheduler);
+  self->leave();
   set_thread(self->thread);
 }
 
 void resume(Fiber* fiber) {
   block.running = fiber;
-  swapcontext(&block.scheduler, &fiber->context);
-}
-
-Fiber* new_fiber() {
-  block.fibers.push_back(std::make_unique<Fiber>());
-  ucontext_t& context = block.fibers.back()->context;
-  getcontext(&context);
-  context.uc_stack.ss_sp = block.fibers.back()->stack.get();
-  context.uc_stack.ss_size = kStackBytes;
-  makecontext(&context, fiber_main, 0);
-  return block.fibers.back().get();
+  fiber->enter();
 }
 
 Fiber* idle_fiber() {
-  if (block.idle.empty()) return new_fiber();
+  if (block.idle.empty()) {
+    block.fibers.push_back(std::make_unique<Fiber>(fiber_main));
+    return block.fibers.back().get();
+  }
   Fiber* fiber = block.idle.back();
   block.idle.pop_back();
   return fiber;
