@@ -7,8 +7,10 @@
 #include <functional>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "maskcut/affinity.h"
 #include "maskcut/frame.h"
 #include "maskcut/ncut.h"
 #include "maskcut/partition.h"
@@ -84,5 +86,41 @@ struct CutResult {
 /// The stages on features f32 [D, h, w] (any device, finite), their objects upsampled to `frame`.
 /// Dumps K, W_t, d_t, lambda_t, x_t, P_t, M_t and S_t of maskcut(). Throws Error as maskcut() does.
 CutResult cut_features(const Tensor& features, const FrameSize& frame, const MaskCutOptions& options);
+
+/// The affinity that the options ask for.
+AffinityOptions affinity_options(const MaskCutOptions& options);
+
+/// The stages of cut_features() one at a time, for callers that solve the eigenproblems of many pictures together:
+/// while wants_cut(), solve for graph() and step().
+class CutStages {
+ public:
+  /// `graph` of the patches of `grid`; `options` must outlive this object.
+  CutStages(PatchGraph graph, const FrameSize& grid, const FrameSize& frame, const MaskCutOptions& options);
+
+  bool wants_cut() const { return !done_ && result_.stages.size() < static_cast<std::size_t>(options_.masks); }
+  const PatchGraph& graph() const { return graph_; }
+  /// Goes on with the second eigenvector of graph(), as smallest_eigenvectors(graph(), 1) gives it. If an object is
+  /// accepted it is painted out of the graph.
+  void step(const CutVectors& second);
+  /// Patches u8 [h, w] that were painted out last; nothing if the last stage accepted no object.
+  const Tensor& last_object() const { return previous_; }
+  /// The result, once wants_cut() is false.
+  CutResult take() { return std::move(result_); }
+
+ private:
+  void dump(const char* name, std::size_t stage, const Tensor& value) const;
+  void dump_graph() const;
+  CutStage cut(const CutVectors& vectors) const;
+  StageOutcome judge(const CutStage& stage, std::size_t t) const;
+  void keep(const Tensor& object, std::size_t t);
+
+  const MaskCutOptions& options_;
+  FrameSize grid_, frame_;
+  PatchGraph graph_;
+  Tensor previous_;  // u8 [h, w]: the previous stage's object, empty if it was rejected
+  Tensor covered_;   // u8 [frame]: union of the masks so far
+  bool done_ = false;
+  CutResult result_;
+};
 
 }  // namespace usol
