@@ -8,5 +8,7 @@ void register_crf_benchmarks();
 /// Registers "op/<case>" for every op case with bench_inputs, and "op/<case>/<dtype>/cuda/<shapes>" where a GPU answers
 /// (op_bench.cc).
 void register_op_benchmarks();
+/// Registers "cuts/<case>/..." (cuts_bench.cc). Throws Error if the file of cases cannot be read.
+void register_cut_benchmarks();
 
 }  // namespace usol

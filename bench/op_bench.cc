@@ -53,10 +53,7 @@ std::string shapes_text(const OpCase& op_case) {
   std::string text;
   for (const test::Input& input : op_case.bench_inputs) {
     if (!text.empty()) text += ';';
-    for (int d = 0; d < input.shape.rank(); ++d) {
-      if (d > 0) text += 'x';
-      text += std::to_string(input.shape[d]);
-    }
+    for (int d = 0; d < input.shape.rank(); ++d) text += (d > 0 ? "x" : "") + std::to_string(input.shape[d]);
   }
   return text;
 }

@@ -118,6 +118,7 @@ class Runner {
   }
 
   Journal open_journal() {
+    check(!fs::is_directory(job_.output), ErrorKind::kUsage, "{} is a folder; give the name of a file", job_.output);
     if (common_.force) {
       for (const auto& path : {fs::path(job_.output), fs::path(journal_path_)}) fs::remove(path);
     }
@@ -133,9 +134,22 @@ class Runner {
       fs::create_directories(folder, error);
       check(!error, ErrorKind::kIo, "{}: cannot be made: {}", folder.string(), error.message());
     }
+    remove_leftovers();
     if (!has_journal) return Journal::create(journal_path_, header_, first_, last_);
     return Journal::resume(journal_path_, header_, first_, last_,
                            [&](const std::string& text) { common_.warn("{}", text); });
+  }
+
+  // A run that was killed while it assembled the output has left an unfinished copy of it (io/atomic_file.h).
+  void remove_leftovers() const {
+    const fs::path output = job_.output;
+    const std::string start = fmt::format(".{}.", output.filename().string());
+    std::vector<fs::path> leftovers;
+    for (const auto& entry : fs::directory_iterator(output.has_parent_path() ? output.parent_path() : fs::path("."))) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(start) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+    }
+    for (const auto& path : leftovers) fs::remove(path);
   }
 
   // Does what the journal lacks; returns the signal that stopped it, or 0.
@@ -331,7 +345,7 @@ void RecordAssembler::add_annotation(std::string_view json) {
 }
 
 void RecordAssembler::finish(const std::vector<CocoCategory>& categories, const Json& info) {
-  writer_.finish(categories, info.dump());
+  writer_.finish(categories, info.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace usol

@@ -28,6 +28,9 @@ constexpr std::string_view kStart = "{\"usol_journal\":1,";
   fail(ErrorKind::kIo, fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
 }
 
+// File names need not be UTF-8; JSON must be.
+std::string to_text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 // The name in a folder is durable only when the folder is synced; not every file system can.
 void sync_folder(const fs::path& path) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -81,7 +84,7 @@ Journal Journal::create(const fs::path& path, const Json& header, std::int64_t f
   const int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0) fail_io(path, "cannot be made");
   Journal journal(path, file, first, last);
-  journal.append(fmt::format("{}\"header\":{}}}", kStart, header.dump()));
+  journal.append(fmt::format("{}\"header\":{}}}", kStart, to_text(header)));
   journal.sync();
   sync_folder(path);
   return journal;
@@ -143,7 +146,7 @@ void Journal::read_lines(const Json& header, const std::function<void(const std:
     if (ftruncate(file_, static_cast<off_t>(size_)) != 0) fail_io(path_, "cannot be cut");
   }
   if (has_header) return;
-  append(fmt::format("{}\"header\":{}}}", kStart, header.dump()));  // killed while writing the very first line
+  append(fmt::format("{}\"header\":{}}}", kStart, to_text(header)));  // killed while writing the very first line
   sync();
 }
 
@@ -201,15 +204,13 @@ void Journal::append_record(std::int64_t index, std::string_view record_json) {
 
 void Journal::append_error(std::int64_t index, const std::string& message) {
   const auto offset = size_;
-  const Json text = message;
-  append(
-      fmt::format("{{\"index\":{},\"error\":{}}}", index, text.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  append(fmt::format("{{\"index\":{},\"error\":{}}}", index, to_text(message)));
   note(index, Kind::kError, offset);
 }
 
 void Journal::append_device(const std::string& name) {
   if (std::find(devices_.begin(), devices_.end(), name) != devices_.end()) return;
-  append(fmt::format("{{\"device\":{}}}", Json(name).dump()));
+  append(fmt::format("{{\"device\":{}}}", to_text(name)));
   devices_.push_back(name);
 }
 

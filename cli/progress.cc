@@ -49,7 +49,7 @@ Progress::~Progress() {
 void Progress::step(bool failed) {
   ++done_;
   failed_ += failed;
-  if (common_.quiet) return;
+  if (common_.quiet || done_ == total_) return;  // finish() says the rest
   const auto now = Clock::now();
   const bool terminal = common_.console->is_terminal();
   if (seconds_between(last_shown_, now) < (terminal ? kTerminalSeconds : kLogSeconds)) return;

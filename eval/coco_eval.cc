@@ -200,12 +200,21 @@ class Evaluation {
   const CocoAnnotation& truth(const Item& item) const { return truth_.annotations[item.record]; }
   const CocoAnnotation& detection(const Item& item) const { return predictions_.annotations[item.record]; }
 
-  Rle mask(const AnnotationSet& set, const Item& item) const {
+  const CocoImage& sized_image(const Item& item) const {
     const CocoImage& image = truth_.images[static_cast<std::size_t>(images_[static_cast<std::size_t>(item.image)])];
-    const CocoAnnotation& annotation = set.annotations[item.record];
     check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
           "{}: image {} has no height and width, which masks need", truth_.name, image.id);
-    return set.rle(annotation, image.height, image.width);
+    return image;
+  }
+
+  Rle mask(const AnnotationSet& set, const Item& item) const {
+    const CocoImage& image = sized_image(item);
+    return set.rle(set.annotations[item.record], image.height, image.width);
+  }
+
+  double mask_area(const Item& item) const {
+    const CocoImage& image = sized_image(item);
+    return static_cast<double>(predictions_.mask_area(detection(item), image.height, image.width));
   }
 
   Box box(const Item& item) const {
@@ -223,10 +232,9 @@ class Evaluation {
     for (const Item& item : truths) crowd.push_back(truth(item).is_crowd);
     if (type_ == IouType::kMask) {
       std::vector<Rle> a, b;
-      for (const Item& item : detections) {
-        a.push_back(mask(predictions_, item));
-        areas.push_back(static_cast<double>(rle_area(a.back())));
-      }
+      for (const Item& item : detections) areas.push_back(mask_area(item));
+      if (truths.empty()) return {};  // most detections of a class: their masks need no decoding
+      for (const Item& item : detections) a.push_back(mask(predictions_, item));
       for (const Item& item : truths) b.push_back(mask(truth_, item));
       return rle_iou(a, b, crowd);
     }

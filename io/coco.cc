@@ -50,10 +50,10 @@ ByteArena::Ref ByteArena::add(std::string_view bytes) {
   return ref;
 }
 
-std::string AnnotationSet::place(const CocoAnnotation& annotation) const {
-  const auto index = &annotation - annotations.data();
-  std::string text = fmt::format("{}: {}[{}]", name, is_results ? "" : "annotations", index);
-  if (annotation.has_id) text += fmt::format(" (id {})", annotation.id);
+std::string to_string(const AnnotationPlace& place) {
+  const auto index = &place.annotation - place.set.annotations.data();
+  std::string text = fmt::format("{}: {}[{}]", place.set.name, place.set.is_results ? "" : "annotations", index);
+  if (place.annotation.has_id) text += fmt::format(" (id {})", place.annotation.id);
   return text;
 }
 
@@ -62,6 +62,7 @@ Segmentation AnnotationSet::add(const Rle& rle) {
   segmentation.kind = Segmentation::Kind::kRle;
   segmentation.height = static_cast<std::int32_t>(rle.height);
   segmentation.width = static_cast<std::int32_t>(rle.width);
+  segmentation.area = static_cast<std::uint32_t>(rle_area(rle));
   segmentation.bytes = arena.add(rle_to_string(rle));
   return segmentation;
 }
@@ -100,22 +101,27 @@ std::vector<std::vector<double>> AnnotationSet::polygons(const Segmentation& seg
 
 Rle AnnotationSet::rle(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const {
   const Segmentation& segmentation = annotation.segmentation;
-  switch (segmentation.kind) {
-    case Segmentation::Kind::kPolygons:
-      try {
-        return rle_from_polygons(polygons(segmentation), height, width);
-      } catch (const Error& error) {
-        fail(ErrorKind::kFormat, fmt::format("{}.segmentation: {}", place(annotation), error.what()));
-      }
-    case Segmentation::Kind::kRle:
-      check(segmentation.height == height && segmentation.width == width, ErrorKind::kFormat,
-            "{}.segmentation: expected the size of image {}, {} x {} (height x width), got {} x {}", place(annotation),
-            annotation.image_id, height, width, segmentation.height, segmentation.width);
-      return rle_from_string(arena.view(segmentation.bytes), height, width);
-    case Segmentation::Kind::kNone:
-      break;
+  check(segmentation.kind != Segmentation::Kind::kNone, ErrorKind::kFormat, "{}: expected a segmentation, got none",
+        place(annotation));
+  if (segmentation.kind == Segmentation::Kind::kPolygons) {
+    try {
+      return rle_from_polygons(polygons(segmentation), height, width);
+    } catch (const Error& error) {
+      fail(ErrorKind::kFormat, fmt::format("{}.segmentation: {}", place(annotation), error.what()));
+    }
   }
-  fail(ErrorKind::kFormat, fmt::format("{}: expected a segmentation, got none", place(annotation)));
+  check(segmentation.height == height && segmentation.width == width, ErrorKind::kFormat,
+        "{}.segmentation: expected the size of image {}, {} x {} (height x width), got {} x {}", place(annotation),
+        annotation.image_id, height, width, segmentation.height, segmentation.width);
+  return rle_from_string(arena.view(segmentation.bytes), height, width);
+}
+
+std::int64_t AnnotationSet::mask_area(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const {
+  const Segmentation& segmentation = annotation.segmentation;
+  if (segmentation.kind == Segmentation::Kind::kRle && segmentation.height == height && segmentation.width == width) {
+    return segmentation.area;
+  }
+  return rle_area(rle(annotation, height, width));
 }
 
 IdIndex::IdIndex(std::vector<std::int64_t> ids) {

@@ -15,6 +15,7 @@
 
 #include "io/atomic_file.h"
 #include "io/rle.h"
+#include "tensor/format.h"
 
 namespace usol {
 
@@ -39,6 +40,7 @@ struct Segmentation {
   enum class Kind : std::uint8_t { kNone, kPolygons, kRle };
   Kind kind = Kind::kNone;
   std::int32_t height = 0, width = 0;  // of an RLE: its own size
+  std::uint32_t area = 0;              // of an RLE: its foreground pixels
   ByteArena::Ref bytes;
 };
 
@@ -64,6 +66,15 @@ struct CocoAnnotation {
   bool has_id = false, has_category = false, has_box = false, has_area = false, has_score = false;
 };
 
+struct AnnotationSet;
+
+/// "FILE: annotations[17] (id 23)", for results "FILE: [17]". Formatted only where a message needs it.
+struct AnnotationPlace {
+  const AnnotationSet& set;
+  const CocoAnnotation& annotation;
+};
+std::string to_string(const AnnotationPlace& place);
+
 /// A data set, or a list of results (then it has no images and no categories).
 struct AnnotationSet {
   std::string name;                      // the file's path, for messages
@@ -75,8 +86,8 @@ struct AnnotationSet {
   std::int64_t swapped_images = 0;  // images whose width and height were exchanged, as their masks prove
   ByteArena arena;
 
-  /// "FILE: annotations[17] (id 23)", for messages. For results "FILE: [17]".
-  std::string place(const CocoAnnotation& annotation) const;
+  /// Where one of `annotations` stands in the file, for messages.
+  AnnotationPlace place(const CocoAnnotation& annotation) const { return {*this, annotation}; }
   Segmentation add(const Rle& rle);
   Segmentation add(std::span<const std::vector<double>> polygons);
   /// The polygons of a segmentation of that kind.
@@ -84,6 +95,8 @@ struct AnnotationSet {
   /// The mask on an image of this size. Throws Error(kFormat) naming the annotation if it has none, if its RLE has
   /// another size, or if its polygons are malformed.
   Rle rle(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const;
+  /// Its foreground pixels, without decoding an RLE. Throws as rle().
+  std::int64_t mask_area(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const;
 };
 
 /// Positions by id.
@@ -174,3 +187,6 @@ class CocoResultsWriter {
 void write_coco(const std::filesystem::path& path, const AnnotationSet& set);
 
 }  // namespace usol
+
+template <>
+struct fmt::formatter<usol::AnnotationPlace> : usol::detail::ToStringFormatter<usol::AnnotationPlace> {};

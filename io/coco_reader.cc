@@ -107,10 +107,16 @@ dom::object parse_record(dom::parser& parser, const JsonPiece& piece, const char
 
 // ---- annotations ----
 
+// What a thread needs to parse records one after the other.
+struct RecordParser {
+  dom::parser json;
+  std::vector<std::uint32_t> counts;
+};
+
 struct ParsedAnnotation {
   CocoAnnotation annotation;
   std::vector<std::vector<double>> polygons;
-  Rle rle;
+  std::string rle;  // compressed counts
 };
 
 Box to_box(dom::array values, dom::element shown_value, const Place& place) {
@@ -127,7 +133,8 @@ Box to_box(dom::array values, dom::element shown_value, const Place& place) {
   return box;
 }
 
-Rle to_rle(dom::object object, const Place& place) {
+// Fills in size, area and compressed counts of an RLE, after checking its counts.
+void read_rle(dom::object object, const Place& place, std::vector<std::uint32_t>& scratch, ParsedAnnotation& parsed) {
   dom::array size;
   if (object["size"].get(size) || size.size() != 2) {
     fail_at(place, "segmentation", "expected \"size\": [height, width]");
@@ -140,35 +147,47 @@ Rle to_rle(dom::object object, const Place& place) {
   }
   dom::element counts;
   if (object["counts"].get(counts)) fail_at(place, "segmentation", "expected \"counts\", got none");
-  try {
-    std::string_view text;
-    if (!counts.get(text)) return rle_from_string(text, height, width);
-    dom::array list;
+  std::string_view text;
+  dom::array list;
+  const bool compressed = !counts.get(text);
+  if (!compressed) {
     if (counts.get(list)) fail_at(place, "segmentation.counts", "expected a string or an array");
-    std::vector<std::uint32_t> values;
+    scratch.clear();
     for (const dom::element value : list) {
       const std::int64_t count = to_integer(value, place, "segmentation.counts");
       if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
         fail_at(place, "segmentation.counts", fmt::format("expected counts of 0 to 2^32 - 1, got {}", count));
       }
-      values.push_back(static_cast<std::uint32_t>(count));
+      scratch.push_back(static_cast<std::uint32_t>(count));
     }
-    return rle_from_counts(std::move(values), height, width);
-  } catch (const Error& error) {
-    const std::string_view message = error.what();
-    if (message.starts_with(place.file)) throw;
-    fail_at(place, "segmentation", std::string(message));
   }
+  Segmentation& segmentation = parsed.annotation.segmentation;
+  try {
+    if (compressed) {
+      rle_counts_from_string(text, height, width, scratch);
+      parsed.rle = text;
+      segmentation.area = static_cast<std::uint32_t>(rle_area(scratch));
+    } else {
+      const Rle rle = rle_from_counts(scratch, height, width);
+      parsed.rle = rle_to_string(rle);
+      segmentation.area = static_cast<std::uint32_t>(rle_area(rle));
+    }
+  } catch (const Error& error) {
+    fail_at(place, "segmentation", error.what());
+  }
+  segmentation.kind = Segmentation::Kind::kRle;
+  segmentation.height = static_cast<std::int32_t>(height);
+  segmentation.width = static_cast<std::int32_t>(width);
 }
 
-void read_segmentation(dom::element value, const Place& place, ParsedAnnotation& parsed) {
+void read_segmentation(dom::element value, const Place& place, std::vector<std::uint32_t>& scratch,
+                       ParsedAnnotation& parsed) {
   Segmentation& segmentation = parsed.annotation.segmentation;
   dom::object object;
   dom::array array;
   if (value.is_null()) return;
   if (!value.get(object)) {
-    parsed.rle = to_rle(object, place);
-    segmentation.kind = Segmentation::Kind::kRle;
+    read_rle(object, place, scratch, parsed);
     return;
   }
   if (value.get(array)) {
@@ -195,7 +214,8 @@ bool to_flag(dom::element value, const Place& place, std::string_view field) {
   return number == 1;
 }
 
-void read_annotation(dom::object object, const Place& place, const CocoReadOptions& options, ParsedAnnotation& parsed) {
+void read_annotation(dom::object object, const Place& place, const CocoReadOptions& options,
+                     std::vector<std::uint32_t>& scratch, ParsedAnnotation& parsed) {
   CocoAnnotation& annotation = parsed.annotation;
   bool has_image = false;
   for (const dom::key_value_pair field : object) {
@@ -225,7 +245,7 @@ void read_annotation(dom::object object, const Place& place, const CocoReadOptio
     } else if (key == "iscrowd") {
       annotation.is_crowd = to_flag(value, place, key);
     } else if (key == "segmentation" && options.segmentations) {
-      read_segmentation(value, place, parsed);
+      read_segmentation(value, place, scratch, parsed);
     }
   }
   if (!has_image) fail_at(place, "image_id", "missing");
@@ -348,7 +368,7 @@ class Reader {
     std::exception_ptr error;
     std::int64_t error_at = std::numeric_limits<std::int64_t>::max();
     parallel_for(0, static_cast<std::int64_t>(batch_.size()), 64, [&](std::int64_t first, std::int64_t last) {
-      dom::parser parser;
+      RecordParser parser;
       std::int64_t i = first;
       try {
         for (; i < last; ++i) parse(parser, static_cast<std::size_t>(i));
@@ -363,8 +383,8 @@ class Reader {
     if (error) std::rethrow_exception(error);
   }
 
-  dom::object object(dom::parser& parser, const JsonPiece& piece) const {
-    return parse_record(parser, piece, splitter_.text().data() + splitter_.text().size(), place(piece));
+  dom::object object(RecordParser& parser, const JsonPiece& piece) const {
+    return parse_record(parser.json, piece, splitter_.text().data() + splitter_.text().size(), place(piece));
   }
 
   void flush() {
@@ -373,13 +393,13 @@ class Reader {
     if (key == "images") {
       const std::size_t start = set_.images.size();
       set_.images.resize(start + batch_.size());
-      parse_batch([&](dom::parser& parser, std::size_t i) {
+      parse_batch([&](RecordParser& parser, std::size_t i) {
         set_.images[start + i] = read_image(object(parser, batch_[i]), place(batch_[i]));
       });
     } else if (key == "categories") {
       const std::size_t start = set_.categories.size();
       set_.categories.resize(start + batch_.size());
-      parse_batch([&](dom::parser& parser, std::size_t i) {
+      parse_batch([&](RecordParser& parser, std::size_t i) {
         set_.categories[start + i] = read_category(object(parser, batch_[i]), place(batch_[i]));
       });
     } else {
@@ -392,12 +412,12 @@ class Reader {
 
   void flush_annotations() {
     std::vector<ParsedAnnotation> parsed(batch_.size());
-    parse_batch([&](dom::parser& parser, std::size_t i) {
-      read_annotation(object(parser, batch_[i]), place(batch_[i]), options_, parsed[i]);
+    parse_batch([&](RecordParser& parser, std::size_t i) {
+      read_annotation(object(parser, batch_[i]), place(batch_[i]), options_, parser.counts, parsed[i]);
     });
     for (ParsedAnnotation& one : parsed) {
       if (one.annotation.segmentation.kind == Segmentation::Kind::kRle) {
-        one.annotation.segmentation = set_.add(one.rle);
+        one.annotation.segmentation.bytes = set_.arena.add(one.rle);
       } else if (one.annotation.segmentation.kind == Segmentation::Kind::kPolygons) {
         one.annotation.segmentation = set_.add(one.polygons);
       }

@@ -106,7 +106,7 @@ Header read_header(const Format& format, std::span<const std::byte> bytes, const
   } else {
     header.size = stb_image_size(bytes, name, std::string(format.name));
   }
-  // Sizes are below 2^32 each, so the product fits.
+  // Every format keeps its sides below 2^31, so the product fits.
   const std::int64_t pixels = header.size.height * header.size.width;
   check(pixels <= options.max_pixels, ErrorKind::kUnsupported,
         "{}: {} header promises {} x {} = {} pixels, the limit is {}", name, format.name, header.size.width,

@@ -139,8 +139,35 @@ Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, co
 #else
 
 namespace usol {
+namespace {
+
+// stb_image v2.27 writes past its tables when a Huffman table promises more than 256 codes, so those are refused first,
+// in all segments of the file.
+void check_huffman_tables(std::span<const std::byte> bytes, const std::string& name) {
+  const auto byte = [&](std::size_t at) { return at < bytes.size() ? std::to_integer<std::size_t>(bytes[at]) : 0; };
+  for (std::size_t at = 2; at + 4 <= bytes.size();) {
+    const std::size_t marker = byte(at + 1);
+    const bool stands_alone = marker == 0 || marker == 1 || marker == 0xFF || (marker >= 0xD0 && marker <= 0xD9);
+    if (byte(at) != 0xFF || stands_alone) {  // entropy-coded data, a restart, or filling
+      ++at;
+      continue;
+    }
+    const std::size_t end = at + 2 + byte(at + 2) * 256 + byte(at + 3);
+    for (std::size_t table = at + 4; marker == 0xC4 && table < end;) {
+      std::size_t codes = 0;
+      for (std::size_t i = 1; i <= 16; ++i) codes += byte(table + i);
+      check(codes <= 256 && table + 17 + codes <= end && end <= bytes.size(), ErrorKind::kFormat,
+            "{}: JPEG Huffman table at byte {} is malformed", name, table);
+      table += 17 + codes;
+    }
+    at = end;
+  }
+}
+
+}  // namespace
 
 Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&) {
+  check_huffman_tables(bytes, name);
   return decode_stb(bytes, name, "JPEG");
 }
 

@@ -75,8 +75,11 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
       header.size = {big_endian(body, 4), big_endian(body, 0)};
       header.bit_depth = std::to_integer<int>(body[8]);
       header.grey = body[9] == std::byte{0};
-      check(header.size.height > 0 && header.size.width > 0, ErrorKind::kFormat, "{}: PNG header has size {} x {}",
-            name, header.size.width, header.size.height);
+      constexpr std::int64_t kMost = 0x7FFFFFFF;
+      check(
+          header.size.height > 0 && header.size.width > 0 && header.size.height <= kMost && header.size.width <= kMost,
+          ErrorKind::kFormat, "{}: PNG header has size {} x {}, expected sides of 1 to 2^31 - 1", name,
+          header.size.width, header.size.height);
     } else if (type == "eXIf") {
       const ExifOrientation found = exif_orientation(body);
       const int value = found.value.value_or(1);

@@ -33,6 +33,12 @@ void check_sum(const char* op, std::span<const std::uint32_t> counts, std::int64
         sum, counts.size());
 }
 
+// Out of line, so that the loop over characters stays small.
+template <class... Args>
+[[noreturn, gnu::noinline]] void fail_string(fmt::format_string<Args...> format, Args&&... args) {
+  fail(ErrorKind::kFormat, "rle_from_string: " + fmt::format(format, std::forward<Args>(args)...));
+}
+
 // The runs of one mask, read in step with another's.
 class RunCursor {
  public:
@@ -312,20 +318,24 @@ Rle rle_from_counts(std::vector<std::uint32_t> counts, std::int64_t height, std:
 void rle_counts_from_string(std::string_view text, std::int64_t height, std::int64_t width,
                             std::vector<std::uint32_t>& counts) {
   check_size("rle_from_string", height, width);
-  counts.clear();
+  counts.resize(text.size());  // at most one count a character
   const std::int64_t pixels = height * width;
-  std::int64_t sum = 0;
-  std::size_t at = 0;
-  while (at < text.size()) {
+  std::int64_t left = pixels;
+  std::size_t n = 0;
+  for (std::size_t at = 0; at < text.size();) {
     const std::size_t start = at;
     std::int64_t value = 0;
     for (int shift = 0;; shift += 5) {
-      check(at < text.size(), ErrorKind::kFormat,
-            "rle_from_string: the run at offset {} is cut off after {} characters", start, text.size() - start);
-      const int code = static_cast<unsigned char>(text[at]) - '0';
-      check(code >= 0 && code < 64, ErrorKind::kFormat,
-            "rle_from_string: expected characters '0' to 'o', got code {} at offset {}", code + '0', at);
-      check(shift <= 35, ErrorKind::kFormat, "rle_from_string: the run at offset {} is too long for a count", start);
+      if (at >= text.size()) [[unlikely]] {
+        fail_string("the run at offset {} is cut off after {} characters", start, text.size() - start);
+      }
+      const unsigned code = static_cast<unsigned char>(text[at]) - unsigned{'0'};
+      if (code >= 64) [[unlikely]] {
+        fail_string("expected characters '0' to 'o', got code {} at offset {}", static_cast<unsigned char>(text[at]),
+                    at);
+      }
+      if (shift > 35) [[unlikely]]
+        fail_string("the run at offset {} is too long for a count", start);
       ++at;
       value |= static_cast<std::int64_t>(code & 0x1f) << shift;
       if ((code & 0x20) == 0) {
@@ -333,16 +343,19 @@ void rle_counts_from_string(std::string_view text, std::int64_t height, std::int
         break;
       }
     }
-    if (counts.size() > 2) value += counts[counts.size() - 2];
-    check(value >= 0 && value <= pixels - sum, ErrorKind::kFormat,
-          "rle_from_string: expected a count of 0 to {} at offset {} ({} x {} pixels), got {}", pixels - sum, start,
-          height, width, value);
-    counts.push_back(static_cast<std::uint32_t>(value));
-    sum += value;
+    if (n > 2) value += counts[n - 2];
+    if (value < 0 || value > left) [[unlikely]] {
+      fail_string("expected a count of 0 to {} at offset {} ({} x {} pixels), got {}", left, start, height, width,
+                  value);
+    }
+    counts[n++] = static_cast<std::uint32_t>(value);
+    left -= value;
   }
-  check(sum == pixels, ErrorKind::kFormat,
-        "rle_from_string: expected counts that add up to {} ({} x {}), got {} from {} counts", pixels, height, width,
-        sum, counts.size());
+  counts.resize(n);
+  if (left != 0) {
+    fail_string("expected counts that add up to {} ({} x {}), got {} from {} counts", pixels, height, width,
+                pixels - left, n);
+  }
 }
 
 Rle rle_from_string(std::string_view text, std::int64_t height, std::int64_t width) {
@@ -389,32 +402,36 @@ Rle rle_from_box(const Box& box, std::int64_t height, std::int64_t width) {
 
 // ---- arithmetic ----
 
-std::int64_t rle_area(const Rle& rle) {
+std::int64_t rle_area(std::span<const std::uint32_t> counts) {
   std::int64_t area = 0;
-  for (std::size_t i = 1; i < rle.counts.size(); i += 2) area += rle.counts[i];
+  for (std::size_t i = 1; i < counts.size(); i += 2) area += counts[i];
   return area;
 }
 
 Box rle_to_box(const Rle& rle) {
-  std::int64_t left = rle.width, top = rle.height, right = -1, bottom = -1, position = 0;
+  // 32 bits suffice for a position (check_size), and divide faster.
+  const auto height = static_cast<std::uint32_t>(rle.height);
+  std::uint32_t left = std::numeric_limits<std::uint32_t>::max(), top = left, right = 0, bottom = 0, position = 0;
+  bool empty = true;
   for (std::size_t i = 0; i < rle.counts.size(); ++i) {
-    const std::int64_t start = position;
+    const std::uint32_t start = position;
     position += rle.counts[i];
     if (i % 2 == 0 || position == start) continue;
-    const std::int64_t first_column = start / rle.height, last_column = (position - 1) / rle.height;
+    empty = false;
+    const std::uint32_t first_column = start / height, last_column = (position - 1) / height;
     left = std::min(left, first_column);
     right = std::max(right, last_column);
     if (first_column < last_column) {
       top = 0;
-      bottom = rle.height - 1;
+      bottom = height - 1;
     } else {
-      top = std::min(top, start % rle.height);
-      bottom = std::max(bottom, (position - 1) % rle.height);
+      top = std::min(top, start % height);
+      bottom = std::max(bottom, (position - 1) % height);
     }
   }
-  if (right < 0) return {0, 0, 0, 0};
-  return {static_cast<double>(left), static_cast<double>(top), static_cast<double>(right - left + 1),
-          static_cast<double>(bottom - top + 1)};
+  if (empty) return {0, 0, 0, 0};
+  return {static_cast<double>(left), static_cast<double>(top), static_cast<double>(right) - left + 1,
+          static_cast<double>(bottom) - top + 1};
 }
 
 Rle rle_merge(std::span<const Rle> masks, MaskMerge how) {

@@ -55,7 +55,8 @@ Rle rle_from_box(const Box& box, std::int64_t height, std::int64_t width);
 
 // ---- arithmetic ----
 /// Number of foreground pixels.
-std::int64_t rle_area(const Rle& rle);
+std::int64_t rle_area(std::span<const std::uint32_t> counts);
+inline std::int64_t rle_area(const Rle& rle) { return rle_area(rle.counts); }
 /// Tight box, as pycocotools computes it (a run that spans columns takes their full height); zeros for an empty mask.
 Box rle_to_box(const Rle& rle);
 enum class MaskMerge { kUnion, kIntersection };

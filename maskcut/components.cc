@@ -52,7 +52,7 @@ Tensor select_label(const Components& components, std::int64_t label) {
   Tensor selected = Tensor::zeros(components.labels.shape(), DType::kU8);
   const std::int32_t* labels = components.labels.data<std::int32_t>();
   std::uint8_t* out = selected.mutable_data<std::uint8_t>();
-  for (std::int64_t i = 0; i < selected.numel(); ++i) out[i] = labels[i] == label;
+  for (std::int64_t i = 0, pixels = selected.numel(); i < pixels; ++i) out[i] = labels[i] == label;
   return selected;
 }
 

@@ -234,6 +234,25 @@ TEST_F(ImageJobTest, SignalsAndKillsLeaveARunThatResumesToTheSameBytes) {
   }
 }
 
+TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
+  test::write_text(folder_ / "in/8\xff.jpg", "x");
+  EXPECT_EQ(run(job("a.json")), kSomeInputsFailed);
+  const auto json = Json::parse(text("a.json"));
+  EXPECT_EQ(json["images"].size(), kImages);
+  EXPECT_EQ(json["info"]["failed"], Json({"8\xEF\xBF\xBD.jpg"}));
+}
+
+TEST_F(ImageJobTest, LeftoversOfAKilledAssemblyAreRemovedAndAFolderIsNoOutput) {
+  test::write_text(folder_ / ".a.json.123-0.tmp", "unfinished");
+  test::write_text(folder_ / ".b.json.123-0.tmp", "another's");
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_FALSE(exists(".a.json.123-0.tmp"));
+  EXPECT_TRUE(exists(".b.json.123-0.tmp"));
+  fs::create_directory(folder_ / "d");
+  common_.force = true;
+  EXPECT_NE(usage_error(job("d")).find("is a folder"), std::string::npos);
+}
+
 TEST_F(ImageJobTest, ADryRunWritesNothing) {
   common_.dry_run = true;
   EXPECT_EQ(run(job("a.json")), kSuccess);

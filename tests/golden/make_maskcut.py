@@ -142,11 +142,11 @@ def release_masks(reference, features, dims, size, events):
     return np.stack(masks) > 0
 
 
-def picture_features(name, dims, depth, seed):
-    """Random convolutions of a bundled picture: local colour and texture, with no training behind them."""
+def picture_features(path, dims, depth, seed):
+    """Random convolutions of a picture: local colour and texture, with no training behind them. [depth, h * w]"""
     generator = torch.Generator().manual_seed(seed)
-    picture = Image.open(HERE.parent / "pictures" / f"{name}.jpg").convert("RGB")
-    rgb = np.array(picture.resize((dims[1] * 8, dims[0] * 8), Image.LANCZOS))
+    opened = Image.open(path).convert("RGB")
+    rgb = np.array(opened.resize((dims[1] * 8, dims[0] * 8), Image.LANCZOS))
     x = torch.from_numpy(rgb).float().permute(2, 0, 1)[None] / 128 - 1
     x = torch.relu(torch.nn.functional.conv2d(x, torch.randn(32, 3, 9, 9, generator=generator) / 15, padding=4))
     x = torch.nn.functional.avg_pool2d(x, 2)
@@ -154,6 +154,10 @@ def picture_features(name, dims, depth, seed):
     x = torch.nn.functional.avg_pool2d(x, 4)[0]
     x = x - x.mean((1, 2), keepdim=True)
     return x.reshape(depth, -1)
+
+
+def picture(name):
+    return HERE.parent / "pictures" / f"{name}.jpg"
 
 
 def random_features(dims, depth, blur, seed):
@@ -197,12 +201,12 @@ def main():
         side = [16, 18, 20, 24, 26, 28][i]
         size = side * 2 + [0, 5, 3, 0, 7, 1][i]  # also frames that are no multiple of the grid
         for seed in range(200):
-            features = half(picture_features(name, (side, side), 16, seed))
+            features = half(picture_features(picture(name), (side, side), 16, seed))
             if add(name, features, (side, side), (size, size), {"paper three masks"}):
                 break
     for i, (name, dims) in enumerate([("astronaut_wide", (14, 22)), ("coffee_tall", (25, 13))]):
         for seed in range(200):
-            features = half(picture_features(name.split("_")[0], dims, 16, seed))
+            features = half(picture_features(picture(name.split("_")[0]), dims, 16, seed))
             if add(name, features, dims, (60, 45), {"paper three masks"}):
                 break
     # Every quirk and every branch a few times.

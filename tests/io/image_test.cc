@@ -232,6 +232,15 @@ TEST(Image, DamagedJpegDataDecodesWithAWarning) {
 #endif
 }
 
+TEST(Image, OverfullHuffmanTableIsRefused) {
+  auto file = cases().at("jpeg_420").file;
+  const std::size_t table = find(file, "\xFF\xC4");
+  for (std::size_t i = 0; i < 16; ++i) file[table + 5 + i] = std::byte{0xFF};
+  const Failure failure = decoding_failure(file);
+  EXPECT_EQ(failure.kind, ErrorKind::kFormat);
+  EXPECT_THAT(failure.message, HasSubstr("photo.jpg: JPEG"));
+}
+
 TEST(Image, HugeHeadersAreRefusedBeforeAllocating) {
   auto jpeg = cases().at("jpeg_420").file;
   const std::size_t frame = find(jpeg, "\xFF\xC0");
@@ -249,6 +258,10 @@ TEST(Image, HugeHeadersAreRefusedBeforeAllocating) {
   EXPECT_THROW(decode_image(cases().at("jpeg_420").file, "photo.jpg", small), Error);
   small.max_pixels = 23 * 37;
   EXPECT_EQ(decode_image(cases().at("jpeg_420").file, "photo.jpg", small).size(0), 23);
+
+  auto png = cases().at("png_rgb_8").file;
+  for (const std::size_t i : {16, 20}) png[i] = std::byte{0xFF};  // above 2^31: the product would overflow
+  EXPECT_THAT(failure_of([&] { image_size(png, "photo.png"); }).message, HasSubstr("expected sides of 1 to 2^31 - 1"));
 
   std::string bmp("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x10\x27\0\0\x10\x27\0\0\x01\0\x18\0", 30);  // 10000 x 10000
   bmp.resize(80, '\0');

@@ -9,6 +9,7 @@
 #include "io/npy.h"
 #include "io/pickle.h"
 #include "io/safetensors.h"
+#include "io/toml.h"
 #include "tensor/check.h"
 #include "tests/support/bundle.h"
 
@@ -59,6 +60,13 @@ void read_checkpoint(Input input) {
   }
 }
 
+void read_toml_text(Input input) {
+  try {
+    static_cast<void>(parse_toml({reinterpret_cast<const char*>(input.data()), input.size()}, "fuzz"));
+  } catch (const Error&) {
+  }
+}
+
 std::vector<std::vector<std::uint8_t>> bundle_seeds(std::initializer_list<const char*> bundles) {
   std::vector<std::vector<std::uint8_t>> seeds;
   for (const char* bundle : bundles) {
@@ -75,6 +83,15 @@ std::vector<std::vector<std::uint8_t>> weights_seeds() {
   return bundle_seeds({"weights_1.13.1.bin", "weights_2.15.0.bin"});
 }
 std::vector<std::vector<std::uint8_t>> npy_seeds() { return bundle_seeds({"npy.bin"}); }
+std::vector<std::vector<std::uint8_t>> toml_seeds() {
+  std::vector<std::vector<std::uint8_t>> seeds;
+  for (const std::string_view text :
+       {"tau = 0.15 # c\n[maskcut]\nout = \"a\\u00e9\\n\"\ninputs = ['a', \"b\", # c\n]\r\n",
+        "a.b.\"c\" = [1_0, -inf, true]"}) {
+    seeds.emplace_back(text.begin(), text.end());
+  }
+  return seeds;
+}
 
 }  // namespace
 
@@ -82,7 +99,8 @@ const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> targets = {{"checkpoint", read_checkpoint, weights_seeds},
                                                   {"npy", read_npy, npy_seeds},
                                                   {"pickle", read_pickle, weights_seeds},
-                                                  {"safetensors", read_safetensors_bytes, weights_seeds}};
+                                                  {"safetensors", read_safetensors_bytes, weights_seeds},
+                                                  {"toml", read_toml_text, toml_seeds}};
   return targets;
 }
 

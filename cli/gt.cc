@@ -1,0 +1,274 @@
+// usol gt: truths from one format to another: COCO, LVIS or VOC in; COCO, mask pictures or VOC out.
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cli/inputs.h"
+#include "cli/provenance.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+#include "io/atomic_file.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/voc.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+std::string_view last_part(std::string_view path) { return path.substr(path.find_last_of("/\\") + 1); }
+std::string_view without_extension(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  return dot == std::string_view::npos || dot == 0 ? name : name.substr(0, dot);
+}
+
+// A list of images, one a line: an id, a file name, or the last part of it, with or without extension.
+class Subset {
+ public:
+  explicit Subset(const std::string& path) : path_(path) {
+    std::ifstream in(path);
+    check(in.good(), ErrorKind::kIo, "{}: cannot read", path);
+    for (std::string line; std::getline(in, line);) {
+      while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '\t')) line.pop_back();
+      if (!line.empty() && line[0] != '#') entries_.emplace(line, false);
+    }
+    check(!entries_.empty(), ErrorKind::kUsage, "{}: lists no images", path);
+    for (const auto& [entry, used] : entries_) short_names_.emplace(without_extension(last_part(entry)), entry);
+  }
+  bool contains(const CocoImage& image) {
+    const std::string_view name = without_extension(last_part(image.file_name));
+    const auto by_name = short_names_.find(name);
+    const auto by_id = entries_.find(fmt::format("{}", image.id));
+    if (by_name == short_names_.end() && by_id == entries_.end()) return false;
+    (by_name != short_names_.end() ? entries_.find(by_name->second) : by_id)->second = true;
+    return true;
+  }
+  /// Throws Error(kFormat) if an entry stood for no image.
+  void check_used() const {
+    std::vector<std::string> missing;
+    for (const auto& [entry, used] : entries_) {
+      if (!used) missing.push_back(entry);
+    }
+    const std::span listed(missing.data(), std::min<std::size_t>(missing.size(), 5));
+    check(missing.empty(), ErrorKind::kFormat, "{}: {} of {} entries stand for no image: {}{}", path_, missing.size(),
+          entries_.size(), fmt::join(listed, ", "), missing.size() > listed.size() ? ", ..." : "");
+  }
+
+ private:
+  std::string path_;
+  std::map<std::string, bool, std::less<>> entries_;  // and whether an image used it
+  std::map<std::string, std::string, std::less<>> short_names_;
+};
+
+void keep_subset(AnnotationSet& set, Subset subset) {
+  std::set<std::int64_t> kept;
+  for (const CocoImage& image : set.images) {
+    if (subset.contains(image)) kept.insert(image.id);
+  }
+  subset.check_used();
+  std::erase_if(set.images, [&](const CocoImage& image) { return !kept.contains(image.id); });
+  std::erase_if(set.annotations, [&](const CocoAnnotation& a) { return !kept.contains(a.image_id); });
+}
+
+void make_class_agnostic(AnnotationSet& set) {
+  set.categories = {{1, "fg", "fg"}};
+  for (CocoAnnotation& annotation : set.annotations) {
+    annotation.category_id = 1;
+    annotation.has_category = true;
+  }
+}
+
+// Boxes and areas that the source left out, from the masks.
+void complete(AnnotationSet& set) {
+  const IdIndex ids = index_images(set);
+  for (CocoAnnotation& annotation : set.annotations) {
+    if (annotation.has_box && annotation.has_area) continue;
+    const CocoImage& image = set.images[static_cast<std::size_t>(ids.find(annotation.image_id))];
+    if (annotation.segmentation.kind == Segmentation::Kind::kNone && annotation.has_box) {
+      annotation.area = annotation.box[2] * annotation.box[3];
+    } else {
+      const Rle mask = set.rle(annotation, image.height, image.width);
+      if (!annotation.has_box) annotation.box = rle_to_box(mask);
+      if (!annotation.has_area) annotation.area = static_cast<double>(rle_area(mask));
+    }
+    annotation.has_box = annotation.has_area = true;
+  }
+}
+
+// Positions of each image's annotations.
+std::vector<std::vector<const CocoAnnotation*>> by_image(const AnnotationSet& set) {
+  const IdIndex ids = index_images(set);
+  std::vector<std::vector<const CocoAnnotation*>> lists(set.images.size());
+  for (const CocoAnnotation& annotation : set.annotations) {
+    lists[static_cast<std::size_t>(ids.find(annotation.image_id))].push_back(&annotation);
+  }
+  return lists;
+}
+
+class GtVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Reads a truth (COCO or LVIS JSON, or Pascal VOC's XML files and folders of them), keeps all or a list of its "
+        "images, with its own categories or one for everything, and writes it as COCO JSON, as mask pictures (the "
+        "union of an image's masks, crowds left out, 0 and 255) or as VOC XML. Fields that COCO's detection format "
+        "does not have are not carried over.");
+    options.group("Truths");
+    options.positional("INPUT", inputs_, "A COCO or LVIS JSON file, or VOC XML files and folders of them");
+    options.add("--out PATH", out_, "The COCO file, or the folder of pictures or XML files", OptionKind::kRun);
+    options.choice("--to", to_, {"coco", "png", "voc"}, "What is written");
+    options.flag("--class-agnostic", class_agnostic_, "One category, 'fg', for everything");
+    options.add("--subset FILE", subset_,
+                "Keep the images of this list: one a line, an id or a file name (folders and extension do not matter)",
+                OptionKind::kRun);
+    options.example("usol gt instances_val2017.json --class-agnostic --out val2017_fg.json",
+                    "COCO's truth with one class");
+    options.example("usol gt instances_train2014.json --subset coco_20k.txt --class-agnostic --out coco20k.json",
+                    "COCO 20K");
+    options.example("usol gt VOC2007/Annotations --subset VOC2007/ImageSets/Main/trainval.txt --out voc07.json",
+                    "Pascal VOC 2007 as COCO JSON");
+    options.example("usol gt truth.json --to png --out masks", "Mask pictures, as `usol eval --saliency` reads them");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!inputs_.empty(), ErrorKind::kUsage, "no input: give a COCO or LVIS JSON file, or VOC XML files or folders");
+    check(!out_.empty(), ErrorKind::kUsage, "--out PATH is missing");
+    const bool exists = fs::is_directory(out_) && to_ != "coco" ? !fs::is_empty(out_) : fs::exists(out_);
+    check(common.force || !exists, ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    check(subset_.empty() || fs::exists(subset_), ErrorKind::kUsage, "{}: no such file", subset_);
+    AnnotationSet set = read();
+    if (set.swapped_images > 0) {
+      common.warn("{}: width and height of {} images were exchanged, as their masks show; written right", set.name,
+                  set.swapped_images);
+    }
+    if (!subset_.empty()) keep_subset(set, Subset(subset_));
+    if (class_agnostic_) make_class_agnostic(set);
+    if (common.dry_run) {
+      common.note("would write {} images and {} annotations to {}", set.images.size(), set.annotations.size(), out_);
+      return kSuccess;
+    }
+    if (to_ == "coco") {
+      write_json(common, options, set);
+    } else {
+      to_ == "png" ? write_pictures(common, set) : write_xml(set);
+    }
+    common.note("wrote {}: {} images, {} annotations, {} categories", out_, set.images.size(), set.annotations.size(),
+                set.categories.size());
+    return kSuccess;
+  }
+
+ private:
+  AnnotationSet read() const {
+    std::vector<fs::path> xml;
+    for (const std::string& input : inputs_) {
+      check(fs::exists(input), ErrorKind::kUsage, "{}: no such file or folder", input);
+      if (fs::is_directory(input)) {
+        const std::size_t before = xml.size();
+        for (const auto& entry : fs::recursive_directory_iterator(input)) {
+          if (entry.is_regular_file() && entry.path().extension() == ".xml") xml.push_back(entry.path());
+        }
+        check(xml.size() > before, ErrorKind::kUsage, "{}: holds no .xml files", input);
+      } else if (fs::path(input).extension() == ".xml") {
+        xml.emplace_back(input);
+      } else {
+        check(inputs_.size() == 1, ErrorKind::kUsage, "{}: a JSON file must be the only input", input);
+        AnnotationSet set = read_coco(input);
+        check(!set.is_results, ErrorKind::kUsage, "{}: expected a data set with images, got a list of results", input);
+        return set;
+      }
+    }
+    std::sort(xml.begin(), xml.end(),
+              [](const fs::path& a, const fs::path& b) { return natural_less(a.string(), b.string()); });
+    AnnotationSet set = read_voc(xml);
+    set.name = inputs_[0];
+    return set;
+  }
+
+  void write_json(const Common& common, const Options& options, AnnotationSet& set) const {
+    complete(set);
+    Json info = make_info("gt", common, options);
+    const Json source = Json::parse(set.info_json, nullptr, false);
+    if (source.is_object()) info["source"] = source;
+    set.info_json = info.dump();
+    write_coco(out_, set);
+  }
+
+  fs::path output_of(const CocoImage& image, const char* extension) const {
+    check(!image.file_name.empty(), ErrorKind::kFormat, "image {} has no file name to write its file under", image.id);
+    const fs::path path = output_path(out_, image.file_name, extension);
+    fs::create_directories(path.parent_path());
+    return path;
+  }
+
+  // Throws Error(kUsage) if two images would be written to one file, or one outside the folder.
+  static void check_names(const AnnotationSet& set) {
+    std::map<std::string, std::int64_t> names;
+    for (const CocoImage& image : set.images) {
+      const fs::path name = fs::path(image.file_name).lexically_normal().replace_extension();
+      check(!name.is_absolute() && (name.empty() || *name.begin() != ".."), ErrorKind::kUsage,
+            "image {}: its file name '{}' leaves the output folder", image.id, image.file_name);
+      const auto [other, added] = names.emplace(name.generic_string(), image.id);
+      check(added, ErrorKind::kUsage, "images {} and {} would be written to one file, '{}'", other->second, image.id,
+            other->first);
+    }
+  }
+
+  void write_pictures(const Common& common, const AnnotationSet& set) const {
+    check_names(set);
+    const auto lists = by_image(set);
+    std::int64_t crowds = 0;
+    for (std::size_t i = 0; i < set.images.size(); ++i) {
+      throw_if_interrupted();
+      const CocoImage& image = set.images[i];
+      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
+            i);
+      std::vector<Rle> masks = {{image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
+      for (const CocoAnnotation* annotation : lists[i]) {
+        if (annotation->is_crowd) {
+          ++crowds;
+          continue;
+        }
+        masks.push_back(set.rle(*annotation, image.height, image.width));
+      }
+      Tensor picture = rle_decode(rle_merge(masks, MaskMerge::kUnion));
+      auto* pixels = picture.mutable_data<std::uint8_t>();
+      for (std::int64_t p = 0; p < picture.numel(); ++p) pixels[p] = static_cast<std::uint8_t>(pixels[p] * 255);
+      write_png(output_of(image, ".png"), picture);
+    }
+    if (crowds > 0) common.note("{} crowds were left out", crowds);
+  }
+
+  void write_xml(AnnotationSet& set) const {
+    complete(set);
+    check_names(set);
+    const auto lists = by_image(set);
+    for (std::size_t i = 0; i < set.images.size(); ++i) {
+      throw_if_interrupted();
+      const CocoImage& image = set.images[i];
+      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
+            i);
+      write_file(output_of(image, ".xml"), voc_xml(set, image, lists[i]));
+    }
+  }
+
+  std::vector<std::string> inputs_;
+  std::string out_, to_ = "coco", subset_;
+  bool class_agnostic_ = false;
+};
+
+const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC");
+
+}  // namespace
+}  // namespace usol
