@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tensor/device_count.h"
+
 namespace usol::cuda {
 namespace {
 
@@ -38,6 +40,7 @@ TEST(DnnAttention, TakesWhatViTsNeed) {
 }
 
 TEST(DnnAttention, CudnnHasEnginesForThemOnHopper) {
+  if (device_count(DeviceType::kCuda) == 0) GTEST_SKIP() << "no CUDA device to ask for engines";
   const DnnTarget h100{nullptr, kH100};
   for (AttentionShape shape : {packed(DType::kBF16, 8, 12, 3601, 64), packed(DType::kF16, 1, 6, 197, 64)}) {
     for (const bool log_sum : {false, true}) {
