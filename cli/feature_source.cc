@@ -1,10 +1,11 @@
 #include "cli/feature_source.h"
 
 #include <filesystem>
-#include <optional>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "autograd/grad_mode.h"
+#include "cli/provenance.h"
 #include "io/checkpoint.h"
 #include "io/npy.h"
 #include "io/resize.h"
@@ -43,12 +44,13 @@ class DinoSource : public FeatureSource {
   Tensor prepare(const InputImage&, const Tensor& image) const override {
     return normalise_for_vit(to_frame(image, size_, patch(), native_aspect_));
   }
+  std::string name() const { return vit_.config().name(); }
   Tensor features(const Tensor& prepared) const override {
     const NoGrad no_grad;
     return vit_.features(prepared.to(device_), kind_).select(0, 0);
   }
   std::int64_t patch() const override { return vit_.config().patch; }
-  std::string description() const override { return vit_.config().name(); }
+  void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
 
  private:
   Vit vit_;
@@ -68,7 +70,7 @@ class ColourSource : public FeatureSource {
     return colour_features(image, working_size(image.size(0), image.size(1), size_, patch_, native_aspect_), patch_);
   }
   std::int64_t patch() const override { return patch_; }
-  std::string description() const override { return kColourDescription; }
+  void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
 
  private:
   std::int64_t size_, patch_;
@@ -79,6 +81,8 @@ class FileSource : public FeatureSource {
  public:
   explicit FileSource(const FeatureOptions& options) : folder_(options.from_features), patch_(options.patch) {
     check(fs::is_directory(folder_), ErrorKind::kUsage, "--from-features {}: no such folder", folder_.string());
+    const fs::path list = folder_ / "features.json";
+    if (fs::exists(list)) made_ = read_info(list);
   }
 
   Tensor prepare(const InputImage& input, const Tensor&) const override {
@@ -103,10 +107,14 @@ class FileSource : public FeatureSource {
   }
   Tensor features(const Tensor& prepared) const override { return prepared; }
   std::int64_t patch() const override { return patch_; }
-  std::string description() const override { return "read from files"; }
+  void describe(nlohmann::ordered_json& info) const override {
+    info["features"] = "read from files";
+    if (!made_.is_null()) info["features_info"] = made_;
+  }
 
  private:
   fs::path folder_;
+  nlohmann::ordered_json made_;  // how the files were made, if `usol features` made them
   std::int64_t patch_;
 };
 
@@ -127,8 +135,10 @@ void FeatureOptions::declare(Options& options, bool files) {
   }
   options.add("--size PX", size, "Side of the square that pictures are resized to");
   options.at_least("size", 8);
+  options.at_most("size", 16384);
   options.add("--patch PX", patch, "Patch of features that do not come from weights, which know their own");
   options.at_least("patch", 1);
+  options.at_most("patch", 1024);
   options.flag("--native-aspect", native_aspect, "Keep each picture's aspect ratio, at about size x size pixels");
 }
 
@@ -156,7 +166,7 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Common& common) {
   auto source = std::make_unique<DinoSource>(Vit::from_state(std::move(checkpoint.tensors), weights, device, dtype),
                                              *this, device);
   patch = source->patch();
-  common.note("{}: {} on {}", weights, source->description(), to_string(device));
+  common.note("{}: {} on {}", weights, source->name(), to_string(device));
   return source;
 }
 

@@ -22,8 +22,8 @@ class FeatureSource {
   virtual Tensor features(const Tensor& prepared) const = 0;
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
-  /// What the outputs' `info` says about the features.
-  virtual std::string description() const = 0;
+  /// Adds what the features are to an output's `info`.
+  virtual void describe(nlohmann::ordered_json& info) const = 0;
 };
 
 /// The options that choose the features.

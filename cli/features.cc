@@ -24,7 +24,8 @@ class FeaturesVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Writes <relative path without extension>.safetensors for each picture, with one tensor `features` [D, h, w], "
-        "and DIR/features.json, which lists the pictures and how the features were made.");
+        "and DIR/features.json, which lists the pictures and how the features were made. With --shard K/N the list is "
+        "DIR/features.KofN.json; `usol merge` makes one of all.");
     inputs_.declare(options);
     options.group("Output");
     options.add("--out DIR", out_, "Folder for the files", OptionKind::kRun);
@@ -44,10 +45,12 @@ class FeaturesVerb : public Verb {
     job.inputs = inputs_.collect();
     check_output_paths(job.inputs);
     const auto source = source_.open(common);
-    job.output = (fs::path(out_) / "features.json").string();
-    job.info = make_info("features", common, options, source_.weights_sha256());
-    job.info["features"] = source->description();
     job.shard = Shard::parse(shard_.text);
+    const std::string list =
+        job.shard.count == 1 ? "features.json" : fmt::format("features.{}of{}.json", job.shard.index, job.shard.count);
+    job.output = (fs::path(out_) / list).string();
+    job.info = make_info("features", common, options, source_.weights_sha256());
+    source->describe(job.info);
     const std::string provenance = job.info.dump();
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
     job.load = [&](const InputImage& input) -> ImageCompute {

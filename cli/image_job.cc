@@ -59,15 +59,6 @@ Json make_header(const ImageJob& job) {
   return header;
 }
 
-Json read_info(const std::string& file) {
-  JsonSplitter splitter{fs::path(file)};
-  for (JsonPiece piece; splitter.next(piece);) {
-    if (piece.kind == JsonPiece::Kind::kValue && piece.key == "info") return Json::parse(piece.text, nullptr, false);
-    splitter.release_behind();
-  }
-  return Json::object();
-}
-
 std::string record_json(const ImageRecord& record) {
   return fmt::format("[{}{}{}]", record.image, record.annotations.empty() ? "" : ",",
                      fmt::join(record.annotations, ","));
@@ -109,6 +100,7 @@ class Runner {
  private:
   int confirm_finished() {
     Json info = read_info(job_.output);
+    if (info.is_null()) info = Json::object();
     for (const char* key : {"device", "failed"}) info.erase(key);
     const std::string changed = describe_differences(info, header_);
     check(changed.empty(), ErrorKind::kUsage, "--resume: {} was made with other settings ({}); --force replaces it",

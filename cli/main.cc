@@ -43,7 +43,7 @@ int run_verb(const VerbEntry& entry, const std::vector<std::string>& arguments) 
     fmt::print("{}", options.to_toml());
     return kSuccess;
   }
-  set_thread_count(static_cast<int>(std::min<std::int64_t>(common.threads, 4096)));
+  set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
   return verb->run(common, options);
 }

@@ -69,6 +69,7 @@ void MaskcutWork::declare(Options& options) {
   options.add("--tau NUMBER", tau_, "Patches whose features have at least this cosine are connected");
   options.add("--masks N", masks_, "Cuts per picture, so the most masks it can get");
   options.at_least("masks", 1);
+  options.at_most("masks", 1000);
   options.flag("--no-crf", crf_, "Leave the masks as the cuts give them, in steps of a patch");
   options.choice("--eigensolver", eigensolver_, {"lanczos", "dense"}, "dense is slow: a second opinion, and for study");
   options.add("--stop-eigenvalue NUMBER", stop_eigenvalue_,
@@ -91,7 +92,7 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   job.shard = Shard::parse(shard_.text);
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(verb, common, options, source_.weights_sha256());
-  job.info["features"] = source->description();
+  source->describe(job.info);
   const MaskCutOptions cut = cut_options(source->patch());
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = decode_image(input.path, {.apply_exif = exif_});

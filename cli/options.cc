@@ -172,11 +172,8 @@ void Options::positional(const std::string& name, std::vector<std::string>& valu
   parser_->by_key[option.key] = parsed;
 }
 
-void Options::at_least(const std::string& name, double minimum) {
-  Option* option = find(name);
-  check(option != nullptr, "options: no option '{}' is declared", name);
-  option->minimum = minimum;
-}
+void Options::at_least(const std::string& key, double minimum) { get(key).minimum = minimum; }
+void Options::at_most(const std::string& key, double maximum) { get(key).maximum = maximum; }
 
 void Options::preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
                      const std::string& help) {
@@ -195,10 +192,16 @@ void Options::about(const std::string& text) { about_ += (about_.empty() ? "" : 
 
 void Options::group(const std::string& title) { group_ = title; }
 
-Options::Option* Options::find(const std::string& key) {
+Options::Option* Options::find(const std::string& key) const {
   const auto found =
       std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option->key == key; });
   return found == options_.end() ? nullptr : found->get();
+}
+
+Options::Option& Options::get(const std::string& key) const {
+  Option* option = find(key);
+  check(option != nullptr, "options: no option '{}' is declared", key);
+  return *option;
 }
 
 void Options::assign(Option& option, const std::vector<std::string>& values, const std::string& where) {
@@ -212,6 +215,8 @@ void Options::assign(Option& option, const std::vector<std::string>& values, con
   const auto in_range = [&](double value) {
     check(!option.minimum || value >= *option.minimum, ErrorKind::kUsage, "{}: expected at least {}, got {}", where,
           option.minimum.value_or(0), value);
+    check(!option.maximum || value <= *option.maximum, ErrorKind::kUsage, "{}: expected at most {}, got {}", where,
+          option.maximum.value_or(0), value);
   };
   std::visit(Overloaded{
                  [&](std::string* target) { *target = values[0]; },
@@ -369,12 +374,7 @@ std::string Options::help() const {
   return text;
 }
 
-bool Options::given(const std::string& key) const {
-  const auto found =
-      std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option->key == key; });
-  check(found != options_.end(), "options: no option '{}' is declared", key);
-  return (*found)->source > Source::kPreset;
-}
+bool Options::given(const std::string& key) const { return get(key).source > Source::kPreset; }
 
 nlohmann::ordered_json Options::settings() const {
   auto json = nlohmann::ordered_json::object();

@@ -48,8 +48,9 @@ class Options {
               const std::string& help, OptionKind kind = OptionKind::kSetting);
   /// All arguments that belong to no option; in settings files an array under the lower-case `name`.
   void positional(const std::string& name, std::vector<std::string>& values, const std::string& help);
-  /// Bounds of a number; checked wherever it comes from.
-  void at_least(const std::string& name, double minimum);
+  /// Bounds of a number, both allowed; checked wherever it comes from.
+  void at_least(const std::string& key, double minimum);
+  void at_most(const std::string& key, double maximum);
   /// --preset: `presets` maps each preset's name to the options it sets, which come after all other sources.
   void preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
               const std::string& help);
@@ -83,7 +84,7 @@ class Options {
     OptionKind kind;
     std::string shown = {}, help = {}, group = {};  // "--tau NUMBER", its text and its title in the help
     std::vector<std::string> allowed = {};
-    std::optional<double> minimum = {};
+    std::optional<double> minimum = {}, maximum = {};
     bool is_positional = false;
     Source source = Source::kDefault;
   };
@@ -91,7 +92,8 @@ class Options {
 
   static std::string default_text(const Option& option);
   Option& declare(const std::string& names, Target target, const std::string& help, OptionKind kind);
-  Option* find(const std::string& key);
+  Option* find(const std::string& key) const;
+  Option& get(const std::string& key) const;
   static void assign(Option& option, const std::vector<std::string>& values, const std::string& where);
   void read_environment();
   void read_file(const std::string& path);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/version.h"
+#include "io/json_stream.h"
 
 namespace usol {
 namespace {
@@ -24,6 +25,16 @@ std::string cpu_model() {
 }  // namespace
 
 std::string device_model(const Device& device) { return device.is_cpu() ? cpu_model() : to_string(device); }
+
+nlohmann::ordered_json read_info(const std::filesystem::path& file) {
+  JsonSplitter splitter{file};
+  for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+    if (piece.kind != JsonPiece::Kind::kValue || piece.key != "info") continue;
+    auto info = nlohmann::ordered_json::parse(piece.text, nullptr, false);
+    if (info.is_object()) return info;
+  }
+  return nullptr;
+}
 
 nlohmann::ordered_json make_info(const std::string& verb, const Common& common, const Options& options,
                                  const std::string& weights_sha256) {

@@ -44,7 +44,7 @@ class RunVerb : public Verb {
              "If you have a few labelled pictures: how good are the masks?"},
             {"usol maskcut PICTURES --weights W.pth --out masks.json --tau 0.2 --masks 5",
              "Other settings: a higher tau separates more, more cuts find more objects."},
-            {fmt::format("usol maskcut --help"), "Shards for many machines, dumps of every stage for study."}};
+            {"usol maskcut --help", "Shards for many machines, dumps of every stage for study."}};
   }
 
   MaskcutWork work_;

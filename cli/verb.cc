@@ -77,6 +77,7 @@ void Common::declare(Options& options) {
   options.flag("-v,--verbose", verbose, "More messages", OptionKind::kRun);
   options.add("--threads", threads, "CPU threads; 0: as many as affinity and container allow", OptionKind::kRun);
   options.at_least("threads", 0);
+  options.at_most("threads", 4096);
   options.add("--seed", seed, "Seed of everything random");
   options.at_least("seed", 0);
   options.flag("--deterministic", deterministic, "The same bits in every run, at some cost in speed");

@@ -246,6 +246,7 @@ TEST_F(MaskcutTest, FeaturesFromFilesGiveTheMasksOfTheSameFeatures) {
   const auto direct = Json::parse(text("direct.json")), files = Json::parse(text("files.json"));
   EXPECT_EQ(direct["annotations"], files["annotations"]);
   EXPECT_GT(direct["annotations"].size(), 0u);
+  EXPECT_EQ(files["info"]["features_info"]["weights_sha256"], sha256_file(weights));
   // .npy as well, and what is missing is that picture's failure.
   fs::create_directory(folder_ / "n");
   save_npy(folder_ / "n/chelsea.npy", tensors.at("features"));

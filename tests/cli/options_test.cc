@@ -29,6 +29,7 @@ struct Example {
     options.add("--tau", tau, "threshold");
     options.add("--masks", masks, "how many");
     options.at_least("masks", 1);
+    options.at_most("masks", 50);
     options.flag("--no-crf", crf, "without");
     options.flag("-q,--quiet", quiet, "less", OptionKind::kRun);
     options.choice("--mode", mode, {"k", "q"}, "which");
@@ -130,6 +131,7 @@ TEST_F(OptionsTest, EveryBadValueIsAUsageErrorNamingItsSource) {
   expect_usage_error({"--tau", "1", "--tau", "2"}, "--tau");
   expect_usage_error({"--masks", "2.5"}, "--masks: expected a whole number, got '2.5'");
   expect_usage_error({"--masks", "0"}, "--masks: expected at least 1, got 0");
+  expect_usage_error({"--masks", "51"}, "--masks: expected at most 50, got 51");
   expect_usage_error({"--masks", "99999999999999999999"}, "--masks: expected a whole number");
   expect_usage_error({"--mode", "v"}, "--mode: expected one of k, q, got 'v'");
   expect_usage_error({"--levels", "1,,2"}, "--levels");
