@@ -23,7 +23,7 @@ constexpr std::array<std::string_view, 4> kEntries = {"model", "state_dict", "te
 constexpr int kMaxDepth = 8;
 constexpr std::size_t kMaxVisits = std::size_t{1} << 20;
 
-/// Walks the object of a pickle. Its nodes can be shared and circular, so depth and the number of visits are bounded.
+/// Walks the object of a pickle. Its nodes can be shared and circular, so depth and the number of entries are bounded.
 class StateDictReader {
  public:
   StateDictReader(PickledFile& file, Checkpoint& out) : content_(file.content), tree_(file.content.tree()), out_(out) {}
@@ -34,6 +34,7 @@ class StateDictReader {
       fail(ErrorKind::kFormat, fmt::format("checkpoint: {}: holds {} where a dict of tensors is expected", tree_.name(),
                                            content_.is_tensor(dict) ? "a single tensor" : "something"));
     }
+    mark_holders();
     dict = entry.empty() ? find_state_dict(dict) : follow(dict, entry);
     flatten(dict, "", 0);
     check(!out_.tensors.empty(), ErrorKind::kFormat, "checkpoint: {}: no tensors in {}", tree_.name(),
@@ -58,15 +59,27 @@ class StateDictReader {
     }
     return text + "}";
   }
-  bool holds_tensors(Index dict, int depth = 0) {
-    if (tree_[dict].kind != PickleKind::kDict || depth > kMaxDepth) return false;
-    const auto& items = tree_[dict].items;
-    for (std::size_t i = 1; i < items.size(); i += 2) {
-      visit();
-      if (content_.is_tensor(items[i]) || holds_tensors(items[i], depth + 1)) return true;
+  /// Marks every dict that holds a tensor, directly or in a dict of its own: from the tensors upwards, each node once.
+  void mark_holders() {
+    std::vector<std::vector<Index>> dicts_with(tree_.size());
+    std::vector<Index> marked;
+    for (Index index = 0; index < tree_.size(); ++index) {
+      if (content_.is_tensor(index)) marked.push_back(index);
+      if (tree_[index].kind != PickleKind::kDict) continue;
+      const auto& items = tree_[index].items;
+      for (std::size_t i = 1; i < items.size(); i += 2) dicts_with[items[i]].push_back(index);
     }
-    return false;
+    holds_.assign(tree_.size(), false);
+    while (!marked.empty()) {
+      const Index index = marked.back();
+      marked.pop_back();
+      for (const Index dict : dicts_with[index]) {
+        if (!holds_[dict]) marked.push_back(dict);
+        holds_[dict] = true;
+      }
+    }
   }
+  bool holds_tensors(Index index) const { return holds_[index]; }
   void enter(Index dict, std::string_view key) {
     out_.entry += (out_.entry.empty() ? "" : ".") + std::string(key);
     remember_others(dict, key);
@@ -165,6 +178,7 @@ class StateDictReader {
   PickledTensors& content_;
   const PickleTree& tree_;
   Checkpoint& out_;
+  std::vector<bool> holds_;
   std::size_t visits_ = 0;
 };
 

@@ -71,11 +71,11 @@ class Archive {
     const std::unique_ptr<zip_file_t, ZipCloser> entry(
         zip_fopen_index(archive_.get(), static_cast<zip_uint64_t>(index), 0));
     check(entry != nullptr, ErrorKind::kFormat, "pth: {}: {}", what, zip_strerror(archive_.get()));
-    std::vector<std::byte> bytes(status.size);
+    SharedBytes bytes = new_bytes(status.size, what);
     std::size_t filled = 0;
     for (;;) {  // the read past the end is the one that compares checksums
       std::byte beyond{};
-      std::byte* to = filled < bytes.size() ? bytes.data() + filled : &beyond;
+      std::byte* to = filled < bytes.size() ? bytes.bytes.data() + filled : &beyond;
       const zip_int64_t count = zip_fread(entry.get(), to, filled < bytes.size() ? bytes.size() - filled : 1);
       check(count >= 0, ErrorKind::kFormat, "pth: {}: {}", what, zip_file_strerror(entry.get()));
       if (count == 0) break;
@@ -84,7 +84,7 @@ class Archive {
     }
     check(filled == bytes.size(), ErrorKind::kFormat, "pth: {}: {} of {} bytes (truncated?)", what, filled,
           bytes.size());
-    return own_bytes(std::move(bytes), what);
+    return bytes;
   }
 
  private:

@@ -39,6 +39,11 @@ SharedBytes map_file(const std::filesystem::path& path) {
   return {{static_cast<std::byte*>(data), size}, std::move(owner), name};
 }
 
+SharedBytes new_bytes(std::size_t size, std::string name) {
+  const std::shared_ptr<std::byte[]> owner(new std::byte[size]);
+  return {{owner.get(), size}, owner, std::move(name)};
+}
+
 SharedBytes own_bytes(std::vector<std::byte> buffer, std::string name) {
   auto owner = std::make_shared<std::vector<std::byte>>(std::move(buffer));
   const std::span<std::byte> bytes(*owner);

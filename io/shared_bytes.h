@@ -24,6 +24,8 @@ struct SharedBytes {
 /// Maps a regular file, copy on write. Throws Error(kIo) naming the path if it cannot be opened or is no regular file.
 /// The file must not be shortened while it is mapped (our own writers replace files, they never rewrite them).
 SharedBytes map_file(const std::filesystem::path& path);
+/// Fresh, uninitialised bytes.
+SharedBytes new_bytes(std::size_t size, std::string name);
 /// Takes a buffer over.
 SharedBytes own_bytes(std::vector<std::byte> buffer, std::string name);
 

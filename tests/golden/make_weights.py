@@ -287,7 +287,7 @@ def make_bad():
     for _ in range(60):
         doubling = {"a": doubling, "b": doubling}
     for _ in range(8):
-        wide = {str(i): wide for i in range(50)}
+        wide = {str(i): wide for i in range(50)} if wide else {"w": np.ones(1)}
     bad("bad doubling", pickle.dumps(doubling, 2), "no tensors in {a, b}")
     bad("bad wide", pickle.dumps(wide, 2), "too many entries")
     encode = b"\x80\x02c_codecs\nencode\nq\x00X\x00\x10\x00\x00" + b"a" * 4096 + b"q\x01X\x06\x00\x00\x00latin1q\x02" + \
