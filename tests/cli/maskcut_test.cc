@@ -149,12 +149,12 @@ TEST_F(MaskcutTest, WhatTheDeviceCannotDoIsAnErrorWithTheRemedy) {
 
 TEST_F(MaskcutTest, BrokenAndVanishedPicturesAreStatusThreeAndListed) {
   fs::create_directory(folder_ / "in");
-  for (const char* name : {"chelsea.jpg", "coins.jpg"})
+  for (const char* name : {"chelsea.jpg", "clock.jpg"})
     fs::copy_file(fs::path(pictures()) / name, folder_ / "in" / name);
   const std::string whole = test::read_text(fs::path(pictures()) / "coffee.jpg");
   test::write_text(folder_ / "in/cut.jpg", whole.substr(0, 700));
   test::write_text(folder_ / "in/text.png", "this is no picture");
-  test::write_text(folder_ / "in/list.txt", "chelsea.jpg\ngone.jpg\ncut.jpg\ntext.png\ncoins.jpg\n");
+  test::write_text(folder_ / "in/list.txt", "chelsea.jpg\ngone.jpg\ncut.jpg\ntext.png\nclock.jpg\n");
   const auto result = colour({at("in/list.txt"), "--out", at("a.json")});
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
   EXPECT_NE(result.err.find("3 of 5 images failed"), std::string::npos) << result.err;
@@ -216,7 +216,7 @@ TEST_F(MaskcutTest, ShardsMergeToTheBytesOfOneRun) {
 }
 
 TEST_F(MaskcutTest, ResumeRefusesOtherSettingsAndWeights) {
-  const Words common = {pictures() + "/coins.jpg", pictures() + "/camera.jpg", "--no-crf", "--out", at("a.json")};
+  const Words common = {pictures() + "/clock.jpg", pictures() + "/camera.jpg", "--no-crf", "--out", at("a.json")};
   const auto with = [&](Words more) {
     more.insert(more.begin(), common.begin(), common.end());
     return usol("maskcut", more);

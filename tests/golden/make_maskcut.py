@@ -197,7 +197,7 @@ def main():
         print(f"{name}: {sorted(events)}")
         return True
 
-    for i, name in enumerate(["astronaut", "chelsea", "coffee", "coins", "raccoon", "rocket"]):
+    for i, name in enumerate(["astronaut", "chelsea", "coffee", "camera", "raccoon", "rocket"]):
         side = [16, 18, 20, 24, 26, 28][i]
         size = side * 2 + [0, 5, 3, 0, 7, 1][i]  # also frames that are no multiple of the grid
         for seed in range(200):
