@@ -1,6 +1,7 @@
 #include "cli/feature_source.h"
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -24,88 +25,123 @@ namespace {
 constexpr const char* kColourDescription =
     "local colour, texture and position (classical normalized cut, Shi & Malik 2000), not learned";
 
-// The picture at the size of the frame, and then at whole patches, as the reference resizes it.
-Tensor to_frame(const Tensor& image, std::int64_t size, std::int64_t patch, bool native_aspect) {
-  const FrameSize frame = working_size(image.size(0), image.size(1), size, patch, native_aspect);
+// Multiples of the patch that cover n pixels.
+std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
+
+// The pixels that the features are made of: whole patches, but for kPadded.
+FrameSize frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const FrameSize own{image.size(0), image.size(1)};
+  if (options.framing == Framing::kPadded) return own;
+  const FrameSize frame = options.framing == Framing::kNearest
+                              ? own
+                              : working_size(own.height, own.width, options.size, patch, options.native_aspect);
   const FrameSize grid = patch_grid(frame, patch);
+  return {grid.height * patch, grid.width * patch};
+}
+
+// The picture at the size of the frame, and then at whole patches, as the reference resizes it.
+Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const FrameSize pixels = frame_pixels(options, image, patch);
+  if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, Filter::kLanczos);
+  const FrameSize frame = working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
   const Tensor framed = resize(image, frame.height, frame.width, Filter::kLanczos);
-  return resize(framed, grid.height * patch, grid.width * patch, Filter::kLanczos);
+  return resize(framed, pixels.height, pixels.width, Filter::kLanczos);
+}
+
+// [1, 3, H, W] with zeros below and to the right, to whole patches.
+Tensor pad_with_zeros(const Tensor& image, std::int64_t patch) {
+  const std::int64_t height = image.size(2), width = image.size(3);
+  Tensor out = Tensor::zeros({1, 3, covered(height, patch), covered(width, patch)});
+  out.slice(2, 0, height).slice(3, 0, width).copy_from(image);
+  return out;
+}
+
+// [H, W, 3] with its last row and column repeated, to whole patches: features that look at colours have no use for
+// black borders.
+Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
+  const std::int64_t height = image.size(0), width = image.size(1);
+  Tensor out = Tensor::empty({covered(height, patch), covered(width, patch), 3}, DType::kU8);
+  out.slice(0, 0, height).slice(1, 0, width).copy_from(image);
+  for (std::int64_t x = width; x < out.size(1); ++x)
+    out.select(1, x).slice(0, 0, height).copy_from(image.select(1, width - 1));
+  for (std::int64_t y = height; y < out.size(0); ++y) out.select(0, y).copy_from(out.select(0, height - 1));
+  return out;
 }
 
 class DinoSource : public FeatureSource {
  public:
   DinoSource(Vit vit, const FeatureOptions& options, Device device)
-      : vit_(std::move(vit)),
-        kind_(parse_feature_kind(options.kind)),
-        size_(options.size),
-        native_aspect_(options.native_aspect),
-        device_(device) {}
+      : vit_(std::move(vit)), options_(options), kind_(parse_feature_kind(options.kind)), device_(device) {}
 
-  Tensor prepare(const InputImage&, const Tensor& image) const override {
-    return normalise_for_vit(to_frame(image, size_, patch(), native_aspect_));
+  PreparedPicture prepare(const InputImage&, const Tensor& image) const override {
+    const Tensor normal = normalise_for_vit(to_frame(options_, image, patch()));
+    return {options_.framing == Framing::kPadded ? pad_with_zeros(normal, patch()) : normal};
   }
   std::string name() const { return vit_.config().name(); }
-  Tensor features(const Tensor& prepared) const override {
+  PatchMaps maps(const PreparedPicture& prepared) const override {
     const NoGrad no_grad;
-    return vit_.features(prepared.to(device_), kind_).select(0, 0);
+    const Tensor images = prepared.input.to(device_);
+    if (!options_.attention) return {vit_.features(images, kind_).select(0, 0), {}};
+    const PatchMaps maps = vit_.features_and_attention(images, kind_);
+    return {maps.features.select(0, 0), maps.attention.select(0, 0)};
   }
   std::int64_t patch() const override { return vit_.config().patch; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
 
  private:
   Vit vit_;
+  FeatureOptions options_;
   FeatureKind kind_;
-  std::int64_t size_;
-  bool native_aspect_;
   Device device_;
 };
 
 class ColourSource : public FeatureSource {
  public:
-  explicit ColourSource(const FeatureOptions& options)
-      : size_(options.size), patch_(options.patch), native_aspect_(options.native_aspect) {}
+  explicit ColourSource(const FeatureOptions& options) : options_(options) {}
 
-  Tensor prepare(const InputImage&, const Tensor& image) const override { return image; }
-  Tensor features(const Tensor& image) const override {
-    return colour_features(image, working_size(image.size(0), image.size(1), size_, patch_, native_aspect_), patch_);
+  PreparedPicture prepare(const InputImage&, const Tensor& image) const override { return {image}; }
+  PatchMaps maps(const PreparedPicture& prepared) const override {
+    const Tensor& image = prepared.input;
+    if (options_.framing == Framing::kPadded) {
+      const Tensor padded = pad_with_border(image, patch());
+      return {colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
+    }
+    const FrameSize frame =
+        options_.framing == Framing::kFrame
+            ? working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
+            : frame_pixels(options_, image, patch());
+    return {colour_features(image, frame, patch()), {}};
   }
-  std::int64_t patch() const override { return patch_; }
+  std::int64_t patch() const override { return options_.patch; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
 
  private:
-  std::int64_t size_, patch_;
-  bool native_aspect_;
+  FeatureOptions options_;
 };
 
 class FileSource : public FeatureSource {
  public:
-  explicit FileSource(const FeatureOptions& options) : folder_(options.from_features), patch_(options.patch) {
+  explicit FileSource(const FeatureOptions& options)
+      : folder_(options.from_features), patch_(options.patch), attention_(options.attention) {
     check(fs::is_directory(folder_), ErrorKind::kUsage, "--from-features {}: no such folder", folder_.string());
     const fs::path list = folder_ / "features.json";
     if (fs::exists(list)) made_ = read_info(list);
   }
 
-  Tensor prepare(const InputImage& input, const Tensor&) const override {
+  PreparedPicture prepare(const InputImage& input, const Tensor&) const override {
     const fs::path safetensors = output_path(folder_, input.file_name, ".safetensors");
     const fs::path npy = output_path(folder_, input.file_name, ".npy");
-    Tensor features;
-    fs::path path = safetensors;
     if (fs::exists(safetensors)) {
       const auto tensors = load_safetensors(safetensors);
-      const auto found = tensors.find("features");
-      check(found != tensors.end(), ErrorKind::kFormat, "{}: holds no tensor 'features'", safetensors.string());
-      features = found->second;
-    } else {
-      check(fs::exists(npy), ErrorKind::kIo, "no features for {}: neither {} nor {} exists", input.file_name,
-            safetensors.string(), npy.string());
-      features = load_npy(npy);
-      path = npy;
+      return {get(tensors, "features", safetensors), attention_ ? get(tensors, "attention", safetensors) : Tensor()};
     }
-    check(features.rank() == 3 && is_floating(features.dtype()) && features.numel() > 0, ErrorKind::kFormat,
-          "{}: expected floating features [D, h, w], got {} {}", path.string(), features.dtype(), features.shape());
-    return features.to(DType::kF32).contiguous();
+    check(fs::exists(npy), ErrorKind::kIo, "no features for {}: neither {} nor {} exists", input.file_name,
+          safetensors.string(), npy.string());
+    check(!attention_, ErrorKind::kUsage,
+          "{}: attention is needed too, which only .safetensors files hold (usol features --attention)", npy.string());
+    return {checked(load_npy(npy), "features", npy)};
   }
-  Tensor features(const Tensor& prepared) const override { return prepared; }
+  PatchMaps maps(const PreparedPicture& prepared) const override { return {prepared.input, prepared.attention}; }
   std::int64_t patch() const override { return patch_; }
   void describe(nlohmann::ordered_json& info) const override {
     info["features"] = "read from files";
@@ -113,14 +149,30 @@ class FileSource : public FeatureSource {
   }
 
  private:
+  static Tensor get(const std::map<std::string, Tensor>& tensors, const std::string& name, const fs::path& path) {
+    const auto found = tensors.find(name);
+    check(found != tensors.end(), ErrorKind::kFormat, "{}: holds no tensor '{}'{}", path.string(), name,
+          name == "attention" ? " (usol features --attention writes it)" : "");
+    return checked(found->second, name, path);
+  }
+  static Tensor checked(const Tensor& map, const std::string& name, const fs::path& path) {
+    check(map.rank() == 3 && is_floating(map.dtype()) && map.numel() > 0, ErrorKind::kFormat,
+          "{}: expected floating {} [{}, h, w], got {} {}", path.string(), name, name == "features" ? "D" : "heads",
+          map.dtype(), map.shape());
+    return map.to(DType::kF32).contiguous();
+  }
+
   fs::path folder_;
   nlohmann::ordered_json made_;  // how the files were made, if `usol features` made them
   std::int64_t patch_;
+  bool attention_;
 };
 
 }  // namespace
 
-void FeatureOptions::declare(Options& options, bool files) {
+FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
+
+void FeatureOptions::declare(Options& options, bool files, const std::string& size_help, double least_size) {
   options.group("Features");
   options.add("--weights FILE", weights,
               "DINO or DINOv2 weights (.pth, .safetensors); scripts/download-weights fetches them", OptionKind::kRun);
@@ -133,9 +185,14 @@ void FeatureOptions::declare(Options& options, bool files) {
                 "Take features from files: <name without extension>.safetensors (tensor 'features' [D, h, w]) or .npy",
                 OptionKind::kRun);
   }
+<<<<<<< HEAD
   options.add("--size PX", size, "Side of the square that pictures are resized to");
   options.at_least("size", 8);
   options.at_most("size", 16384);
+=======
+  options.add("--size PX", size, size_help);
+  options.at_least("size", least_size);
+>>>>>>> 6093a2d (wip: cli/feature_source: framings, attention)
   options.add("--patch PX", patch, "Patch of features that do not come from weights, which know their own");
   options.at_least("patch", 1);
   options.at_most("patch", 1024);
@@ -155,7 +212,12 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Common& common) {
     backbone = "files";
     return std::make_unique<FileSource>(*this);
   }
-  if (is_colour) return std::make_unique<ColourSource>(*this);
+  if (is_colour) {
+    check(!attention, ErrorKind::kUsage,
+          "--backbone colour has no attention: give --weights FILE (DINO weights; scripts/download-weights fetches "
+          "them)");
+    return std::make_unique<ColourSource>(*this);
+  }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "--weights {}: no such file", weights);
   weights_sha256_ = sha256_file(weights);

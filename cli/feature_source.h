@@ -9,17 +9,34 @@
 
 #include "cli/inputs.h"
 #include "cli/verb.h"
+#include "maskcut/frame.h"
+#include "models/vit.h"
 #include "tensor/tensor.h"
 
 namespace usol {
 
+/// How a picture becomes what the backbone sees.
+enum class Framing {
+  kFrame,    // resized to the frame of --size and --native-aspect, then to whole patches (MaskCut)
+  kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
+  kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
+};
+
+/// What maps() needs of a picture: the backbone's input, or maps that were read from a file.
+struct PreparedPicture {
+  Tensor input;
+  Tensor attention = {};
+};
+
 class FeatureSource {
  public:
   virtual ~FeatureSource() = default;
-  /// What features() needs of a picture (u8 [H, W, 3]); runs on the reading thread.
-  virtual Tensor prepare(const InputImage& input, const Tensor& image) const = 0;
-  /// Patch features f32 [D, h, w], on the device.
-  virtual Tensor features(const Tensor& prepared) const = 0;
+  /// For a picture u8 [H, W, 3]; runs on the reading thread.
+  virtual PreparedPicture prepare(const InputImage& input, const Tensor& image) const = 0;
+  /// Patch features f32 [D, h, w], and with FeatureOptions::attention the class token's attention f32 [heads, h, w]; on
+  /// the device.
+  virtual PatchMaps maps(const PreparedPicture& prepared) const = 0;
+  Tensor features(const PreparedPicture& prepared) const { return maps(prepared).features; }
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
   /// Adds what the features are to an output's `info`.
@@ -31,12 +48,18 @@ struct FeatureOptions {
   std::string weights, backbone, kind = "k", from_features;
   std::int64_t size = 480, patch = 8;
   bool native_aspect = false;
+  // No options, the verb decides:
+  Framing framing = Framing::kFrame;
+  bool attention = false;  // of the class token, too
 
-  /// `files`: also from files made before.
-  void declare(Options& options, bool files = true);
+  /// `files`: also from files made before. `size_help` and `least_size`: what --size means to the verb.
+  void declare(Options& options, bool files = true,
+               const std::string& size_help = "Side of the square that pictures are resized to", double least_size = 8);
   /// Loads what is needed and settles `backbone`. Throws Error(kUsage) naming the remedies if nothing is chosen or two
   /// choices contradict each other.
   std::unique_ptr<FeatureSource> open(const Common& common);
+  /// The pixels that the patch grid of a picture stands for: its own size where it is padded, else whole patches.
+  FrameSize picture_size(const Tensor& image) const;
   /// SHA-256 of the weights, "" without; made by open().
   const std::string& weights_sha256() const { return weights_sha256_; }
 

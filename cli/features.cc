@@ -1,6 +1,7 @@
 // usol features: the patch features of pictures, one file each, for `usol maskcut --from-features`, other programs, or
 // a cluster that separates the two steps.
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -31,6 +32,11 @@ class FeaturesVerb : public Verb {
     options.add("--out DIR", out_, "Folder for the files", OptionKind::kRun);
     options.choice("--feature-dtype", dtype_, {"f32", "f16"}, "Number format of the files");
     source_.declare(options, false);
+    options.flag("--attention", source_.attention,
+                 "Also `attention` [heads, h, w], of the class token, which some methods of `usol discover` need");
+    options.flag("--padded", padded_,
+                 "Pictures keep their size and are zero-padded to whole patches, as `usol discover` has it, instead of "
+                 "being resized to --size");
     options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
     options.group("Running");
     shard_.declare(options);
@@ -44,6 +50,7 @@ class FeaturesVerb : public Verb {
     ImageJob job;
     job.inputs = inputs_.collect();
     check_output_paths(job.inputs);
+    if (padded_) source_.framing = Framing::kPadded;
     const auto source = source_.open(common);
     job.shard = Shard::parse(shard_.text);
     const std::string list =
@@ -55,17 +62,20 @@ class FeaturesVerb : public Verb {
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
     job.load = [&](const InputImage& input) -> ImageCompute {
       const Tensor image = decode_image(input.path, {.apply_exif = exif_});
-      Tensor prepared = source->prepare(input, image);
+      PreparedPicture prepared = source->prepare(input, image);
       CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
       return [&, record = std::move(record), prepared = std::move(prepared)] {
-        const Tensor features = source->features(prepared).to(dtype).to(Device::cpu());
+        const PatchMaps maps = source->maps(prepared);
+        std::map<std::string, Tensor> tensors = {{"features", maps.features.to(dtype).to(Device::cpu())}};
+        if (maps.attention.defined()) tensors["attention"] = maps.attention.to(dtype).to(Device::cpu());
         ImageResult result;
         result.record.image = coco_image_json(record);
-        result.saved_bytes = static_cast<std::uint64_t>(features.numel()) * size_of(dtype);
-        result.save = [&, features, name = record.file_name] {
+        for (const auto& [key, tensor] : tensors)
+          result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(dtype);
+        result.save = [&, tensors, name = record.file_name] {
           const fs::path path = output_path(out_, name, ".safetensors");
           fs::create_directories(path.parent_path());
-          save_safetensors(path, {{"features", features}}, {{"info", provenance}});
+          save_safetensors(path, tensors, {{"info", provenance}});
         };
         return result;
       };
@@ -78,7 +88,7 @@ class FeaturesVerb : public Verb {
   FeatureOptions source_;
   ShardOption shard_;
   std::string out_, dtype_ = "f32";
-  bool exif_ = true;
+  bool exif_ = true, padded_ = false;
 };
 
 const RegisterVerb<FeaturesVerb> kFeatures("features", "patch features of pictures, one file each");

@@ -96,7 +96,7 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   const MaskCutOptions cut = cut_options(source->patch());
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = decode_image(input.path, {.apply_exif = exif_});
-    const Tensor prepared = source->prepare(input, image);
+    const PreparedPicture prepared = source->prepare(input, image);
     return
         [&, input, image, prepared] { return compute(input, image, source->features(prepared), cut, overlays, dump); };
   };

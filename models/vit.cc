@@ -11,7 +11,9 @@
 #include "ops/cast.h"
 #include "ops/concat.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
 #include "ops/resize.h"
+#include "ops/softmax.h"
 #include "ops/view.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
@@ -209,6 +211,25 @@ Tensor Vit::features(const Tensor& images, FeatureKind kind) const {
       return concat({projection(1), projection(0), projection(2)}, 1);
   }
   fail(ErrorKind::kInvalidArgument, "vit: unknown feature kind");
+}
+
+PatchMaps Vit::features_and_attention(const Tensor& images, FeatureKind kind) const {
+  const Tensor qkv = cast(last_qkv(images), DType::kF32);  // [N, L, 3, heads, head_width]
+  const std::int64_t n = qkv.size(0), l = qkv.size(1), skipped = 1 + config_.registers, d = config_.width;
+  const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
+  const Tensor query = unsqueeze(select(select(qkv, 2, 0), 1, 0), 3);        // [N, heads, head_width, 1]
+  const Tensor keys = contiguous(permute(select(qkv, 2, 1), {0, 2, 1, 3}));  // [N, heads, L, head_width]
+  const Tensor scores = affine(matmul(keys, query), 1 / std::sqrt(static_cast<double>(config_.head_width)));
+  const Tensor attention = slice(softmax(reshape(scores, {n, config_.heads(), l})), 2, skipped, l);
+  const auto projection = [&](std::int64_t which) {
+    const Tensor rows = reshape(slice(select(qkv, 2, which), 1, skipped, l), {n, h * w, d});
+    return reshape(permute(rows, {0, 2, 1}), {n, d, h, w});
+  };
+  const Tensor features = kind == FeatureKind::kQ   ? projection(0)
+                          : kind == FeatureKind::kK ? projection(1)
+                          : kind == FeatureKind::kV ? projection(2)
+                                                    : concat({projection(1), projection(0), projection(2)}, 1);
+  return {features, reshape(attention, {n, config_.heads(), h, w})};
 }
 
 Tensor Vit::last_qkv(const Tensor& images) const {

@@ -46,6 +46,12 @@ enum class FeatureKind { kQ, kK, kV, kKqv };
 /// Parses "q", "k", "v", "kqv". Throws Error(kUsage) otherwise.
 FeatureKind parse_feature_kind(std::string_view text);
 
+/// What the last block knows of the patches.
+struct PatchMaps {
+  Tensor features;   // f32 [N, D, h, w], see Vit::features()
+  Tensor attention;  // f32 [N, heads, h, w], of the class token; with what goes to it and to registers a head sums to 1
+};
+
 class Vit {
  public:
   Vit(const Scope& scope, const VitConfig& config);
@@ -58,6 +64,9 @@ class Vit {
   /// Patch features for MaskCut: `images` [N, 3, H, W] normalised (H, W multiples of the patch) -> [N, D, h, w] f32,
   /// D = width (3 width for kqv, in the order k, q, v). The last block's attention and MLP are not computed.
   Tensor features(const Tensor& images, FeatureKind kind = FeatureKind::kK) const;
+
+  /// The same features, and the attention that the class token pays to the patches in the last block.
+  PatchMaps features_and_attention(const Tensor& images, FeatureKind kind = FeatureKind::kK) const;
 
   /// The last block's whole qkv projection, bias included, CLS (and register) tokens first: [N, L, 3, heads,
   /// head_width].
