@@ -185,14 +185,9 @@ void FeatureOptions::declare(Options& options, bool files, const std::string& si
                 "Take features from files: <name without extension>.safetensors (tensor 'features' [D, h, w]) or .npy",
                 OptionKind::kRun);
   }
-<<<<<<< HEAD
-  options.add("--size PX", size, "Side of the square that pictures are resized to");
-  options.at_least("size", 8);
-  options.at_most("size", 16384);
-=======
   options.add("--size PX", size, size_help);
   options.at_least("size", least_size);
->>>>>>> 6093a2d (wip: cli/feature_source: framings, attention)
+  options.at_most("size", 16384);
   options.add("--patch PX", patch, "Patch of features that do not come from weights, which know their own");
   options.at_least("patch", 1);
   options.at_most("patch", 1024);

@@ -32,13 +32,31 @@ Tensor stack(const std::vector<Tensor>& rows) {
   return out;
 }
 
-}  // namespace
-
-Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result) {
-  // Small pictures are enlarged, so that the labels can be read.
+// Small pictures are enlarged, so that the labels can be read.
+FrameSize drawn_size(const Tensor& image) {
   const std::int64_t width = std::clamp(image.size(1), kLeastWidth, kMostWidth);
   const double scale = static_cast<double>(width) / static_cast<double>(image.size(1));
-  const auto height = std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale));
+  return {std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale)), width};
+}
+
+}  // namespace
+
+Tensor draw_masks(const Tensor& image, const std::vector<Tensor>& masks, const Tensor& soft) {
+  const auto [height, width] = drawn_size(image);
+  std::vector<OverlayObject> objects;
+  for (const Tensor& mask : masks) {
+    OverlayObject object;
+    object.mask = resize(mask, height, width, Filter::kNearest);
+    object.box = rle_to_box(rle_encode(object.mask));
+    objects.push_back(std::move(object));
+  }
+  std::vector<Tensor> rows{draw_overlay(resize(image, height, width, Filter::kLanczos), objects)};
+  if (soft.defined()) rows.push_back(draw_heat_map(soft, height, width, Filter::kBilinear));
+  return stack(rows);
+}
+
+Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result) {
+  const auto [height, width] = drawn_size(image);
   std::vector<OverlayObject> objects;
   for (const auto& mask : result.masks) {
     OverlayObject object;

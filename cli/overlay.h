@@ -1,5 +1,7 @@
 #pragma once
-// What MaskCut found in a picture, as a picture: masks, boxes and scores above, the eigenvectors of the cuts below.
+// What was found in a picture, as a picture: masks and boxes above, what they were made of below.
+
+#include <vector>
 
 #include "maskcut/maskcut.h"
 #include "tensor/tensor.h"
@@ -9,5 +11,9 @@ namespace usol {
 /// u8 [h, w, 3]: the picture (u8 [H, W, 3], at most 720 px wide) with its masks, and a row with the eigenvector of each
 /// cut as a heat map (dark: background) and what became of the cut.
 Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result);
+
+/// u8 [h, w, 3]: the picture, in that size, with masks (u8 [H, W]) and their boxes, and below it `soft` (floating
+/// [H, W], may be undefined) as a heat map.
+Tensor draw_masks(const Tensor& image, const std::vector<Tensor>& masks, const Tensor& soft = {});
 
 }  // namespace usol

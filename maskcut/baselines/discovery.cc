@@ -14,6 +14,20 @@ PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const FrameSize& pict
           std::min(box.y1 * patch, picture.height)};
 }
 
+Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const FrameSize& picture) {
+  check(mask.rank() == 2 && mask.dtype() == DType::kU8 && patch >= 1 && mask.size(0) * patch >= picture.height &&
+            mask.size(1) * patch >= picture.width,
+        "pixel_mask: a mask {} {} of patches of {} pixels does not cover {} x {}", mask.dtype(), mask.shape(), patch,
+        picture.height, picture.width);
+  const Tensor source = mask.contiguous();
+  const std::uint8_t* in = source.data<std::uint8_t>();
+  Tensor out = Tensor::empty({picture.height, picture.width}, DType::kU8);
+  std::uint8_t* o = out.mutable_data<std::uint8_t>();
+  for (std::int64_t y = 0; y < picture.height; ++y)
+    for (std::int64_t x = 0; x < picture.width; ++x) *o++ = in[y / patch * mask.size(1) + x / patch] != 0;
+  return out;
+}
+
 void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const FrameSize& picture) {
   check(features.defined() && features.is_cpu() && features.dtype() == DType::kF32 && features.rank() == 3 &&
             features.numel() > 0,

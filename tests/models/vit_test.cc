@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <vector>
+
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
 #include "ops/reduce.h"
@@ -45,6 +48,39 @@ TEST_P(VitGolden, QkvOfTheLastBlock) {
   const Tensor kqv = flat(FeatureKind::kKqv);
   EXPECT_LE(relative_error(kqv.slice(1, 0, d), part(1)), 1e-5);
   EXPECT_LE(relative_error(kqv.slice(1, d, 2 * d), part(0)), 1e-5);
+}
+
+TEST_P(VitGolden, AttentionOfTheClassToken) {
+  const auto [file, name] = GetParam();
+  const auto golden = load_golden(file);
+  const Vit vit = Vit::from_state(weights_of(golden), file);
+  const Tensor image = golden.at(std::string(name) + ".image"), qkv = golden.at(std::string(name) + ".qkv");
+  const std::int64_t n = image.size(0), l = qkv.size(1), width = vit.config().head_width, heads = vit.config().heads();
+  const std::int64_t skipped = 1 + vit.config().registers;
+  for (const FeatureKind kind : {FeatureKind::kQ, FeatureKind::kK, FeatureKind::kV, FeatureKind::kKqv}) {
+    const PatchMaps maps = vit.features_and_attention(image, kind);
+    EXPECT_LE(relative_error(maps.features, vit.features(image, kind)), 1e-5);
+    ASSERT_EQ(maps.attention.numel(), n * heads * (l - skipped));
+    EXPECT_EQ(maps.attention.size(2), image.size(2) / vit.config().patch);
+    const auto q = qkv.reshape({n, l, 3, heads, width}).to(DType::kF64).contiguous().to_vector<double>();
+    const auto at = [&](std::int64_t i, std::int64_t token, std::int64_t which, std::int64_t h, std::int64_t k) {
+      return q[static_cast<std::size_t>((((i * l + token) * 3 + which) * heads + h) * width + k)];
+    };
+    Tensor expected = Tensor::empty({n, heads, l - skipped}, DType::kF64);
+    double* e = expected.mutable_data<double>();
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t h = 0; h < heads; ++h) {
+        std::vector<double> weight(static_cast<std::size_t>(l));
+        double sum = 0;
+        for (std::int64_t t = 0; t < l; ++t) {
+          double dot = 0;
+          for (std::int64_t k = 0; k < width; ++k) dot += at(i, 0, 0, h, k) * at(i, t, 1, h, k);
+          sum += weight[static_cast<std::size_t>(t)] = std::exp(dot / std::sqrt(static_cast<double>(width)));
+        }
+        for (std::int64_t t = skipped; t < l; ++t) *e++ = weight[static_cast<std::size_t>(t)] / sum;
+      }
+    EXPECT_LE(relative_error(maps.attention.reshape(expected.shape()), expected), 1e-4);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Dino, VitGolden,

@@ -133,6 +133,12 @@ TEST(DinoSeg, PaperTakesTheLargestComponentAndReleaseNeverTheLast) {
   EXPECT_EQ(dino_seg(one, 8, picture, release)[0].box, (PixelBox{0, 0, 40, 24}));
 }
 
+TEST(Discovery, MaskInPixels) {
+  const Tensor mask = Tensor::from<std::uint8_t>({0, 1, 1, 0}, {2, 2});
+  EXPECT_EQ(pixels(pixel_mask(mask, 2, {3, 4})), (std::vector<std::uint8_t>{0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0}));
+  EXPECT_THROW(pixel_mask(mask, 2, {5, 4}), Error);
+}
+
 TEST(TokenCut, NoCutInAFlatPicture) {
   EXPECT_TRUE(tokencut(Tensor::full({3, 4, 4}, 1), 8, {32, 32}).empty());
   EXPECT_TRUE(tokencut(Tensor::full({3, 1, 1}, 1), 8, {8, 8}).empty());

@@ -1,0 +1,156 @@
+// usol discover: the methods that MaskCut is compared with, on the same features, to the same COCO records.
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/discover_methods.h"
+#include "cli/feature_source.h"
+#include "cli/image_job.h"
+#include "cli/inputs.h"
+#include "cli/overlay.h"
+#include "cli/provenance.h"
+#include "cli/verb.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/npy.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+ImageRecord make_record(const InputImage& input, const Tensor& image, const FoundObjects& found, bool swap_sides) {
+  ImageRecord record;
+  CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
+  if (swap_sides) std::swap(entry.height, entry.width);
+  record.image = coco_image_json(entry);
+  for (const FoundObject& object : found.objects) {
+    const Rle rle = rle_encode(object.mask);
+    CocoAnnotation annotation;
+    annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
+    annotation.image_id = input.id;
+    annotation.category_id = 1;
+    annotation.box = object.box;
+    annotation.area = static_cast<double>(rle_area(rle));
+    annotation.score = object.score;
+    annotation.has_score = true;
+    record.annotations.push_back(coco_annotation_json(annotation, rle));
+  }
+  return record;
+}
+
+class DiscoverVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Finds objects by the methods that MaskCut is compared with: TokenCut (one cut, or three eigenvectors of it), "
+        "LOST, FOUND, DINO-seg and bisecting k-means; or by MaskCut with its published constants (`usol maskcut` has "
+        "all its options). The features come from one extractor, the results are COCO records of one form: category "
+        "'fg', mask, box, and a score (1; MaskCut's own).");
+    inputs_.declare(options);
+    method_.declare(options);
+    source_.size = 0;
+    source_.declare(
+        options, true,
+        "Side of the square that pictures are resized to. 0: as the method has it (each picture's own size, "
+        "zero-padded to whole patches; maskcut: 480)",
+        0);
+    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    options.group("Output");
+    options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
+    options.add("--overlays DIR", overlays_, "Also a picture of each result", OptionKind::kRun);
+    options.add("--maps DIR", maps_,
+                "With --task saliency: the soft maps, .npy of f32 [H, W], for `usol eval --saliency`",
+                OptionKind::kRun);
+    options.group("Running");
+    shard_.declare(options);
+    options.example("usol discover images --method lost --weights dino_deitsmall16_pretrain.pth --out lost.json",
+                    "One object per picture, by LOST; `usol eval --corloc --gt GT.json --pred lost.json` scores them");
+    options.example("usol discover images --method tokencut --weights W.pth --out tokencut.json --overlays look",
+                    "By TokenCut, with pictures to look at");
+    options.example("usol discover images --method tokencut --task saliency --weights W.pth --out s.json --maps maps",
+                    "TokenCut's saliency maps, fitted to the pictures' edges");
+    options.example(
+        "usol discover images --method found --found-weights decoder_weights.pt --weights dino_deitsmall8_pretrain.pth "
+        "--out found.json",
+        "By FOUND, with its published layer");
+    options.example("usol discover photos --method bisecting-kmeans --backbone colour --out a.json",
+                    "Without any weights: a look at how it works");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    check(maps_.empty() || method_.saliency(), ErrorKind::kUsage, "--maps goes with --task saliency");
+    method_.settle(source_, static_cast<std::uint64_t>(common.seed));
+    ImageJob job;
+    job.inputs = inputs_.collect();
+    if (job.inputs.ignored() > 0) {
+      common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
+    }
+    if (!overlays_.empty() || !maps_.empty()) check_output_paths(job.inputs);
+    method_.load();
+    const auto source = source_.open(common);
+    job.output = out_;
+    job.shard = Shard::parse(shard_.text);
+    job.categories = {{1, "fg", "fg"}};
+    job.info = make_info("discover", common, options, source_.weights_sha256());
+    if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
+    source->describe(job.info);
+    job.load = [&](const InputImage& input) -> ImageCompute {
+      const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+      const PreparedPicture prepared = source->prepare(input, image);
+      return [&, input, image, prepared] {
+        PatchMaps maps = source->maps(prepared);
+        maps.features = maps.features.to(Device::cpu());
+        if (maps.attention.defined()) maps.attention = maps.attention.to(Device::cpu());
+        return save(input, image, method_.find(maps, image, source->patch(), source_.picture_size(image)));
+      };
+    };
+    return run_image_job(common, job);
+  }
+
+ private:
+  ImageResult save(const InputImage& input, const Tensor& image, const FoundObjects& found) const {
+    ImageResult out;
+    out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
+    std::vector<std::byte> overlay;
+    if (!overlays_.empty()) {
+      std::vector<Tensor> masks;
+      for (const FoundObject& object : found.objects) masks.push_back(object.mask);
+      overlay = encode_jpeg(draw_masks(image, masks, found.soft), 90);
+    }
+    const Tensor map = maps_.empty() ? Tensor() : found.soft.to(DType::kF32);
+    out.saved_bytes = overlay.size() + (map.defined() ? static_cast<std::uint64_t>(map.numel()) * 4 : 0);
+    if (out.saved_bytes == 0) return out;
+    out.save = [this, map, overlay = std::move(overlay), name = input.file_name] {
+      if (!overlay.empty()) {
+        const fs::path path = output_path(overlays_, name, ".jpg");
+        fs::create_directories(path.parent_path());
+        write_file(path, overlay);
+      }
+      if (map.defined()) {
+        const fs::path path = output_path(maps_, name, ".npy");
+        fs::create_directories(path.parent_path());
+        save_npy(path, map);
+      }
+    };
+    return out;
+  }
+
+  InputOptions inputs_;
+  DiscoverMethod method_;
+  FeatureOptions source_;
+  ShardOption shard_;
+  std::string out_, overlays_, maps_;
+  bool exif_ = true;
+};
+
+const RegisterVerb<DiscoverVerb> kDiscover("discover", "objects by TokenCut, LOST, FOUND and others, to compare with");
+
+}  // namespace
+}  // namespace usol

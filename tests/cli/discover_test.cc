@@ -1,0 +1,268 @@
+// `usol discover` as a user types it, on the bundled pictures, small and quick.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/npy.h"
+#include "io/resize.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+#include "models/vit.h"
+#include "tests/support/golden.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+using test::ProcessOptions;
+using test::ProcessResult;
+using testing::HasSubstr;
+
+constexpr std::int64_t kPatch = 16;
+
+class DiscoverTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directory(folder_ / "in");
+    // Sides that are no multiples of the patch.
+    small_copy("chelsea.jpg", 75, 115);
+    small_copy("rocket.jpg", 100, 90);
+    weights_ = tiny_weights("w.safetensors");
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  std::string text(const std::string& name) const { return test::read_text(folder_ / name); }
+
+  void small_copy(const std::string& name, std::int64_t height, std::int64_t width) const {
+    const Tensor image = decode_image(test::source_path("tests/pictures/" + name));
+    write_png(folder_ / "in" / fs::path(name).replace_extension(".png"),
+              resize(image, height, width, Filter::kLanczos));
+  }
+  // A vision transformer with random weights: two blocks, five heads of which --head can take number 4.
+  std::string tiny_weights(const std::string& name) const {
+    VitConfig config;
+    config.width = 320;
+    config.depth = 2;
+    config.patch = kPatch;
+    config.grid = 4;
+    config.mlp_hidden = 64;
+    ParamStore store(7);
+    const Vit vit(Scope(store), config);
+    save_safetensors(folder_ / name, store.state_dict());
+    return at(name);
+  }
+  ProcessResult discover(const std::string& method, const Words& words, const ProcessOptions& options = {}) const {
+    Words all = {"discover", at("in"), "--method", method, "--threads", "1"};
+    all.insert(all.end(), words.begin(), words.end());
+    return test::run_usol(all, options);
+  }
+  ProcessResult with_weights(const std::string& method, Words words) const {
+    words.insert(words.end(), {"--weights", weights_});
+    return discover(method, words);
+  }
+  void expect_usage_error(const std::string& method, const Words& words, const std::string& part) const {
+    const auto result = discover(method, words);
+    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(part));
+  }
+  std::string found_head() const {
+    save_safetensors(folder_ / "head.safetensors",
+                     {{"weight", Tensor::full({1, 320, 1, 1}, 0.01)}, {"bias", Tensor::full({1}, 0.2)}});
+    return at("head.safetensors");
+  }
+
+  test::TempDir folder_;
+  std::string weights_;
+};
+
+TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
+  for (const std::string method :
+       {"tokencut", "tokencut-3ev", "lost", "found", "dino-seg", "bisecting-kmeans", "maskcut"}) {
+    Words words = {"--out", at(method + ".json"), "--overlays", at("look-" + method)};
+    if (method == "found") words.insert(words.end(), {"--found-weights", found_head()});
+    if (method == "maskcut") words.insert(words.end(), {"--size", "96"});
+    const auto result = with_weights(method, words);
+    ASSERT_EQ(result.status, kSuccess) << method << ": " << result.err;
+    EXPECT_EQ(result.out, "");
+    const AnnotationSet set = read_coco(folder_ / (method + ".json"));
+    ASSERT_EQ(set.images.size(), 2u) << method;
+    EXPECT_EQ(set.images[0].file_name, "chelsea.png");
+    EXPECT_EQ(set.images[0].height, 75);
+    EXPECT_EQ(set.images[0].width, 115);
+    std::map<std::int64_t, int> objects;
+    for (const auto& annotation : set.annotations) {
+      ++objects[annotation.image_id];
+      const CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
+      const Rle mask = set.rle(annotation, image.height, image.width);
+      EXPECT_EQ(rle_to_box(mask), annotation.box) << method;
+      EXPECT_EQ(static_cast<double>(rle_area(mask)), annotation.area);
+      EXPECT_TRUE(annotation.has_score);
+      EXPECT_EQ(annotation.category_id, 1);
+    }
+    for (const std::int64_t id : {1, 2}) {
+      EXPECT_GE(objects[id], method == "maskcut" ? 0 : 1) << method;
+      EXPECT_LE(objects[id], method == "tokencut-3ev" || method == "bisecting-kmeans" || method == "maskcut" ? 3 : 1);
+    }
+    const Json info = Json::parse(set.info_json);
+    EXPECT_EQ(info["settings"]["method"], method);
+    EXPECT_EQ(info["weights_sha256"], sha256_file(weights_));
+    EXPECT_EQ(info.contains("found_weights_sha256"), method == "found");
+    EXPECT_TRUE(fs::exists(folder_ / ("look-" + method) / "rocket.jpg"));
+  }
+}
+
+TEST_F(DiscoverTest, MaskcutGivesTheMasksOfUsolMaskcut) {
+  for (const std::string preset : {"paper", "release"}) {
+    const Words common = {"--weights", weights_, "--size", "96", "--preset", preset, "--force"};
+    Words words = common;
+    words.insert(words.end(), {"--out", at("a.json")});
+    ASSERT_EQ(discover("maskcut", words).status, kSuccess);
+    words = common;
+    words.insert(words.begin(), {"maskcut", at("in")});
+    words.insert(words.end(), {"--out", at("b.json"), "--threads", "1"});
+    ASSERT_EQ(test::run_usol(words).status, kSuccess);
+    const auto a = Json::parse(text("a.json")), b = Json::parse(text("b.json"));
+    EXPECT_GT(a["annotations"].size(), 0u);
+    EXPECT_EQ(a["annotations"], b["annotations"]);
+    EXPECT_EQ(a["images"], b["images"]);
+  }
+}
+
+TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
+  ASSERT_EQ(
+      test::run_usol({"features", at("in"), "--weights", weights_, "--padded", "--attention", "--out", at("f")}).status,
+      kSuccess);
+  const auto tensors = load_safetensors(folder_ / "f/chelsea.safetensors");
+  EXPECT_EQ(tensors.at("features").shape(), (Shape{320, 5, 8}));
+  EXPECT_EQ(tensors.at("attention").shape(), (Shape{5, 5, 8}));
+  for (const std::string method : {"tokencut", "lost", "dino-seg"}) {
+    ASSERT_EQ(with_weights(method, {"--out", at("a.json"), "--force"}).status, kSuccess);
+    const auto files = discover(
+        method, {"--from-features", at("f"), "--patch", "16", "--out", at("b.json"), "--force", "--seed", "5"});
+    ASSERT_EQ(files.status, kSuccess) << files.err;
+    EXPECT_EQ(Json::parse(text("a.json"))["annotations"], Json::parse(text("b.json"))["annotations"]) << method;
+  }
+  // Another patch size: the maps do not belong to the pictures.
+  const auto other = discover("lost", {"--from-features", at("f"), "--patch", "8", "--out", at("c.json")});
+  EXPECT_EQ(other.status, kSomeInputsFailed);
+  EXPECT_THAT(other.err, HasSubstr("do not cover a picture of 75 x 115"));
+  // dino-seg needs attention.
+  fs::create_directory(folder_ / "n");
+  for (const char* name : {"chelsea", "rocket"})
+    save_safetensors(folder_ / "n" / (std::string(name) + ".safetensors"), {{"features", tensors.at("features")}});
+  const auto none = discover("dino-seg", {"--from-features", at("n"), "--patch", "16", "--out", at("d.json")});
+  EXPECT_EQ(none.status, kSomeInputsFailed);
+  EXPECT_THAT(none.err, HasSubstr("holds no tensor 'attention' (usol features --attention writes it)"));
+}
+
+TEST_F(DiscoverTest, ASquareFrameForAllMethods) {
+  ASSERT_EQ(with_weights("tokencut", {"--size", "64", "--out", at("a.json")}).status, kSuccess);
+  const AnnotationSet set = read_coco(folder_ / "a.json");
+  ASSERT_EQ(set.annotations.size(), 2u);
+  for (const auto& annotation : set.annotations) {
+    const CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
+    EXPECT_EQ(rle_to_box(set.rle(annotation, image.height, image.width)), annotation.box);
+  }
+}
+
+TEST_F(DiscoverTest, SaliencyMapsAreScoredByEval) {
+  for (const std::string method : {"tokencut", "found"}) {
+    for (const std::string bilateral : {"auto", "on", "off"}) {
+      Words words = {"--task", "saliency", "--bilateral", bilateral,  "--out",  at("s.json"),
+                     "--maps", at("maps"), "--overlays",  at("look"), "--force"};
+      if (method == "found") words.insert(words.end(), {"--found-weights", found_head()});
+      const auto result = with_weights(method, words);
+      ASSERT_EQ(result.status, kSuccess) << result.err;
+      const Tensor map = load_npy(folder_ / "maps/rocket.npy");
+      EXPECT_EQ(map.shape(), (Shape{100, 90}));
+      const auto values = map.to_vector<float>();
+      const auto [least, most] = std::minmax_element(values.begin(), values.end());
+      EXPECT_GT(*least, -0.5);
+      EXPECT_LT(*most, 1.5);
+      const bool soft = method == "tokencut" ? bilateral != "off" : bilateral != "on";
+      EXPECT_EQ(std::any_of(values.begin(), values.end(), [](float v) { return v != 0 && v != 1; }), soft)
+          << method << ' ' << bilateral;
+    }
+  }
+  ASSERT_EQ(test::run_usol({"gt", at("s.json"), "--to", "png", "--out", at("truth")}).status, kSuccess);
+  const auto eval =
+      test::run_usol({"eval", "--saliency", "--gt", at("truth"), "--pred", at("maps"), "--out", at("m.json")});
+  ASSERT_EQ(eval.status, kSuccess) << eval.err;
+  EXPECT_EQ(Json::parse(text("m.json"))["saliency"]["images"], 2);
+}
+
+TEST_F(DiscoverTest, ShardsMergeAndResumeGivesTheSameBytes) {
+  const Words common = {"--backbone", "colour", "--patch", "16"};
+  const auto lost = [&](Words words) {
+    words.insert(words.end(), common.begin(), common.end());
+    return discover("bisecting-kmeans", words).status;
+  };
+  ASSERT_EQ(lost({"--out", at("whole.json")}), kSuccess);
+  ASSERT_EQ(lost({"--out", at("1.json"), "--shard", "1/2"}), kSuccess);
+  ASSERT_EQ(lost({"--out", at("2.json"), "--shard", "2/2"}), kSuccess);
+  ASSERT_EQ(test::run_usol({"merge", at("1.json"), at("2.json"), "--out", at("merged.json")}).status, kSuccess);
+  EXPECT_EQ(text("merged.json"), text("whole.json"));
+  EXPECT_EQ(lost({"--out", at("whole.json"), "--resume"}), kSuccess);
+  EXPECT_EQ(lost({"--out", at("whole.json"), "--resume", "--clusters", "2"}), kBadUsage);
+  EXPECT_EQ(lost({"--out", at("whole.json"), "--resume", "--seed", "2"}), kBadUsage);
+}
+
+TEST_F(DiscoverTest, SettingsFileMakesTheSameRun) {
+  const Words flags = {"--backbone", "colour", "--patch", "16", "--tau", "0.3"};
+  Words print = flags;
+  print.push_back("--print-config");
+  test::write_text(folder_ / "c.toml", discover("tokencut", print).out);
+  Words out = flags;
+  out.insert(out.end(), {"--out", at("a.json")});
+  ASSERT_EQ(discover("tokencut", out).status, kSuccess);
+  const auto again = test::run_usol({"discover", "--config", at("c.toml"), "--out", at("b.json")});
+  ASSERT_EQ(again.status, kSuccess) << again.err;
+  EXPECT_EQ(text("a.json"), text("b.json"));
+}
+
+TEST_F(DiscoverTest, ADryRunWritesNothing) {
+  const auto result = with_weights("lost", {"--out", at("out/a.json"), "--overlays", at("look"), "--dry-run"});
+  EXPECT_EQ(result.status, kSuccess) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("would work on 2 images"));
+  EXPECT_FALSE(fs::exists(folder_ / "out") || fs::exists(folder_ / "look"));
+}
+
+TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
+  const std::string out = at("a.json");
+  const Words colour = {"--backbone", "colour", "--out", out};
+  const auto also = [&](Words words) {
+    words.insert(words.begin(), colour.begin(), colour.end());
+    return words;
+  };
+  expect_usage_error("tokencut", {"--backbone", "colour"}, "--out FILE is missing");
+  expect_usage_error("tokencut", {"--out", out}, "--weights FILE");
+  expect_usage_error("cutler", colour, "expected one of tokencut");
+  expect_usage_error("found", colour, "--found-weights FILE");
+  expect_usage_error("found", also({"--found-weights", at("gone.pt")}), "gone.pt: no such file");
+  expect_usage_error("dino-seg", colour, "has no attention");
+  expect_usage_error("lost", also({"--tau", "0.1"}), "--tau means nothing to --method lost");
+  expect_usage_error("lost", also({"--task", "saliency"}), "--task saliency means nothing to --method lost");
+  expect_usage_error("tokencut", also({"--maps", at("m")}), "--maps goes with --task saliency");
+  expect_usage_error("tokencut", also({"--bilateral", "off"}), "--bilateral goes with --task saliency");
+  expect_usage_error("tokencut", also({"--task", "saliency", "--size", "64"}), "leave out --size");
+  expect_usage_error("tokencut", also({"--native-aspect"}), "--native-aspect needs --size");
+  expect_usage_error("tokencut", also({"--size", "4"}), "0 or at least 8");
+  expect_usage_error("dino-seg", {"--mass", "0", "--out", out}, "--mass: expected above 0");
+  EXPECT_FALSE(fs::exists(out) || fs::exists(out + ".journal"));
+}
+
+}  // namespace
+}  // namespace usol
