@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/discover_methods.h"
+#include "cli/discover_train.h"
 #include "cli/feature_source.h"
 #include "cli/image_job.h"
 #include "cli/inputs.h"
@@ -61,6 +62,7 @@ class DiscoverVerb : public Verb {
         "zero-padded to whole patches; maskcut: 480)",
         0);
     options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    training_.declare(options);
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
     options.add("--overlays DIR", overlays_, "Also a picture of each result", OptionKind::kRun);
@@ -79,11 +81,20 @@ class DiscoverVerb : public Verb {
         "usol discover images --method found --found-weights decoder_weights.pt --weights dino_deitsmall8_pretrain.pth "
         "--out found.json",
         "By FOUND, with its published layer");
+    options.example(
+        "usol discover images --method found --train-head head.safetensors --weights dino_deitsmall8_pretrain.pth",
+        "FOUND's layer, trained on your own pictures; use it with --found-weights head.safetensors");
     options.example("usol discover photos --method bisecting-kmeans --backbone colour --out a.json",
                     "Without any weights: a look at how it works");
   }
 
   int run(const Common& common, const Options& options) override {
+    if (training_.wanted()) {
+      check(method_.name() == "found", ErrorKind::kUsage, "--train-head goes with --method found");
+      check(out_.empty() && overlays_.empty() && maps_.empty(), ErrorKind::kUsage,
+            "--train-head writes the layer alone; leave out --out, --overlays and --maps");
+      return training_.run(common, options, source_, inputs_, exif_);
+    }
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(maps_.empty() || method_.saliency(), ErrorKind::kUsage, "--maps goes with --task saliency");
     method_.settle(source_, static_cast<std::uint64_t>(common.seed));
@@ -145,6 +156,7 @@ class DiscoverVerb : public Verb {
   InputOptions inputs_;
   DiscoverMethod method_;
   FeatureOptions source_;
+  HeadTraining training_;
   ShardOption shard_;
   std::string out_, overlays_, maps_;
   bool exif_ = true;

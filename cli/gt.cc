@@ -1,4 +1,4 @@
-// usol gt: truths from one format to another: COCO, LVIS or VOC in; COCO, mask pictures or VOC out.
+// usol gt: truths from one format to another: COCO, LVIS or VOC in; COCO, mask pictures, VOC or YOLO out.
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +20,7 @@
 #include "io/coco.h"
 #include "io/image.h"
 #include "io/voc.h"
+#include "io/yolo.h"
 #include "tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -123,12 +124,14 @@ class GtVerb : public Verb {
     options.about(
         "Reads a truth (COCO or LVIS JSON, or Pascal VOC's XML files and folders of them), keeps all or a list of its "
         "images, with its own categories or one for everything, and writes it as COCO JSON, as mask pictures (the "
-        "union of an image's masks, crowds left out, 0 and 255) or as VOC XML. Fields that COCO's detection format "
+        "union of an image's masks, crowds left out, 0 and 255), as VOC XML, or as YOLO's "
+        "segmentation labels (one polygon an object: holes and parts are joined by bridges of no width). Fields that "
+        "COCO's detection format "
         "does not have are not carried over.");
     options.group("Truths");
     options.positional("INPUT", inputs_, "A COCO or LVIS JSON file, or VOC XML files and folders of them");
-    options.add("--out PATH", out_, "The COCO file, or the folder of pictures or XML files", OptionKind::kRun);
-    options.choice("--to", to_, {"coco", "png", "voc"}, "What is written");
+    options.add("--out PATH", out_, "The COCO file, or the folder of the other formats' files", OptionKind::kRun);
+    options.choice("--to", to_, {"coco", "png", "voc", "yolo"}, "What is written");
     options.flag("--class-agnostic", class_agnostic_, "One category, 'fg', for everything");
     options.add("--subset FILE", subset_,
                 "Keep the images of this list: one a line, an id or a file name (folders and extension do not matter)",
@@ -139,6 +142,8 @@ class GtVerb : public Verb {
                     "COCO 20K");
     options.example("usol gt VOC2007/Annotations --subset VOC2007/ImageSets/Main/trainval.txt --out voc07.json",
                     "Pascal VOC 2007 as COCO JSON");
+    options.example("usol gt truth.json --to yolo --out labels",
+                    "YOLO: labels/NAME.txt, and labels/data.yaml with names");
     options.example("usol gt truth.json --to png --out masks", "Mask pictures, as `usol eval --saliency` reads them");
   }
 
@@ -162,7 +167,7 @@ class GtVerb : public Verb {
     if (to_ == "coco") {
       write_json(common, options, set);
     } else {
-      to_ == "png" ? write_pictures(common, set) : write_xml(set);
+      to_ == "png" ? write_pictures(common, set) : to_ == "voc" ? write_xml(set) : write_labels(common, set);
     }
     common.note("wrote {}: {} images, {} annotations, {} categories", out_, set.images.size(), set.annotations.size(),
                 set.categories.size());
@@ -263,12 +268,28 @@ class GtVerb : public Verb {
     }
   }
 
+  void write_labels(const Common& common, const AnnotationSet& set) const {
+    check_names(set);
+    const auto lists = by_image(set);
+    std::int64_t crowds = 0;
+    for (std::size_t i = 0; i < set.images.size(); ++i) {
+      throw_if_interrupted();
+      const CocoImage& image = set.images[i];
+      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
+            i);
+      crowds += std::count_if(lists[i].begin(), lists[i].end(), [](const auto* a) { return a->is_crowd; });
+      write_file(output_of(image, ".txt"), yolo_labels(set, image, lists[i]));
+    }
+    write_file(fs::path(out_) / "data.yaml", yolo_names(set));
+    if (crowds > 0) common.note("{} crowds were left out", crowds);
+  }
+
   std::vector<std::string> inputs_;
   std::string out_, to_ = "coco", subset_;
   bool class_agnostic_ = false;
 };
 
-const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC");
+const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC, YOLO");
 
 }  // namespace
 }  // namespace usol

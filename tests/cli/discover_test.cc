@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -52,9 +53,9 @@ class DiscoverTest : public testing::Test {
               resize(image, height, width, Filter::kLanczos));
   }
   // A vision transformer with random weights: two blocks, five heads of which --head can take number 4.
-  std::string tiny_weights(const std::string& name) const {
+  std::string tiny_weights(const std::string& name, std::int64_t width = 320) const {
     VitConfig config;
-    config.width = 320;
+    config.width = width;
     config.depth = 2;
     config.patch = kPatch;
     config.grid = 4;
@@ -233,6 +234,45 @@ TEST_F(DiscoverTest, SettingsFileMakesTheSameRun) {
   EXPECT_EQ(text("a.json"), text("b.json"));
 }
 
+TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
+  weights_ = tiny_weights("small.safetensors", 64);
+  const auto train = [&](const std::string& head, Words words, const ProcessOptions& options = {}) {
+    words.insert(words.end(), {"--weights", weights_, "--train-head", at(head), "--batch", "2"});
+    return discover("found", words, options);
+  };
+  const auto whole = train("new/a.safetensors", {"--iterations", "8"});
+  ASSERT_EQ(whole.status, kSuccess) << whole.err;
+  EXPECT_FALSE(fs::exists(folder_ / "new/a.safetensors.state"));
+  EXPECT_EQ(train("new/a.safetensors", {"--iterations", "8"}).status, kBadUsage) << "exists";
+  const auto tensors = load_safetensors(folder_ / "new/a.safetensors");
+  EXPECT_EQ(tensors.at("weight").shape(), (Shape{1, 64, 1, 1}));
+
+  // Stopped by signals again and again, then resumed: the same bytes.
+  int stops = 0;
+  double delay = 0.15;
+  for (int attempt = 0; attempt < 40; ++attempt, delay *= 1.4) {
+    ProcessOptions options;
+    options.kill_after_seconds = delay;
+    options.kill_signal = SIGTERM;
+    const auto result = train("b.safetensors", {"--iterations", "8", "--resume"}, options);
+    if (result.status == kSuccess) break;
+    EXPECT_EQ(result.status, 128 + SIGTERM) << result.err;
+    ++stops;
+  }
+  EXPECT_GT(stops, 0);
+  EXPECT_EQ(text("b.safetensors"), text("new/a.safetensors"));
+
+  ASSERT_EQ(train("c.pth", {"--iterations", "1", "--seed", "9"}).status, kSuccess);
+  for (const char* head : {"new/a.safetensors", "c.pth"}) {
+    const auto result = with_weights("found", {"--found-weights", at(head), "--out", at("f.json"), "--force"});
+    EXPECT_EQ(result.status, kSuccess) << result.err;
+  }
+  const auto dry = train("d.pth", {"--dry-run"});
+  EXPECT_EQ(dry.status, kSuccess);
+  EXPECT_THAT(dry.err, HasSubstr("would train on 2 pictures, 500 steps of 2"));
+  EXPECT_FALSE(fs::exists(folder_ / "d.pth"));
+}
+
 TEST_F(DiscoverTest, ADryRunWritesNothing) {
   const auto result = with_weights("lost", {"--out", at("out/a.json"), "--overlays", at("look"), "--dry-run"});
   EXPECT_EQ(result.status, kSuccess) << result.err;
@@ -251,6 +291,10 @@ TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
   expect_usage_error("tokencut", {"--out", out}, "--weights FILE");
   expect_usage_error("cutler", colour, "expected one of tokencut");
   expect_usage_error("found", colour, "--found-weights FILE");
+  expect_usage_error("lost", {"--train-head", at("h.pth")}, "--train-head goes with --method found");
+  expect_usage_error("found", also({"--train-head", at("h.pth")}), "leave out --out");
+  expect_usage_error("found", {"--train-head", at("h.bin")}, "ends in .safetensors or .pth");
+  expect_usage_error("found", {"--train-head", at("h.pth"), "--backbone", "colour"}, "has no attention");
   expect_usage_error("found", also({"--found-weights", at("gone.pt")}), "gone.pt: no such file");
   expect_usage_error("dino-seg", colour, "has no attention");
   expect_usage_error("lost", also({"--tau", "0.1"}), "--tau means nothing to --method lost");

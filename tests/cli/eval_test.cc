@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -192,6 +193,52 @@ TEST_F(Eval, BadRecordsAreNamed) {
   test::write_text(folder_ / "pred.json", R"([{"image_id": 7, "category_id": 3, "bbox": [0, 0, 1, 1], "score": NaN}])");
   EXPECT_THAT(run({"--gt", "gt.json", "--pred", "pred.json", "--out", "m.json"}).err,
               HasSubstr("pred.json: [0].score: expected a finite number, got NaN"));
+}
+
+TEST_F(Eval, EveryKindOfBadRecordIsNamedOrCounted) {
+  struct Case {
+    const char* file;     // "gt.json" or "pred.json"
+    const char* pointer;  // where, and what stands there instead
+    ordered_json value;
+    const char* message;
+  };
+  const std::vector<Case> cases = {
+      {"gt.json", "/annotations/0/image_id", 8, "annotations[0] (id 1).image_id: expected the id of an image, got 8"},
+      {"gt.json", "/annotations/1/id", 1, "annotations[1].id: expected a new id, got 1 of annotations[0]"},
+      {"gt.json", "/images/1/id", 7, "images[1].id: expected a new id, got 7 of images[0]"},
+      {"gt.json", "/annotations/0/category_id", 5, ".category_id: expected the id of a category, got 5"},
+      {"gt.json",
+       "/annotations/0/bbox",
+       {0, 0, -10, 10},
+       "annotations[0].bbox: expected width and height of at least 0"},
+      {"pred.json", "/0/bbox", {0, 0, 10, -1}, "[0].bbox: expected width and height of at least 0"},
+      {"pred.json", "/1/image_id", 8, "[1].image_id: 8 is no image of gt.json"},
+      {"pred.json", "/0/score", nullptr, "[0].score: expected a number, got null"},
+      {"pred.json",
+       "/0/segmentation",
+       {{"size", {10, 40}}, {"counts", {400}}},
+       "[0].segmentation: expected the size of image 7, 20 x 20"},
+  };
+  for (const Case& c : cases) {
+    write("gt.json", truth());
+    write("pred.json", results());
+    ordered_json document = ordered_json::parse(test::read_text(folder_ / c.file));
+    document[ordered_json::json_pointer(c.pointer)] = c.value;
+    write(c.file, document);
+    const auto result = run({"--gt", "gt.json", "--pred", "pred.json", "--out", "bad.json"});
+    EXPECT_EQ(result.status, kFailure) << c.pointer;
+    EXPECT_THAT(result.err, HasSubstr(std::string(c.file) + ": ")) << c.pointer;
+    EXPECT_THAT(result.err, HasSubstr(c.message)) << c.pointer;
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "bad.json"));
+  }
+  // A truth without a category.
+  ordered_json document = truth();
+  document["annotations"][0].erase("category_id");
+  write("gt.json", document);
+  write("pred.json", results());
+  EXPECT_THAT(run({"--gt", "gt.json", "--pred", "pred.json", "--out", "bad.json"}).err,
+              HasSubstr("gt.json: annotations[0] (id 1).category_id: expected the id of a category"));
+  EXPECT_EQ(run({"--gt", "gt.json", "--pred", "pred.json", "--class-agnostic", "--out", "m.json"}).status, kSuccess);
 }
 
 TEST_F(Eval, CorLoc) {

@@ -112,6 +112,16 @@ TEST_F(Gt, MaskPictures) {
   EXPECT_EQ(run({"lvis.json", "--to", "png", "--out", "masks"}).status, kBadUsage);  // not empty
 }
 
+TEST_F(Gt, YoloLabels) {
+  const auto result = run({"lvis.json", "--to", "yolo", "--out", "labels"});
+  ASSERT_EQ(result.status, kSuccess) << result.err;
+  EXPECT_EQ(test::read_text(folder_ / "labels/val2017/000000000003.txt"),
+            "1 0.1 0.125 0.5 0.125 0.5 0.625 0.1 0.625\n");
+  EXPECT_EQ(test::read_text(folder_ / "labels/val2017/000000000008.txt"), "0 0.1 0 0.2 0 0.2 1 0.1 1\n");
+  EXPECT_EQ(test::read_text(folder_ / "labels/data.yaml"), "names:\n  0: 'aerosol_can'\n  1: 'zebra'\n");
+  EXPECT_EQ(run({"lvis.json", "--to", "yolo", "--out", "labels"}).status, kBadUsage);  // not empty
+}
+
 TEST_F(Gt, BadFilesAreNamed) {
   test::write_text(folder_ / "bad/a.xml", "<annotation><object></annotation>");
   EXPECT_THAT(run({"bad", "--out", "x.json"}).err, HasSubstr("bad/a.xml: malformed XML at byte"));

@@ -98,13 +98,13 @@ def main():
         put("tokencut.box", box.astype(np.int64))
         put("tokencut.mask", mask.astype(np.uint8))
         put("tokencut.seed", np.int64(seed))
-        if name == "astronaut":
+        if name in ("astronaut", "chelsea"):
             whole = F.interpolate(torch.from_numpy(mask)[None, None], size=(height, width), mode="nearest").squeeze().numpy()
             with tempfile.TemporaryDirectory() as folder:
                 Image.fromarray(rgb).save(Path(folder) / "picture.png")
                 soft, binary = solver.bilateral_solver_output(Path(folder) / "picture.png", whole, sigma_spatial=16,
                                                               sigma_luma=16, sigma_chroma=8)
-            put("tokencut.soft", soft.astype(np.float32))
+            put("tokencut.soft", soft.astype(np.float32)[::4])  # every fourth row
             put("tokencut.saliency", binary.astype(np.uint8))
         # Three eigenvectors: the same rule on each.
         unit = F.normalize(tokens[0], p=2)
@@ -139,7 +139,7 @@ def main():
         put("found.box", misc.get_bbox_from_segmentation_labels(predicted, size[1:], scales).astype(np.int64))
         if name in ("astronaut", "chelsea"):
             large = F.interpolate(logits, scale_factor=PATCH, mode="bilinear", align_corners=False)[..., :height, :width]
-            put("found.soft", torch.sigmoid(large)[0, 0].numpy())
+            put("found.soft", torch.sigmoid(large)[0, 0].numpy()[::4])
             saliency = (torch.sigmoid(large)[0, 0] > 0.5).float().numpy()
             shape = np.zeros((height, width), np.float32)
             shape[height // 8 : -(height // 6), width // 4 : -(width // 4)] = 1

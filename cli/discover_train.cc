@@ -1,0 +1,190 @@
+#include "cli/discover_train.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "cli/journal.h"
+#include "cli/progress.h"
+#include "cli/provenance.h"
+#include "cli/signals.h"
+#include "io/checkpoint.h"
+#include "io/image.h"
+#include "io/safetensors.h"
+#include "maskcut/baselines/found_train.h"
+#include "ops/random.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+constexpr std::int64_t kSide = 224;          // of the pictures the layer sees while it learns
+constexpr std::int64_t kStepsPerState = 25;  // between saves
+constexpr std::uint64_t kOrderStream = 1;    // random streams: of the order of pictures ...
+constexpr std::uint64_t kPictureStream = 2;  // ... and of each picture's augmentation
+constexpr std::uint64_t kStreamStep = 2;
+
+// Pictures in a random order, another one each time they were all used. The i-th depends on (seed, i) alone.
+class Order {
+ public:
+  Order(std::int64_t pictures, std::uint64_t seed) : pictures_(pictures), seed_(seed) {}
+  std::int64_t operator()(std::int64_t position) {
+    const std::int64_t epoch = position / pictures_;
+    if (epoch != epoch_) {
+      Generator generator(seed_, kOrderStream + kStreamStep * static_cast<std::uint64_t>(epoch));
+      order_ = random_permutation(pictures_, generator).to_vector<std::int64_t>();
+      epoch_ = epoch;
+    }
+    return order_[static_cast<std::size_t>(position % pictures_)];
+  }
+
+ private:
+  std::int64_t pictures_, epoch_ = -1;
+  std::uint64_t seed_;
+  std::vector<std::int64_t> order_;
+};
+
+class Training {
+ public:
+  Training(const Common& common, const FeatureSource& source, const InputList& inputs, bool exif, std::int64_t batch)
+      : common_(common),
+        source_(source),
+        inputs_(inputs),
+        exif_(exif),
+        batch_(batch),
+        seed_(static_cast<std::uint64_t>(common.seed)),
+        order_(inputs.size(), seed_) {}
+
+  std::vector<FoundSample> batch(std::int64_t step, bool attention) {
+    std::vector<InputImage> chosen;
+    for (std::int64_t i = 0; i < batch_; ++i) chosen.push_back(inputs_[order_(step * batch_ + i)]);
+    std::vector<FoundSample> samples(chosen.size());
+    std::vector<PreparedPicture> prepared(chosen.size());
+    parallel_for_each(0, batch_, [&](std::int64_t i) {
+      const auto at = static_cast<std::size_t>(i);
+      Generator generator(seed_, kPictureStream + kStreamStep * static_cast<std::uint64_t>(step * batch_ + i));
+      samples[at].image = found_augment(decode_image(chosen[at].path, {.apply_exif = exif_}), kSide, generator);
+      prepared[at] = source_.prepare(chosen[at], samples[at].image);
+    });
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      const PatchMaps maps = source_.maps(prepared[i]);
+      samples[i].keys = maps.features.to(Device::cpu());
+      if (attention) samples[i].attention = maps.attention.to(Device::cpu());
+    }
+    return samples;
+  }
+
+ private:
+  const Common& common_;
+  const FeatureSource& source_;
+  const InputList& inputs_;
+  bool exif_;
+  std::int64_t batch_;
+  std::uint64_t seed_;
+  Order order_;
+};
+
+void save_state(const fs::path& path, const FoundTrainer& trainer, const Json& header) {
+  save_safetensors(path, trainer.state(), {{"header", header.dump()}});
+}
+
+}  // namespace
+
+void HeadTraining::declare(Options& options) {
+  options.group("Training FOUND's layer");
+  options.add("--train-head FILE", out_,
+              "Instead of finding objects, train the layer on these pictures and write it (.safetensors or .pth); "
+              "--seed decides its start, the order of pictures and their augmentation",
+              OptionKind::kRun);
+  options.add("--iterations N", iterations_, "Steps of the training");
+  options.at_least("iterations", 1);
+  options.add("--batch N", batch_, "Pictures per step");
+  options.at_least("batch", 1);
+}
+
+int HeadTraining::run(const Common& common, const Options& options, FeatureOptions source_options,
+                      const InputOptions& input_options, bool exif) {
+  const fs::path state_path = out_ + ".state";
+  const std::string extension = fs::path(out_).extension().string();
+  check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
+        "--train-head {}: expected a name that ends in .safetensors or .pth", out_);
+  check(source_options.from_features.empty(), ErrorKind::kUsage,
+        "--train-head makes features of pieces of the pictures itself: give --weights, not --from-features");
+  check(!fs::is_directory(out_), ErrorKind::kUsage, "--train-head {} is a folder", out_);
+  if (fs::exists(out_) && common.resume) {
+    common.note("{} is there already", out_);
+    return kSuccess;
+  }
+  check(common.force || common.dry_run || !(fs::exists(out_) || (fs::exists(state_path) && !common.resume)),
+        ErrorKind::kUsage, "{} or its .state exists; --force starts anew, --resume goes on", out_);
+  const InputList inputs = input_options.collect();
+  source_options.size = kSide;
+  source_options.framing = Framing::kFrame;
+  source_options.native_aspect = false;
+  source_options.attention = true;
+  const auto source = source_options.open(common);
+  Json header = make_info("discover --train-head", common, options, source_options.weights_sha256());
+  source->describe(header);
+  header["inputs"] = {{"images", inputs.size()}, {"sha256", inputs.digest()}};
+
+  Training training(common, *source, inputs, exif, batch_);
+  const FoundTrainOptions settings;
+  const auto wants_attention = [&](std::int64_t step) { return step < settings.background_steps; };
+  if (common.dry_run) {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    Training one(common, *source, inputs, exif, 1);
+    one.batch(0, true);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    common.note("would train on {} pictures, {} steps of {}, and write {}", inputs.size(), iterations_, batch_, out_);
+    common.note("time: about {}, as measured now on this machine",
+                format_duration(seconds * static_cast<double>(iterations_ * batch_)));
+    return kSuccess;
+  }
+  if (fs::path(out_).has_parent_path()) fs::create_directories(fs::path(out_).parent_path());
+  const std::int64_t width = Training(common, *source, inputs, exif, 1).batch(0, false)[0].keys.size(0);
+  FoundTrainer trainer(width, static_cast<std::uint64_t>(common.seed), settings);
+  if (common.resume && fs::exists(state_path)) {
+    SafetensorsContent saved = read_safetensors(state_path);
+    trainer.load_state(saved.tensors);
+    const Json was = Json::parse(saved.metadata["header"], nullptr, false);
+    const std::string differences = describe_differences(was, header);
+    check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", state_path.string(),
+          differences);
+    common.note("going on after {} steps", trainer.steps());
+  }
+  Progress progress(common, iterations_, "steps", trainer.steps());
+  while (trainer.steps() < iterations_) {
+    const std::int64_t step = trainer.steps();
+    const FoundLosses losses = trainer.step(training.batch(step, wants_attention(step)));
+    progress.step();
+    common.detail("step {}: loss {:.4f} ({:.4f} refined, {:.4f} {})", step, losses.total, losses.refined, losses.other,
+                  wants_attention(step) ? "background" : "own");
+    if (pending_signal() != 0 && trainer.steps() < iterations_) {
+      save_state(state_path, trainer, header);
+      common.note("stopped after {} steps; --resume goes on", trainer.steps());
+      return 128 + pending_signal();
+    }
+    if (trainer.steps() % kStepsPerState == 0) save_state(state_path, trainer, header);
+  }
+  progress.finish();
+  const FoundHead head = trainer.head();
+  save_checkpoint(out_,
+                  {{"weight", head.weight.reshape({1, head.weight.numel(), 1, 1})},
+                   {"bias", Tensor::full({1}, static_cast<double>(head.bias))}},
+                  extension == ".pth" ? std::map<std::string, std::string>{}
+                                      : std::map<std::string, std::string>{{"info", header.dump()}});
+  fs::remove(state_path);
+  common.note("wrote {}: use it with --found-weights", out_);
+  return kSuccess;
+}
+
+}  // namespace usol
