@@ -1,6 +1,7 @@
 #include "io/image_stb.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -8,6 +9,29 @@
 
 #include "tensor/check.h"
 
+namespace {
+
+// What stb may take for one picture at a time: a small file can unpack to gigabytes, whatever size its header promises.
+// stb's allocator has no argument of ours, so the limit is the thread's.
+struct Allowance {
+  std::size_t largest = SIZE_MAX;  // bytes of one allocation
+  bool exceeded = false;
+};
+thread_local Allowance allowance;
+
+bool allowed(std::size_t bytes) {
+  if (bytes <= allowance.largest) return true;
+  allowance.exceeded = true;
+  return false;
+}
+void* stb_allocate(std::size_t bytes) { return allowed(bytes) ? std::malloc(bytes) : nullptr; }
+void* stb_reallocate(void* old, std::size_t bytes) { return allowed(bytes) ? std::realloc(old, bytes) : nullptr; }
+
+}  // namespace
+
+#define STBI_MALLOC stb_allocate
+#define STBI_REALLOC stb_reallocate
+#define STBI_FREE std::free
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
@@ -69,6 +93,8 @@ struct Release {
 
 [[noreturn]] void fail_decoding(const Source& source, const std::string& name, const std::string& format) {
   const char* reason = stbi_failure_reason();
+  check(!allowance.exceeded, ErrorKind::kFormat, "{}: {} data unpacks to far more than the size in its header", name,
+        format);
   if (source.past_end) {
     fail(ErrorKind::kFormat, fmt::format("{}: {} data is cut off: the file ends at byte {}, before the image does",
                                          name, format, source.bytes.size()));
@@ -76,6 +102,20 @@ struct Release {
   fail(ErrorKind::kFormat, fmt::format("{}: {} cannot be decoded near byte {}: {}", name, format, source.at,
                                        reason != nullptr ? reason : "unknown reason"));
 }
+
+// For the time of one decoding: sixteen bytes a pixel (two buffers of 16-bit RGBA), the file's own bytes as stb
+// collects them, and what small pictures need for tables.
+class LimitedAllowance {
+ public:
+  LimitedAllowance(const ImageSize& size, std::size_t file_bytes) {
+    allowance = {16 * static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width) + 4 * file_bytes +
+                     (std::size_t{1} << 20),
+                 false};
+  }
+  ~LimitedAllowance() { allowance = {}; }
+  LimitedAllowance(const LimitedAllowance&) = delete;
+  LimitedAllowance& operator=(const LimitedAllowance&) = delete;
+};
 
 // Little-endian number of `count` bytes at `at`; 0 past the end (stb or the length checks below then refuse the file).
 std::int64_t little_endian(std::span<const std::byte> bytes, std::size_t at, std::size_t count) {
@@ -189,7 +229,9 @@ bool stb_recognises(std::span<const std::byte> bytes) {
 }
 
 Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
-  check_before_decoding(bytes, stb_image_size(bytes, name, format), name, format);
+  const ImageSize size = stb_image_size(bytes, name, format);
+  check_before_decoding(bytes, size, name, format);
+  const LimitedAllowance limit(size, bytes.size());
   const std::vector<std::byte> opaque = format == "GIF" ? opaque_gif(bytes) : std::vector<std::byte>();
   Source source{format == "GIF" ? opaque : bytes};
   int width = 0, height = 0, channels = 0;
@@ -203,6 +245,7 @@ Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, con
 }
 
 Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool& clipped) {
+  const LimitedAllowance limit(stb_image_size(bytes, name, "PNG"), bytes.size());
   Source source{bytes};
   int width = 0, height = 0, channels = 0;
   const std::unique_ptr<stbi_us, Release> values(

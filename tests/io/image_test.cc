@@ -263,9 +263,36 @@ TEST(Image, HugeHeadersAreRefusedBeforeAllocating) {
   for (const std::size_t i : {16, 20}) png[i] = std::byte{0xFF};  // above 2^31: the product would overflow
   EXPECT_THAT(failure_of([&] { image_size(png, "photo.png"); }).message, HasSubstr("expected sides of 1 to 2^31 - 1"));
 
+  png = cases().at("png_rgb_8").file;
+  for (const std::size_t i : {16, 20}) {
+    png[i + 2] = std::byte{0xEA};
+    png[i + 3] = std::byte{0x60};
+  }
+  EXPECT_THAT(failure_of([&] { image_size(png, "photo.png"); }).message,
+              HasSubstr("PNG header promises 60000 x 60000 = 3600000000 pixels, the limit is 178956970"));
+
   std::string bmp("BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x10\x27\0\0\x10\x27\0\0\x01\0\x18\0", 30);  // 10000 x 10000
   bmp.resize(80, '\0');
   EXPECT_THAT(decoding_failure(bytes_of(bmp)).message, HasSubstr("BMP data is cut off: 300000000 bytes"));
+}
+
+// 64 pixels in the header, 48 million bytes in the data.
+TEST(Image, APngThatUnpacksToMoreThanItPromisesIsRefused) {
+  auto bomb = encode_png(Tensor::zeros({4000, 4000, 3}, DType::kU8));
+  EXPECT_LT(bomb.size(), 1u << 20);
+  for (const std::size_t i : {16, 20}) {
+    std::fill_n(bomb.begin() + static_cast<std::ptrdiff_t>(i), 3, std::byte{0});
+    bomb[i + 3] = std::byte{8};
+  }
+  std::uint32_t crc = 0xffffffff;
+  for (std::size_t i = 12; i < 29; ++i) {
+    crc ^= std::to_integer<std::uint32_t>(bomb[i]);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+  }
+  for (std::size_t i = 0; i < 4; ++i) bomb[29 + i] = static_cast<std::byte>(~crc >> (24 - 8 * i));
+  const Failure failure = failure_of([&] { decode_image(bomb, "bomb.png"); });
+  EXPECT_EQ(failure.kind, ErrorKind::kFormat);
+  EXPECT_THAT(failure.message, HasSubstr("bomb.png: PNG data unpacks to far more than the size in its header"));
 }
 
 TEST(Image, UnreadableFormatsAreNamed) {
