@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <random>
+#include <string>
 
+#include "io/shared_bytes.h"
 #include "tests/support/fuzz_targets.h"
+#include "tests/support/golden.h"
 
 namespace usol::test {
 namespace {
@@ -41,6 +45,20 @@ Bytes mutate(Bytes bytes, std::mt19937& random) {
     }
   }
   return bytes;
+}
+
+// tests/fuzz/findings/TARGET-WHAT: inputs that a fuzzer once found, kept after the fix.
+TEST(Fuzz, FindingsStayFixed) {
+  int replayed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/fuzz/findings"))) {
+    const std::string name = entry.path().filename().string();
+    SCOPED_TRACE(name);
+    const auto bytes = map_file(entry.path());
+    const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.bytes.data());
+    fuzz_target(name.substr(0, name.find('-'))).run({data, bytes.size()});
+    ++replayed;
+  }
+  EXPECT_GT(replayed, 0);
 }
 
 TEST(Fuzz, TargetsSurviveTheirSeedsAndRandomChangesOfThem) {

@@ -1,17 +1,30 @@
 #include "tests/support/fuzz_targets.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <filesystem>
 #include <initializer_list>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 #include "io/checkpoint.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/json_stream.h"
 #include "io/npy.h"
 #include "io/pickle.h"
+#include "io/rle.h"
 #include "io/safetensors.h"
 #include "io/toml.h"
+#include "io/voc.h"
 #include "tensor/check.h"
 #include "tests/support/bundle.h"
+#include "tests/support/golden.h"
 
 namespace usol::test {
 namespace {
@@ -67,8 +80,171 @@ void read_toml_text(Input input) {
   }
 }
 
-std::vector<std::vector<std::uint8_t>> bundle_seeds(std::initializer_list<const char*> bundles) {
-  std::vector<std::vector<std::uint8_t>> seeds;
+constexpr std::int64_t kMaxPixels = 1 << 20;  // larger ones only cost time
+
+/// What must hold whatever the bytes were; a violation is a finding, so it is no Error.
+void require(bool holds, const char* what) {
+  if (!holds) throw std::logic_error(what);
+}
+
+void decode_picture(Input input) {
+  const DecodeOptions options{.max_pixels = kMaxPixels};
+  const auto bytes = std::as_bytes(input);
+  try {
+    const Tensor image = decode_image(bytes, "fuzz", options);
+    require(image_size(bytes, "fuzz", options) == ImageSize{image.size(0), image.size(1)}, "two sizes of one image");
+    touch(image);
+  } catch (const Error&) {
+  }
+  try {
+    static_cast<void>(image_size(bytes, "fuzz", options));
+  } catch (const Error&) {
+  }
+}
+
+void split_json(Input input) {
+  try {
+    JsonSplitter splitter(shared(input));
+    for (JsonPiece piece; splitter.next(piece);) {
+      require(piece.offset + piece.text.size() <= input.size(), "a piece beyond the file");
+      require(splitter.text().substr(piece.offset, piece.text.size()) == piece.text, "a piece that is not there");
+    }
+  } catch (const Error&) {
+  }
+}
+
+/// A file that is only in memory, for readers that take a path.
+class MemoryFile {
+ public:
+  explicit MemoryFile(Input input) : file_(memfd_create("fuzz", MFD_CLOEXEC)) {
+    require(file_ >= 0 && write(file_, input.data(), input.size()) == static_cast<ssize_t>(input.size()), "no memfd");
+  }
+  ~MemoryFile() { close(file_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  std::filesystem::path path() const { return "/proc/self/fd/" + std::to_string(file_); }
+
+ private:
+  int file_;
+};
+
+void use(const AnnotationSet& set) {
+  const IdIndex images = index_images(set);
+  for (const CocoAnnotation& annotation : set.annotations) {
+    const auto at = images.find(annotation.image_id);
+    if (at < 0) continue;
+    const CocoImage& image = set.images[static_cast<std::size_t>(at)];
+    if (image.height > 4096 || image.width > 4096 || image.height * image.width > kMaxPixels) continue;
+    try {
+      require(rle_area(set.rle(annotation, image.height, image.width)) ==
+                  set.mask_area(annotation, image.height, image.width),
+              "two areas of one mask");
+    } catch (const Error&) {
+    }
+  }
+}
+
+void read_coco_file(Input input) {
+  const MemoryFile file(input);
+  try {
+    use(read_coco(file.path()));
+  } catch (const Error&) {
+  }
+}
+
+void read_voc_file(Input input) {
+  const MemoryFile file(input);
+  try {
+    const AnnotationSet set = read_voc({file.path()});
+    std::vector<const CocoAnnotation*> annotations;
+    for (const auto& annotation : set.annotations) annotations.push_back(&annotation);
+    for (const auto& image : set.images) static_cast<void>(voc_xml(set, image, annotations));
+  } catch (const Error&) {
+  }
+}
+
+/// Bytes 0 to 3: height and width; byte 4: how the rest is read (compressed counts, plain counts, a polygon).
+void read_rle(Input input) {
+  if (input.size() < 5) return;
+  std::uint16_t size[2];
+  std::memcpy(size, input.data(), sizeof size);
+  const std::int64_t height = size[0] % 1024, width = size[1] % 1024;
+  const Input rest = input.subspan(5);
+  try {
+    Rle mask;
+    if (input[4] % 3 == 0) {
+      mask = rle_from_string({reinterpret_cast<const char*>(rest.data()), rest.size()}, height, width);
+    } else if (input[4] % 3 == 1) {
+      std::vector<std::uint32_t> counts(rest.size() / 4);
+      std::memcpy(counts.data(), rest.data(), counts.size() * 4);
+      mask = rle_from_counts(std::move(counts), height, width);
+    } else {
+      std::vector<float> values(std::min<std::size_t>(rest.size() / 4, 64));
+      std::memcpy(values.data(), rest.data(), values.size() * 4);
+      const std::vector<std::vector<double>> polygons = {{values.begin(), values.end()}};
+      // An edge across a million pixels is drawn step by step: large coordinates only cost time.
+      if (std::any_of(values.begin(), values.end(), [](float v) { return v > 1e4f || v < -1e4f; })) return;
+      mask = rle_from_polygons(polygons, height, width);
+    }
+    require(rle_from_string(rle_to_string(mask), height, width) == mask, "a mask that does not read back");
+    const Tensor pixels = rle_decode(mask);
+    require(rle_area(rle_encode(pixels)) == rle_area(mask), "two areas of one mask");
+    const Box box = rle_to_box(mask);
+    require(box[0] + box[2] <= static_cast<double>(width) && box[1] + box[3] <= static_cast<double>(height),
+            "a box beyond the image");
+    const Rle masks[] = {mask, mask};
+    require(rle_area(rle_merge(masks, MaskMerge::kIntersection)) == rle_area(mask), "a mask that is not itself");
+  } catch (const Error&) {
+  }
+}
+
+using Seeds = std::vector<std::vector<std::uint8_t>>;
+
+Seeds text_seeds(std::initializer_list<std::string_view> texts) {
+  Seeds seeds;
+  for (const auto text : texts) seeds.emplace_back(text.begin(), text.end());
+  return seeds;
+}
+Seeds image_seeds() {
+  Seeds seeds;
+  for (const auto& [name, tensor] : load_golden("image.safetensors")) {
+    if (name.ends_with(".file")) seeds.push_back(tensor.contiguous().to_vector<std::uint8_t>());
+  }
+  return seeds;
+}
+Seeds json_seeds() {
+  return text_seeds(
+      {R"({"info": {"a": [1, "\u00e9\"]"]}, "images": [{"id": 1, "height": 8, "width": 6, "file_name": "a.jpg"}],
+ "categories": [{"id": 1, "name": "fg", "supercategory": "fg"}],
+ "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 1, 2.5, 3e0], "area": 7.5, "iscrowd": 0,
+  "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]},
+ {"id": 2, "image_id": 1, "category_id": 1, "bbox": [0, 0, 6, 8], "area": 20, "iscrowd": 1,
+  "segmentation": {"size": [8, 6], "counts": [10, 20, 18]}},
+ {"id": 3, "image_id": 1, "category_id": 1, "bbox": [0, 0, 6, 8], "area": 12, "iscrowd": 0,
+  "segmentation": {"size": [8, 6], "counts": "\\03T1"}}]})",
+       R"([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
+ {"image_id": 2, "category_id": 1, "segmentation": {"size": [6, 8], "counts": "`15:"}, "score": 1e-3}])",
+       R"({"images":[{"id":1,"height":60000,"width":60000,"file_name":""}],"annotations":[]})", "[]", "{}"});
+}
+Seeds voc_seeds() {
+  return text_seeds(
+      {"<annotation><filename>a.jpg</filename><size><width>50</width><height>40</height><depth>3</depth></size>\n"
+       "<object><name>dog</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30.5</xmax>"
+       "<ymax> 40 </ymax></bndbox><part><name>head</name></part></object></annotation>",
+       "<?xml version=\"1.0\"?><!-- c --><annotation><filename>b&amp;.jpg</filename><size><width>5</width><height>4"
+       "</height></size><object><name>stone</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>4</ymax>"
+       "</bndbox></object></annotation>"});
+}
+Seeds rle_seeds() {
+  using namespace std::string_view_literals;
+  return text_seeds({"\x08\x00\x06\x00\x00`15:"sv, "\x16\x00\x0f\x00\x00R2R2R200"sv,
+                     "\x02\x00\x02\x00\x01\x01\x00\x00\x00\x03\x00\x00\x00"sv,
+                     "\x10\x00\x10\x00\x02\x00\x00\x80\x3f\x00\x00\x00\x40\x00\x00\x10\x41\x00\x00\x20\x41"
+                     "\x00\x00\x40\x40\x00\x00\x20\xc1"sv});
+}
+
+Seeds bundle_seeds(std::initializer_list<const char*> bundles) {
+  Seeds seeds;
   for (const char* bundle : bundles) {
     for (const auto& [name, file] : load_bundle(bundle)) {
       if (name.ends_with(".error")) continue;
@@ -79,28 +255,26 @@ std::vector<std::vector<std::uint8_t>> bundle_seeds(std::initializer_list<const 
   return seeds;
 }
 // The bundles of weights hold PyTorch files and pickles, and their expected contents as safetensors.
-std::vector<std::vector<std::uint8_t>> weights_seeds() {
-  return bundle_seeds({"weights_1.13.1.bin", "weights_2.15.0.bin"});
-}
-std::vector<std::vector<std::uint8_t>> npy_seeds() { return bundle_seeds({"npy.bin"}); }
-std::vector<std::vector<std::uint8_t>> toml_seeds() {
-  std::vector<std::vector<std::uint8_t>> seeds;
-  for (const std::string_view text :
-       {"tau = 0.15 # c\n[maskcut]\nout = \"a\\u00e9\\n\"\ninputs = ['a', \"b\", # c\n]\r\n",
-        "a.b.\"c\" = [1_0, -inf, true]"}) {
-    seeds.emplace_back(text.begin(), text.end());
-  }
-  return seeds;
+Seeds weights_seeds() { return bundle_seeds({"weights_1.13.1.bin", "weights_2.15.0.bin"}); }
+Seeds npy_seeds() { return bundle_seeds({"npy.bin"}); }
+Seeds toml_seeds() {
+  return text_seeds({"tau = 0.15 # c\n[maskcut]\nout = \"a\\u00e9\\n\"\ninputs = ['a', \"b\", # c\n]\r\n",
+                     "a.b.\"c\" = [1_0, -inf, true]"});
 }
 
 }  // namespace
 
 const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> targets = {{"checkpoint", read_checkpoint, weights_seeds},
+                                                  {"coco", read_coco_file, json_seeds},
+                                                  {"image", decode_picture, image_seeds},
+                                                  {"json", split_json, json_seeds},
                                                   {"npy", read_npy, npy_seeds},
                                                   {"pickle", read_pickle, weights_seeds},
+                                                  {"rle", read_rle, rle_seeds},
                                                   {"safetensors", read_safetensors_bytes, weights_seeds},
-                                                  {"toml", read_toml_text, toml_seeds}};
+                                                  {"toml", read_toml_text, toml_seeds},
+                                                  {"voc", read_voc_file, voc_seeds}};
   return targets;
 }
 
