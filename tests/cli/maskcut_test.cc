@@ -142,6 +142,14 @@ TEST_F(MaskcutTest, WhatTheDeviceCannotDoIsAnErrorWithTheRemedy) {
   const auto f16 = usol("maskcut", {cat, "--weights", weights, "--out", at("a.json"), "--precision", "f16"});
   EXPECT_EQ(f16.status, kFailure);
   EXPECT_NE(f16.err.find("f32 or bf16"), std::string::npos) << f16.err;
+  const auto bf16 = usol("maskcut", {cat, "--weights", weights, "--out", at("b.json"), "--precision", "bf16"});
+  if (bf16.status == 0) {
+    EXPECT_NE(text("b.json").find("\"precision\":\"bf16\""), std::string::npos);
+  } else {
+    EXPECT_EQ(bf16.status, kFailure);
+    EXPECT_NE(bf16.err.find("use --precision f32"), std::string::npos) << bf16.err;
+    EXPECT_FALSE(fs::exists(folder_ / "b.json"));
+  }
   const auto cuda = usol("maskcut", {cat, "--weights", weights, "--out", at("a.json"), "--device", "cuda:99"});
   EXPECT_EQ(cuda.status, kFailure);
   EXPECT_NE(cuda.err.find("--device cpu"), std::string::npos) << cuda.err;
@@ -189,18 +197,24 @@ TEST_F(MaskcutTest, KilledAtAnyMomentAndResumedItGivesTheSameBytes) {
   }
 }
 
+// RLIMIT_FSIZE stands for the disk: writes beyond it fail as on a full one, without root and everywhere.
 TEST_F(MaskcutTest, AFullDiskIsAClearErrorAndResumeFinishes) {
   ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
-  ProcessOptions small_disk;
-  small_disk.file_size_limit = 12000;
-  const auto full = colour({pictures(), "--out", at("a.json")}, small_disk);
-  EXPECT_EQ(full.status, kFailure);
-  EXPECT_NE(full.err.find("a.json.journal: cannot be written"), std::string::npos) << full.err;
-  EXPECT_FALSE(fs::exists(folder_ / "a.json"));
-  const auto resumed = colour({pictures(), "--out", at("a.json"), "--resume"});
-  EXPECT_EQ(resumed.status, 0) << resumed.err;
-  EXPECT_NE(resumed.err.find("were done before"), std::string::npos) << resumed.err;
-  EXPECT_EQ(text("a.json"), text("whole.json"));
+  const auto whole = static_cast<std::int64_t>(text("whole.json").size());
+  for (const std::int64_t bytes : {std::int64_t{100}, whole / 2}) {  // at the first line, and between two pictures
+    ProcessOptions small_disk;
+    small_disk.file_size_limit = bytes;
+    const auto full = colour({pictures(), "--out", at("a.json")}, small_disk);
+    EXPECT_EQ(full.status, kFailure) << bytes;
+    EXPECT_NE(full.err.find("a.json.journal: cannot be written"), std::string::npos) << full.err;
+    EXPECT_FALSE(fs::exists(folder_ / "a.json"));
+    const auto resumed = colour({pictures(), "--out", at("a.json"), "--resume"});
+    EXPECT_EQ(resumed.status, 0) << resumed.err;
+    if (bytes > 1000) EXPECT_NE(resumed.err.find("were done before"), std::string::npos) << resumed.err;
+    EXPECT_EQ(text("a.json"), text("whole.json")) << bytes;
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), {}), 2) << "a file was left behind";
+    fs::remove(folder_ / "a.json");
+  }
 }
 
 TEST_F(MaskcutTest, ShardsMergeToTheBytesOfOneRun) {
