@@ -5,6 +5,7 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "ops/attention_bf16.h"
 #include "ops/attention_cpu.h"
 #include "ops/gemm.h"
 #include "tensor/check.h"
@@ -71,16 +72,22 @@ const T* head_of(const Tensor& t, std::int64_t n, std::int64_t h) {
   return t.data<T>() + n * t.strides()[0] + h * t.strides()[1];
 }
 
-void attention_cpu_f32(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
-  std::vector<AttentionHead> heads;
-  float* to = out.mutable_data<float>();
+template <class Head, class T>
+std::vector<Head> heads_of(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, Tensor& log_sum) {
+  std::vector<Head> heads;
+  T* to = out.mutable_data<T>();
   float* sums = log_sum.defined() ? log_sum.mutable_data<float>() : nullptr;
   for (std::int64_t n = 0; n < q.size(0); ++n)
     for (std::int64_t h = 0; h < q.size(1); ++h)
-      heads.push_back({head_of<float>(q, n, h), head_of<float>(k, n, h), head_of<float>(v, n, h),
+      heads.push_back({head_of<T>(q, n, h), head_of<T>(k, n, h), head_of<T>(v, n, h),
                        to + n * out.strides()[0] + h * out.strides()[1],
                        sums ? sums + (n * q.size(1) + h) * q.size(2) : nullptr, q.strides()[2], k.strides()[2],
                        v.strides()[2], out.strides()[2]});
+  return heads;
+}
+
+void attention_cpu_f32(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
+  const auto heads = heads_of<AttentionHead, float>(q, k, v, out, log_sum);
   attention_f32(heads.data(), static_cast<std::int64_t>(heads.size()), q.size(2), k.size(2), q.size(3),
                 static_cast<float>(scale));
 }
@@ -117,6 +124,11 @@ void attention_cpu_f64(const Tensor& q, const Tensor& k, const Tensor& v, double
 void attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
   if (q.dtype() == DType::kF64) return attention_cpu_f64(q, k, v, scale, out, log_sum);
   if (q.dtype() == DType::kF32) return attention_cpu_f32(q, k, v, scale, out, log_sum);
+  if (const Bf16Products* products = bf16_products(); products && q.dtype() == DType::kBF16 && scale > 0) {
+    const auto heads = heads_of<Bf16AttentionHead, bf16>(q, k, v, out, log_sum);
+    return attention_bf16(*products, heads.data(), static_cast<std::int64_t>(heads.size()), q.size(2), k.size(2),
+                          q.size(3), static_cast<float>(scale));
+  }
   Tensor wide = heads_inside(q.shape(), DType::kF32, q.device());
   attention_cpu_f32(q.to(DType::kF32), k.to(DType::kF32), v.to(DType::kF32), scale, wide, log_sum);
   out.copy_from(wide);

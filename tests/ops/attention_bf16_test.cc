@@ -1,0 +1,160 @@
+// bf16 attention: the algorithm with emulated products against f64; the file of intrinsics, with its one instruction
+// replaced by AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for
+// bit.
+#include "ops/attention_bf16.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "models/vit.h"
+#include "ops/attention.h"
+#include "tensor/parallel.h"
+#include "tests/support/golden.h"
+#include "tests/support/op_case.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+// The twin of ops/attention_bf16_avx512.cc: everything as there but VDPBF16PS. A product of two bf16 is exact in f32.
+#define USOL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
+namespace usol {
+namespace {
+USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
+  const __m512i x = (__m512i)a, y = (__m512i)b, high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  sum = _mm512_fmadd_ps((__m512)_mm512_and_si512(x, high), (__m512)_mm512_and_si512(y, high), sum);
+  return _mm512_fmadd_ps((__m512)((__v16su)x << 16), (__m512)((__v16su)y << 16), sum);
+}
+}  // namespace
+}  // namespace usol
+#define _mm512_dpbf16_ps dot_pairs
+#define avx512_bf16_products avx512_twin_products
+#include "ops/attention_bf16_avx512.cc"
+#undef avx512_bf16_products
+#undef _mm512_dpbf16_ps
+
+namespace usol {
+namespace {
+const Bf16Products* twin_products() {
+  static constexpr Bf16Products products{scores, values};
+  const bool supported =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return supported ? &products : nullptr;
+}
+}  // namespace
+}  // namespace usol
+#else
+namespace usol {
+namespace {
+const Bf16Products* twin_products() { return nullptr; }
+}  // namespace
+}  // namespace usol
+#endif
+
+namespace usol::test {
+namespace {
+
+// Sets the products of attention() for a scope.
+class Products {
+ public:
+  explicit Products(const Bf16Products* products) { set_bf16_products(products); }
+  ~Products() { set_bf16_products(avx512_bf16_products()); }
+};
+
+std::vector<std::uint16_t> attend(const Bf16Products* products, const Tensors& in) {
+  const Products set(products);
+  std::vector<std::uint16_t> bits;
+  for (const bf16 x : attention(in[0], in[1], in[2]).contiguous().to_vector<bf16>()) bits.push_back(x.bits);
+  return bits;
+}
+
+const Shape kCases[][2] = {{{2, 3, 5, 8}, {2, 3, 7, 8}},
+                           {{1, 2, 100, 64}, {1, 2, 315, 64}},
+                           {{1, 5, 50, 21}, {1, 5, 33, 21}},
+                           {{1, 1, 3, 130}, {1, 1, 1, 130}}};
+
+TEST(AttentionBf16, IsNearTheExactResult) {
+  for (const auto& [q, k] : kCases) {
+    const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
+    const Products set(emulated_bf16_products());
+    const Tensor exact = attention(in[0].to(DType::kF64), in[1].to(DType::kF64), in[2].to(DType::kF64));
+    // Weights and results are rounded to 8 bits once each: half of 2^-8 of at most max|v|, twice.
+    EXPECT_LE(relative_error(attention(in[0], in[1], in[2]).to(DType::kF64), exact), 0x1p-8 * 2) << to_string(k);
+  }
+}
+
+TEST(AttentionBf16, ThreadsDoNotChangeTheBits) {
+  const Tensors in = make_inputs({{{1, 3, 130, 32}}, {{1, 3, 300, 32}}, {{1, 3, 300, 32}}}, DType::kBF16, {});
+  const auto two = attend(emulated_bf16_products(), in);
+  set_thread_count(1);
+  const auto one = attend(emulated_bf16_products(), in);
+  set_thread_count(0);
+  EXPECT_EQ(one, two);
+}
+
+TEST(AttentionBf16, LargeScoresDoNotOverflow) {
+  const Products set(emulated_bf16_products());
+  const Tensor q = Tensor::full({1, 1, 2, 4}, 100, DType::kBF16), k = Tensor::full({1, 1, 300, 4}, 100, DType::kBF16);
+  Tensor v = Tensor::zeros({1, 1, 300, 4}, DType::kBF16);
+  v.select(2, 7).fill(300);
+  for (const bf16 x : attention(q, k, v).contiguous().to_vector<bf16>()) EXPECT_NEAR(x, 1.0f, 0x1p-8f);
+}
+
+TEST(AttentionBf16, RowSumsServeTheGradient) {
+  const Tensors in = make_inputs({{{1, 1, 9, 16}}, {{1, 1, 70, 16}}, {{1, 1, 70, 16}}}, DType::kBF16, {});
+  const auto q = in[0].to_vector<bf16>(), k = in[1].to_vector<bf16>(), v = in[2].to_vector<bf16>();
+  std::vector<bf16> out(9 * 16);
+  std::vector<float> log_sum(9);
+  const Bf16AttentionHead head{q.data(), k.data(), v.data(), out.data(), log_sum.data(), 16, 16, 16, 16};
+  attention_bf16(*emulated_bf16_products(), &head, 1, 9, 70, 16, 0.25f);
+  for (std::size_t r = 0; r < 9; ++r) {
+    double sum = 0;
+    for (std::size_t j = 0; j < 70; ++j) {
+      double dot = 0;
+      for (std::size_t d = 0; d < 16; ++d)
+        dot += static_cast<double>(q[r * 16 + d]) * static_cast<double>(k[j * 16 + d]);
+      sum += std::exp(dot * 0.25);
+    }
+    EXPECT_NEAR(log_sum[r], std::log(sum), 1e-5);
+  }
+}
+
+TEST(AttentionBf16, TheIntrinsicsFileGivesTheEmulationsBits) {
+  const Bf16Products* twin = twin_products();
+  if (!twin) GTEST_SKIP() << "this CPU has no AVX-512";
+  for (const auto& [q, k] : kCases) {
+    const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
+    EXPECT_EQ(attend(twin, in), attend(emulated_bf16_products(), in)) << to_string(k);
+  }
+}
+
+TEST(AttentionBf16, TheInstructionGivesTheEmulationsBits) {
+  const Bf16Products* products = avx512_bf16_products();
+  if (!products) GTEST_SKIP() << "this CPU has no AVX512-BF16";
+  for (const auto& [q, k] : kCases) {
+    const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
+    EXPECT_EQ(attend(products, in), attend(emulated_bf16_products(), in)) << to_string(k);
+  }
+}
+
+// The whole transformer in bf16, as --precision bf16 runs it: products that round once, attention as above.
+TEST(AttentionBf16, FeaturesAreWithinTwoPercentOfF32) {
+  for (const char* file : {"vit_dino.safetensors", "vit_dinov2.safetensors"}) {
+    const auto golden = load_golden(file);
+    StateDict state;
+    for (const auto& [name, tensor] : golden)
+      if (name.starts_with("w.")) state[name.substr(2)] = tensor;
+    const Tensor image = golden.at("larger.image");
+    const Tensor expected = Vit::from_state(state, file).features(image, FeatureKind::kK);
+    const Products set(emulated_bf16_products());
+    const Vit vit = Vit::from_state(state, file, Device::cpu(), DType::kBF16);
+    const double error = relative_error(vit.features(image, FeatureKind::kK), expected);
+    EXPECT_LE(error, 2e-2) << file;
+    EXPECT_GT(error, 1e-5) << file << ": that was not bf16";
+  }
+}
+
+}  // namespace
+}  // namespace usol::test
