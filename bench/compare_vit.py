@@ -3,10 +3,13 @@
 
 usage: compare_vit.py USOL_BINARY DINO_CHECKOUT PICTURE [--models tiny,vits16,vits8,vitb8] [--size 480]
 Saves each checkpoint with torch.save, runs `usol features` on it and prints max|a-b| / max|b|. PyTorch is timed on
-what the reference runs (the whole network) and on the part that the features need.
+what the reference runs (the whole network) and on the part that the features need. usol's time a picture is what three
+more pictures add to a command. The floor is the products' operations over the rate of PyTorch's (MKL's) 2048^3 product,
+read just before and just after.
 """
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +37,18 @@ def needed_part(model, x):
         t = block(t)
     t, qkv, d = model.blocks[-1].norm1(t), model.blocks[-1].attn.qkv, t.shape[-1]
     return torch.nn.functional.linear(t, qkv.weight[d:2 * d], qkv.bias[d:2 * d])[0, 1:].T
+
+
+def product_rate():
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return 2 * 2048**3 / best_of(lambda: a @ b, 20)
+
+
+def operations(model, tokens):
+    """Products of what the features need: all blocks but the last, its keys, and the patches."""
+    width = model.embed_dim
+    block = 2 * tokens * width * 12 * width + 4 * tokens * tokens * width
+    return (len(model.blocks) - 1) * block + 2 * tokens * width * width + 2 * tokens * model.patch_embed.proj.weight.numel()
 
 
 def main():
@@ -68,12 +83,26 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             weights, out = os.path.join(folder, name + ".pth"), os.path.join(folder, "out")
             torch.save(model.state_dict(), weights)
-            command = [args.usol, "features", args.picture, "--weights", weights, "--out", out, "--size", str(args.size)]
-            ours = best_of(lambda: subprocess.run(command + ["--force"], check=True, capture_output=True), args.repeats)
+            copies = os.path.join(folder, "copies")
+            os.mkdir(copies)
+            for i in range(4):
+                shutil.copy(args.picture, os.path.join(copies, f"{i}.jpg"))
+
+            def usol(pictures):
+                command = [args.usol, "features", pictures, "--weights", weights, "--out", out, "--size", str(args.size),
+                           "--force"]
+                return best_of(lambda: subprocess.run(command, check=True, capture_output=True), args.repeats)
+
+            rate = product_rate()
+            four, one = usol(copies), usol(args.picture)
+            rate = max(rate, product_rate())
             stem = os.path.splitext(os.path.basename(args.picture))[0]
             got = load_file(os.path.join(out, stem + ".safetensors"))["features"].flatten(1)
         error = ((got - expected).abs().max() / expected.abs().max()).item()
-        print(f"{name}: error {error:.1e}; usol features, whole command {ours:.2f} s; "
+        tokens = x.shape[-1] * x.shape[-2] // model.patch_embed.patch_size**2 + 1
+        ours, floor = (four - one) / 3, operations(model, tokens) / rate
+        print(f"{name}: error {error:.1e}; usol {ours:.2f} s a picture, {ours / floor:.2f} times the floor of {floor:.2f} s "
+              f"(products at {rate / 1e9:.0f} GFLOP/s); a command of one picture {one:.2f} s; "
               f"PyTorch: whole net {whole:.2f} s, needed part {part:.2f} s")
 
 

@@ -92,11 +92,11 @@ float soften(float* HWY_RESTRICT scores, std::int64_t columns, float top, float&
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
   const float new_maximum = std::max(maximum, top);
-  const V shift = hn::Set(f, new_maximum);
+  const V shift = hn::Set(f, new_maximum), low = hn::Set(f, -87.0f);  // Max(low, NaN) is NaN
   V even = hn::Zero(f), odd = hn::Zero(f);
   for (std::int64_t j = 0; j < columns; j += 2 * n) {
-    const V a = exp_f32(f, hn::Sub(hn::Load(f, scores + j), shift));
-    const V b = exp_f32(f, hn::Sub(hn::Load(f, scores + j + n), shift));
+    const V a = exp_in_range(f, hn::Max(low, hn::Sub(hn::Load(f, scores + j), shift)));
+    const V b = exp_in_range(f, hn::Max(low, hn::Sub(hn::Load(f, scores + j + n), shift)));
     hn::Store(a, f, scores + j);
     hn::Store(b, f, scores + j + n);
     even = hn::Add(even, a);
