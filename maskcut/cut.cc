@@ -49,7 +49,7 @@ CutResult cut_features(const Tensor& features, const FrameSize& frame, const Mas
       normalize_features(features.to(Device::cpu()).reshape({features.size(0), grid.height * grid.width}));
   if (options.dump) options.dump("K", unit.transpose(0, 1).contiguous());
   CutStages stages(PatchGraph(unit, affinity_options(options)), grid, frame, options);
-  while (stages.wants_cut()) stages.step(smallest_eigenvectors(stages.graph(), 1, options.eigensolver));
+  while (stages.wants_cut()) stages.step(smallest_eigenvectors(stages.graph(), 1, options.eigensolver, features.device()));
   return stages.take();
 }
 

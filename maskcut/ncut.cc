@@ -1,12 +1,12 @@
 #include "maskcut/ncut.h"
 
 #include <Eigen/Core>
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
 #include "maskcut/lanczos.h"
+#include "ops/symmetric_eigen.h"
 #include "tensor/check.h"
 
 namespace usol {
@@ -35,11 +35,12 @@ class NormalizedAffinity {
             }};
   }
 
-  Eigen::MatrixXd dense() const {
-    Eigen::MatrixXd matrix(n_, n_);
-    for (std::int64_t j = 0; j < n_; ++j)
-      for (std::int64_t i = 0; i < n_; ++i)
-        matrix(i, j) = (graph_.bits().get(i, j) ? 1.0 : graph_.eps()) * scale(i) * scale(j);
+  Tensor dense() const {
+    Tensor matrix = Tensor::empty({n_, n_}, DType::kF64);
+    double* to = matrix.mutable_data<double>();
+    for (std::int64_t i = 0; i < n_; ++i)
+      for (std::int64_t j = 0; j < n_; ++j)
+        *to++ = (graph_.bits().get(i, j) ? 1.0 : graph_.eps()) * scale(i) * scale(j);
     return matrix;
   }
 
@@ -108,31 +109,31 @@ Pairs solve_lanczos(NormalizedAffinity& affinity, std::int64_t count) {
   fail(ErrorKind::kUnsupported, "smallest_eigenvectors: no block size was tried");
 }
 
-Pairs solve_dense(const NormalizedAffinity& affinity) {
-  const Eigen::MatrixXd matrix = affinity.dense();
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(matrix);
-  check(solver.info() == Eigen::Success, ErrorKind::kUnsupported,
-        "smallest_eigenvectors: the dense eigensolver failed at size {}", matrix.rows());
+Pairs solve_dense(const NormalizedAffinity& affinity, std::int64_t count, Device device) {
+  const Tensor matrix = affinity.dense();
+  const std::int64_t n = matrix.size(0), found = std::min(n, count + kMaxCluster + 2);
+  const SymmetricEigen largest = symmetric_eigen(matrix.to(device), found);
+  const Tensor values = largest.values.to(Device::cpu());
+  Tensor vectors = largest.vectors.to(Device::cpu());
   // Value 1 with vector D^(1/2) 1 is always there. Where other values are 1 too (up to rounding), the solver returns
   // an arbitrary basis of their space: take the known vector out of all of them, and drop what vanishes.
-  const Eigen::Index n = matrix.rows();
   const Eigen::Map<const Eigen::VectorXd> first(affinity.first_eigenvector().data(), n);
-  Eigen::MatrixXd vectors = solver.eigenvectors().rowwise().reverse();
-  const Eigen::VectorXd values = solver.eigenvalues().reverse();
+  Eigen::Map<Eigen::MatrixXd> basis(vectors.mutable_data<double>(), n, found);
   Eigen::Index dropped = 0;
-  (first.transpose() * vectors).cwiseAbs().maxCoeff(&dropped);
+  (first.transpose() * basis).cwiseAbs().maxCoeff(&dropped);
   // Reflect so that column `dropped` becomes the known vector and the others stay orthonormal.
-  if (vectors.col(dropped).dot(first) > 0) vectors.col(dropped) *= -1;
-  const Eigen::VectorXd normal = (vectors.col(dropped) - first).normalized();
-  const Eigen::RowVectorXd along = 2 * normal.transpose() * vectors;
-  vectors -= normal * along;
+  if (basis.col(dropped).dot(first) > 0) basis.col(dropped) *= -1;
+  const Eigen::VectorXd normal = (basis.col(dropped) - first).normalized();
+  const Eigen::RowVectorXd along = 2 * normal.transpose() * basis;
+  basis -= normal * along;
+  const Eigen::Map<const Eigen::MatrixXd> symmetric(matrix.data<double>(), n, n);
   Pairs pairs;
-  for (Eigen::Index i = 0; i < n; ++i) {
+  for (Eigen::Index i = 0; i < found; ++i) {
     if (i == dropped) continue;
-    pairs.values.push_back(values[i]);
-    pairs.vectors.insert(pairs.vectors.end(), vectors.col(i).data(), vectors.col(i).data() + n);
-    if (i <= kMaxCluster)
-      pairs.residual = std::max(pairs.residual, (matrix * vectors.col(i) - values[i] * vectors.col(i)).norm());
+    const double value = values.data<double>()[i];
+    pairs.values.push_back(value);
+    pairs.vectors.insert(pairs.vectors.end(), basis.col(i).data(), basis.col(i).data() + n);
+    pairs.residual = std::max(pairs.residual, (symmetric * basis.col(i) - value * basis.col(i)).norm());
   }
   return pairs;
 }
@@ -157,7 +158,7 @@ void choose_basis(double* vectors, std::int64_t size, std::int64_t n) {
 
 }  // namespace
 
-CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Eigensolver solver) {
+CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Eigensolver solver, Device dense_on) {
   check(count >= 1, "smallest_eigenvectors: expected a count of at least 1, got {}", count);
   const std::int64_t n = graph.size();
   CutVectors cut;
@@ -168,7 +169,7 @@ CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Ei
   if (*fewest == everything || *most <= nothing * (1 + 1e-12)) return cut;
 
   NormalizedAffinity affinity(graph);
-  Pairs pairs = solver == Eigensolver::kLanczos ? solve_lanczos(affinity, count) : solve_dense(affinity);
+  Pairs pairs = solver == Eigensolver::kLanczos ? solve_lanczos(affinity, count) : solve_dense(affinity, count, dense_on);
   cut.residual = pairs.residual;
   cut.products = pairs.products;
   std::int64_t defined = 0;

@@ -12,7 +12,8 @@
 
 namespace usol {
 
-/// Lanczos on the implicit operator, or a dense solver that serves as its oracle (minutes at 3600 patches).
+/// Lanczos on the implicit operator, or a dense solver that serves as its oracle (ops/symmetric_eigen.h; minutes at 3600
+/// patches on a CPU).
 enum class Eigensolver { kLanczos, kDense };
 
 /// Eigenvalues closer than this are equal as far as f64 can tell: their vectors are one space, not several vectors.
@@ -39,9 +40,9 @@ struct CutVectors {
 /// Fewer are found when n - 1 < count, and when no vector is defined from some point on: a cluster of more than
 /// kMaxCluster values, a cluster that is the whole space, or a graph with all or none of the pairs connected (all
 /// features equal, or nothing left). found() == 0 means that the graph has no second eigenvector worth a cut.
-/// Throws Error if count < 1 or Lanczos does not converge.
+/// The dense solver runs on `dense_on`. Throws Error if count < 1 or the solver does not converge.
 CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count,
-                                 Eigensolver solver = Eigensolver::kLanczos);
+                                 Eigensolver solver = Eigensolver::kLanczos, Device dense_on = {});
 
 /// Index of the largest value; of those within 1e-9 * max|values| of it the lowest. Throws Error on an empty span.
 std::int64_t argmax(std::span<const double> values);
