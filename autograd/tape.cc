@@ -8,6 +8,7 @@
 #include "autograd/grad_mode.h"
 #include "tensor/add_into.h"
 #include "tensor/check.h"
+#include "tensor/layout.h"
 
 namespace usol {
 namespace {
@@ -116,7 +117,7 @@ void backward(const Tensor& root, Tensor seed) {
     if (!entry.node) {
       entry = {meta->node, grad, false};
     } else {
-      if (!entry.owned) entry.grad = entry.grad.clone();
+      if (!entry.owned) entry.grad = clone_like(entry.grad);
       entry.owned = true;
       add_into(entry.grad, grad);
     }

@@ -4,6 +4,7 @@
 #include "ops/elementwise_math.h"
 #include "ops/reduce.h"
 #include "tensor/check.h"
+#include "tensor/layout.h"
 #include "tensor/strided.h"
 
 namespace usol {
@@ -66,7 +67,9 @@ Tensor binary_values(BinaryOp op, const Tensor& a, const Tensor& b) {
         "{}: expected two tensors of one floating dtype, got {} and {}", name, a.dtype(), b.dtype());
   check(a.device() == b.device(), "{}: tensors on {} and {}", name, a.device(), b.device());
   const Shape shape = broadcast_shapes(a.shape(), b.shape(), name);
-  Tensor out = Tensor::empty(shape, a.dtype(), a.device());
+  Tensor out = shape == a.shape()   ? empty_like(a)
+               : shape == b.shape() ? empty_like(b)
+                                    : Tensor::empty(shape, a.dtype(), a.device());
   binary_kernel(a.device(), op, a.expand(shape), b.expand(shape), out);
   return out;
 }
@@ -79,7 +82,7 @@ Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b) {
   return record(name_of(op), {a, b}, out, [=](const Tensor& grad, const Needs& needs) {
     const char* name = name_of(op);
     const auto extremum = [&](const Tensor& x, const Tensor& y) {
-      Tensor g = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+      Tensor g = empty_like(grad);
       extremum_grad_kernel(grad.device(), op, x.expand(grad.shape()), y.expand(grad.shape()), grad, g);
       return g;
     };
@@ -114,11 +117,11 @@ Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b) {
 
 Tensor unary(UnaryOp op, const Tensor& a) {
   check(is_floating(a.dtype()), "{}: expected a floating dtype, got {}", name_of(op), a.dtype());
-  Tensor out = Tensor::empty(a.shape(), a.dtype(), a.device());
+  Tensor out = empty_like(a);
   unary_kernel(a.device(), op, a, out);
   const Saved saved(a);
   return record(name_of(op), {a}, out, [op, saved](const Tensor& grad, const Needs&) {
-    Tensor g = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+    Tensor g = empty_like(grad);
     unary_grad_kernel(grad.device(), op, saved.get(name_of(op)), grad, g);
     return std::vector<Tensor>{g};
   });
@@ -143,9 +146,21 @@ Tensor sigmoid(const Tensor& a) { return unary(UnaryOp::kSigmoid, a); }
 Tensor silu(const Tensor& a) { return unary(UnaryOp::kSilu, a); }
 Tensor gelu(const Tensor& a) { return unary(UnaryOp::kGelu, a); }
 
+Tensor add_relu(const Tensor& a, const Tensor& b) {
+  Tensor out = binary_values(BinaryOp::kAdd, a, b);
+  unary_kernel(out.device(), UnaryOp::kRelu, out, out);
+  const Saved saved(out);  // positive exactly where the sum is
+  const Shape a_shape = a.shape(), b_shape = b.shape();
+  return record("add_relu", {a, b}, out, [=](const Tensor& grad, const Needs& needs) {
+    Tensor g = empty_like(grad);
+    unary_grad_kernel(grad.device(), UnaryOp::kRelu, saved.get("add_relu"), grad, g);
+    return std::vector<Tensor>{needs[0] ? sum_to(g, a_shape) : Tensor(), needs[1] ? sum_to(g, b_shape) : Tensor()};
+  });
+}
+
 Tensor affine(const Tensor& a, double scale, double offset) {
   check(is_floating(a.dtype()), "affine: expected a floating dtype, got {}", a.dtype());
-  Tensor out = Tensor::empty(a.shape(), a.dtype(), a.device());
+  Tensor out = empty_like(a);
   affine_kernel(a.device(), a, scale, offset, out);
   return record("affine", {a}, out,
                 [scale](const Tensor& grad, const Needs&) { return std::vector<Tensor>{affine(grad, scale)}; });

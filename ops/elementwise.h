@@ -20,6 +20,9 @@ Tensor div(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
 
+/// relu(a + b) as one operation, which keeps its result only: where residual branches join.
+Tensor add_relu(const Tensor& a, const Tensor& b);
+
 /// scale * a + offset with constants. Gradient to a.
 Tensor affine(const Tensor& a, double scale, double offset = 0);
 

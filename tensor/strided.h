@@ -1,6 +1,7 @@
 #pragma once
-// StridedLoop: walks several tensors of one shape together, whatever their strides. Dimensions that are dense for all
-// operands are merged first, so contiguous operands run as one long inner loop.
+// StridedLoop: walks several tensors of one shape together, whatever their strides, in the order of the first operand's
+// memory. Dimensions that are dense for all operands are merged first, so contiguous operands run as one long inner
+// loop, and so do operands that all lie in memory in another order (tensor/layout.h).
 
 #include <algorithm>
 #include <array>
@@ -19,8 +20,14 @@ class StridedLoop {
 
   /// `strides[k]` are operand k's strides in elements (0 where it is broadcast).
   StridedLoop(const Shape& shape, std::initializer_list<Shape> strides) : operands_(static_cast<int>(strides.size())) {
-    for (int d = 0; d < shape.rank(); ++d) {
-      if (shape[d] == 1) continue;
+    std::array<int, Shape::kMaxRank> order{};
+    int dims = 0;
+    for (int d = 0; d < shape.rank(); ++d)
+      if (shape[d] != 1) order[static_cast<std::size_t>(dims++)] = d;
+    const Shape& first = *strides.begin();
+    std::stable_sort(order.begin(), order.begin() + dims, [&](int a, int b) { return first[a] > first[b]; });
+    for (int i = 0; i < dims; ++i) {
+      const int d = order[static_cast<std::size_t>(i)];
       Offsets s{};
       int k = 0;
       for (const Shape& operand : strides) s[static_cast<std::size_t>(k++)] = operand[d];

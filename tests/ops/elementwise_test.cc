@@ -34,6 +34,7 @@ OP_TEST(binary_case(
     "div", div, [](double a, double b) { return a / b; }, 0.5));
 OP_TEST(binary_case("maximum", maximum, [](double a, double b) { return std::max(a, b); }));
 OP_TEST(binary_case("minimum", minimum, [](double a, double b) { return std::min(a, b); }));
+OP_TEST(binary_case("add_relu", add_relu, [](double a, double b) { return std::max(a + b, 0.0); }));
 
 OP_TEST(unary_case(
     "neg", neg, [](double x) { return -x; }, -2, 2));
