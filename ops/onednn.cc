@@ -5,26 +5,17 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
+#include "ops/onednn_engine.h"
 #include "tensor/error.h"
 
 namespace usol {
 namespace {
 
 using dnnl::memory;
-
-const dnnl::engine& engine() {
-  static const dnnl::engine value(dnnl::engine::kind::cpu, 0);
-  return value;
-}
-
-// A stream per thread: oneDNN's CPU streams are cheap and not to be shared.
-dnnl::stream& stream() {
-  thread_local dnnl::stream value(engine());
-  return value;
-}
+using onednn::engine;
+using onednn::stream;
 
 struct MatmulKey {
   bool transpose_a, transpose_b;
@@ -42,13 +33,8 @@ memory::desc matrix(std::int64_t rows, std::int64_t cols, std::int64_t ld, bool 
 dnnl::matmul make_matmul(const MatmulKey& key) {
   dnnl::post_ops post;
   if (key.accumulate) post.append_sum(1.0f);
-#if DNNL_VERSION_MAJOR >= 3
-  if (key.activation == Activation::kRelu) post.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
-  if (key.activation == Activation::kGelu) post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0, 0);
-#else
-  if (key.activation == Activation::kRelu) post.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0, 0);
-  if (key.activation == Activation::kGelu) post.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_erf, 0, 0);
-#endif
+  if (key.activation == Activation::kRelu) onednn::append_eltwise(post, dnnl::algorithm::eltwise_relu);
+  if (key.activation == Activation::kGelu) onednn::append_eltwise(post, dnnl::algorithm::eltwise_gelu_erf);
   dnnl::primitive_attr attributes;
   attributes.set_post_ops(post);
   const memory::desc a = matrix(key.m, key.k, key.lda, key.transpose_a, key.type);

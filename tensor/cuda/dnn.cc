@@ -62,7 +62,7 @@ bool dnn_attention(const Queue& queue, const Tensor& q, const Tensor& k, const T
   thread_local std::map<Key, DnnPlan> plans;
   auto found = plans.find(key);
   if (found == plans.end())
-    found = plans.emplace(key, DnnPlan::build({handles.dnn(), {}}, dnn_attention_operation(shape), {})).first;
+    found = plans.emplace(key, DnnPlan::build({handles.dnn(), {}}, {dnn_attention_operation(shape)}, {})).first;
   const DnnPlan& plan = found->second;
   if (!plan) return false;
   auto host_scale = static_cast<float>(scale);

@@ -40,8 +40,10 @@ cudnnDataType_t dnn_type(DType dtype) {
   }
 }
 
-DnnDescriptor dnn_tensor(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides,
-                         std::int64_t alignment) {
+namespace {
+
+DnnDescriptor make_tensor(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides,
+                          std::int64_t alignment, bool is_virtual) {
   DnnDescriptor tensor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   const cudnnDataType_t type = dnn_type(dtype);
   tensor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -49,8 +51,20 @@ DnnDescriptor dnn_tensor(std::int64_t uid, DType dtype, const Shape& shape, cons
   tensor.set(CUDNN_ATTR_TENSOR_STRIDES, std::vector<std::int64_t>(strides.begin(), strides.end()));
   tensor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
   tensor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, alignment);
+  if (is_virtual) tensor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
   tensor.finalize();
   return tensor;
+}
+
+}  // namespace
+
+DnnDescriptor dnn_tensor(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides,
+                         std::int64_t alignment) {
+  return make_tensor(uid, dtype, shape, strides, alignment, false);
+}
+
+DnnDescriptor dnn_virtual(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides) {
+  return make_tensor(uid, dtype, shape, strides, 16, true);
 }
 
 DnnDescriptor dnn_scalar(std::int64_t uid) {
@@ -123,10 +137,14 @@ void add_configurations(const DnnDescriptor& graph, const std::optional<DnnDescr
 
 }  // namespace
 
-std::vector<DnnDescriptor> DnnPlan::configurations(const DnnTarget& target, const DnnDescriptor& operation,
+std::vector<DnnDescriptor> DnnPlan::configurations(const DnnTarget& target,
+                                                   const std::vector<DnnDescriptor>& operations,
                                                    const DnnPolicy& policy) {
   DnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  std::vector<cudnnBackendDescriptor_t> handles;
+  for (const DnnDescriptor& operation : operations) handles.push_back(operation.get());
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<std::int64_t>(handles.size()),
+            handles.data());
   if (target.handle != nullptr) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle);
   graph.finalize();
   const std::optional<DnnDescriptor> device = device_of(target);
@@ -136,9 +154,9 @@ std::vector<DnnDescriptor> DnnPlan::configurations(const DnnTarget& target, cons
   return result;
 }
 
-DnnPlan DnnPlan::build(const DnnTarget& target, const DnnDescriptor& operation, const DnnPolicy& policy) {
+DnnPlan DnnPlan::build(const DnnTarget& target, const std::vector<DnnDescriptor>& operations, const DnnPolicy& policy) {
   const std::optional<DnnDescriptor> device = device_of(target);
-  for (const DnnDescriptor& configuration : configurations(target, operation, policy)) {
+  for (const DnnDescriptor& configuration : configurations(target, operations, policy)) {
     DnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
     if (device)

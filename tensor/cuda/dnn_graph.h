@@ -1,6 +1,6 @@
 #pragma once
-// cuDNN's backend graph API, as far as operations here need it: descriptors, one-operation graphs, plans chosen by
-// cuDNN's heuristics. Choices depend on shapes, dtypes and the device model, never on timing.
+// cuDNN's backend graph API, as far as operations here need it: descriptors, small graphs, plans chosen by cuDNN's
+// heuristics. Choices depend on shapes, dtypes and the device model, never on timing.
 // Source: NVIDIA cuDNN 9 backend API reference.
 
 #include <cudnn.h>
@@ -36,6 +36,8 @@ cudnnDataType_t dnn_type(DType dtype);
 /// A tensor of a graph; `uid` names it when the plan is run. Alignment in bytes.
 DnnDescriptor dnn_tensor(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides,
                          std::int64_t alignment = 16);
+/// A tensor that lives only inside a graph, between two of its operations.
+DnnDescriptor dnn_virtual(std::int64_t uid, DType dtype, const Shape& shape, const Shape& strides);
 /// An f32 number read from the host when the plan is run.
 DnnDescriptor dnn_scalar(std::int64_t uid);
 
@@ -52,12 +54,13 @@ struct DnnPolicy {
 
 class DnnPlan {
  public:
-  /// Engine configurations of the graph of one operation, best first, those the policy excludes left out. Empty if
-  /// cuDNN cannot do the operation on the target.
-  static std::vector<DnnDescriptor> configurations(const DnnTarget& target, const DnnDescriptor& operation,
+  /// Engine configurations of the graph of these operations, best first, those the policy excludes left out. Empty if
+  /// cuDNN cannot do them on the target.
+  static std::vector<DnnDescriptor> configurations(const DnnTarget& target,
+                                                   const std::vector<DnnDescriptor>& operations,
                                                    const DnnPolicy& policy);
   /// A plan of the first configuration that can be finalised, or an empty plan if there is none.
-  static DnnPlan build(const DnnTarget& target, const DnnDescriptor& operation, const DnnPolicy& policy);
+  static DnnPlan build(const DnnTarget& target, const std::vector<DnnDescriptor>& operations, const DnnPolicy& policy);
 
   explicit operator bool() const { return plan_ != nullptr; }
   std::size_t workspace_bytes() const { return workspace_bytes_; }

@@ -45,7 +45,7 @@ TEST(DnnAttention, CudnnHasEnginesForThemOnHopper) {
   for (AttentionShape shape : {packed(DType::kBF16, 8, 12, 3601, 64), packed(DType::kF16, 1, 6, 197, 64)}) {
     for (const bool log_sum : {false, true}) {
       shape.log_sum = log_sum;
-      EXPECT_FALSE(DnnPlan::configurations(h100, dnn_attention_operation(shape), {}).empty()) << log_sum;
+      EXPECT_FALSE(DnnPlan::configurations(h100, {dnn_attention_operation(shape)}, {}).empty()) << log_sum;
     }
   }
 }

@@ -8,4 +8,14 @@ bool dnn_attention(const Queue&, const Tensor&, const Tensor&, const Tensor&, do
   return false;
 }
 
+bool dnn_convolution(const Queue&, const Tensor&, const Tensor&, const Tensor&, const DnnConvolution&, bool, Tensor&) {
+  return false;
+}
+bool dnn_convolution_grad_input(const Queue&, const Tensor&, const Tensor&, const DnnConvolution&, Tensor&) {
+  return false;
+}
+bool dnn_convolution_grad_weight(const Queue&, const Tensor&, const Tensor&, const DnnConvolution&, Tensor&) {
+  return false;
+}
+
 }  // namespace usol::cuda

@@ -1,0 +1,55 @@
+// The CPU's convolutions: oneDNN where it was found and takes the dtype, products of rows otherwise.
+
+#include "ops/conv2d.h"
+#include "ops/conv2d_rows.h"
+#include "ops/elementwise.h"
+#include "ops/gemm.h"
+#include "ops/onednn.h"
+
+namespace usol {
+namespace {
+
+bool use_onednn([[maybe_unused]] DType dtype) {
+#if defined(USOL_WITH_ONEDNN)
+  if (gemm_backend() != GemmBackend::kOneDnn) return false;
+  return dtype == DType::kF32 || (dtype == DType::kBF16 && onednn_has_bf16());
+#else
+  return false;
+#endif
+}
+
+void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
+                bool accumulate, Tensor& out) {
+#if defined(USOL_WITH_ONEDNN)
+  if (use_onednn(x.dtype())) return onednn_conv2d(x, weight, bias, options, accumulate, out);
+#endif
+  conv2d_rows(x, weight, bias, options, accumulate, out);
+}
+
+void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
+                           Tensor& out) {
+#if defined(USOL_WITH_ONEDNN)
+  if (use_onednn(grad.dtype())) {
+    onednn_conv2d_grad_input(grad, weight, options, out);
+    if (bias.defined())
+      binary_kernel({}, BinaryOp::kAdd, out, bias.reshape({1, bias.size(0), 1, 1}).expand(out.shape()), out);
+    if (options.relu) unary_kernel({}, UnaryOp::kRelu, out, out);
+    return;
+  }
+#endif
+  conv2d_grad_input_rows(grad, weight, bias, options, out);
+}
+
+void conv2d_grad_weight_cpu(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
+#if defined(USOL_WITH_ONEDNN)
+  if (use_onednn(x.dtype())) return onednn_conv2d_grad_weight(x, grad, options, out);
+#endif
+  conv2d_grad_weight_rows(x, grad, options, out);
+}
+
+const Register r_conv2d(conv2d_kernel, DeviceType::kCpu, conv2d_cpu);
+const Register r_grad_input(conv2d_grad_input_kernel, DeviceType::kCpu, conv2d_grad_input_cpu);
+const Register r_grad_weight(conv2d_grad_weight_kernel, DeviceType::kCpu, conv2d_grad_weight_cpu);
+
+}  // namespace
+}  // namespace usol

@@ -1,0 +1,241 @@
+#include <fmt/format.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "ops/onednn.h"
+
+#if defined(USOL_WITH_ONEDNN)
+
+#include "autograd/grad_mode.h"
+#include "ops/onednn_engine.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+using dnnl::memory;
+using onednn::engine;
+using onednn::stream;
+
+enum class Pass { kForward, kGradInput, kGradWeight };
+
+// What a primitive depends on.
+struct Key {
+  Pass pass;
+  DType dtype;
+  std::array<std::int64_t, 9> sizes;  // N C H W, O kh kw, H' W'
+  std::array<std::int64_t, 2> stride, padding, dilation;
+  std::int64_t groups;
+  bool relu, accumulate, bias;
+  auto operator<=>(const Key&) const = default;
+};
+
+Key make_key(Pass pass, const Tensor& map, const Shape& x, const Shape& weight, const Shape& y,
+             const Conv2dOptions& o) {
+  return {pass,     map.dtype(), {x[0], x[1], x[2], x[3], y[1], weight[2], weight[3], y[2], y[3]},
+          o.stride, o.padding,   o.dilation,
+          o.groups, false,       false,
+          false};
+}
+
+// A primitive and the layouts it wants its weights in; maps are always channels last.
+struct Convolution {
+  dnnl::primitive primitive;
+  memory::desc x, y, weight, plain_weight, bias;
+};
+
+memory::data_type type_of(DType dtype) {
+  return dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+memory::dims dims(const std::array<std::int64_t, 2>& pair, std::int64_t less = 0) {
+  return {pair[0] - less, pair[1] - less};
+}
+
+// Dense [O, C / g, kh, kw], seen as [g, O / g, C / g, kh, kw] if there are groups.
+memory::desc weight_desc(const Key& k, memory::data_type type, bool any) {
+  using tag = memory::format_tag;
+  const auto& [n, c, h, w, o, kh, kw, out_h, out_w] = k.sizes;
+  if (k.groups == 1) return memory::desc({o, c, kh, kw}, type, any ? tag::any : tag::oihw);
+  return memory::desc({k.groups, o / k.groups, c / k.groups, kh, kw}, type, any ? tag::any : tag::goihw);
+}
+
+template <class Primitive>
+typename Primitive::primitive_desc describe(const Key& k, const memory::desc& x, const memory::desc& weight,
+                                            const memory::desc& bias, const memory::desc& y) {
+  const auto direct = dnnl::algorithm::convolution_direct;
+  const memory::dims strides = dims(k.stride), dilates = dims(k.dilation, 1), padding = dims(k.padding);
+  dnnl::post_ops post;
+  if (k.accumulate) post.append_sum(1.0f);
+  if (k.relu) onednn::append_eltwise(post, dnnl::algorithm::eltwise_relu);
+  dnnl::primitive_attr attributes;
+  attributes.set_post_ops(post);
+  const auto kind = k.pass == Pass::kForward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
+#if DNNL_VERSION_MAJOR >= 3
+  using Forward = dnnl::convolution_forward;
+  const auto forward = k.bias ? Forward::primitive_desc(engine(), kind, direct, x, weight, bias, y, strides, dilates,
+                                                        padding, padding, attributes)
+                              : Forward::primitive_desc(engine(), kind, direct, x, weight, y, strides, dilates, padding,
+                                                        padding, attributes);
+  if constexpr (std::is_same_v<Primitive, Forward>)
+    return forward;
+  else if constexpr (std::is_same_v<Primitive, dnnl::convolution_backward_data>)
+    return {engine(), direct, x, weight, y, strides, dilates, padding, padding, forward};
+  else
+    return {engine(), direct, x, weight, y, strides, dilates, padding, padding, forward};
+#else
+  using Forward = dnnl::convolution_forward;
+  const auto what = k.bias ? Forward::desc(kind, direct, x, weight, bias, y, strides, dilates, padding, padding)
+                           : Forward::desc(kind, direct, x, weight, y, strides, dilates, padding, padding);
+  const Forward::primitive_desc forward(what, attributes, engine());
+  if constexpr (std::is_same_v<Primitive, Forward>)
+    return forward;
+  else
+    return {typename Primitive::desc(direct, x, weight, y, strides, dilates, padding, padding), engine(), forward};
+#endif
+}
+
+Convolution make_convolution(const Key& k) {
+  const auto& [n, c, h, w, o, kh, kw, out_h, out_w] = k.sizes;
+  const memory::data_type type = type_of(k.dtype);
+  Convolution made;
+  made.x = memory::desc({n, c, h, w}, type, memory::format_tag::nhwc);
+  made.y = memory::desc({n, o, out_h, out_w}, type, memory::format_tag::nhwc);
+  made.bias = memory::desc({o}, type, memory::format_tag::x);
+  made.plain_weight = weight_desc(k, type, false);
+  const memory::desc any = weight_desc(k, type, true);
+  if (k.pass == Pass::kForward) {
+    const auto desc = describe<dnnl::convolution_forward>(k, made.x, any, made.bias, made.y);
+    made.primitive = dnnl::convolution_forward(desc);
+    made.weight = desc.weights_desc();
+  } else if (k.pass == Pass::kGradInput) {
+    const auto desc = describe<dnnl::convolution_backward_data>(k, made.x, any, made.bias, made.y);
+    made.primitive = dnnl::convolution_backward_data(desc);
+    made.weight = desc.weights_desc();
+  } else {
+    const auto desc = describe<dnnl::convolution_backward_weights>(k, made.x, any, made.bias, made.y);
+    made.primitive = dnnl::convolution_backward_weights(desc);
+    made.weight = desc.diff_weights_desc();
+  }
+  return made;
+}
+
+// Per thread, so that no lock is needed; a cache that grows past what a detector's shapes need starts anew.
+const Convolution& convolution(const Key& key) {
+  constexpr std::size_t kMostShapes = 512;
+  thread_local std::map<Key, Convolution> cache;
+  if (const auto found = cache.find(key); found != cache.end()) return found->second;
+  if (cache.size() >= kMostShapes) cache.clear();
+  return cache.emplace(key, make_convolution(key)).first->second;
+}
+
+memory wrap(const memory::desc& desc, const Tensor& t) { return memory(desc, engine(), t.raw()); }
+
+void reorder(const memory& from, const memory& to) {
+  dnnl::reorder(from, to).execute(stream(), const_cast<memory&>(from), const_cast<memory&>(to));
+}
+
+// Packed weights by the memory they were packed from. An entry holds as long as its tensor lives and is unchanged.
+class PackedWeights {
+ public:
+  std::optional<memory> find(const Tensor& weight, const memory::desc& desc) {
+    const std::lock_guard lock(mutex_);
+    const auto [first, end] = entries_.equal_range(address(weight));
+    for (auto entry = first; entry != end; ++entry)
+      if (entry->second.current() && entry->second.packed.get_desc() == desc) return entry->second.packed;
+    return std::nullopt;
+  }
+  void keep(const Tensor& weight, const memory& packed) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(entries_, [](const auto& entry) { return !entry.second.current(); });
+    entries_.emplace(address(weight), Entry{weight.storage(), weight.storage()->version(), packed});
+  }
+
+ private:
+  struct Entry {
+    std::weak_ptr<Storage> source;
+    std::uint64_t version;
+    memory packed;
+    bool current() const {
+      const auto storage = source.lock();
+      return storage && storage->version() == version;
+    }
+  };
+  static const std::byte* address(const Tensor& weight) { return weight.raw(); }
+
+  std::mutex mutex_;
+  std::multimap<const std::byte*, Entry> entries_;
+};
+
+// The weights in the layout a primitive wants.
+memory packed_weight(const Convolution& c, const Tensor& weight, bool keep) {
+  static PackedWeights& cache = *new PackedWeights;  // outlives every tensor
+  const memory plain = wrap(c.plain_weight, weight);
+  if (c.weight == c.plain_weight) return plain;
+  if (keep)
+    if (const auto found = cache.find(weight, c.weight)) return *found;
+  const memory packed(c.weight, engine());
+  reorder(plain, packed);
+  if (keep) cache.keep(weight, packed);
+  return packed;
+}
+
+template <class F>
+void guarded(const Key& key, F&& f) {
+  try {
+    f(convolution(key));
+    stream().wait();
+  } catch (const dnnl::error& e) {
+    fail(ErrorKind::kDevice, fmt::format("conv2d: oneDNN failed for x [{}] (N C H W O kh kw H' W'): {}",
+                                         fmt::join(key.sizes, ", "), e.what()));
+  }
+}
+
+}  // namespace
+
+void onednn_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
+                   bool accumulate, Tensor& out) {
+  Key key = make_key(Pass::kForward, x, x.shape(), weight.shape(), out.shape(), options);
+  key.relu = options.relu;
+  key.accumulate = accumulate;
+  key.bias = bias.defined();
+  out.storage()->bump_version();
+  guarded(key, [&](const Convolution& c) {
+    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, wrap(c.x, x)},
+                                              {DNNL_ARG_WEIGHTS, packed_weight(c, weight, !grad_enabled())},
+                                              {DNNL_ARG_DST, wrap(c.y, out)}};
+    if (bias.defined()) arguments.insert({DNNL_ARG_BIAS, wrap(c.bias, bias)});
+    c.primitive.execute(stream(), arguments);
+  });
+}
+
+void onednn_conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Conv2dOptions& options, Tensor& out) {
+  const Key key = make_key(Pass::kGradInput, grad, out.shape(), weight.shape(), grad.shape(), options);
+  out.storage()->bump_version();
+  guarded(key, [&](const Convolution& c) {
+    c.primitive.execute(stream(), {{DNNL_ARG_DIFF_DST, wrap(c.y, grad)},
+                                   {DNNL_ARG_WEIGHTS, packed_weight(c, weight, false)},
+                                   {DNNL_ARG_DIFF_SRC, wrap(c.x, out)}});
+  });
+}
+
+void onednn_conv2d_grad_weight(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
+  const Key key = make_key(Pass::kGradWeight, x, x.shape(), out.shape(), grad.shape(), options);
+  out.storage()->bump_version();
+  guarded(key, [&](const Convolution& c) {
+    const memory plain = wrap(c.plain_weight, out);
+    const bool direct = c.weight == c.plain_weight;
+    const memory result = direct ? plain : memory(c.weight, engine());
+    c.primitive.execute(
+        stream(),
+        {{DNNL_ARG_SRC, wrap(c.x, x)}, {DNNL_ARG_DIFF_DST, wrap(c.y, grad)}, {DNNL_ARG_DIFF_WEIGHTS, result}});
+    if (!direct) reorder(result, plain);
+  });
+}
+
+}  // namespace usol
+
+#endif
