@@ -1,12 +1,17 @@
 #pragma once
-// Layer normalisation with its parameters: "weight" [C], "bias" [C].
+// Normalisation layers with their parameters.
 
+#include <string_view>
+
+#include "nn/context.h"
 #include "nn/init.h"
 #include "nn/param_store.h"
+#include "ops/batch_norm.h"
 #include "ops/layer_norm.h"
 
 namespace usol::nn {
 
+/// "weight" [C], "bias" [C].
 struct LayerNorm {
   Tensor weight, bias;
   double epsilon;
@@ -17,6 +22,28 @@ struct LayerNorm {
         epsilon(eps) {}
   /// x [..., C] -> the same shape.
   Tensor operator()(const Tensor& x) const { return layer_norm(x, weight, bias, epsilon); }
+};
+
+/// Detectron2's norms by their names there: "", "FrozenBN", "BN", "SyncBN".
+enum class NormKind { kNone, kFrozenBn, kBn, kSyncBn };
+/// Throws Error(kUsage) on another name.
+NormKind parse_norm_kind(std::string_view text);
+
+/// Batch normalisation: "weight", "bias" (buffers if frozen), "running_mean", "running_var", all [C] and f32 whatever
+/// the store's dtype (f64 in a store of f64). PyTorch's "num_batches_tracked" is not kept: it changes nothing.
+struct BatchNorm {
+  Tensor weight, bias, running_mean, running_var;
+  NormKind kind;
+  double epsilon = 1e-5, momentum = 0.1;
+
+  /// Throws Error for kNone.
+  BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_kind);
+  /// True if the statistics are those of the batch: training, and not frozen.
+  bool uses_batch(const Context& context) const { return context.training && kind != NormKind::kFrozenBn; }
+  /// x [N, C, H, W] -> the same shape; SyncBN takes its statistics over context.ranks.
+  Tensor operator()(const Tensor& x, const Context& context, bool relu = false) const;
+  /// From now on statistics are fixed and weight and bias get no gradient.
+  void freeze();
 };
 
 }  // namespace usol::nn

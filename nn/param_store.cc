@@ -37,7 +37,7 @@ ParamStore::ParamStore(std::uint64_t seed, Device device, DType dtype) : seed_(s
 ParamStore::ParamStore(StateDict source, Device device, DType dtype)
     : seed_(0), device_(device), dtype_(dtype), from_source_(true), source_(std::move(source)) {}
 
-Tensor ParamStore::make(const std::string& name, const Shape& shape, Kind kind, const Initializer& init) {
+Tensor ParamStore::make(const std::string& name, const Shape& shape, Kind kind, const Initializer& init, bool wide) {
   check(!entries_.contains(name), "param_store: '{}' is defined twice", name);
   Tensor tensor;
   if (const auto found = source_.find(name); found != source_.end()) {
@@ -54,7 +54,8 @@ Tensor ParamStore::make(const std::string& name, const Shape& shape, Kind kind, 
     Generator generator(seed_, stream_of(name));
     init(tensor, generator);
   }
-  if (is_floating(tensor.dtype())) tensor = tensor.to(dtype_);
+  const bool narrow = dtype_ == DType::kF16 || dtype_ == DType::kBF16;
+  if (is_floating(tensor.dtype())) tensor = tensor.to(wide && narrow ? DType::kF32 : dtype_);
   tensor = tensor.contiguous().to(device_);
   if (kind == Kind::kParameter && !from_source_) set_requires_grad(tensor);
   entries_[name] = {tensor, kind};
@@ -82,14 +83,21 @@ LoadReport ParamStore::load(const StateDict& state) {
     }
   }
   for (const auto& [name, tensor] : state)
-    if (!entries_.contains(name)) report.unexpected.push_back(name);
+    if (!entries_.contains(name) && !is_counter(name)) report.unexpected.push_back(name);
   return report;
 }
 
 LoadReport ParamStore::load_report() const {
   LoadReport report = report_;
-  for (const auto& [name, tensor] : source_) report.unexpected.push_back(name);
+  for (const auto& [name, tensor] : source_)
+    if (!is_counter(name)) report.unexpected.push_back(name);
   return report;
+}
+
+bool ParamStore::is_counter(std::string_view name) const {
+  constexpr std::string_view kSuffix = ".num_batches_tracked";
+  return name.ends_with(kSuffix) &&
+         entries_.contains(std::string(name.substr(0, name.size() - kSuffix.size())) + ".running_var");
 }
 
 Scope Scope::operator/(std::string_view child) const {
@@ -102,8 +110,12 @@ Tensor Scope::parameter(std::string_view name, const Shape& shape, const Initial
   return store_->make(path_of(name), shape, ParamStore::Kind::kParameter, init);
 }
 
+Tensor Scope::wide_parameter(std::string_view name, const Shape& shape, const Initializer& init) const {
+  return store_->make(path_of(name), shape, ParamStore::Kind::kParameter, init, true);
+}
+
 Tensor Scope::buffer(std::string_view name, const Shape& shape, const Initializer& init) const {
-  return store_->make(path_of(name), shape, ParamStore::Kind::kBuffer, init);
+  return store_->make(path_of(name), shape, ParamStore::Kind::kBuffer, init, true);
 }
 
 std::string Scope::path_of(std::string_view name) const {

@@ -49,20 +49,24 @@ class ParamStore {
   /// lacks starts from its initialiser and is listed in load_report(). For inference: no gradients, no second copy.
   ParamStore(StateDict source, Device device, DType dtype);
 
-  /// Makes (or takes) the parameter `name`. Throws Error if the name is already in use.
-  Tensor make(const std::string& name, const Shape& shape, Kind kind, const Initializer& init);
+  /// Makes (or takes) the parameter `name`. `wide`: f32 in a store of 16-bit numbers. Throws Error if the name is
+  /// already in use.
+  Tensor make(const std::string& name, const Shape& shape, Kind kind, const Initializer& init, bool wide = false);
 
   const std::map<std::string, Entry>& entries() const { return entries_; }
   /// Names in the order of construction.
   const std::vector<std::string>& names() const { return names_; }
   /// All tensors by name, sharing storage.
   StateDict state_dict() const;
-  /// Copies `state` into the parameters by name (in place: modules see the new values).
+  /// Copies `state` into the parameters by name (in place: modules see the new values). PyTorch's counters
+  /// "<norm>.num_batches_tracked" beside a known "<norm>.running_var" are no surprise: nothing here needs them.
   LoadReport load(const StateDict& state);
   /// For a store made from a source: what was missing, left over or of another shape.
   LoadReport load_report() const;
 
  private:
+  bool is_counter(std::string_view name) const;
+
   std::uint64_t seed_;
   Device device_;
   DType dtype_;
@@ -81,6 +85,9 @@ class Scope {
   Scope operator/(std::int64_t child) const { return *this / std::string_view(std::to_string(child)); }
 
   Tensor parameter(std::string_view name, const Shape& shape, const Initializer& init) const;
+  /// A parameter that stays f32 in a store of 16-bit numbers (f64 in one of f64).
+  Tensor wide_parameter(std::string_view name, const Shape& shape, const Initializer& init) const;
+  /// No gradient; wide as above.
   Tensor buffer(std::string_view name, const Shape& shape, const Initializer& init) const;
 
  private:

@@ -1,0 +1,61 @@
+#include "models/fpn.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "ops/pool2d.h"
+#include "ops/resize.h"
+#include "tensor/check.h"
+
+namespace usol {
+
+Fpn::Fpn(const Scope& scope, const std::function<std::unique_ptr<Backbone>(const Scope&)>& make_bottom_up,
+         const FpnConfig& config)
+    : bottom_up_(make_bottom_up(scope / "bottom_up")) {
+  const std::vector<FeatureSpec>& below = bottom_up_->outputs();
+  nn::ConvConfig conv;
+  conv.norm = config.norm;
+  conv.init = init::kaiming_uniform(1);
+  for (std::size_t i = 0; i < below.size(); ++i) {
+    const std::int64_t stride = below[i].stride_px;
+    check(std::has_single_bit(static_cast<std::uint64_t>(stride)) && (i == 0 || stride == 2 * below[i - 1].stride_px),
+          "fpn: expected strides that double from map to map, got {} for {}", stride, below[i].name);
+    const int level = std::countr_zero(static_cast<std::uint64_t>(stride));
+    conv.padding = 0;
+    laterals_.emplace_back(scope / fmt::format("fpn_lateral{}", level), below[i].channels, config.channels, 1, conv);
+    conv.padding = 1;
+    output_convs_.emplace_back(scope / fmt::format("fpn_output{}", level), config.channels, config.channels, 3, conv);
+    outputs_.push_back({fmt::format("p{}", level), config.channels, stride});
+  }
+  check(!outputs_.empty(), "fpn: the bottom-up backbone has no maps");
+  const std::int64_t last = 2 * outputs_.back().stride_px;
+  outputs_.push_back({fmt::format("p{}", std::countr_zero(static_cast<std::uint64_t>(last))), config.channels, last});
+}
+
+Fpn::Fpn(const Scope& scope, const ResNetConfig& resnet, const FpnConfig& config)
+    : Fpn(
+          scope, [&](const Scope& below) { return std::make_unique<ResNet>(below, resnet); }, config) {}
+
+std::vector<Tensor> Fpn::forward(const Tensor& images, const Context& context) const {
+  check(images.rank() == 4 && images.size(2) % size_divisibility_px() == 0 &&
+            images.size(3) % size_divisibility_px() == 0 && images.size(2) > 0 && images.size(3) > 0,
+        "fpn: expected images [N, 3, H, W] with H and W multiples of {}, got {}", size_divisibility_px(),
+        images.shape());
+  const std::vector<Tensor> below = bottom_up_->forward(images, context);
+  std::vector<Tensor> features;  // low resolution first
+  Tensor top_down;
+  for (std::size_t i = below.size(); i-- > 0;) {
+    if (!top_down.defined()) {
+      top_down = laterals_[i](below[i], context);
+    } else {
+      const Tensor enlarged = resize(top_down, below[i].size(2), below[i].size(3), {.filter = ResizeFilter::kNearest});
+      top_down = laterals_[i].add_to(enlarged, below[i], context);
+    }
+    features.push_back(output_convs_[i](top_down, context));
+  }
+  std::reverse(features.begin(), features.end());
+  features.push_back(max_pool2d(features.back(), {.kernel = {1, 1}, .stride = {2, 2}}));
+  return features;
+}
+
+}  // namespace usol

@@ -1,0 +1,40 @@
+#pragma once
+// Feature pyramid network over a bottom-up backbone, under Detectron2's parameter names ("fpn_lateral2.weight",
+// "fpn_output2.weight", ...; the backbone's lie under "bottom_up"). Feeds the detector's heads.
+// Source: Lin et al. 2017.
+
+#include <functional>
+#include <memory>
+
+#include "models/backbone.h"
+#include "models/resnet.h"
+#include "nn/conv.h"
+
+namespace usol {
+
+struct FpnConfig {
+  std::int64_t channels = 256;
+  nn::NormKind norm = nn::NormKind::kSyncBn;  // with a norm the convolutions have no bias
+};
+
+class Fpn : public Backbone {
+ public:
+  /// Makes the bottom-up backbone under scope / "bottom_up". Throws Error unless its strides double from map to map.
+  Fpn(const Scope& scope, const std::function<std::unique_ptr<Backbone>(const Scope&)>& make_bottom_up,
+      const FpnConfig& config = {});
+  /// Over a ResNet: p2..p6.
+  Fpn(const Scope& scope, const ResNetConfig& resnet, const FpnConfig& config = {});
+
+  /// "p<log2 stride>", one per map of the bottom-up backbone, and one more: every second pixel of the last.
+  const std::vector<FeatureSpec>& outputs() const override { return outputs_; }
+  std::vector<Tensor> forward(const Tensor& images, const Context& context) const override;
+  /// The stride of the last bottom-up map.
+  std::int64_t size_divisibility_px() const override { return bottom_up_->outputs().back().stride_px; }
+
+ private:
+  std::unique_ptr<Backbone> bottom_up_;
+  std::vector<nn::Conv2d> laterals_, output_convs_;  // high resolution first
+  std::vector<FeatureSpec> outputs_;
+};
+
+}  // namespace usol

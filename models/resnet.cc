@@ -1,0 +1,101 @@
+#include "models/resnet.h"
+
+#include "ops/elementwise.h"
+#include "ops/pool2d.h"
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+constexpr int kFirstStage = 2;  // stages are named res2..res5
+
+std::int64_t out_channels(const ResNetConfig& c, int stage) { return c.res2_channels << (stage - kFirstStage); }
+std::int64_t in_channels(const ResNetConfig& c, int stage, std::int64_t index) {
+  if (index > 0) return out_channels(c, stage);
+  return stage == kFirstStage ? c.stem_channels : out_channels(c, stage - 1);
+}
+std::int64_t width(const ResNetConfig& c, int stage) { return (c.groups * c.width_per_group) << (stage - kFirstStage); }
+std::int64_t dilation(const ResNetConfig& c, int stage) { return stage == 5 ? c.res5_dilation : 1; }
+std::int64_t stride(const ResNetConfig& c, int stage, std::int64_t index) {
+  return index > 0 || stage == kFirstStage || dilation(c, stage) > 1 ? 1 : 2;
+}
+
+nn::ConvConfig conv_config(const ResNetConfig& c, bool relu, std::int64_t stride = 1) {
+  nn::ConvConfig config;
+  config.stride = stride;
+  config.norm = c.norm;
+  config.bias = false;
+  config.relu = relu;
+  return config;
+}
+
+nn::ConvConfig spatial_config(const ResNetConfig& c, int stage, std::int64_t stride) {
+  nn::ConvConfig config = conv_config(c, true, stride);
+  config.padding = config.dilation = dilation(c, stage);
+  config.groups = c.groups;
+  return config;
+}
+
+nn::ConvConfig stem_config(const ResNetConfig& c) {
+  nn::ConvConfig config = conv_config(c, true, 2);
+  config.padding = 3;
+  return config;
+}
+
+}  // namespace
+
+ResNet::Block::Block(const Scope& scope, const ResNetConfig& c, int stage, std::int64_t index)
+    : conv1(scope / "conv1", in_channels(c, stage, index), width(c, stage), 1,
+            conv_config(c, true, c.stride_in_1x1 ? stride(c, stage, index) : 1)),
+      conv2(scope / "conv2", width(c, stage), width(c, stage), 3,
+            spatial_config(c, stage, c.stride_in_1x1 ? 1 : stride(c, stage, index))),
+      conv3(scope / "conv3", width(c, stage), out_channels(c, stage), 1, conv_config(c, true)),
+      first(index == 0) {
+  if (in_channels(c, stage, index) != out_channels(c, stage))
+    shortcut.emplace(scope / "shortcut", in_channels(c, stage, index), out_channels(c, stage), 1,
+                     conv_config(c, false, stride(c, stage, index)));
+}
+
+Tensor ResNet::Block::operator()(const Tensor& x, const Context& context) const {
+  const Tensor branch = conv2(conv1(x, context), context);
+  // conv3 may write over what it is added to.
+  const Tensor straight = shortcut ? (*shortcut)(x, context) : first ? affine(x, 1) : x;
+  return conv3.add_to(straight, branch, context);
+}
+
+void ResNet::Block::freeze() {
+  for (nn::Conv2d* conv : {&conv1, &conv2, &conv3}) conv->freeze();
+  if (shortcut) shortcut->freeze();
+}
+
+ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
+    : stem_(scope / "stem" / "conv1", 3, config.stem_channels, 7, stem_config(config)) {
+  check(config.freeze_at >= 0 && config.freeze_at <= 5, "resnet: expected freeze_at in 0..5, got {}", config.freeze_at);
+  check(config.res5_dilation == 1 || config.res5_dilation == 2, "resnet: expected a res5_dilation of 1 or 2, got {}",
+        config.res5_dilation);
+  if (config.freeze_at >= 1) stem_.freeze();
+  std::int64_t stride_px = 4;
+  for (int stage = kFirstStage; stage <= 5; ++stage) {
+    const auto i = static_cast<std::size_t>(stage - kFirstStage);
+    const std::string name = fmt::format("res{}", stage);
+    for (std::int64_t b = 0; b < config.blocks[i]; ++b) {
+      stages_[i].emplace_back(scope / name / b, config, stage, b);
+      if (config.freeze_at >= stage) stages_[i].back().freeze();
+    }
+    stride_px *= stride(config, stage, 0);
+    outputs_.push_back({name, out_channels(config, stage), stride_px});
+  }
+}
+
+std::vector<Tensor> ResNet::forward(const Tensor& images, const Context& context) const {
+  check(images.rank() == 4 && images.size(1) == 3, "resnet: expected images [N, 3, H, W], got {}", images.shape());
+  Tensor x = max_pool2d(stem_(images, context), {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
+  std::vector<Tensor> features;
+  for (const std::vector<Block>& stage : stages_) {
+    for (const Block& block : stage) x = block(x, context);
+    features.push_back(x);
+  }
+  return features;
+}
+
+}  // namespace usol

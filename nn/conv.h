@@ -1,0 +1,75 @@
+#pragma once
+// A convolution with an optional norm and ReLU after it, under Detectron2's names: "weight" [O, C / groups, k, k],
+// "bias" [O] (without a norm), "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var".
+
+#include <memory>
+#include <optional>
+
+#include "nn/context.h"
+#include "nn/init.h"
+#include "nn/norm.h"
+#include "nn/param_store.h"
+#include "ops/conv2d.h"
+#include "ops/conv_transpose2d.h"
+
+namespace usol::nn {
+
+/// How a Conv2d differs from a plain one.
+struct ConvConfig {
+  std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
+  NormKind norm = NormKind::kNone;
+  bool bias = true;  // only where there is no norm
+  bool relu = false;
+  Initializer init = init::kaiming_normal_fan_out();
+};
+
+class Conv2d {
+ public:
+  Conv2d(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel, const ConvConfig& config = {});
+
+  /// x [N, in, H, W] -> [N, out, H', W'], channels last in memory. A norm with fixed statistics (frozen, or not
+  /// training) is folded into the convolution; where no parameter wants a gradient, the folded weight is kept until one
+  /// of them changes.
+  Tensor operator()(const Tensor& x, const Context& context) const;
+  /// [relu] (y + conv(x)) for y of the result's shape. Overwrites and returns y's memory where no gradient is recorded:
+  /// y must be the caller's own.
+  Tensor add_to(const Tensor& y, const Tensor& x, const Context& context) const;
+
+  /// Stops the gradients of weight and bias, and makes the norm a frozen one.
+  void freeze();
+
+  Tensor weight, bias;  // bias is undefined with a norm
+  std::optional<BatchNorm> norm;
+
+ private:
+  struct Kernel {
+    Tensor weight, bias;
+  };
+  struct KernelCache;
+
+  bool parameters_want_gradient() const;
+  /// What to convolve with where a norm's statistics are fixed: weight and bias with the norm in them.
+  Kernel kernel() const;
+  Tensor run(const Tensor& x, const Context& context, bool relu) const;
+
+  Conv2dOptions options_;
+  std::shared_ptr<KernelCache> cache_;
+};
+
+/// A transposed convolution: "weight" [in, out, k, k], "bias" [out].
+struct ConvTranspose2d {
+  Tensor weight, bias;
+  ConvTranspose2dOptions options;
+
+  ConvTranspose2d(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
+                  bool relu = false, const Initializer& init = init::kaiming_normal_fan_out())
+      : weight(scope.parameter("weight", {in, out, kernel, kernel}, init)),
+        bias(scope.parameter("bias", {out}, init::zeros())) {
+    options.stride = {stride, stride};
+    options.relu = relu;
+  }
+  /// x [N, in, H, W] -> [N, out, H', W'].
+  Tensor operator()(const Tensor& x) const { return conv_transpose2d(x, weight, bias, options); }
+};
+
+}  // namespace usol::nn
