@@ -78,11 +78,12 @@ class DiscoverVerb : public Verb {
     options.example("usol discover images --method tokencut --task saliency --weights W.pth --out s.json --maps maps",
                     "TokenCut's saliency maps, fitted to the pictures' edges");
     options.example(
-        "usol discover images --method found --found-weights decoder_weights.pt --weights dino_deitsmall8_pretrain.pth "
-        "--out found.json",
-        "By FOUND, with its published layer");
+        "usol discover images --method found --found-weights decoder_weights.pt --weights "
+        "dino_deitsmall8_300ep_pretrain.pth --out found.json",
+        "By FOUND: scripts/download-weights fetches its layer (found_vits8) and the weights it was made for "
+        "(dino_vits8_300ep)");
     options.example(
-        "usol discover images --method found --train-head head.safetensors --weights dino_deitsmall8_pretrain.pth",
+        "usol discover images --method found --train-head head.safetensors --weights W.pth",
         "FOUND's layer, trained on your own pictures; use it with --found-weights head.safetensors");
     options.example("usol discover photos --method bisecting-kmeans --backbone colour --out a.json",
                     "Without any weights: a look at how it works");

@@ -98,8 +98,8 @@ void DiscoverMethod::settle(FeatureOptions& source, std::uint64_t seed) {
 void DiscoverMethod::load() {
   if (method_ != "found") return;
   check(!head_path_.empty(), ErrorKind::kUsage,
-        "--method found needs its trained layer: give --found-weights FILE (decoder_weights.pt of "
-        "github.com/valeoai/FOUND), or make one from your pictures with --train-head FILE");
+        "--method found needs its trained layer: give --found-weights FILE (scripts/download-weights found_vits8 fetches "
+        "the published one), or make one from your pictures with --train-head FILE");
   check(std::filesystem::exists(head_path_), ErrorKind::kUsage, "--found-weights {}: no such file", head_path_);
   head_sha256_ = sha256_file(head_path_);
   head_ = load_found_head(head_path_);

@@ -66,7 +66,7 @@ class DiscoverTest : public testing::Test {
     return at(name);
   }
   ProcessResult discover(const std::string& method, const Words& words, const ProcessOptions& options = {}) const {
-    Words all = {"discover", at("in"), "--method", method, "--threads", "1"};
+    Words all = {"discover", at("in"), "--method", method, "--threads", threads_};
     all.insert(all.end(), words.begin(), words.end());
     return test::run_usol(all, options);
   }
@@ -86,7 +86,7 @@ class DiscoverTest : public testing::Test {
   }
 
   test::TempDir folder_;
-  std::string weights_;
+  std::string weights_, threads_ = "1";
 };
 
 TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
@@ -219,6 +219,21 @@ TEST_F(DiscoverTest, ShardsMergeAndResumeGivesTheSameBytes) {
   EXPECT_EQ(lost({"--out", at("whole.json"), "--resume"}), kSuccess);
   EXPECT_EQ(lost({"--out", at("whole.json"), "--resume", "--clusters", "2"}), kBadUsage);
   EXPECT_EQ(lost({"--out", at("whole.json"), "--resume", "--seed", "2"}), kBadUsage);
+}
+
+TEST_F(DiscoverTest, ThreadsChangeNothing) {
+  for (const char* threads : {"1", "3"}) {
+    threads_ = threads;
+    const std::string name = std::string("with") + threads;
+    for (const std::string method : {"tokencut-3ev", "lost"})
+      ASSERT_EQ(with_weights(method, {"--out", at(method + name)}).status, kSuccess);
+    ASSERT_EQ(
+        with_weights("found", {"--iterations", "2", "--batch", "3", "--train-head", at(name + ".safetensors")}).status,
+        kSuccess);
+  }
+  for (const std::string method : {"tokencut-3ev", "lost"})
+    EXPECT_EQ(text(method + "with1"), text(method + "with3"));
+  EXPECT_EQ(text("with1.safetensors"), text("with3.safetensors"));
 }
 
 TEST_F(DiscoverTest, SettingsFileMakesTheSameRun) {

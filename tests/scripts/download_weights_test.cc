@@ -49,6 +49,16 @@ TEST_F(DownloadWeights, FetchesOncePinsTheHashAndPrintsThePath) {
   EXPECT_THAT(changed.err, HasSubstr("when first fetched"));
 }
 
+TEST_F(DownloadWeights, APublishedHashIsChecked) {
+  const auto file = dir_ / "server/valeoai/FOUND/main/data/weights/decoder_weights.pt";
+  test::write_text(file, "PK\3\4another layer");
+  const auto other = download("found_vits8");
+  EXPECT_EQ(other.status, 1);
+  EXPECT_EQ(other.out, "");
+  EXPECT_THAT(other.err, HasSubstr("https://github.com/valeoai/FOUND"));
+  EXPECT_THAT(other.err, HasSubstr("published is 47ff2a4af3db"));
+}
+
 TEST_F(DownloadWeights, GoesOnWhereItStopped) {
   test::write_text(served(), "PK\3\4weights");
   test::write_text(cached().string() + ".part", "PK\3\4WEI");  // upper case shows that these bytes were kept
