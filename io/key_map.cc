@@ -73,7 +73,47 @@ bool join_chunks(Tensors& tensors, const std::string& prefix) {
   return any;
 }
 
+/// "conv1.weight" -> "stem.conv1.weight", "layer2.3.bn1.bias" -> "res3.3.conv1.norm.bias"; empty if it is neither.
+std::string detectron2_name(const std::string& name) {
+  if (name == "conv1.weight") return "stem." + name;
+  if (name.starts_with("bn1.")) return "stem.conv1.norm" + name.substr(3);
+  constexpr std::string_view kLayer = "layer";
+  if (!name.starts_with(kLayer) || name.size() <= kLayer.size() + 2) return {};
+  const char stage = name[kLayer.size()];
+  const std::size_t block = kLayer.size() + 2, end = skip_number(name, block);
+  if (stage < '1' || stage > '4' || name[block - 1] != '.' || end == block || end >= name.size() || name[end] != '.')
+    return {};
+  const std::string place = std::string("res") + static_cast<char>(stage + 1) + "." + name.substr(block, end - block);
+  const std::string rest = name.substr(end + 1);
+  if (rest == "downsample.0.weight") return place + ".shortcut.weight";
+  if (rest.starts_with("downsample.1.")) return place + ".shortcut.norm." + rest.substr(13);
+  const bool numbered = rest.size() > 3 && rest.find_first_of("123") != std::string::npos;
+  if (numbered && rest.starts_with("conv") && rest.substr(5) == ".weight") return place + "." + rest;
+  if (numbered && rest.starts_with("bn") && rest.substr(3, 1) == ".")
+    return place + ".conv" + rest.substr(2, 1) + ".norm" + rest.substr(3);
+  return {};
+}
+
 }  // namespace
+
+KeyMapReport resnet_to_detectron2(Tensors& tensors, const std::string& prefix) {
+  KeyMapReport report;
+  Tensors renamed;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with("fc.") || name.ends_with(".num_batches_tracked")) {
+      report.left_out.push_back(name);
+      continue;
+    }
+    const std::string detectron2 = detectron2_name(name);
+    check(!detectron2.empty(), ErrorKind::kFormat,
+          "key map: '{}' is not part of a ResNet with torchvision's names (conv1, bn1, layer1 ... layer4)", name);
+    renamed.emplace(prefix + detectron2, tensor);
+  }
+  check(!renamed.empty(), ErrorKind::kFormat, "key map: no ResNet with torchvision's names, there is nothing");
+  tensors = std::move(renamed);
+  report.applied.push_back("ResNet: torchvision's names became Detectron2's");
+  return report;
+}
 
 KeyMapReport map_keys(Tensors& tensors) {
   KeyMapReport report;

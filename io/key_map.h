@@ -28,4 +28,11 @@ struct KeyMapReport {
 /// Renames the tensors by the rules above. Throws Error(kFormat) if two names become one.
 KeyMapReport map_keys(std::map<std::string, Tensor>& tensors);
 
+/// Renames a ResNet from torchvision's names (DINO's and MoCo-v2's ResNet-50: "conv1.weight", "bn1.weight",
+/// "layer1.0.conv1.weight", "layer1.0.downsample.0.weight") to Detectron2's ("stem.conv1.weight",
+/// "stem.conv1.norm.weight", "res2.0.conv1.weight", "res2.0.shortcut.weight"), each behind `prefix`: with
+/// "backbone.bottom_up." they are a detector's. The classifier ("fc.") and counters ("num_batches_tracked") are left out.
+/// Throws Error(kFormat) naming the first tensor that is not part of such a network.
+KeyMapReport resnet_to_detectron2(std::map<std::string, Tensor>& tensors, const std::string& prefix = {});
+
 }  // namespace usol

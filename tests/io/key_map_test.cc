@@ -63,5 +63,26 @@ TEST(KeyMap, ChunksOfBlocksAreJoined) {
   EXPECT_THROW(map_names({"blocks.0.3.a", "blocks.1.3.a"}), Error);
 }
 
+TEST(KeyMap, ResNetsGetDetectron2sNames) {
+  std::map<std::string, Tensor> tensors;
+  for (const char* name :
+       {"conv1.weight", "bn1.running_mean", "bn1.num_batches_tracked", "layer1.0.conv1.weight", "layer1.0.bn3.bias",
+        "layer4.12.downsample.0.weight", "layer4.12.downsample.1.running_var", "fc.0.weight"})
+    tensors[name] = Tensor::zeros({1});
+  const KeyMapReport report = resnet_to_detectron2(tensors, "b.");
+  Names names;
+  for (const auto& item : tensors) names.push_back(item.first);
+  EXPECT_EQ(names, (Names{"b.res2.0.conv1.weight", "b.res2.0.conv3.norm.bias", "b.res5.12.shortcut.norm.running_var",
+                          "b.res5.12.shortcut.weight", "b.stem.conv1.norm.running_mean", "b.stem.conv1.weight"}));
+  EXPECT_EQ(report.left_out, (Names{"bn1.num_batches_tracked", "fc.0.weight"}));
+  for (const char* odd : {"layer5.0.conv1.weight", "layer1.x.conv1.weight", "layer1.0.conv4.weight", "conv1.bias",
+                          "layer1.0.relu", "layer", "blocks.0.attn"}) {
+    std::map<std::string, Tensor> other{{odd, Tensor::zeros({1})}};
+    EXPECT_THROW(resnet_to_detectron2(other), Error) << odd;
+  }
+  std::map<std::string, Tensor> none;
+  EXPECT_THROW(resnet_to_detectron2(none), Error);
+}
+
 }  // namespace
 }  // namespace usol

@@ -1,0 +1,182 @@
+// usol predict: pictures -> objects, with a trained detector. The answers of a training round, and the pseudo-masks of
+// the next one.
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/image_job.h"
+#include "cli/inputs.h"
+#include "cli/provenance.h"
+#include "cli/verb.h"
+#include "io/atomic_file.h"
+#include "io/checkpoint.h"
+#include "io/draw.h"
+#include "io/image.h"
+#include "io/resize.h"
+#include "io/rle.h"
+#include "io/sha256.h"
+#include "models/rcnn/rcnn.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+// An object found, in pixels of the picture.
+struct Found {
+  Rle mask;
+  Box box;  // the detector's own, not the mask's
+  double score = 0;
+  std::int64_t category = 1;
+};
+
+std::vector<Found> to_picture(const rcnn::Detections& detections, const rcnn::ImageSize& from,
+                              const rcnn::ImageSize& to) {
+  const rcnn::Detections all = rescaled(detections, from, to);
+  const auto boxes = all.boxes.to_vector<float>(), scores = all.scores.to_vector<float>();
+  const auto classes = all.classes.to_vector<std::int64_t>();
+  std::vector<Found> found;
+  for (std::int64_t i = 0; i < all.size(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const auto side = [&](std::size_t k) { return static_cast<double>(boxes[4 * at + k]); };
+    Found object;
+    object.box = {side(0), side(1), side(2) - side(0), side(3) - side(1)};
+    object.score = static_cast<double>(scores[at]);
+    object.category = classes[at] + 1;
+    if (all.masks.defined()) {
+      // One by one: a hundred masks of a large picture would be gigabytes.
+      rcnn::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
+      object.mask = rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
+    } else {
+      object.mask = rle_from_box(object.box, to.height, to.width);
+    }
+    found.push_back(std::move(object));
+  }
+  return found;
+}
+
+Tensor draw(const Tensor& picture, const std::vector<Found>& found) {
+  std::vector<OverlayObject> objects;
+  for (const Found& f : found) objects.push_back({rle_decode(f.mask), f.box, fmt::format("{:.2f}", f.score)});
+  return draw_overlay(picture, objects);
+}
+
+class PredictVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Finds the objects in pictures with a detector: Cascade Mask R-CNN or Mask R-CNN on a ResNet with a feature "
+        "pyramid, trained here, by CutLER or by Detectron2. The objects go to a COCO file (compressed RLE masks, "
+        "boxes, "
+        "scores), ready for evaluation or as the pseudo-masks of another round of training.");
+    inputs_.declare(options);
+    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    options.group("Detector");
+    options.add("--weights FILE", weights_, "The detector's weights (.pth, .pkl, .safetensors)", OptionKind::kRun);
+    options.add("--score NUMBER", score_, "Objects must score more than this; 0 for evaluation");
+    options.at_least("score", 0);
+    options.at_most("score", 1);
+    options.add("--nms IOU", nms_, "Of objects that overlap more than this, the best stays");
+    options.at_least("nms", 0);
+    options.at_most("nms", 1);
+    options.add("--most N", most_, "Objects per picture at most");
+    options.at_least("most", 1);
+    options.at_most("most", 100000);
+    options.add("--short-side PX", short_px_, "Pictures are resized so that this is their short side ...");
+    options.at_least("short-side", 1);
+    options.at_most("short-side", 16384);
+    options.add("--long-side PX", long_px_, "... but the long one no longer than this");
+    options.at_least("long-side", 1);
+    options.at_most("long-side", 16384);
+    options.group("Output");
+    options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
+    options.add("--overlays DIR", overlays_, "Also a picture of each result: masks, boxes, scores", OptionKind::kRun);
+    options.group("Running");
+    shard_.declare(options);
+    options.example("usol predict images --weights cutler_cascade_final.pth --out found.json --overlays look",
+                    "The objects in a folder of pictures, with pictures to look at");
+    options.example("usol predict val2017.json --image-root val2017 --weights W.pth --out found.json --score 0",
+                    "All detections, for usol eval");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    check(!weights_.empty(), ErrorKind::kUsage,
+          "--weights FILE is missing: a detector's weights, from usol train or CutLER's model zoo "
+          "(scripts/download-weights fetches it)");
+    check(fs::exists(weights_), ErrorKind::kUsage, "--weights {}: no such file", weights_);
+    ImageJob job;
+    job.inputs = inputs_.collect();
+    if (job.inputs.ignored() > 0)
+      common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
+    if (!overlays_.empty()) check_output_paths(job.inputs);
+    const Device device = common.device();
+    const std::string sha256 = sha256_file(weights_);
+    Checkpoint checkpoint = load_checkpoint(weights_);
+    for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights_, text);
+    const Rcnn model = Rcnn::from_state(std::move(checkpoint.tensors), weights_, device, common.compute_dtype(device));
+    const std::int64_t classes = model.config().heads.box.classes;
+    const std::string name = model.config().heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN";
+    common.note("{}: {} on {}", weights_, name, to_string(device));
+    job.output = out_;
+    job.shard = Shard::parse(shard_.text);
+    for (std::int64_t k = 1; k <= classes; ++k) {
+      const std::string label = classes == 1 ? "fg" : fmt::format("class {}", k);
+      job.categories.push_back({k, label, label});
+    }
+    job.info = make_info("predict", common, options, sha256);
+    job.info["detector"] = name;
+    job.load = [&](const InputImage& input) -> ImageCompute {
+      const Tensor picture = decode_image(input.path, {.apply_exif = exif_});
+      const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px_, long_px_);
+      const Tensor resized = resize(picture, size.height, size.width, Filter::kBilinear);
+      return [&, input, picture, resized] { return compute(model, input, picture, resized); };
+    };
+    return run_image_job(common, job);
+  }
+
+ private:
+  ImageResult compute(const Rcnn& model, const InputImage& input, const Tensor& picture, const Tensor& resized) const {
+    const auto detected = model.detect({resized}, {.score = score_, .nms = nms_, .most = most_});
+    const std::vector<Found> found =
+        to_picture(detected[0], {resized.size(0), resized.size(1)}, {picture.size(0), picture.size(1)});
+    ImageResult result;
+    result.record.image = coco_image_json({input.id, picture.size(0), picture.size(1), input.file_name});
+    for (const Found& f : found) {
+      CocoAnnotation annotation;
+      annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
+      annotation.image_id = input.id;
+      annotation.category_id = f.category;
+      annotation.box = f.box;
+      annotation.area = static_cast<double>(rle_area(f.mask));
+      annotation.score = f.score;
+      annotation.has_score = true;
+      result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
+    }
+    if (overlays_.empty()) return result;
+    std::vector<std::byte> overlay = encode_jpeg(draw(picture, found), 90);
+    result.saved_bytes = overlay.size();
+    result.save = [folder = overlays_, overlay = std::move(overlay), name = input.file_name] {
+      const fs::path path = output_path(folder, name, ".jpg");
+      fs::create_directories(path.parent_path());
+      write_file(path, overlay);
+    };
+    return result;
+  }
+
+  InputOptions inputs_;
+  ShardOption shard_;
+  std::string weights_, out_, overlays_;
+  double score_ = 0.35, nms_ = 0.5;
+  std::int64_t most_ = 100, short_px_ = 800, long_px_ = 1333;
+  bool exif_ = true;
+};
+
+const RegisterVerb<PredictVerb> kPredict("predict", "objects in pictures, with a trained detector");
+
+}  // namespace
+}  // namespace usol

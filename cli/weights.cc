@@ -1,0 +1,82 @@
+// usol weights: from one checkpoint format to another, and to Detectron2's names.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/checkpoint.h"
+#include "io/key_map.h"
+#include "io/pth.h"
+#include "models/describe.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+class WeightsVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Reads weights in any format that usol reads (safetensors, PyTorch's .pth in both containers, Detectron2's "
+        ".pkl) "
+        "and writes safetensors, or a .pth that torch.load(weights_only=True), Detectron2 and CutLER open. Numbers are "
+        "copied as they are.");
+    options.positional("FILE", inputs_, "The file to convert");
+    options.add("--entry NAME", entry_, "Take this entry of the file's dict (\"student\", \"a.b\") instead of looking");
+    options.choice("--names", names_, {"plain", "file", "detectron2"},
+                   "plain: prefixes of training wrappers removed, as models here take them. file: as they are. "
+                   "detectron2: a ResNet with torchvision's names (DINO's, MoCo-v2's) becomes a detector's backbone");
+    options.add("--out FILE", out_, "The file to write; .safetensors or .pth", OptionKind::kRun);
+    options.example("usol weights cutler_cascade_final.pth --out cutler.safetensors",
+                    "A detector that loads without a copy");
+    options.example("usol weights cutler.safetensors --out cutler.pth", "And back, for Detectron2");
+    options.example("usol weights dino_resnet50_pretrain.pth --names detectron2 --out dino_r50.safetensors",
+                    "A self-supervised ResNet-50, to start a detector's training from");
+  }
+
+  int run(const Common& common, const Options&) override {
+    check(inputs_.size() == 1, ErrorKind::kUsage, "one FILE to convert is needed, got {}", inputs_.size());
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    const std::string extension = fs::path(out_).extension().string();
+    check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
+          "--out {}: expected a name that ends in .safetensors or .pth", out_);
+    check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
+    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    check(!fs::exists(out_) || !fs::equivalent(inputs_[0], out_), ErrorKind::kUsage,
+          "{} would replace the file that is read", out_);
+    Checkpoint checkpoint = load_checkpoint(inputs_[0], {.entry = entry_, .map_keys = names_ != "file"});
+    if (names_ == "detectron2") {
+      KeyMapReport report = resnet_to_detectron2(checkpoint.tensors, "backbone.bottom_up.");
+      checkpoint.applied.insert(checkpoint.applied.end(), report.applied.begin(), report.applied.end());
+      checkpoint.left_out.insert(checkpoint.left_out.end(), report.left_out.begin(), report.left_out.end());
+    }
+    for (const std::string& text : checkpoint.applied) common.note("{}", text);
+    for (const std::string& name : checkpoint.left_out) common.detail("left out: {}", name);
+    const std::string what = describe_weights(checkpoint.tensors).architecture;
+    common.note(
+        "{}: {}, {} tensors{}", inputs_[0], what.empty() ? "an unknown architecture" : what, checkpoint.tensors.size(),
+        checkpoint.left_out.empty() ? "" : fmt::format(", {} left out (-v lists them)", checkpoint.left_out.size()));
+    if (common.dry_run) {
+      common.note("would write {}", out_);
+      return kSuccess;
+    }
+    if (extension == ".pth")
+      save_pth(out_, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
+    else
+      save_checkpoint(out_, checkpoint.tensors);
+    return kSuccess;
+  }
+
+ private:
+  std::vector<std::string> inputs_;
+  std::string entry_, names_ = "plain", out_;
+};
+
+const RegisterVerb<WeightsVerb> kWeights("weights", "weights from one file format to another");
+
+}  // namespace
+}  // namespace usol

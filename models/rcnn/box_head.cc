@@ -1,0 +1,50 @@
+#include "models/rcnn/box_head.h"
+
+#include <algorithm>
+
+#include "ops/cast.h"
+#include "ops/compare.h"
+#include "ops/cross_entropy.h"
+#include "ops/elementwise.h"
+#include "ops/gather.h"
+#include "ops/reduce.h"
+#include "ops/regression_loss.h"
+#include "ops/view.h"
+#include "tensor/check.h"
+
+namespace usol::rcnn {
+
+BoxHead::BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig& c, const BoxCoder& coder)
+    : config_(c),
+      coder_(coder),
+      fc1_(head / "fc1", c.channels * c.pooled * c.pooled, c.hidden, true, init::kaiming_uniform(1)),
+      fc2_(head / "fc2", c.hidden, c.hidden, true, init::kaiming_uniform(1)),
+      cls_score_(predictor / "cls_score", c.hidden, c.classes + 1, true, init::normal(0.01f)),
+      bbox_pred_(predictor / "bbox_pred", c.hidden, 4, true, init::normal(0.001f)) {
+  check(c.class_agnostic || c.classes == 1,
+        "box head: {} classes with a box each; only class-agnostic boxes are supported (one class is both)", c.classes);
+}
+
+BoxPredictions BoxHead::operator()(const Tensor& pooled) const {
+  const Tensor flat = reshape(pooled, {pooled.size(0), config_.channels * config_.pooled * config_.pooled});
+  const Tensor hidden = fc2_(fc1_(flat, Activation::kRelu), Activation::kRelu);
+  return {cast(cls_score_(hidden), DType::kF32), cast(bbox_pred_(hidden), DType::kF32)};
+}
+
+BoxLosses BoxHead::losses(const BoxPredictions& predictions, const Tensor& boxes, const Tensor& gt_boxes,
+                          const Tensor& classes, const Tensor& weights, bool weigh_boxes) const {
+  const std::int64_t regions = boxes.size(0);
+  const double share = 1.0 / static_cast<double>(std::max<std::int64_t>(regions, 1));
+  BoxLosses losses;
+  Tensor each = cross_entropy(predictions.logits, classes);
+  if (weights.defined()) each = mul(each, weights);
+  losses.cls = affine(sum(each), share);
+  const Tensor foreground = nonzero(less(classes, static_cast<double>(config_.classes)));
+  const Tensor targets = coder_.encode(index_select(boxes, foreground), index_select(gt_boxes, foreground));
+  Tensor distance = l1_loss(index_select(predictions.deltas, foreground), targets);
+  if (weights.defined() && weigh_boxes) distance = mul(distance, index_select(weights, foreground).unsqueeze(1));
+  losses.reg = affine(sum(distance), share);
+  return losses;
+}
+
+}  // namespace usol::rcnn

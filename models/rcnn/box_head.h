@@ -1,0 +1,51 @@
+#pragma once
+// One stage of the box head: region features -> two fully connected layers -> class scores and box deltas, with its
+// losses. Parameter names: <head>.fc1, .fc2; <predictor>.cls_score, .bbox_pred.
+// Source: Lin et al. 2017; Detectron2's FastRCNNConvFCHead and FastRCNNOutputLayers.
+
+#include <cstdint>
+
+#include "models/rcnn/boxes.h"
+#include "nn/linear.h"
+#include "nn/param_store.h"
+
+namespace usol::rcnn {
+
+struct BoxHeadConfig {
+  std::int64_t channels = 256, pooled = 7;  // of the region features
+  std::int64_t hidden = 1024;
+  std::int64_t classes = 1;  // without the background
+  /// One box per region; false: one per class (the same for one class).
+  bool class_agnostic = true;
+};
+
+struct BoxPredictions {
+  Tensor logits;  // [R, classes + 1], the background last
+  Tensor deltas;  // [R, 4]
+};
+
+struct BoxLosses {
+  Tensor cls, reg;  // loss_cls, loss_box_reg
+};
+
+class BoxHead {
+ public:
+  BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig& config, const BoxCoder& coder);
+
+  /// pooled [R, C, P, P].
+  BoxPredictions operator()(const Tensor& pooled) const;
+  const BoxCoder& coder() const { return coder_; }
+
+  /// Softmax cross-entropy, mean over regions, and L1 of the deltas of foreground regions, divided by the number of
+  /// all regions. `boxes`, `gt_boxes` [R, 4], `classes` i64 [R]. `weights` [R] (may be undefined) multiplies each
+  /// region's classification loss, and its box loss too if `weigh_boxes`. 0 for no regions.
+  BoxLosses losses(const BoxPredictions& predictions, const Tensor& boxes, const Tensor& gt_boxes,
+                   const Tensor& classes, const Tensor& weights, bool weigh_boxes) const;
+
+ private:
+  BoxHeadConfig config_;
+  BoxCoder coder_;
+  nn::Linear fc1_, fc2_, cls_score_, bbox_pred_;
+};
+
+}  // namespace usol::rcnn

@@ -1,0 +1,83 @@
+#pragma once
+// The region heads: one box stage (Mask R-CNN) or a cascade of three, each refining the boxes of the one before, and
+// the mask head. Parameter names: roi_heads.box_head[.k], .box_predictor[.k], .mask_head. Source: He et al. 2017, "Mask
+// R-CNN"; Cai & Vasconcelos 2018, "Cascade R-CNN"; Detectron2's StandardROIHeads and CascadeROIHeads.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/rcnn/box_head.h"
+#include "models/rcnn/droploss.h"
+#include "models/rcnn/instances.h"
+#include "models/rcnn/mask_head.h"
+#include "models/rcnn/sampler.h"
+#include "nn/param_store.h"
+
+namespace usol::rcnn {
+
+/// Losses under Detectron2's names: loss_cls_stage0 ..., loss_box_reg_stage0 ... (loss_cls, loss_box_reg with one
+/// stage), loss_mask, loss_rpn_cls, loss_rpn_loc. f32 scalars.
+using Losses = std::map<std::string, Tensor>;
+
+struct RoiHeadsConfig {
+  std::int64_t stages = 3;  // 1 or 3
+  BoxHeadConfig box;
+  std::optional<MaskHeadConfig> mask = MaskHeadConfig{};
+  std::int64_t mask_pooled = 14;
+  std::int64_t samples = 512;  // regions per picture in training
+  double positive_fraction = 0.25;
+  DropLoss droploss;
+};
+
+struct DetectOptions {
+  double score = 0;  // only objects with a higher score
+  double nms = 0.5;  // of objects of one class that overlap more, the best stays
+  std::int64_t most = 100;
+};
+
+class RoiHeads {
+ public:
+  RoiHeads(const Scope& scope, const RoiHeadsConfig& config);
+
+  /// The first stage's regions: proposals and truths together, matched at IoU 0.5, sampled.
+  std::vector<Samples> sample(const std::vector<Proposals>& proposals, const std::vector<Truths>& truths,
+                              const Sampler& sampler) const;
+  /// A later stage's regions: boxes [R, 4] of each picture, as they were decoded, clipped; empty ones dropped; matched
+  /// at the stage's IoU.
+  std::vector<Samples> relabel(const std::vector<Tensor>& decoded, const std::vector<ImageSize>& sizes,
+                               const std::vector<Truths>& truths, std::int64_t stage) const;
+  /// Predictions of stage 0 ... for boxes of each picture, all pictures' regions in order. features: p2 ... p5. In
+  /// training the gradient that reaches the features is divided by the number of stages.
+  BoxPredictions run_stage(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t stage,
+                           const Context& context) const;
+  /// Each picture's decoded boxes; no gradient.
+  std::vector<Tensor> decode(const BoxPredictions& predictions, const std::vector<Tensor>& boxes,
+                             std::int64_t stage) const;
+
+  /// All losses of the heads.
+  Losses losses(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
+                const std::vector<ImageSize>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
+                const Context& context) const;
+  /// The mask loss: on the foreground of the first stage's regions.
+  Tensor mask_loss(const std::vector<Tensor>& features, const std::vector<Samples>& samples,
+                   const std::vector<Truths>& truths, const Context& context) const;
+
+  /// Objects, without masks: the mean of the stages' scores, the last stage's boxes. No gradient.
+  std::vector<Detections> detect_boxes(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
+                                       const std::vector<ImageSize>& sizes, const DetectOptions& options) const;
+  /// Fills in the masks of detections. No gradient; does nothing in a model without masks.
+  void add_masks(const std::vector<Tensor>& features, std::vector<Detections>& detections) const;
+
+  const RoiHeadsConfig& config() const { return config_; }
+  const std::vector<BoxHead>& box_heads() const { return box_heads_; }
+
+ private:
+  RoiHeadsConfig config_;
+  std::vector<BoxHead> box_heads_;
+  std::optional<MaskHead> mask_head_;
+};
+
+}  // namespace usol::rcnn

@@ -1,0 +1,42 @@
+#include "models/rcnn/mask_head.h"
+
+#include <algorithm>
+#include <string>
+
+#include "ops/binary_cross_entropy.h"
+#include "ops/cast.h"
+#include "ops/elementwise.h"
+#include "ops/gather.h"
+#include "ops/reduce.h"
+#include "ops/view.h"
+
+namespace usol::rcnn {
+
+MaskHead::MaskHead(const Scope& scope, const MaskHeadConfig& c)
+    : deconv_(scope / "deconv", c.convolutions > 0 ? c.hidden : c.channels, c.hidden, 2, 2, true),
+      predictor_(scope / "predictor", c.hidden, c.classes, 1, {.init = init::normal(0.001f)}) {
+  for (std::int64_t i = 0; i < c.convolutions; ++i)
+    convolutions_.emplace_back(scope / ("mask_fcn" + std::to_string(i + 1)), i == 0 ? c.channels : c.hidden, c.hidden,
+                               3, nn::ConvConfig{.padding = 1, .relu = true});
+}
+
+Tensor MaskHead::operator()(const Tensor& pooled, const Context& context) const {
+  Tensor x = pooled;
+  for (const nn::Conv2d& layer : convolutions_) x = layer(x, context);
+  return predictor_(deconv_(x), context);
+}
+
+Tensor MaskHead::of_class(const Tensor& logits, const Tensor& classes) {
+  const std::int64_t r = logits.size(0), k = logits.size(1), m = logits.size(2);
+  const Tensor wide = cast(logits, DType::kF32);
+  if (k == 1) return reshape(wide, {r, m, m});
+  const Tensor planes = reshape(wide, {r, k, m * m});
+  return reshape(gather(planes, classes.reshape({r, 1, 1}).expand({r, 1, m * m}).contiguous(), 1), {r, m, m});
+}
+
+Tensor MaskHead::loss(const Tensor& logits, const Tensor& targets) {
+  const double share = 1.0 / static_cast<double>(std::max<std::int64_t>(logits.numel(), 1));
+  return affine(sum(binary_cross_entropy_with_logits(logits, targets)), share);
+}
+
+}  // namespace usol::rcnn

@@ -1,0 +1,242 @@
+#include "models/rcnn/rcnn.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+#include "autograd/grad_mode.h"
+#include "models/rcnn/boxes.h"
+#include "ops/compare.h"
+#include "ops/gather.h"
+#include "ops/paste_masks.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+namespace usol {
+namespace {
+
+constexpr std::array<float, 3> kMean{123.675f, 116.28f, 103.53f}, kStd{58.395f, 57.12f, 57.375f};
+
+// (value - mean) / std of one picture into [3, H', W'] of the batch.
+template <class T>
+void normalise(const T* pixels, const rcnn::ImageSize& size, std::int64_t height, std::int64_t width, float* to) {
+  parallel_for(0, size.height, 16, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t c = 0; c < 3; ++c) {
+      const float mean = kMean[static_cast<std::size_t>(c)], std = kStd[static_cast<std::size_t>(c)];
+      for (std::int64_t y = first; y < last; ++y) {
+        const T* from = pixels + y * size.width * 3 + c;
+        float* row = to + (c * height + y) * width;
+        for (std::int64_t x = 0; x < size.width; ++x) row[x] = (static_cast<float>(from[3 * x]) - mean) / std;
+      }
+    }
+  });
+}
+
+rcnn::ImageSize size_of(const Tensor& picture) { return {picture.size(0), picture.size(1)}; }
+
+std::vector<rcnn::ImageSize> sizes_of(const std::vector<Tensor>& pictures) {
+  std::vector<rcnn::ImageSize> sizes;
+  for (const Tensor& picture : pictures) sizes.push_back(size_of(picture));
+  return sizes;
+}
+
+// p2 ... p5: the region heads do not use p6.
+std::vector<Tensor> for_heads(const std::vector<Tensor>& features) { return {features.begin(), features.end() - 1}; }
+
+// Reads numbers off a state dict's shapes.
+class Shapes {
+ public:
+  explicit Shapes(const StateDict& state) : state_(&state) {}
+  bool has(const std::string& name) const { return state_->contains(name); }
+  /// Size of a dimension; 0 if there is no such tensor.
+  std::int64_t size(const std::string& name, int dim) const {
+    const auto found = state_->find(name);
+    return found == state_->end() || found->second.rank() <= dim ? 0 : found->second.size(dim);
+  }
+  /// How many of prefix0suffix, prefix1suffix, ... there are, from `first` on.
+  std::int64_t count(const std::string& prefix, const std::string& suffix, std::int64_t first = 0) const {
+    std::int64_t n = 0;
+    while (has(prefix + std::to_string(first + n) + suffix)) ++n;
+    return n;
+  }
+
+ private:
+  const StateDict* state_;
+};
+
+bool leave_out(const std::string& name) {
+  return name == "pixel_mean" || name == "pixel_std" || name.starts_with("proposal_generator.anchor_generator.");
+}
+
+}  // namespace
+
+RcnnConfig cutler_config(std::int64_t stages, std::int64_t classes) {
+  RcnnConfig config;
+  config.heads.stages = stages;
+  config.heads.box.classes = classes;
+  config.heads.mask->classes = classes;
+  return config;
+}
+
+std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
+  const Shapes shapes(state);
+  const std::string bottom = "backbone.bottom_up.", rpn = "proposal_generator.rpn_head.conv.weight";
+  const std::string box = "roi_heads.box_predictor.", mask = "roi_heads.mask_head.";
+  const bool cascade = shapes.has(box + "0.cls_score.weight");
+  const std::string first_box = cascade ? box + "0." : box;
+  const std::string first_head = std::string("roi_heads.box_head.") + (cascade ? "0." : "");
+  if (!shapes.has(bottom + "stem.conv1.weight") || !shapes.has(rpn) || !shapes.has(first_box + "cls_score.weight") ||
+      !shapes.has(first_head + "fc1.weight"))
+    return std::nullopt;
+  RcnnConfig c;
+  for (int stage = 0; stage < 4; ++stage)
+    c.resnet.blocks[static_cast<std::size_t>(stage)] =
+        shapes.count(bottom + "res" + std::to_string(stage + 2) + ".", ".conv1.weight");
+  c.resnet.stem_channels = shapes.size(bottom + "stem.conv1.weight", 0);
+  c.resnet.res2_channels = shapes.size(bottom + "res2.0.conv3.weight", 0);
+  const std::int64_t middle = shapes.size(bottom + "res2.0.conv2.weight", 0);
+  const std::int64_t per_group = shapes.size(bottom + "res2.0.conv2.weight", 1);
+  if (middle == 0 || per_group == 0) return std::nullopt;
+  c.resnet.groups = middle / per_group;
+  c.resnet.width_per_group = per_group;
+  c.fpn.channels = shapes.size("backbone.fpn_output2.weight", 0);
+  c.fpn.norm = shapes.has("backbone.fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
+  c.rpn.channels = shapes.size(rpn, 0);
+  c.heads.stages = cascade ? shapes.count(box, ".cls_score.weight") : 1;
+  if (c.heads.stages != 1 && c.heads.stages != 3) return std::nullopt;
+  c.heads.box.channels = c.fpn.channels;
+  c.heads.box.hidden = shapes.size(first_head + "fc1.weight", 0);
+  c.heads.box.classes = shapes.size(first_box + "cls_score.weight", 0) - 1;
+  c.heads.box.class_agnostic = shapes.size(first_box + "bbox_pred.weight", 0) == 4;
+  c.heads.mask.reset();
+  if (shapes.has(mask + "predictor.weight"))
+    c.heads.mask = rcnn::MaskHeadConfig{.channels = c.fpn.channels,
+                                        .hidden = shapes.size(mask + "deconv.weight", 1),
+                                        .convolutions = shapes.count(mask + "mask_fcn", ".weight", 1),
+                                        .classes = shapes.size(mask + "predictor.weight", 0)};
+  return c;
+}
+
+rcnn::ImageSize network_size(const rcnn::ImageSize& picture, std::int64_t short_px, std::int64_t most_px) {
+  const auto h = static_cast<double>(picture.height), w = static_cast<double>(picture.width);
+  const auto wanted = static_cast<double>(short_px), most = static_cast<double>(most_px);
+  const double scale = wanted / std::min(h, w);
+  double height = h < w ? wanted : scale * h, width = h < w ? scale * w : wanted;
+  if (std::max(height, width) > most) {
+    const double shrink = most / std::max(height, width);
+    height *= shrink;
+    width *= shrink;
+  }
+  return {std::max<std::int64_t>(1, static_cast<std::int64_t>(height + 0.5)),
+          std::max<std::int64_t>(1, static_cast<std::int64_t>(width + 0.5))};
+}
+
+Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dtype)
+    : config_(config),
+      device_(device),
+      dtype_(dtype),
+      backbone_(std::make_shared<Fpn>(scope / "backbone", config.resnet, config.fpn)),
+      rpn_(std::make_shared<rcnn::Rpn>(scope / "proposal_generator", config.rpn)),
+      heads_(std::make_shared<rcnn::RoiHeads>(scope / "roi_heads", config.heads)) {
+  const std::vector<FeatureSpec>& maps = backbone_->outputs();
+  check(maps.size() == 5 && maps[0].stride_px == 4 && maps[0].channels == config.rpn.channels &&
+            maps[0].channels == config.heads.box.channels &&
+            (!config.heads.mask || maps[0].channels == config.heads.mask->channels),
+        "rcnn: expected maps p2 ... p6 with the heads' channels ({} and {}), got {} maps of {} channels, stride {}",
+        config.rpn.channels, config.heads.box.channels, maps.size(), maps[0].channels, maps[0].stride_px);
+}
+
+Rcnn Rcnn::from_state(StateDict state, std::string_view what, Device device, DType dtype) {
+  const auto config = rcnn_config(state);
+  check(config.has_value(), ErrorKind::kFormat,
+        "{}: not a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid (no backbone.bottom_up, "
+        "proposal_generator and roi_heads that fit together); see what the file holds with 'usol info'",
+        what);
+  std::erase_if(state, [](const auto& entry) { return leave_out(entry.first); });
+  auto store = std::make_shared<ParamStore>(std::move(state), device, dtype);
+  Rcnn model(Scope(*store), *config, device, dtype);
+  store->load_report().require_ok(what);
+  model.owned_ = std::move(store);
+  return model;
+}
+
+Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures) const {
+  check(!pictures.empty(), "rcnn: no pictures");
+  rcnn::ImageSize most;
+  for (const Tensor& p : pictures) {
+    check(p.rank() == 3 && p.size(2) == 3 && p.size(0) > 0 && p.size(1) > 0 && p.is_cpu() &&
+              (p.dtype() == DType::kU8 || p.dtype() == DType::kF32),
+          "rcnn: expected pictures u8 or f32 [H, W, 3] on the CPU, got {} {}", p.dtype(), p.shape());
+    most = {std::max(most.height, p.size(0)), std::max(most.width, p.size(1))};
+  }
+  const std::int64_t step = backbone_->size_divisibility_px();
+  const std::int64_t height = (most.height + step - 1) / step * step, width = (most.width + step - 1) / step * step;
+  const auto n = static_cast<std::int64_t>(pictures.size());
+  Tensor images = Tensor::zeros({n, 3, height, width});
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Tensor dense = pictures[static_cast<std::size_t>(i)].contiguous();
+    float* to = images.mutable_data<float>() + i * 3 * height * width;
+    if (dense.dtype() == DType::kU8)
+      normalise(dense.data<std::uint8_t>(), size_of(dense), height, width, to);
+    else
+      normalise(dense.data<float>(), size_of(dense), height, width, to);
+  }
+  return images;
+}
+
+std::vector<Tensor> Rcnn::features(const Tensor& images, const Context& context) const {
+  return backbone_->forward(images, context);
+}
+
+rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
+                          const rcnn::Sampler& sampler, const Context& context) const {
+  check(pictures.size() == truths.size(), "rcnn: {} pictures, truths of {}", pictures.size(), truths.size());
+  const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
+  const std::vector<Tensor> maps = features(to_model(preprocess(pictures)), context);
+  const rcnn::Rpn::Output output = rpn_->predict(maps, context);
+  const std::vector<Tensor> anchors = rpn_->anchors(maps);
+  const rcnn::RpnLosses of_rpn = rpn_->losses(anchors, output, truths, sampler);
+  const std::vector<rcnn::Proposals> proposals = rpn_->proposals(anchors, output, sizes, true);
+  rcnn::Losses losses = heads_->losses(for_heads(maps), proposals, sizes, truths, sampler, context);
+  losses["loss_rpn_cls"] = of_rpn.cls;
+  losses["loss_rpn_loc"] = of_rpn.loc;
+  return losses;
+}
+
+std::vector<rcnn::Detections> Rcnn::detect(const std::vector<Tensor>& pictures,
+                                           const rcnn::DetectOptions& options) const {
+  const NoGrad no_grad;
+  const Context context;
+  const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
+  const std::vector<Tensor> maps = features(to_model(preprocess(pictures)), context);
+  const auto proposals = rpn_->proposals(rpn_->anchors(maps), rpn_->predict(maps, context), sizes, false);
+  std::vector<rcnn::Detections> found = heads_->detect_boxes(for_heads(maps), proposals, sizes, options);
+  heads_->add_masks(for_heads(maps), found);
+  return found;
+}
+
+Tensor Rcnn::to_model(const Tensor& images) const { return images.to(dtype_).to(device_); }
+
+rcnn::Detections rescaled(const rcnn::Detections& detections, const rcnn::ImageSize& from, const rcnn::ImageSize& to) {
+  const NoGrad no_grad;
+  rcnn::Detections result = detections;
+  result.boxes =
+      rcnn::clip(rcnn::scaled(detections.boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
+                              static_cast<double>(to.height) / static_cast<double>(from.height)),
+                 to);
+  const Tensor rows = nonzero(rcnn::nonempty(result.boxes));
+  if (rows.numel() == detections.size()) return result;
+  result.boxes = index_select(result.boxes, rows);
+  result.scores = index_select(result.scores, rows);
+  result.classes = index_select(result.classes, rows);
+  if (result.masks.defined()) result.masks = index_select(result.masks, rows);
+  return result;
+}
+
+Tensor full_masks(const rcnn::Detections& detections, const rcnn::ImageSize& size) {
+  if (!detections.masks.defined()) return {};
+  return paste_masks(detections.masks, detections.boxes, size.height, size.width);
+}
+
+}  // namespace usol

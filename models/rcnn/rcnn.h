@@ -1,0 +1,83 @@
+#pragma once
+// The detector: backbone, region proposals, region heads. Mask R-CNN and Cascade Mask R-CNN on a feature pyramid, with
+// Detectron2's parameter names, so that its and CutLER's checkpoints load by name.
+// Place: pictures and pseudo-masks go in for training; pictures alone, for objects.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "models/fpn.h"
+#include "models/rcnn/cascade.h"
+#include "models/rcnn/instances.h"
+#include "models/rcnn/rpn.h"
+#include "nn/context.h"
+#include "nn/param_store.h"
+
+namespace usol {
+
+struct RcnnConfig {
+  ResNetConfig resnet;
+  FpnConfig fpn;
+  rcnn::RpnConfig rpn;
+  rcnn::RoiHeadsConfig heads;
+};
+
+/// CutLER's settings with a ResNet-50: three stages (Cascade Mask R-CNN) or one (Mask R-CNN), `classes` without the
+/// background. The norm is SyncBN throughout, nothing is frozen.
+RcnnConfig cutler_config(std::int64_t stages = 3, std::int64_t classes = 1);
+/// Reads stages, classes, widths, depths and norms off a checkpoint's shapes; nothing if it is no detector of this
+/// kind.
+std::optional<RcnnConfig> rcnn_config(const StateDict& state);
+
+/// Size at which a picture enters the network: the short side `short_px` unless the long one would exceed `most_px`.
+/// Source: Detectron2, ResizeShortestEdge.
+rcnn::ImageSize network_size(const rcnn::ImageSize& picture, std::int64_t short_px = 800, std::int64_t most_px = 1333);
+
+class Rcnn {
+ public:
+  /// `device` and `dtype` are those of the scope's store.
+  Rcnn(const Scope& scope, const RcnnConfig& config, Device device = {}, DType dtype = DType::kF32);
+  /// A model that shares `state`'s tensors, for inference. What old Detectron2 files also hold (pixel_mean, pixel_std,
+  /// the anchors) is left out. Throws Error listing the keys that do not fit; `what` names the file in errors.
+  static Rcnn from_state(StateDict state, std::string_view what, Device device = {}, DType dtype = DType::kF32);
+
+  const RcnnConfig& config() const { return config_; }
+  const Backbone& backbone() const { return *backbone_; }
+  const rcnn::Rpn& rpn() const { return *rpn_; }
+  const rcnn::RoiHeads& heads() const { return *heads_; }
+
+  /// Pictures u8 (or f32, 0..255) [H, W, 3] RGB at their network_size() -> [N, 3, H', W'], normalised, then zeros on
+  /// the right and below up to multiples of 32.
+  Tensor preprocess(const std::vector<Tensor>& pictures) const;
+  /// Feature maps p2 ... p6 of preprocessed pictures.
+  std::vector<Tensor> features(const Tensor& images, const Context& context) const;
+
+  /// All losses of a batch, under Detectron2's names. Truths' masks are needed in a model with masks, at the pictures'
+  /// size. Throws Error when training has diverged.
+  rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
+                      const rcnn::Sampler& sampler, const Context& context) const;
+  /// The objects of each picture, in pixels of the network's input. No gradient.
+  std::vector<rcnn::Detections> detect(const std::vector<Tensor>& pictures,
+                                       const rcnn::DetectOptions& options = {}) const;
+
+ private:
+  Tensor to_model(const Tensor& images) const;
+
+  RcnnConfig config_;
+  Device device_;
+  DType dtype_;
+  std::shared_ptr<ParamStore> owned_;  // keeps what from_state() made
+  std::shared_ptr<Backbone> backbone_;
+  std::shared_ptr<rcnn::Rpn> rpn_;
+  std::shared_ptr<rcnn::RoiHeads> heads_;
+};
+
+/// Objects in another size of the picture: boxes scaled from `from` to `to`, clipped, those without area dropped.
+rcnn::Detections rescaled(const rcnn::Detections& detections, const rcnn::ImageSize& from, const rcnn::ImageSize& to);
+/// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks.
+Tensor full_masks(const rcnn::Detections& detections, const rcnn::ImageSize& size);
+
+}  // namespace usol

@@ -1,0 +1,49 @@
+#include "models/rcnn/roi_pooler.h"
+
+#include <cmath>
+
+#include "autograd/grad_mode.h"
+#include "models/rcnn/boxes.h"
+#include "ops/cast.h"
+#include "ops/compare.h"
+#include "ops/concat.h"
+#include "ops/elementwise.h"
+#include "ops/roi_align.h"
+#include "tensor/check.h"
+
+namespace usol::rcnn {
+
+Tensor assign_levels(const Tensor& boxes, std::int64_t levels) {
+  const NoGrad no_grad;
+  constexpr double kCanonicalSize = 224;  // pooled from stride 16, the third level
+  const Tensor size =
+      affine(div(sqrt(areas(boxes)), Tensor::full({}, kCanonicalSize, boxes.dtype(), boxes.device())), 1, 1e-8);
+  // floor(log2(x)) counted up through the powers of two: no logarithm, so nothing to round.
+  Tensor level = Tensor::zeros({boxes.size(0)}, DType::kF32, boxes.device());
+  for (std::int64_t l = 1; l < levels; ++l)
+    level = add(level, cast(greater_equal(size, std::ldexp(1.0, static_cast<int>(l) - 2)), DType::kF32));
+  return level.to(DType::kI64);
+}
+
+Tensor pool_regions(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t size,
+                    bool channels_last) {
+  check(!features.empty() && static_cast<std::int64_t>(boxes.size()) == features[0].size(0),
+        "roi pooler: expected features and boxes of as many pictures, got {} levels and {} pictures", features.size(),
+        boxes.size());
+  std::vector<double> scales;
+  for (std::size_t l = 0; l < features.size(); ++l) scales.push_back(std::ldexp(0.25, -static_cast<int>(l)));
+  const Tensor rois = with_image_index(boxes);
+  const Tensor level = assign_levels(rois.slice(1, 1, 5), static_cast<std::int64_t>(features.size()));
+  return roi_align(features, scales, rois, level, {.height = size, .width = size, .channels_last = channels_last});
+}
+
+Tensor crop_masks(const Tensor& masks, const Tensor& truth, const Tensor& boxes, std::int64_t size) {
+  check(masks.rank() == 3, "crop_masks: expected masks [G, H, W], got {}", masks.shape());
+  const NoGrad no_grad;
+  if (boxes.size(0) == 0) return Tensor::zeros({0, size, size}, DType::kF32, boxes.device());
+  const Tensor rois = concat({truth.to(DType::kF32).unsqueeze(1), boxes}, 1);
+  const Tensor soft = roi_align(masks.to(DType::kF32).unsqueeze(1), rois, 1, {.height = size, .width = size});
+  return cast(greater_equal(soft.select(1, 0), 0.5), DType::kF32);
+}
+
+}  // namespace usol::rcnn

@@ -1,0 +1,151 @@
+#include "models/rcnn/rpn.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "autograd/grad_mode.h"
+#include "models/rcnn/matcher.h"
+#include "ops/binary_cross_entropy.h"
+#include "ops/cast.h"
+#include "ops/compare.h"
+#include "ops/concat.h"
+#include "ops/elementwise.h"
+#include "ops/gather.h"
+#include "ops/nms.h"
+#include "ops/pairwise_iou.h"
+#include "ops/reduce.h"
+#include "ops/regression_loss.h"
+#include "ops/topk.h"
+#include "ops/view.h"
+#include "tensor/check.h"
+
+namespace usol::rcnn {
+namespace {
+
+constexpr auto kRatios = static_cast<std::int64_t>(std::size(kAnchorRatios));
+
+// The best candidates of one level and one picture, decoded.
+struct Candidates {
+  Tensor boxes, logits, level;
+};
+
+Candidates best_of_level(const BoxCoder& coder, const Tensor& anchors, const Tensor& logits, const Tensor& deltas,
+                         std::int64_t most, std::int64_t level) {
+  const TopK top = topk(logits.to(DType::kF32), std::min(most, logits.size(0)));
+  const Tensor boxes = coder.decode(index_select(deltas, top.indices), index_select(anchors, top.indices));
+  return {boxes, top.values, Tensor::full({boxes.size(0)}, static_cast<double>(level), DType::kI64, boxes.device())};
+}
+
+Candidates keep(const Candidates& c, const Tensor& mask) {
+  const Tensor rows = nonzero(mask);
+  if (rows.numel() == c.boxes.size(0)) return c;
+  return {index_select(c.boxes, rows), index_select(c.logits, rows), index_select(c.level, rows)};
+}
+
+}  // namespace
+
+Rpn::Rpn(const Scope& scope, const RpnConfig& config)
+    : config_(config),
+      conv_(scope / "rpn_head" / "conv", config.channels, config.channels, 3,
+            {.padding = 1, .relu = true, .init = init::normal(0.01f)}),
+      objectness_(scope / "rpn_head" / "objectness_logits", config.channels, kRatios, 1, {.init = init::normal(0.01f)}),
+      deltas_(scope / "rpn_head" / "anchor_deltas", config.channels, 4 * kRatios, 1, {.init = init::normal(0.01f)}) {}
+
+Rpn::Output Rpn::predict(const std::vector<Tensor>& features, const Context& context) const {
+  Output output;
+  for (const Tensor& feature : features) {
+    const Tensor hidden = conv_(feature, context);
+    const std::int64_t n = feature.size(0);
+    output.logits.push_back(reshape(permute(objectness_(hidden, context), {0, 2, 3, 1}), {n, -1}));
+    // Channels are (ratio, coordinate).
+    output.deltas.push_back(reshape(permute(deltas_(hidden, context), {0, 2, 3, 1}), {n, -1, 4}));
+  }
+  return output;
+}
+
+std::vector<Tensor> Rpn::anchors(const std::vector<Tensor>& features) const {
+  std::vector<Tensor> result;
+  for (std::size_t l = 0; l < features.size(); ++l) {
+    const auto level = static_cast<int>(l);
+    result.push_back(level_anchors(features[l].size(2), features[l].size(3), std::int64_t{4} << level,
+                                   std::ldexp(config_.first_anchor_px, level), features[l].device()));
+  }
+  return result;
+}
+
+std::vector<Proposals> Rpn::proposals(const std::vector<Tensor>& anchors, const Output& output,
+                                      const std::vector<ImageSize>& sizes, bool training) const {
+  const NoGrad no_grad;
+  const std::int64_t most = training ? config_.pre_nms_train : config_.pre_nms_test;
+  const std::int64_t wanted = training ? config_.post_nms_train : config_.post_nms_test;
+  std::vector<Proposals> result;
+  for (std::size_t n = 0; n < sizes.size(); ++n) {
+    std::vector<Tensor> boxes, logits, levels;
+    for (std::size_t l = 0; l < anchors.size(); ++l) {
+      const auto image = static_cast<std::int64_t>(n);
+      const Candidates c =
+          best_of_level(coder_, anchors[l], output.logits[l].detach().select(0, image),
+                        output.deltas[l].detach().select(0, image), most, static_cast<std::int64_t>(l));
+      boxes.push_back(c.boxes);
+      logits.push_back(c.logits);
+      levels.push_back(c.level);
+    }
+    Candidates all{concat(boxes), concat(logits), concat(levels)};
+    const std::int64_t before = all.boxes.size(0);
+    all = keep(all, logical_and(finite_rows(all.boxes), finite_rows(all.logits.unsqueeze(1))));
+    check(!training || all.boxes.size(0) == before,
+          "rpn: {} predictions of picture {} of the batch are not finite: training has diverged",
+          before - all.boxes.size(0), n);
+    all.boxes = clip(all.boxes, sizes[n]);
+    all = keep(all, nonempty(all.boxes));
+    const Tensor kept = batched_nms(all.boxes, all.logits, all.level, config_.nms);
+    const Tensor first = kept.slice(0, 0, std::min(wanted, kept.size(0)));
+    result.push_back({index_select(all.boxes, first), index_select(all.logits, first)});
+  }
+  return result;
+}
+
+RpnLosses Rpn::losses(const std::vector<Tensor>& anchors, const Output& output, const std::vector<Truths>& truths,
+                      const Sampler& sampler) const {
+  const Tensor all = concat(anchors);
+  const std::int64_t count = all.size(0), images = static_cast<std::int64_t>(truths.size());
+  std::vector<Tensor> chosen, positive, targets, positive_anchors, labels;
+  for (std::int64_t n = 0; n < images; ++n) {
+    const Truths& of_image = truths[static_cast<std::size_t>(n)];
+    const Matches matches = match(pairwise_iou(of_image.boxes, all),
+                                  {.low = config_.negative_below, .high = config_.positive_from, .low_quality = true});
+    const SampledIndices sampled =
+        sampler(matches.label, {.count = config_.samples, .positive_fraction = 0.5, .background = kNegative});
+    const auto rows = [&](const Tensor& indices) {  // of all pictures' anchors
+      const Tensor at = indices.to(all.device());
+      return index_select(
+          Tensor::arange(images * count, DType::kI64, all.device()).slice(0, n * count, (n + 1) * count), at);
+    };
+    for (const bool is_positive : {true, false}) {
+      const Tensor& indices = is_positive ? sampled.positive : sampled.negative;
+      chosen.push_back(rows(indices));
+      labels.push_back(Tensor::full({indices.numel()}, is_positive ? 1 : 0, DType::kF32, all.device()));
+    }
+    if (of_image.boxes.size(0) == 0) continue;
+    const Tensor at = sampled.positive.to(all.device());
+    positive.push_back(rows(sampled.positive));
+    targets.push_back(index_select(of_image.boxes, index_select(matches.truth, at)));
+    positive_anchors.push_back(index_select(all, at));
+  }
+  const double share = 1.0 / static_cast<double>(config_.samples * images);
+  const Tensor logits = reshape(cast(concat(output.logits, 1), DType::kF32), {images * count});
+  const Tensor deltas = reshape(cast(concat(output.deltas, 1), DType::kF32), {images * count, 4});
+  RpnLosses losses;
+  losses.cls =
+      affine(sum(binary_cross_entropy_with_logits(index_select(logits, concat(chosen)), concat(labels))), share);
+  if (positive.empty()) {  // no picture has truths: a zero that gradients flow through all the same
+    losses.loc = affine(sum(slice(deltas, 0, 0, 0)), share);
+  } else {
+    const Tensor wanted = coder_.encode(concat(positive_anchors), concat(targets));
+    losses.loc = affine(sum(l1_loss(index_select(deltas, concat(positive)), wanted)), share);
+  }
+  return losses;
+}
+
+}  // namespace usol::rcnn

@@ -1,0 +1,58 @@
+#pragma once
+// The region proposal network: where objects may be, from the feature pyramid. First stage of the detector.
+// Source: Ren et al. 2015, "Faster R-CNN"; Lin et al. 2017 (on a pyramid). Parameter names: proposal_generator.*.
+
+#include <cstdint>
+#include <vector>
+
+#include "models/rcnn/anchors.h"
+#include "models/rcnn/boxes.h"
+#include "models/rcnn/instances.h"
+#include "models/rcnn/sampler.h"
+#include "nn/conv.h"
+#include "nn/param_store.h"
+
+namespace usol::rcnn {
+
+struct RpnConfig {
+  std::int64_t channels = 256;
+  double first_anchor_px = 32;  // on p2; twice that on every next level
+  double nms = 0.65;            // proposals of one level that overlap more are one; 0.7 in the self-training rounds
+  std::int64_t pre_nms_train = 2000, pre_nms_test = 1000;    // candidates per level
+  std::int64_t post_nms_train = 4000, post_nms_test = 1000;  // proposals over all levels
+  double negative_below = 0.3, positive_from = 0.7;
+  std::int64_t samples = 256;  // anchors per picture in the loss, half of them positive at most
+};
+
+struct RpnLosses {
+  Tensor cls, loc;  // loss_rpn_cls, loss_rpn_loc
+};
+
+class Rpn {
+ public:
+  Rpn(const Scope& scope, const RpnConfig& config);
+
+  /// Raw predictions, per level: logits [N, A], deltas [N, A, 4] for the level's A anchors.
+  struct Output {
+    std::vector<Tensor> logits, deltas;
+  };
+  /// features: p2 ... p6, [N, C, H, W].
+  Output predict(const std::vector<Tensor>& features, const Context& context) const;
+  /// The anchors of each level [A, 4].
+  std::vector<Tensor> anchors(const std::vector<Tensor>& features) const;
+  /// Each picture's proposals. No gradient. Throws Error when training has diverged (a prediction is not finite).
+  std::vector<Proposals> proposals(const std::vector<Tensor>& anchors, const Output& output,
+                                   const std::vector<ImageSize>& sizes, bool training) const;
+  /// Binary cross-entropy of objectness and L1 of deltas over sampled anchors, both divided by samples x pictures.
+  RpnLosses losses(const std::vector<Tensor>& anchors, const Output& output, const std::vector<Truths>& truths,
+                   const Sampler& sampler) const;
+
+  const RpnConfig& config() const { return config_; }
+
+ private:
+  RpnConfig config_;
+  BoxCoder coder_;
+  nn::Conv2d conv_, objectness_, deltas_;
+};
+
+}  // namespace usol::rcnn

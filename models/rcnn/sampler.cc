@@ -1,0 +1,44 @@
+#include "models/rcnn/sampler.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "models/rcnn/matcher.h"
+#include "ops/compare.h"
+#include "ops/gather.h"
+#include "tensor/check.h"
+
+namespace usol::rcnn {
+
+Tensor sample_without_repeats(std::int64_t n, std::int64_t count, Generator& generator) {
+  std::vector<std::int64_t> numbers(static_cast<std::size_t>(n));
+  std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
+  count = std::min(n, count);
+  for (std::int64_t i = 0; i < count; ++i) {  // the first steps of Fisher and Yates's shuffle
+    const auto other = i + static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(n - i)));
+    std::swap(numbers[static_cast<std::size_t>(i)], numbers[static_cast<std::size_t>(other)]);
+  }
+  numbers.resize(static_cast<std::size_t>(count));
+  return Tensor::from(numbers, {count});
+}
+
+Sampler random_sampler(Generator& generator) {
+  return [&generator](const Tensor& labels, const SamplerOptions& options) {
+    check(labels.rank() == 1 && labels.dtype() == DType::kI64, "sampler: expected labels i64 [N], got {} {}",
+          labels.dtype(), labels.shape());
+    const Tensor is_background = equal(labels, static_cast<double>(options.background));
+    const Tensor used = not_equal(labels, static_cast<double>(kIgnored));
+    const Tensor positive = nonzero(logical_and(used, logical_not(is_background))), negative = nonzero(is_background);
+    const auto most = static_cast<std::int64_t>(static_cast<double>(options.count) * options.positive_fraction);
+    const std::int64_t positives = std::min(positive.numel(), most);
+    const auto pick = [&](const Tensor& from, std::int64_t count) {
+      return index_select(from, sample_without_repeats(from.numel(), count, generator).to(from.device()));
+    };
+    const Tensor chosen = pick(positive, positives);
+    return SampledIndices{chosen, pick(negative, options.count - positives)};
+  };
+}
+
+}  // namespace usol::rcnn

@@ -1,0 +1,188 @@
+// `usol predict` and `usol weights` as a user types them, with a small detector.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/checkpoint.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/pth.h"
+#include "io/resize.h"
+#include "io/rle.h"
+#include "io/safetensors.h"
+#include "models/rcnn/rcnn.h"
+#include "tests/support/golden.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+class PredictTest : public testing::Test {
+ protected:
+  PredictTest() {
+    for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
+      if (name.starts_with("cascade/")) state_[name.substr(8)] = tensor;
+    save_safetensors(folder_ / "detector.safetensors", state_);
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  static std::string pictures() { return test::source_path("tests/pictures"); }
+  static std::string cat() { return pictures() + "/chelsea.jpg"; }
+
+  // usol predict words..., small, on one thread.
+  test::ProcessResult predict(const Words& words, const test::ProcessOptions& options = {}) const {
+    Words all = {"predict", "--short-side", "96", "--long-side", "160", "--threads", "1"};
+    all.insert(all.end(), words.begin(), words.end());
+    return test::run_usol(all, options);
+  }
+  void expect_usage_error(const Words& words, const std::string& part) const {
+    const auto result = test::run_usol(words);
+    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  }
+
+  test::TempDir folder_;
+  StateDict state_;
+};
+
+TEST_F(PredictTest, PicturesToObjectsAndOverlays) {
+  const auto result =
+      predict({pictures(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--overlays", at("look")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  const AnnotationSet set = read_coco(folder_ / "a.json");
+  ASSERT_EQ(set.images.size(), 7u);
+  EXPECT_GE(set.annotations.size(), 7u);
+  for (const CocoImage& image : set.images)
+    EXPECT_GT(decode_image(folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg")).size(1), 96);
+  const IdIndex index = index_images(set);
+  for (const auto& annotation : set.annotations) {
+    const CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
+    EXPECT_EQ(static_cast<double>(rle_area(set.rle(annotation, image.height, image.width))), annotation.area);
+    EXPECT_GT(annotation.score, 0.35);
+    const auto& [x, y, w, h] = annotation.box;
+    EXPECT_TRUE(x >= 0 && y >= 0 && w > 0 && h > 0);
+    EXPECT_LE(x + w, static_cast<double>(image.width) + 1e-3);
+    EXPECT_LE(y + h, static_cast<double>(image.height) + 1e-3);
+  }
+  const Json info = Json::parse(set.info_json);
+  EXPECT_EQ(info["detector"], "Cascade Mask R-CNN");
+  EXPECT_EQ(info["settings"]["score"], 0.35);
+  EXPECT_EQ(info["weights_sha256"].get<std::string>().size(), 64u);
+}
+
+TEST_F(PredictTest, TheObjectsAreTheModels) {
+  ASSERT_EQ(predict({cat(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--score", "0"}).status, 0);
+  const Tensor picture = decode_image(cat());
+  const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
+  const Tensor resized = resize(picture, network.height, network.width, Filter::kBilinear);
+  const Rcnn model = Rcnn::from_state(state_, "golden");
+  const rcnn::Detections found = rescaled(model.detect({resized})[0], network, size);
+  const AnnotationSet set = read_coco(folder_ / "a.json");
+  ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
+  for (std::size_t i = 0; i < set.annotations.size(); ++i) {
+    const auto row = static_cast<std::int64_t>(i);
+    EXPECT_NEAR(set.annotations[i].score, found.scores.select(0, row).item(), 1e-5);
+    EXPECT_NEAR(set.annotations[i].box[0], found.boxes.select(0, row).select(0, 0).item(), 1e-2);
+  }
+}
+
+TEST_F(PredictTest, ResumingGivesTheSameBytes) {
+  const Words words = {pictures(), "--weights", at("detector.safetensors")};
+  const auto with = [&](Words more) {
+    Words all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return predict(all);
+  };
+  ASSERT_EQ(with({"--out", at("whole.json")}).status, 0);
+  EXPECT_EQ(with({"--out", at("whole.json")}).status, kBadUsage) << "an existing output is not replaced";
+  Words shards;
+  for (const char* shard : {"1/2", "2/2"}) {
+    const std::string out = at(std::string("part") + shard[0] + ".json");
+    ASSERT_EQ(with({"--out", out, "--shard", shard}).status, 0);
+    shards.push_back(out);
+  }
+  Words merge = {"merge", "--out", at("merged.json")};
+  merge.insert(merge.end(), shards.begin(), shards.end());
+  ASSERT_EQ(test::run_usol(merge).status, 0);
+  EXPECT_EQ(test::read_text(folder_ / "merged.json"), test::read_text(folder_ / "whole.json"));
+  test::ProcessOptions killed;
+  killed.kill_after_seconds = 0.3;
+  Words all = words;
+  all.insert(all.end(), {"--out", at("again.json")});
+  predict(all, killed);
+  all.push_back("--resume");
+  ASSERT_EQ(predict(all).status, 0);
+  EXPECT_EQ(test::read_text(folder_ / "again.json"), test::read_text(folder_ / "whole.json"));
+}
+
+TEST_F(PredictTest, BadUsage) {
+  const std::string out = at("a.json"), weights = at("detector.safetensors");
+  expect_usage_error({"predict", cat(), "--out", out}, "--weights FILE is missing");
+  expect_usage_error({"predict", cat(), "--weights", weights}, "--out FILE is missing");
+  expect_usage_error({"predict", cat(), "--weights", at("gone.pth"), "--out", out}, "gone.pth: no such file");
+  expect_usage_error({"predict", "--weights", weights, "--out", out}, "no input");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--score", "2"}, "at most 1");
+  const auto other = test::run_usol(
+      {"predict", cat(), "--weights", test::source_path("tests/golden/vit_dino.safetensors"), "--out", out});
+  EXPECT_EQ(other.status, kFailure);
+  EXPECT_NE(other.err.find("not a Mask R-CNN"), std::string::npos) << other.err;
+  state_.erase("roi_heads.box_head.2.fc2.bias");
+  save_safetensors(folder_ / "less.safetensors", state_);
+  const auto less = test::run_usol({"predict", cat(), "--weights", at("less.safetensors"), "--out", out});
+  EXPECT_EQ(less.status, kFailure);
+  EXPECT_NE(less.err.find("missing roi_heads.box_head.2.fc2.bias"), std::string::npos) << less.err;
+}
+
+TEST_F(PredictTest, WeightsThereAndBack) {
+  ASSERT_EQ(test::run_usol({"weights", at("detector.safetensors"), "--out", at("d.pth")}).status, 0);
+  ASSERT_EQ(test::run_usol({"weights", at("d.pth"), "--out", at("back.safetensors")}).status, 0);
+  EXPECT_EQ(load_checkpoint(folder_ / "d.pth").entry, "model");
+  const StateDict back = load_safetensors(folder_ / "back.safetensors");
+  ASSERT_EQ(back.size(), state_.size());
+  for (const auto& [name, tensor] : state_)
+    EXPECT_EQ(back.at(name).to_vector<float>(), tensor.to_vector<float>()) << name;
+  // Either file predicts the same.
+  ASSERT_EQ(predict({cat(), "--weights", at("d.pth"), "--out", at("a.json")}).status, 0);
+  ASSERT_EQ(predict({cat(), "--weights", at("back.safetensors"), "--out", at("b.json")}).status, 0);
+  const AnnotationSet a = read_coco(folder_ / "a.json"), b = read_coco(folder_ / "b.json");
+  ASSERT_EQ(a.annotations.size(), b.annotations.size());
+  for (std::size_t i = 0; i < a.annotations.size(); ++i) EXPECT_EQ(a.annotations[i].score, b.annotations[i].score);
+}
+
+TEST_F(PredictTest, WeightsGiveAResNetDetectronsNames) {
+  StateDict resnet;
+  for (const char* name : {"module.encoder_q.conv1.weight", "module.encoder_q.layer1.0.bn1.weight",
+                           "module.encoder_q.fc.0.weight", "module.queue"})
+    resnet[name] = Tensor::zeros({2});
+  save_pth(folder_ / "moco.pth", resnet, "state_dict");
+  const auto result =
+      test::run_usol({"weights", at("moco.pth"), "--names", "detectron2", "--out", at("r.safetensors")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : load_safetensors(folder_ / "r.safetensors")) names.push_back(name);
+  EXPECT_EQ(names, (Words{"backbone.bottom_up.res2.0.conv1.norm.weight", "backbone.bottom_up.stem.conv1.weight"}));
+  EXPECT_NE(result.err.find("2 left out"), std::string::npos) << result.err;
+}
+
+TEST_F(PredictTest, WeightsBadUsage) {
+  const std::string in = at("detector.safetensors");
+  expect_usage_error({"weights", "--out", at("a.pth")}, "one FILE");
+  expect_usage_error({"weights", in}, "--out FILE is missing");
+  expect_usage_error({"weights", in, "--out", at("a.pkl")}, ".safetensors or .pth");
+  expect_usage_error({"weights", at("gone.pth"), "--out", at("a.pth")}, "no such file");
+  expect_usage_error({"weights", in, "--out", in}, "--force");
+  expect_usage_error({"weights", in, "--out", in, "--force"}, "would replace the file that is read");
+  EXPECT_EQ(test::run_usol({"weights", in, "--names", "detectron2", "--out", at("a.pth")}).status, kFailure);
+}
+
+}  // namespace
+}  // namespace usol

@@ -1,0 +1,213 @@
+// One training step against the reference: losses, DropLoss weights, every gradient. The samplers return what the
+// reference drew.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "autograd/grad_mode.h"
+#include "autograd/tape.h"
+#include "models/rcnn/droploss.h"
+#include "models/rcnn/rcnn.h"
+#include "ops/concat.h"
+#include "ops/elementwise.h"
+#include "tensor/error.h"
+#include "tests/models/rcnn/golden_run.h"
+#include "tests/support/op_case.h"
+
+namespace usol::test {
+namespace {
+
+using rcnn::stage_weights;
+
+struct Trained {
+  Trained(const std::string& name, const std::string& weights) : run("train", name) {
+    model = std::make_unique<Rcnn>(Scope(store), golden_config(weights == "cascade" ? 3 : 1));
+    store.load(golden_weights(weights)).require_ok(name);
+  }
+  rcnn::Losses losses(const rcnn::Sampler& sampler, bool second = true) const {
+    return model->losses(golden_pictures(), golden_truths(second), sampler, {.training = true});
+  }
+  GoldenRun run;
+  ParamStore store{0};
+  std::unique_ptr<Rcnn> model;
+};
+
+Tensor total(const rcnn::Losses& losses) {
+  Tensor sum;
+  for (const auto& [name, loss] : losses) sum = sum.defined() ? add(sum, loss) : loss;
+  return sum;
+}
+
+void expect_losses(const rcnn::Losses& losses, const GoldenRun& run) {
+  for (const auto& [name, loss] : losses) {
+    ASSERT_TRUE(run.has(name)) << name;
+    EXPECT_NEAR(loss.item(), run.at(name).item(), 1e-5 * std::max(1.0, std::abs(run.at(name).item()))) << name;
+  }
+}
+
+// Every gradient's largest error, as a share of that gradient's largest value.
+void expect_gradients(const Trained& trained) {
+  int compared = 0;
+  for (const auto& [name, entry] : trained.store.entries()) {
+    if (!trained.run.has("grad/" + name)) continue;
+    const Tensor expected = trained.run.at("grad/" + name);
+    ASSERT_TRUE(grad(entry.tensor).defined()) << name;
+    EXPECT_LE(relative_error(grad(entry.tensor), expected), 1e-3) << name;
+    ++compared;
+  }
+  EXPECT_GT(compared, trained.run.has("grad/backbone.fpn_output2.weight") ? 200 : 7);
+}
+
+TEST(RcnnTraining, CascadeLossesAndEveryGradient) {
+  const Trained t("cascade", "cascade");
+  const rcnn::Losses losses = t.losses(t.run.sampler());
+  EXPECT_EQ(losses.size(), 9u);
+  expect_losses(losses, t.run);
+  backward(total(losses));
+  expect_gradients(t);
+}
+
+TEST(RcnnTraining, OneStageLossesAndGradients) {
+  const Trained t("mask", "mask");
+  const rcnn::Losses losses = t.losses(t.run.sampler());
+  EXPECT_EQ(losses.size(), 5u);
+  expect_losses(losses, t.run);
+  backward(total(losses));
+  expect_gradients(t);
+}
+
+TEST(RcnnTraining, APictureWithoutObjects) {
+  const Trained t("none", "cascade");
+  const rcnn::Losses losses = t.losses(t.run.sampler(), false);
+  expect_losses(losses, t.run);
+}
+
+TEST(RcnnTraining, NoObjectsAtAll) {
+  ParamStore store(0);
+  const Rcnn model(Scope(store), golden_config(3));
+  store.load(golden_weights("cascade")).require_ok("golden");
+  Generator generator(5);
+  std::vector<rcnn::Truths> truths = golden_truths(false);
+  truths[0] = {truths[1].boxes, truths[1].classes, Tensor::zeros({0, 96, 128}, DType::kU8)};
+  const rcnn::Losses losses =
+      model.losses(golden_pictures(), truths, rcnn::random_sampler(generator), {.training = true});
+  EXPECT_EQ(losses.at("loss_mask").item(), 0);
+  EXPECT_EQ(losses.at("loss_rpn_loc").item(), 0);
+  EXPECT_GT(losses.at("loss_rpn_cls").item(), 0);
+  backward(total(losses));
+  for (const auto& [name, entry] : store.entries()) {
+    if (entry.kind == ParamStore::Kind::kParameter) {
+      EXPECT_TRUE(grad(entry.tensor).defined()) << name;
+    }
+  }
+}
+
+// The reference's regions and predictions of a stage, picture by picture.
+struct Stage {
+  std::vector<rcnn::Samples> samples;
+  std::vector<Tensor> decoded;
+  Tensor boxes, gt_boxes, classes;
+};
+
+Stage stage_of(const Trained& t, std::int64_t k) {
+  const std::string name = "_" + std::to_string(k);
+  const GoldenRun& run = t.run;
+  Stage s;
+  s.boxes = run.at("boxes" + name);
+  s.classes = run.at("gt_classes" + name);
+  s.gt_boxes = run.has("gt_boxes" + name) ? run.at("gt_boxes" + name) : Tensor();
+  const auto counts = run.at("box_counts" + name).to_vector<std::int64_t>();
+  const Tensor decoded =
+      t.model->heads().box_heads()[static_cast<std::size_t>(k)].coder().decode(run.at("deltas" + name), s.boxes);
+  std::int64_t first = 0;
+  for (const std::int64_t count : counts) {
+    const auto part = [&](const Tensor& all) { return all.defined() ? all.slice(0, first, first + count) : Tensor(); };
+    s.samples.push_back({part(s.boxes), part(s.classes), {}, part(s.gt_boxes)});
+    s.decoded.push_back(part(decoded));
+    first += count;
+  }
+  return s;
+}
+
+void expect_weights(const std::string& name, const std::string& weights, bool second) {
+  const Trained t(name, weights);
+  const std::int64_t stages = weights == "cascade" ? 3 : 1;
+  for (std::int64_t k = 0; k < stages; ++k) {
+    const Stage s = stage_of(t, k);
+    const std::string stage = "_" + std::to_string(k);
+    const Tensor release =
+        stage_weights({rcnn::DropLossPreset::kRelease, 0.01}, s.samples, s.decoded, golden_truths(second));
+    ASSERT_EQ(release.defined(), t.run.has("weights" + stage)) << name << stage;
+    if (release.defined()) {
+      EXPECT_EQ(release.to_vector<float>(), t.run.at("weights" + stage).to_vector<float>()) << name << stage;
+    }
+    const Tensor paper =
+        stage_weights({rcnn::DropLossPreset::kPaper, 0.01}, s.samples, s.decoded, golden_truths(second));
+    EXPECT_EQ(paper.to_vector<float>(), t.run.at("paper_weights" + stage).to_vector<float>()) << name << stage;
+    const rcnn::BoxLosses losses = t.model->heads().box_heads()[static_cast<std::size_t>(k)].losses(
+        {t.run.at("logits" + stage), t.run.at("deltas" + stage)}, s.boxes, s.gt_boxes.defined() ? s.gt_boxes : s.boxes,
+        s.classes, paper, true);
+    EXPECT_NEAR(losses.cls.item(), t.run.at("paper_loss_cls" + stage).item(), 1e-5);
+    if (s.gt_boxes.defined()) {
+      EXPECT_NEAR(losses.reg.item(), t.run.at("paper_loss_box_reg" + stage).item(), 1e-5);
+    }
+  }
+  EXPECT_FALSE(stage_weights(rcnn::DropLoss{}, {}, {}, {}).defined());
+}
+
+TEST(DropLoss, WeightsAreExactlyTheReferencesInBothPresets) {
+  expect_weights("cascade", "cascade", true);
+  expect_weights("mask", "mask", true);
+}
+
+TEST(DropLoss, WithAPictureWithoutTruths) { expect_weights("none", "cascade", false); }
+
+TEST(RcnnTraining, PaperPresetTrains) {
+  const Trained t("cascade", "cascade");
+  ParamStore store(0);
+  RcnnConfig config = golden_config(3);
+  config.heads.droploss.preset = rcnn::DropLossPreset::kPaper;
+  const Rcnn model(Scope(store), config);
+  store.load(golden_weights("cascade")).require_ok("golden");
+  const rcnn::Losses losses = model.losses(golden_pictures(), golden_truths(), t.run.sampler(), {.training = true});
+  // The first stage's regions are the reference's whatever the preset.
+  EXPECT_NEAR(losses.at("loss_cls_stage0").item(), t.run.at("paper_loss_cls_0").item(), 1e-5);
+  EXPECT_NEAR(losses.at("loss_box_reg_stage0").item(), t.run.at("paper_loss_box_reg_0").item(), 1e-5);
+}
+
+TEST(RcnnTraining, DivergenceIsAnError) {
+  ParamStore store(0);
+  const Rcnn model(Scope(store), golden_config(3));
+  StateDict state = golden_weights("cascade");
+  state["proposal_generator.rpn_head.anchor_deltas.bias"] =
+      Tensor::full({12}, std::numeric_limits<double>::quiet_NaN());
+  store.load(state).require_ok("golden");
+  Generator generator(1);
+  EXPECT_THROW(model.losses(golden_pictures(), golden_truths(), rcnn::random_sampler(generator), {.training = true}),
+               Error);
+}
+
+TEST(RcnnTraining, TheSameSeedGivesTheSameBits) {
+  const auto run = [] {
+    ParamStore store(3);
+    const Rcnn model(Scope(store), golden_config(3));
+    Generator generator(8);
+    const rcnn::Losses losses =
+        model.losses(golden_pictures(), golden_truths(), rcnn::random_sampler(generator), {.training = true});
+    backward(total(losses));
+    std::vector<float> bits;
+    for (const auto& [name, loss] : losses) bits.push_back(static_cast<float>(loss.item()));
+    for (const auto& [name, entry] : store.entries()) {
+      if (!grad(entry.tensor).defined()) continue;
+      const auto values = grad(entry.tensor).to_vector<float>();
+      bits.insert(bits.end(), values.begin(), values.end());
+    }
+    return bits;
+  };
+  EXPECT_EQ(run(), run());
+}
+
+}  // namespace
+}  // namespace usol::test
