@@ -99,14 +99,49 @@ Tensor sum_to(const Tensor& a, const Shape& shape) {
 
 namespace {
 
+constexpr std::int64_t kBlock = 256;  // sums run over blocks: the rounding error grows with inner/256 + 256
+
+// Columns of a row-major matrix: neighbouring ones go down together, each in the order that it would be summed in
+// alone.
+template <class T>
+void reduce_columns(ReduceOp op, const Tensor& in, Tensor& out) {
+  using A = Accumulator<T>;
+  constexpr std::int64_t kColumns = 32;
+  const std::int64_t outer = in.size(0), inner = in.size(1), stride = in.strides()[1];
+  const T* from = in.data<T>();
+  T* to = out.mutable_data<T>();
+  parallel_for(0, (outer + kColumns - 1) / kColumns, 1, [&](std::int64_t first, std::int64_t end) {
+    for (std::int64_t g = first; g < end; ++g) {
+      const std::int64_t begin = g * kColumns, count = std::min(kColumns, outer - begin);
+      A total[kColumns], block[kColumns];
+      std::fill_n(total, kColumns, op == ReduceOp::kSum ? A(0) : -std::numeric_limits<A>::infinity());
+      for (std::int64_t b = 0; b < inner; b += kBlock) {
+        const std::int64_t stop = std::min(inner, b + kBlock);
+        std::fill_n(block, kColumns, A(0));
+        for (std::int64_t i = b; i < stop; ++i) {
+          const T* row = from + i * stride + begin;
+          if (op == ReduceOp::kSum) {
+            for (std::int64_t c = 0; c < count; ++c) block[c] += A(row[c]);
+          } else {
+            for (std::int64_t c = 0; c < count; ++c)
+              total[c] = A(row[c]) > total[c] || A(row[c]) != A(row[c]) ? A(row[c]) : total[c];
+          }
+        }
+        if (op == ReduceOp::kSum)
+          for (std::int64_t c = 0; c < count; ++c) total[c] += block[c];
+      }
+      for (std::int64_t c = 0; c < count; ++c) to[begin + c] = T(total[c]);
+    }
+  });
+}
+
 template <class T>
 void reduce_cpu_typed(ReduceOp op, const Tensor& in, Tensor& out) {
   using A = Accumulator<T>;
   const std::int64_t outer = in.size(0), inner = in.size(1), so = in.strides()[0], si = in.strides()[1];
+  if (so == 1 && si != 1) return reduce_columns<T>(op, in, out);
   const T* from = in.data<T>();
   T* to = out.mutable_data<T>();
-  // Sums run over blocks of 256: the rounding error grows with inner/256 + 256 instead of inner.
-  constexpr std::int64_t kBlock = 256;
   parallel_for(0, outer, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, inner)),
                [&](std::int64_t first, std::int64_t end) {
                  for (std::int64_t o = first; o < end; ++o) {

@@ -6,6 +6,7 @@
 
 #include "autograd/tape.h"
 #include "tensor/check.h"
+#include "tensor/layout.h"
 #include "tensor/parallel.h"
 
 namespace usol {
@@ -100,10 +101,14 @@ Tensor resample(const Tensor& x, const Taps& taps) {
   return out;
 }
 
-// Both axes: x [N, C, H, W] -> [N, C, taps_h, taps_w].
+// Both axes: x [N, C, H, W] -> [N, C, taps_h, taps_w], in x's order of memory.
 Tensor resample_both(const Tensor& x, const Taps& taps_h, const Taps& taps_w) {
   const std::int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
   const auto out_h = static_cast<std::int64_t>(taps_h.size()), out_w = static_cast<std::int64_t>(taps_w.size());
+  if (is_channels_last(x) && !x.is_contiguous()) {
+    const Tensor rows = resample(x.permute({0, 2, 3, 1}).reshape({n, h, w * c}), taps_h);
+    return resample(rows.reshape({n * out_h, w, c}), taps_w).reshape({n, out_h, out_w, c}).permute({0, 3, 1, 2});
+  }
   const Tensor rows = resample(x.contiguous().reshape({n * c, h, w}), taps_h);
   return resample(rows.reshape({n * c * out_h, w, 1}), taps_w).reshape({n, c, out_h, out_w});
 }

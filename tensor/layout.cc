@@ -1,7 +1,7 @@
 #include "tensor/layout.h"
 
 #include <algorithm>
-#include <vector>
+#include <numeric>
 
 #include "tensor/check.h"
 #include "tensor/copy.h"
@@ -42,19 +42,24 @@ Tensor channels_last_rows(const Tensor& t) {
   return t.as_strided({t.size(0) * t.size(2) * t.size(3), t.size(1)}, {t.size(1), 1}, t.storage_offset());
 }
 
+std::vector<int> memory_order(const Tensor& t) {
+  std::vector<int> order(static_cast<std::size_t>(t.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return t.strides()[a] > t.strides()[b]; });
+  return order;
+}
+
 Tensor empty_like(const Tensor& t) {
   const Tensor fresh = Tensor::empty(t.shape(), t.dtype(), t.device());
   if (t.is_contiguous()) return fresh;
-  std::vector<int> order;  // of memory; dimensions of size 1 have no place in it
-  for (int d = 0; d < t.rank(); ++d)
-    if (t.size(d) != 1) order.push_back(d);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return t.strides()[a] < t.strides()[b]; });
+  const std::vector<int> order = memory_order(t);
   Shape strides = t.shape().row_major_strides();
   std::int64_t next = 1;
-  for (const int d : order) {
-    if (t.strides()[d] != next) return fresh;
-    strides[d] = next;
-    next *= t.size(d);
+  for (auto d = order.rbegin(); d != order.rend(); ++d) {
+    if (t.size(*d) == 1) continue;
+    if (t.strides()[*d] != next) return fresh;
+    strides[*d] = next;
+    next *= t.size(*d);
   }
   return fresh.as_strided(t.shape(), strides, 0);
 }

@@ -6,10 +6,12 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "tensor/cuda/device.cuh"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/strided.cuh"
+#include "tensor/layout.h"
 #include "tensor/tensor.h"
 
 namespace usol::cuda {
@@ -72,7 +74,10 @@ void map(const char* op, Tensor& out, F f, const Inputs&... inputs) {
   const std::int64_t count = out.numel();
   if (count == 0) return;
   const Queue queue(op, out.device());
-  const StridedIndex<N + 1> index(out.shape(), {out.strides(), inputs.strides()...});
+  // In the order of out's memory: operands that all lie in another order than row-major are one dense run too.
+  const std::vector<int> order = memory_order(out);
+  const auto strides = [&](const Tensor& t) { return t.permute(order).strides(); };
+  const StridedIndex<N + 1> index(out.permute(order).shape(), {strides(out), strides(inputs)...});
   const MapInputs<T, N> in{{inputs.template data<T>()...}};
   T* to = out.mutable_data<T>();
   const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % alignof(Pack<T>) == 0; };

@@ -30,6 +30,34 @@ OP_TEST({.name = "sum",
          .reduction = 15,
          .bench_inputs = {{{64, 768, 197}}}});
 
+OP_TEST({.name = "sum_columns",
+         .op = [](const Tensors& in) { return sum(in[0], {0}); },
+         .reference =
+             [](const Tensors& in) {
+               return build({in[0].size(1)}, [&](const Shape& i) {
+                 double total = 0;
+                 for (std::int64_t r = 0; r < in[0].size(0); ++r) total += at(in[0], {r, i[0]});
+                 return total;
+               });
+             },
+         .inputs = {{{300, 37}}},
+         .dtypes = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16},
+         .reduction = 300,
+         .gradient = false,  // that of "sum"
+         .bench_inputs = {{{60800, 256}}}});
+
+OP_TEST({.name = "amax_columns",
+         .op = [](const Tensors& in) { return amax(in[0], {0}); },
+         .reference =
+             [](const Tensors& in) {
+               return build({in[0].size(1)}, [&](const Shape& i) {
+                 double top = -INFINITY;
+                 for (std::int64_t r = 0; r < in[0].size(0); ++r) top = std::max(top, at(in[0], {r, i[0]}));
+                 return top;
+               });
+             },
+         .inputs = {{{20, 37}}}});
+
 OP_TEST({.name = "mean_keepdim",
          .op = [](const Tensors& in) { return mean(in[0], {1}, true); },
          .reference =

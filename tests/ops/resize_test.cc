@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tensor/error.h"
+#include "tensor/layout.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
@@ -64,6 +65,14 @@ INSTANTIATE_TEST_SUITE_P(PyTorch, ResizeGolden,
                                          std::tuple{"bilinear_aa", ResizeOptions{kBilinear, true}},
                                          std::tuple{"bicubic_aa", ResizeOptions{kBicubic, true}},
                                          std::tuple{"bicubic_aa_up", ResizeOptions{kBicubic, true}}));
+
+TEST(Resize, MapsWithTheirChannelsLastStaySo) {
+  const auto golden = load_golden("resize_op.safetensors");
+  const Tensor& expected = golden.at("bicubic_down");
+  const Tensor got = resize(to_channels_last(golden.at("x")), expected.size(2), expected.size(3), {.filter = kBicubic});
+  EXPECT_TRUE(is_channels_last(got));
+  EXPECT_LE(relative_error(got, expected), 2e-6);
+}
 
 TEST(Resize, Errors) {
   EXPECT_THROW(resize(Tensor::zeros({1, 2, 3}), 2, 2), Error);

@@ -35,6 +35,7 @@ TEST(Layout, EmptyLikeKeepsTheOrder) {
   const Tensor gaps = numbers({2, 3, 4, 6}).slice(3, 0, 6, 2);
   EXPECT_TRUE(empty_like(gaps).is_contiguous());
   EXPECT_EQ(empty_like(numbers({3, 4}).transpose(0, 1)).strides(), (Shape{1, 4}));
+  EXPECT_EQ(memory_order(last), (std::vector<int>{0, 2, 3, 1}));
   EXPECT_EQ(clone_like(last).to_vector<float>(), last.to_vector<float>());
   EXPECT_NE(clone_like(last).raw(), last.raw());
 }
