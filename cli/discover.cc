@@ -25,6 +25,16 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
+// The graph of this many patches takes half a gigabyte, and the backbone's time grows with their square.
+constexpr std::int64_t kMostPatches = 65536;
+
+void check_patches(const FrameSize& pixels, std::int64_t patch) {
+  const std::int64_t patches = (pixels.height + patch - 1) / patch * ((pixels.width + patch - 1) / patch);
+  check(patches <= kMostPatches, ErrorKind::kUnsupported,
+        "{} x {} pixels are {} patches of {}, more than {}; --size PX makes pictures smaller", pixels.height,
+        pixels.width, patches, patch, kMostPatches);
+}
+
 ImageRecord make_record(const InputImage& input, const Tensor& image, const FoundObjects& found, bool swap_sides) {
   ImageRecord record;
   CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
@@ -82,9 +92,8 @@ class DiscoverVerb : public Verb {
         "dino_deitsmall8_300ep_pretrain.pth --out found.json",
         "By FOUND: scripts/download-weights fetches its layer (found_vits8) and the weights it was made for "
         "(dino_vits8_300ep)");
-    options.example(
-        "usol discover images --method found --train-head head.safetensors --weights W.pth",
-        "FOUND's layer, trained on your own pictures; use it with --found-weights head.safetensors");
+    options.example("usol discover images --method found --train-head head.safetensors --weights W.pth",
+                    "FOUND's layer, trained on your own pictures; use it with --found-weights head.safetensors");
     options.example("usol discover photos --method bisecting-kmeans --backbone colour --out a.json",
                     "Without any weights: a look at how it works");
   }
@@ -115,6 +124,7 @@ class DiscoverVerb : public Verb {
     source->describe(job.info);
     job.load = [&](const InputImage& input) -> ImageCompute {
       const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+      check_patches(source_.picture_size(image), source->patch());
       const PreparedPicture prepared = source->prepare(input, image);
       return [&, input, image, prepared] {
         PatchMaps maps = source->maps(prepared);

@@ -61,6 +61,8 @@ void DiscoverMethod::declare(Options& options) {
   options.add("--mass NUMBER", mass_, "dino-seg: share of the attention that is kept");
   options.add("--clusters N", clusters_, "bisecting-kmeans: most objects a picture can get");
   options.at_least("clusters", 1);
+  options.choice("--found-stage", found_stage_, {"layer", "background"},
+                 "found: by the trained layer, or by the first stage alone, which needs none: what is not background");
   options.add("--found-weights FILE", head_path_,
               "found: the trained layer, the published decoder_weights.pt or one that --train-head made",
               OptionKind::kRun);
@@ -76,7 +78,10 @@ void DiscoverMethod::settle(FeatureOptions& source, std::uint64_t seed) {
   only(head_index_ != 4, "--head", method_ == "dino-seg");
   only(mass_ != 0.6, "--mass", method_ == "dino-seg");
   only(clusters_ != 3, "--clusters", method_ == "bisecting-kmeans");
+  only(found_stage_ != "layer", "--found-stage", method_ == "found");
   only(!head_path_.empty(), "--found-weights", method_ == "found");
+  check(head_path_.empty() || !background_only(), ErrorKind::kUsage,
+        "--found-stage background works without a layer; leave out --found-weights");
   only(saliency(), "--task saliency", method_ == "tokencut" || method_ == "found");
   check(bilateral_ == "auto" || saliency(), ErrorKind::kUsage, "--bilateral goes with --task saliency");
   check(mass_ > 0 && mass_ <= 1, ErrorKind::kUsage, "--mass: expected above 0 and at most 1, got {}", mass_);
@@ -89,17 +94,19 @@ void DiscoverMethod::settle(FeatureOptions& source, std::uint64_t seed) {
   if (tau_ == kOwnTau && (token_cut || mask_cut || method_ == "bisecting-kmeans")) tau_ = mask_cut ? 0.15 : 0.2;
   if (mask_cut && source.size == 0) source.size = kMaskcutSize;
   source.framing = source.size != 0 ? Framing::kFrame : saliency() && token_cut ? Framing::kNearest : Framing::kPadded;
-  source.attention = method_ == "dino-seg";
+  source.attention = method_ == "dino-seg" || background_only();
   size_ = source.size;
   native_aspect_ = source.native_aspect;
   seed_ = seed;
 }
 
 void DiscoverMethod::load() {
-  if (method_ != "found") return;
-  check(!head_path_.empty(), ErrorKind::kUsage,
-        "--method found needs its trained layer: give --found-weights FILE (scripts/download-weights found_vits8 fetches "
-        "the published one), or make one from your pictures with --train-head FILE");
+  if (method_ != "found" || background_only()) return;
+  check(
+      !head_path_.empty(), ErrorKind::kUsage,
+      "--method found needs its trained layer: give --found-weights FILE (scripts/download-weights found_vits8 fetches "
+      "the published one), or make one from your pictures with --train-head FILE, or do "
+      "without: --found-stage background");
   check(std::filesystem::exists(head_path_), ErrorKind::kUsage, "--found-weights {}: no such file", head_path_);
   head_sha256_ = sha256_file(head_path_);
   head_ = load_found_head(head_path_);
@@ -108,6 +115,7 @@ void DiscoverMethod::load() {
 std::vector<Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int64_t patch,
                                                 const FrameSize& pixels) const {
   if (method_ == "lost") return lost(maps.features, patch, pixels, {.k_patches = static_cast<int>(k_patches_)});
+  if (background_only()) return found_foreground(found_background(maps.features, maps.attention), patch, pixels);
   if (method_ == "found") return found(found_logits(maps.features, head_), patch, pixels);
   if (method_ == "dino-seg") {
     return dino_seg(maps.attention, patch, pixels,
@@ -148,7 +156,9 @@ FoundObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& 
       saliency.soft = saliency.mask.to(DType::kF64);
     }
   } else {
-    saliency = found_saliency(found_logits(maps.features, head_), patch, pixels);
+    saliency = background_only()
+                   ? found_foreground_saliency(found_background(maps.features, maps.attention), patch, pixels)
+                   : found_saliency(found_logits(maps.features, head_), patch, pixels);
     if (bilateral_ == "on") {
       saliency.mask = found_refine(saliency.mask, image);
       saliency.soft = saliency.mask.to(DType::kF64);

@@ -51,12 +51,14 @@ class DiscoverMethod {
   const std::string& head_sha256() const { return head_sha256_; }
 
  private:
+  bool background_only() const { return method_ == "found" && found_stage_ == "background"; }
   std::vector<Discovery> discover(const PatchMaps& maps, std::int64_t patch, const FrameSize& pixels) const;
   FoundObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
   FoundObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
                              const FrameSize& pixels) const;
 
-  std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", head_path_;
+  std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", found_stage_ = "layer",
+              head_path_;
   std::string head_sha256_;
   double tau_ = 2, mass_ = 0.6;
   std::int64_t k_patches_ = 100, head_index_ = 4, clusters_ = 3;

@@ -19,6 +19,42 @@ void check_map(const char* what, const Tensor& map, int rank) {
         map.defined() ? to_string(map.dtype()) : "no tensor", map.defined() ? to_string(map.shape()) : "");
 }
 
+// The largest component of where a map f32 [h, w] is positive, or nothing.
+std::vector<Discovery> largest_object(const Tensor& map, std::int64_t patch, const FrameSize& picture) {
+  check_patch_features("found", map.unsqueeze(0), patch, picture);
+  const Tensor dense = map.contiguous();
+  Tensor foreground = Tensor::empty(dense.shape(), DType::kU8);
+  std::uint8_t* f = foreground.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < dense.numel(); ++i) f[i] = dense.data<float>()[i] > 0;
+  Discovery object;
+  object.mask = largest_component(foreground);
+  if (mask_area(object.mask) == 0) return {};
+  object.box = pixel_box(object.mask, patch, picture);
+  return {object};
+}
+
+// A map f32 [h, w] bilinearly in pixels, cropped to the picture.
+Tensor enlarged(const Tensor& map, std::int64_t patch, const FrameSize& picture) {
+  check_patch_features("found", map.unsqueeze(0), patch, picture);
+  const std::int64_t height = map.size(0) * patch, width = map.size(1) * patch;
+  return resize(map.contiguous().reshape({1, 1, map.size(0), map.size(1)}), height, width)
+      .reshape({height, width})
+      .slice(0, 0, picture.height)
+      .slice(1, 0, picture.width)
+      .contiguous();
+}
+
+// 1 where a background u8 [h, w] is 0, else 0.
+Tensor foreground_of(const Tensor& background) {
+  check(background.defined() && background.is_cpu() && background.dtype() == DType::kU8 && background.rank() == 2 &&
+            background.numel() > 0,
+        "found: expected a background u8 [h, w] on the CPU");
+  Tensor map = background.to(DType::kF32).contiguous();
+  float* m = map.mutable_data<float>();
+  for (std::int64_t i = 0; i < map.numel(); ++i) m[i] = m[i] == 0 ? 1.0f : 0.0f;
+  return map;
+}
+
 }  // namespace
 
 Tensor found_background(const Tensor& keys, const Tensor& attention, const FoundOptions& options) {
@@ -102,29 +138,26 @@ Tensor found_logits(const Tensor& keys, const FoundHead& head) {
   return logits;
 }
 
+std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const FrameSize& picture) {
+  return largest_object(foreground_of(background), patch, picture);
+}
+
+Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const FrameSize& picture) {
+  const Tensor large = enlarged(foreground_of(background), patch, picture);
+  Saliency saliency{large.to(DType::kF64), Tensor::empty(large.shape(), DType::kU8)};
+  std::uint8_t* mask = saliency.mask.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < large.numel(); ++i) mask[i] = large.data<float>()[i] > 0.5f;
+  return saliency;
+}
+
 std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
   check_map("logits", logits, 2);
-  check_patch_features("found", logits.unsqueeze(0), patch, picture);
-  const Tensor dense = logits.contiguous();
-  Tensor foreground = Tensor::empty(dense.shape(), DType::kU8);
-  std::uint8_t* f = foreground.mutable_data<std::uint8_t>();
-  for (std::int64_t i = 0; i < dense.numel(); ++i) f[i] = dense.data<float>()[i] > 0;
-  Discovery object;
-  object.mask = largest_component(foreground);
-  if (mask_area(object.mask) == 0) return {};
-  object.box = pixel_box(object.mask, patch, picture);
-  return {object};
+  return largest_object(logits, patch, picture);
 }
 
 Saliency found_saliency(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
   check_map("logits", logits, 2);
-  check_patch_features("found", logits.unsqueeze(0), patch, picture);
-  const Tensor map = logits.contiguous().reshape({1, 1, logits.size(0), logits.size(1)});
-  const Tensor large = resize(map, logits.size(0) * patch, logits.size(1) * patch)
-                           .reshape({logits.size(0) * patch, logits.size(1) * patch})
-                           .slice(0, 0, picture.height)
-                           .slice(1, 0, picture.width)
-                           .contiguous();
+  const Tensor large = enlarged(logits, patch, picture);
   Saliency saliency{Tensor::empty(large.shape(), DType::kF64), Tensor::empty(large.shape(), DType::kU8)};
   double* soft = saliency.soft.mutable_data<double>();
   std::uint8_t* mask = saliency.mask.mutable_data<std::uint8_t>();

@@ -21,6 +21,13 @@ struct FoundOptions {
 /// patch of least weighted attention. Throws Error when shapes or dtypes are not as said.
 Tensor found_background(const Tensor& keys, const Tensor& attention, const FoundOptions& options = {});
 
+/// The first stage alone: what is not background. Its largest component, or nothing.
+std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const FrameSize& picture);
+
+/// The same as saliency: soft = 1 - background, resized bilinearly by the factor `patch` and cropped to the picture;
+/// mask = above 0.5.
+Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const FrameSize& picture);
+
 /// The trained layer.
 struct FoundHead {
   Tensor weight;  // f32 [D]

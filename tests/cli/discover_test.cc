@@ -205,6 +205,27 @@ TEST_F(DiscoverTest, SaliencyMapsAreScoredByEval) {
   EXPECT_EQ(Json::parse(text("m.json"))["saliency"]["images"], 2);
 }
 
+TEST_F(DiscoverTest, TheBackgroundOfFoundNeedsNoLayer) {
+  const Words stage = {"--found-stage", "background", "--out", at("a.json"), "--force"};
+  ASSERT_EQ(with_weights("found", stage).status, kSuccess);
+  EXPECT_FALSE(Json::parse(text("a.json"))["info"].contains("found_weights_sha256"));
+  Words saliency = stage;
+  saliency.insert(saliency.end(), {"--task", "saliency", "--maps", at("m")});
+  ASSERT_EQ(with_weights("found", saliency).status, kSuccess);
+  EXPECT_EQ(load_npy(folder_ / "m/chelsea.npy").shape(), (Shape{75, 115}));
+  Words both = stage;
+  both.insert(both.end(), {"--found-weights", found_head()});
+  expect_usage_error("found", both, "leave out --found-weights");
+}
+
+TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
+  write_png(folder_ / "in/large.png", Tensor::zeros({2100, 2100}, DType::kU8));
+  const auto result = discover("lost", {"--backbone", "colour", "--out", at("a.json")});
+  EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("large.png: 2100 x 2100 pixels are 69169 patches of 8"));
+  EXPECT_THAT(result.err, HasSubstr("--size PX"));
+}
+
 TEST_F(DiscoverTest, ShardsMergeAndResumeGivesTheSameBytes) {
   const Words common = {"--backbone", "colour", "--patch", "16"};
   const auto lost = [&](Words words) {
@@ -231,8 +252,7 @@ TEST_F(DiscoverTest, ThreadsChangeNothing) {
         with_weights("found", {"--iterations", "2", "--batch", "3", "--train-head", at(name + ".safetensors")}).status,
         kSuccess);
   }
-  for (const std::string method : {"tokencut-3ev", "lost"})
-    EXPECT_EQ(text(method + "with1"), text(method + "with3"));
+  for (const std::string method : {"tokencut-3ev", "lost"}) EXPECT_EQ(text(method + "with1"), text(method + "with3"));
   EXPECT_EQ(text("with1.safetensors"), text("with3.safetensors"));
 }
 

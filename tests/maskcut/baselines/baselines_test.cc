@@ -158,6 +158,20 @@ TEST(Lost, NoObjectWithoutFeatures) {
 
 TEST(Found, NothingAboveTheThreshold) { EXPECT_TRUE(found(Tensor::full({3, 4}, -0.1), 8, {24, 32}).empty()); }
 
+TEST(Found, TheFirstStageAlone) {
+  const Tensor background = Tensor::from<std::uint8_t>({0, 1, 1, 1, 1, 0, 1, 0, 0}, {3, 3});
+  const auto objects = found_foreground(background, 8, {20, 24});
+  ASSERT_EQ(objects.size(), 1u);
+  EXPECT_EQ(pixels(objects[0].mask), (std::vector<std::uint8_t>{0, 0, 0, 0, 0, 1, 0, 1, 1}));
+  EXPECT_EQ(objects[0].box, (PixelBox{8, 8, 24, 20}));
+  const Saliency saliency = found_foreground_saliency(background, 8, {20, 24});
+  EXPECT_EQ(saliency.mask.shape(), (Shape{20, 24}));
+  EXPECT_EQ(saliency.soft.select(0, 0).select(0, 0).item(), 1);  // in the corner patch
+  EXPECT_EQ(saliency.soft.select(0, 0).select(0, 23).item(), 0);
+  EXPECT_TRUE(found_foreground(Tensor::full({3, 3}, 1, DType::kU8), 8, {20, 24}).empty());
+  EXPECT_THROW(found_foreground(Tensor::zeros({3, 3}), 8, {20, 24}), Error);
+}
+
 TEST(Found, ReadsTheHead) {
   const test::TempDir dir;
   const Tensor weight = Tensor::arange(5, DType::kF32), bias = Tensor::full({1}, 0.25);
