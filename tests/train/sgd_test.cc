@@ -1,0 +1,128 @@
+// The optimiser against PyTorch, on every device.
+#include "train/sgd.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "autograd/tape.h"
+#include "nn/init.h"
+#include "tensor/error.h"
+#include "tests/support/devices.h"
+#include "tests/support/golden.h"
+
+namespace usol::train {
+namespace {
+
+constexpr const char* kNames[] = {"body.weight", "body.norm.weight", "body.norm.bias", "head.weight", "head.bias"};
+
+void build(ParamStore& store, const StateDict& golden) {
+  for (const char* name : kNames)
+    store.make(name, golden.at(std::string("start/") + name).shape(), ParamStore::Kind::kParameter, init::zeros());
+  store.make("body.norm.running_var", {6}, ParamStore::Kind::kBuffer, init::zeros());
+  for (const char* name : kNames) {
+    Tensor tensor = store.entries().at(name).tensor;
+    tensor.copy_from(golden.at(std::string("start/") + name));
+  }
+}
+
+double worst_difference(const Tensor& a, const Tensor& b) {
+  const auto x = a.to_vector<float>(), y = b.to_vector<float>();
+  double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) worst = std::max(worst, static_cast<double>(std::abs(x[i] - y[i])));
+  return worst;
+}
+
+SgdOptions options() { return {.weight_decay = 0.01, .faster = {"head"}, .faster_by = 4}; }
+
+void run_steps(const Device& device) {
+  const StateDict golden = test::load_golden("train_steps.safetensors");
+  ParamStore store(0, device);
+  build(store, golden);
+  Sgd sgd(store, options());
+  for (int step = 0; step < 6; ++step) {
+    sgd.zero_grad();
+    for (const char* name : kNames) {
+      const auto found = golden.find("grad/" + std::to_string(step) + "/" + name);
+      if (found != golden.end()) set_grad(store.entries().at(name).tensor, found->second.to(device));
+    }
+    ASSERT_TRUE(sgd.step(0.3));
+    for (const char* name : kNames) {
+      const Tensor expected = golden.at("after/" + std::to_string(step) + "/" + name);
+      // Values reach about 4, and a step rounds a few times.
+      EXPECT_LT(worst_difference(store.entries().at(name).tensor, expected), 2e-6) << name << " after step " << step;
+    }
+  }
+}
+
+TEST(Sgd, StepsEqualPyTorchs) { run_steps({}); }
+
+TEST(CudaSgd, StepsEqualPyTorchs) {
+  if (!test::cuda_available()) GTEST_SKIP() << "no GPU";
+  run_steps(Device::parse("cuda"));
+}
+
+TEST(Sgd, AStepWithoutFiniteGradientChangesNothing) {
+  const StateDict golden = test::load_golden("train_steps.safetensors");
+  ParamStore store;
+  build(store, golden);
+  Sgd sgd(store, options());
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    set_grad(store.entries().at("head.bias").tensor, Tensor::full({7}, static_cast<double>(bad)));
+    set_grad(store.entries().at("body.weight").tensor, Tensor::full({6, 5, 3, 3}, 1));
+    EXPECT_FALSE(sgd.step(0.3));
+    for (const char* name : kNames)
+      EXPECT_EQ(worst_difference(store.entries().at(name).tensor, golden.at(std::string("start/") + name)), 0) << name;
+    for (const auto& [name, momentum] : sgd.state())
+      EXPECT_EQ(worst_difference(momentum, Tensor::zeros(momentum.shape())), 0) << name;
+  }
+}
+
+TEST(Sgd, GoesOnFromItsState) {
+  const StateDict golden = test::load_golden("train_steps.safetensors");
+  const auto steps = [&](ParamStore& store, Sgd& sgd, int first, int last) {
+    for (int step = first; step < last; ++step) {
+      for (const char* name : {"body.weight", "head.weight"})
+        set_grad(store.entries().at(name).tensor, golden.at("grad/" + std::to_string(step) + "/" + name));
+      ASSERT_TRUE(sgd.step(0.3));
+    }
+  };
+  ParamStore whole, first, second;
+  for (ParamStore* store : {&whole, &first, &second}) build(*store, golden);
+  Sgd of_whole(whole, options()), of_first(first, options()), of_second(second, options());
+  steps(whole, of_whole, 0, 4);
+  steps(first, of_first, 0, 2);
+  second.load(first.state_dict());
+  of_second.load_state(of_first.state());
+  steps(second, of_second, 2, 4);
+  for (const char* name : kNames)
+    EXPECT_EQ(worst_difference(whole.entries().at(name).tensor, second.entries().at(name).tensor), 0) << name;
+
+  StateDict wrong = of_first.state();
+  wrong.erase("head.bias");
+  EXPECT_THROW(of_second.load_state(wrong), Error);
+  wrong["head.bias"] = Tensor::zeros({8});
+  EXPECT_THROW(of_second.load_state(wrong), Error);
+}
+
+TEST(Sgd, NormsAreTold) {
+  const StateDict golden = test::load_golden("train_steps.safetensors");
+  ParamStore store;
+  build(store, golden);
+  store.make("block.norm1.weight", {3}, ParamStore::Kind::kParameter, init::ones());
+  EXPECT_TRUE(is_norm_parameter(store, "body.norm.bias"));
+  EXPECT_TRUE(is_norm_parameter(store, "block.norm1.weight"));
+  EXPECT_FALSE(is_norm_parameter(store, "body.weight"));
+  EXPECT_FALSE(is_norm_parameter(store, "head.bias"));
+}
+
+TEST(Sgd, AnUnknownFasterModuleIsAnError) {
+  ParamStore store;
+  store.make("head.weight", {3}, ParamStore::Kind::kParameter, init::ones());
+  EXPECT_THROW(Sgd(store, {.faster = {"haed"}}), Error);
+}
+
+}  // namespace
+}  // namespace usol::train
