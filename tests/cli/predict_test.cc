@@ -96,7 +96,10 @@ TEST_F(PredictTest, TheObjectsAreTheModels) {
 }
 
 TEST_F(PredictTest, ResumingGivesTheSameBytes) {
-  const Words words = {pictures(), "--weights", at("detector.safetensors")};
+  fs::create_directory(folder_ / "in");
+  for (const char* name : {"chelsea.jpg", "rocket.jpg", "camera.jpg"})
+    fs::copy_file(fs::path(pictures()) / name, folder_ / "in" / name);
+  const Words words = {at("in"), "--weights", at("detector.safetensors")};
   const auto with = [&](Words more) {
     Words all = words;
     all.insert(all.end(), more.begin(), more.end());

@@ -1,5 +1,5 @@
-// One training step against the reference: losses, DropLoss weights, every gradient. The samplers return what the
-// reference drew.
+// One training step against the reference: losses, DropLoss weights, every gradient; and losses of ten SGD steps. The
+// samplers return what the reference drew.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -23,7 +23,9 @@ using rcnn::stage_weights;
 
 struct Trained {
   Trained(const std::string& name, const std::string& weights) : run("train", name) {
-    model = std::make_unique<Rcnn>(Scope(store), golden_config(weights == "cascade" ? 3 : 1));
+    RcnnConfig config = golden_config(weights == "cascade" ? 3 : 1);
+    if (name == "frozen") config.resnet.norm = config.fpn.norm = nn::NormKind::kFrozenBn;
+    model = std::make_unique<Rcnn>(Scope(store), config);
     store.load(golden_weights(weights)).require_ok(name);
   }
   rcnn::Losses losses(const rcnn::Sampler& sampler, bool second = true) const {
@@ -100,6 +102,31 @@ TEST(RcnnTraining, NoObjectsAtAll) {
   for (const auto& [name, entry] : store.entries()) {
     if (entry.kind == ParamStore::Kind::kParameter) {
       EXPECT_TRUE(grad(entry.tensor).defined()) << name;
+    }
+  }
+}
+
+TEST(RcnnTraining, LossesOfTenSteps) {
+  constexpr double kRate = 0.01;  // as in the script
+  const Trained t("frozen", "cascade");
+  const rcnn::Sampler sampler = t.run.sampler();
+  const Tensor series = t.run.at("series");
+  for (std::int64_t step = 0; step < series.size(0); ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    const rcnn::Losses losses = t.losses(sampler);
+    std::int64_t i = 0;  // sorted by name in both
+    for (const auto& [name, loss] : losses) {
+      const double expected = series.select(0, step).select(0, i++).item();
+      EXPECT_NEAR(loss.item(), expected, 1e-3 * std::max(0.1, expected)) << name << " in step " << step;
+    }
+    backward(total(losses));
+    const NoGrad no_grad;
+    for (const auto& [name, entry] : t.store.entries()) {
+      const Tensor g = grad(entry.tensor);
+      if (!g.defined()) continue;
+      Tensor parameter = entry.tensor;
+      parameter.copy_from(sub(parameter.detach(), affine(g, kRate)));
+      set_grad(parameter, {});
     }
   }
 }
