@@ -52,16 +52,11 @@ class Order {
   std::vector<std::int64_t> order_;
 };
 
+// The batches: (seed, step) decides each of them.
 class Training {
  public:
-  Training(const Common& common, const FeatureSource& source, const InputList& inputs, bool exif, std::int64_t batch)
-      : common_(common),
-        source_(source),
-        inputs_(inputs),
-        exif_(exif),
-        batch_(batch),
-        seed_(static_cast<std::uint64_t>(common.seed)),
-        order_(inputs.size(), seed_) {}
+  Training(std::uint64_t seed, const FeatureSource& source, const InputList& inputs, bool exif, std::int64_t batch)
+      : source_(source), inputs_(inputs), exif_(exif), batch_(batch), seed_(seed), order_(inputs.size(), seed) {}
 
   std::vector<FoundSample> batch(std::int64_t step, bool attention) {
     std::vector<InputImage> chosen;
@@ -83,7 +78,6 @@ class Training {
   }
 
  private:
-  const Common& common_;
   const FeatureSource& source_;
   const InputList& inputs_;
   bool exif_;
@@ -118,6 +112,8 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
         "--train-head {}: expected a name that ends in .safetensors or .pth", out_);
   check(source_options.from_features.empty(), ErrorKind::kUsage,
         "--train-head makes features of pieces of the pictures itself: give --weights, not --from-features");
+  check(source_options.size == 0, ErrorKind::kUsage, "--train-head learns from {} x {} pixels; leave out --size", kSide,
+        kSide);
   check(!fs::is_directory(out_), ErrorKind::kUsage, "--train-head {} is a folder", out_);
   if (fs::exists(out_) && common.resume) {
     common.note("{} is there already", out_);
@@ -135,13 +131,14 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
   source->describe(header);
   header["inputs"] = {{"images", inputs.size()}, {"sha256", inputs.digest()}};
 
-  Training training(common, *source, inputs, exif, batch_);
+  const auto seed = static_cast<std::uint64_t>(common.seed);
+  Training training(seed, *source, inputs, exif, batch_);
   const FoundTrainOptions settings;
   const auto wants_attention = [&](std::int64_t step) { return step < settings.background_steps; };
   if (common.dry_run) {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
-    Training one(common, *source, inputs, exif, 1);
+    Training one(seed, *source, inputs, exif, 1);
     one.batch(0, true);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     common.note("would train on {} pictures, {} steps of {}, and write {}", inputs.size(), iterations_, batch_, out_);
@@ -150,8 +147,8 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
     return kSuccess;
   }
   if (fs::path(out_).has_parent_path()) fs::create_directories(fs::path(out_).parent_path());
-  const std::int64_t width = Training(common, *source, inputs, exif, 1).batch(0, false)[0].keys.size(0);
-  FoundTrainer trainer(width, static_cast<std::uint64_t>(common.seed), settings);
+  const std::int64_t width = Training(seed, *source, inputs, exif, 1).batch(0, false)[0].keys.size(0);
+  FoundTrainer trainer(width, seed, settings);
   if (common.resume && fs::exists(state_path)) {
     SafetensorsContent saved = read_safetensors(state_path);
     trainer.load_state(saved.tensors);

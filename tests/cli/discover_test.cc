@@ -306,6 +306,11 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
   EXPECT_EQ(dry.status, kSuccess);
   EXPECT_THAT(dry.err, HasSubstr("would train on 2 pictures, 500 steps of 2"));
   EXPECT_FALSE(fs::exists(folder_ / "d.pth"));
+
+  test::write_text(folder_ / "in/bad.png", "this is no picture");
+  const auto bad = train("e.pth", {"--iterations", "2"});
+  EXPECT_EQ(bad.status, kFailure);
+  EXPECT_THAT(bad.err, HasSubstr("bad.png"));
 }
 
 TEST_F(DiscoverTest, ADryRunWritesNothing) {
@@ -328,6 +333,7 @@ TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
   expect_usage_error("found", colour, "--found-weights FILE");
   expect_usage_error("lost", {"--train-head", at("h.pth")}, "--train-head goes with --method found");
   expect_usage_error("found", also({"--train-head", at("h.pth")}), "leave out --out");
+  expect_usage_error("found", {"--train-head", at("h.pth"), "--size", "64"}, "leave out --size");
   expect_usage_error("found", {"--train-head", at("h.bin")}, "ends in .safetensors or .pth");
   expect_usage_error("found", {"--train-head", at("h.pth"), "--backbone", "colour"}, "has no attention");
   expect_usage_error("found", also({"--found-weights", at("gone.pt")}), "gone.pt: no such file");
