@@ -11,4 +11,7 @@ void register_op_benchmarks();
 /// Registers "cuts/<case>/..." (cuts_bench.cc). Throws Error if the file of cases cannot be read.
 void register_cut_benchmarks();
 
+/// Registers "backbone/infer" and "backbone/train" where their case is given (backbone_bench.cc).
+void register_backbone_benchmarks();
+
 }  // namespace usol

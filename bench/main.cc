@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
     usol::register_crf_benchmarks();
     usol::register_op_benchmarks();
     usol::register_cut_benchmarks();
+    usol::register_backbone_benchmarks();
     benchmark::RunSpecifiedBenchmarks();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "usol_bench: %s\n", error.what());

@@ -106,7 +106,8 @@ bool allowed(const DnnDescriptor& configuration, const DnnPolicy& policy) {
         notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
       return false;
     if (!policy.tensor_cores &&
-        (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))
+        (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
+         notes[i] == CUDNN_NUMERICAL_NOTE_WINOGRAD))
       return false;
   }
   return true;

@@ -49,7 +49,7 @@ struct DnnTarget {
 
 /// Which engines a plan may use. All must be deterministic.
 struct DnnPolicy {
-  bool tensor_cores = true;  // false for f32 without TF32: they would round the inputs
+  bool tensor_cores = true;  // false for f32 without TF32: they would round the inputs (and no Winograd either)
 };
 
 class DnnPlan {

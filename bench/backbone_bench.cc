@@ -1,0 +1,71 @@
+// The detector's backbone, R50 with a feature pyramid: "backbone/infer" (norms folded, weights packed once) and
+// "backbone/train" (batch statistics, gradients of the sum of all maps). Runs only where USOL_BACKBONE_CASE names a
+// .safetensors file of Detectron2's parameters and "images" [N, 3, H, W]; "backbone/infer" writes its maps to the file
+// that USOL_BACKBONE_RESULT names. For bench/compare_backbone.py.
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "autograd/grad_mode.h"
+#include "autograd/tape.h"
+#include "bench/benchmarks.h"
+#include "io/safetensors.h"
+#include "models/fpn.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
+
+namespace usol {
+namespace {
+
+Tensor take_images(StateDict& tensors) {
+  const Tensor found = tensors.at("images");
+  tensors.erase("images");
+  return found;
+}
+
+void infer(benchmark::State& state, const std::string& path) {
+  const NoGrad no_grad;
+  StateDict tensors = load_safetensors(path);
+  const Tensor images = take_images(tensors);
+  ParamStore store(std::move(tensors), Device::cpu(), DType::kF32);
+  const Fpn fpn(Scope(store), ResNetConfig{});
+  store.load_report().require_ok(path);
+  std::vector<Tensor> maps = fpn.forward(images, {});  // folds and packs
+  for (auto _ : state) maps = fpn.forward(images, {});
+  if (const char* result = std::getenv("USOL_BACKBONE_RESULT")) {
+    StateDict named;
+    for (std::size_t i = 0; i < maps.size(); ++i) named[fpn.outputs()[i].name] = maps[i];
+    save_safetensors(result, named);
+  }
+}
+
+void train(benchmark::State& state, const std::string& path) {
+  StateDict tensors = load_safetensors(path);
+  const Tensor images = take_images(tensors);
+  ParamStore store;
+  const Fpn fpn(Scope(store), ResNetConfig{});
+  store.load(tensors).require_ok(path);
+  for (auto _ : state) {
+    Tensor loss = Tensor::zeros({});
+    for (const Tensor& map : fpn.forward(images, {.training = true})) loss = add(loss, sum(map));
+    backward(loss);
+  }
+}
+
+}  // namespace
+
+void register_backbone_benchmarks() {
+  const char* path = std::getenv("USOL_BACKBONE_CASE");
+  if (!path) return;
+  const auto add_one = [&](const char* name, void (*run)(benchmark::State&, const std::string&)) {
+    benchmark::RegisterBenchmark(name, run, std::string(path))
+        ->UseRealTime()
+        ->MeasureProcessCPUTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  add_one("backbone/infer", infer);
+  add_one("backbone/train", train);
+}
+
+}  // namespace usol
