@@ -170,17 +170,33 @@ class PackedWeights {
   std::multimap<const std::byte*, Entry> entries_;
 };
 
-// The weights in the layout a primitive wants.
-memory packed_weight(const Convolution& c, const Tensor& weight, bool keep) {
+// Room for weights in a primitive's layout, from the tensors' allocator: it hands out the same pages again and again.
+struct Room {
+  Tensor bytes;
+  memory weight;
+  explicit Room(const memory::desc& desc)
+      : bytes(Tensor::empty({static_cast<std::int64_t>(desc.get_size())}, DType::kU8)),
+        weight(desc, engine(), bytes.raw()) {}
+};
+
+// Calls use() with the weights in the layout that the primitive wants.
+template <class F>
+void with_packed_weight(const Convolution& c, const Tensor& weight, bool keep, F&& use) {
   static PackedWeights& cache = *new PackedWeights;  // outlives every tensor
   const memory plain = wrap(c.plain_weight, weight);
-  if (c.weight == c.plain_weight) return plain;
-  if (keep)
-    if (const auto found = cache.find(weight, c.weight)) return *found;
+  if (c.weight == c.plain_weight) return use(plain);
+  if (!keep) {
+    const Room room(c.weight);
+    reorder(plain, room.weight);
+    use(room.weight);
+    stream().wait();
+    return;
+  }
+  if (const auto found = cache.find(weight, c.weight)) return use(*found);
   const memory packed(c.weight, engine());
   reorder(plain, packed);
-  if (keep) cache.keep(weight, packed);
-  return packed;
+  cache.keep(weight, packed);
+  use(packed);
 }
 
 template <class F>
@@ -204,11 +220,12 @@ void onednn_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   key.bias = bias.defined();
   out.storage()->bump_version();
   guarded(key, [&](const Convolution& c) {
-    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, wrap(c.x, x)},
-                                              {DNNL_ARG_WEIGHTS, packed_weight(c, weight, !grad_enabled())},
-                                              {DNNL_ARG_DST, wrap(c.y, out)}};
-    if (bias.defined()) arguments.insert({DNNL_ARG_BIAS, wrap(c.bias, bias)});
-    c.primitive.execute(stream(), arguments);
+    with_packed_weight(c, weight, !grad_enabled(), [&](const memory& packed) {
+      std::unordered_map<int, memory> arguments{
+          {DNNL_ARG_SRC, wrap(c.x, x)}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, wrap(c.y, out)}};
+      if (bias.defined()) arguments.insert({DNNL_ARG_BIAS, wrap(c.bias, bias)});
+      c.primitive.execute(stream(), arguments);
+    });
   });
 }
 
@@ -216,9 +233,11 @@ void onednn_conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Co
   const Key key = make_key(Pass::kGradInput, grad, out.shape(), weight.shape(), grad.shape(), options);
   out.storage()->bump_version();
   guarded(key, [&](const Convolution& c) {
-    c.primitive.execute(stream(), {{DNNL_ARG_DIFF_DST, wrap(c.y, grad)},
-                                   {DNNL_ARG_WEIGHTS, packed_weight(c, weight, false)},
-                                   {DNNL_ARG_DIFF_SRC, wrap(c.x, out)}});
+    with_packed_weight(c, weight, false, [&](const memory& packed) {
+      c.primitive.execute(
+          stream(),
+          {{DNNL_ARG_DIFF_DST, wrap(c.y, grad)}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DIFF_SRC, wrap(c.x, out)}});
+    });
   });
 }
 
@@ -227,12 +246,16 @@ void onednn_conv2d_grad_weight(const Tensor& x, const Tensor& grad, const Conv2d
   out.storage()->bump_version();
   guarded(key, [&](const Convolution& c) {
     const memory plain = wrap(c.plain_weight, out);
-    const bool direct = c.weight == c.plain_weight;
-    const memory result = direct ? plain : memory(c.weight, engine());
-    c.primitive.execute(
-        stream(),
-        {{DNNL_ARG_SRC, wrap(c.x, x)}, {DNNL_ARG_DIFF_DST, wrap(c.y, grad)}, {DNNL_ARG_DIFF_WEIGHTS, result}});
-    if (!direct) reorder(result, plain);
+    const auto compute = [&](const memory& result) {
+      c.primitive.execute(
+          stream(),
+          {{DNNL_ARG_SRC, wrap(c.x, x)}, {DNNL_ARG_DIFF_DST, wrap(c.y, grad)}, {DNNL_ARG_DIFF_WEIGHTS, result}});
+    };
+    if (c.weight == c.plain_weight) return compute(plain);
+    const Room room(c.weight);
+    compute(room.weight);
+    reorder(room.weight, plain);
+    stream().wait();
   });
 }
 
