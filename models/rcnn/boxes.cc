@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "autograd/grad_mode.h"
-#include "ops/cast.h"
 #include "ops/compare.h"
 #include "ops/concat.h"
 #include "ops/elementwise.h"

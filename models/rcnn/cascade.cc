@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <string>
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
@@ -15,7 +15,6 @@
 #include "ops/nms.h"
 #include "ops/pairwise_iou.h"
 #include "ops/softmax.h"
-#include "ops/view.h"
 #include "tensor/check.h"
 
 namespace usol::rcnn {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "models/rcnn/matcher.h"
 #include "tests/support/golden.h"
 
 namespace usol::test {
@@ -71,11 +72,21 @@ std::vector<Tensor> GoldenRun::list(const std::string& name) const {
 
 rcnn::Sampler GoldenRun::sampler() const {
   const auto call = std::make_shared<int>(0);
-  return [this, call](const Tensor&, const rcnn::SamplerOptions&) {
+  return [this, call](const Tensor& labels, const rcnn::SamplerOptions& options) {
     // Four calls a step: the anchors of both pictures, their regions.
     const std::string name = "sample_" + std::to_string(*call / 4) + "_" + std::to_string(*call % 4);
     ++*call;
-    return rcnn::SampledIndices{at(name + "_positive").to(DType::kI64), at(name + "_negative").to(DType::kI64)};
+    const Tensor positive = at(name + "_positive").to(DType::kI64), negative = at(name + "_negative").to(DType::kI64);
+    // What the reference drew as positive and negative must be so here as well.
+    const auto label = labels.to_vector<std::int64_t>();
+    for (const std::int64_t i : positive.to_vector<std::int64_t>()) {
+      EXPECT_NE(label.at(static_cast<std::size_t>(i)), options.background) << name;
+      EXPECT_NE(label.at(static_cast<std::size_t>(i)), rcnn::kIgnored) << name;
+    }
+    for (const std::int64_t i : negative.to_vector<std::int64_t>())
+      EXPECT_EQ(label.at(static_cast<std::size_t>(i)), options.background) << name;
+    EXPECT_LE(positive.numel() + negative.numel(), options.count);
+    return rcnn::SampledIndices{positive, negative};
   };
 }
 

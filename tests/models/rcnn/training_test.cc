@@ -106,6 +106,38 @@ TEST(RcnnTraining, NoObjectsAtAll) {
   }
 }
 
+TEST(RcnnTraining, NoProposalsAndObjectsOfOnePixel) {
+  ParamStore store(0);
+  const Rcnn model(Scope(store), golden_config(3));
+  store.load(golden_weights("cascade")).require_ok("golden");
+  Generator generator(5);
+  const rcnn::Sampler sampler = rcnn::random_sampler(generator);
+  const Context context{.training = true};
+  const std::vector<rcnn::ImageSize> sizes{{96, 128}, {80, 120}};
+  const std::vector<rcnn::Proposals> none(2, {Tensor::zeros({0, 4}), Tensor::zeros({0})});
+  std::vector<rcnn::Truths> truths = golden_truths(false);
+  truths[0] = truths[1];
+  std::vector<Tensor> maps = model.features(model.preprocess(golden_pictures()), context);
+  maps.pop_back();
+  // No region at all: zeros, which gradients flow through.
+  rcnn::Losses losses = model.heads().losses(maps, none, sizes, truths, sampler, context);
+  for (const auto& [name, loss] : losses) EXPECT_EQ(loss.item(), 0) << name;
+  backward(total(losses));
+  std::vector<rcnn::Detections> found = model.heads().detect_boxes(maps, none, sizes, {});
+  model.heads().add_masks(maps, found);
+  for (const rcnn::Detections& d : found) EXPECT_EQ(d.masks.shape(), (Shape{0, 28, 28}));
+  // The truths are proposals too: one of a single pixel.
+  Tensor mask = Tensor::zeros({1, 96, 128}, DType::kU8);
+  mask.select(0, 0).select(0, 7).select(0, 5).fill(1);
+  truths[0] = {Tensor::from<float>({5, 7, 6, 8}, {1, 4}), Tensor::zeros({1}, DType::kI64), mask};
+  losses = model.losses(golden_pictures(), truths, sampler, context);
+  for (const auto& [name, loss] : losses) EXPECT_TRUE(std::isfinite(loss.item())) << name;
+  EXPECT_GT(losses.at("loss_mask").item(), 0);
+  backward(total(losses));
+  truths[0].masks = {};
+  EXPECT_THROW(model.losses(golden_pictures(), truths, sampler, context), Error);
+}
+
 TEST(RcnnTraining, LossesOfTenSteps) {
   constexpr double kRate = 0.01;  // as in the script
   const Trained t("frozen", "cascade");

@@ -1,0 +1,127 @@
+// The detector's small parts, by hand: anchors, box coder, matcher, sampler, levels, DropLoss's truths.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <vector>
+
+#include "models/rcnn/anchors.h"
+#include "models/rcnn/boxes.h"
+#include "models/rcnn/droploss.h"
+#include "models/rcnn/matcher.h"
+#include "models/rcnn/roi_pooler.h"
+#include "models/rcnn/sampler.h"
+#include "tensor/error.h"
+#include "tests/support/op_case.h"
+
+namespace usol::test {
+namespace {
+
+using Numbers = std::vector<std::int64_t>;
+
+TEST(Anchors, ShapesAndOrder) {
+  const auto a = rcnn::level_anchors(2, 3, 16, 32).to_vector<float>();
+  ASSERT_EQ(a.size(), 2u * 3 * 3 * 4);
+  // The square one at the origin, then that of the next place to the right, then below.
+  EXPECT_EQ(std::vector<float>(a.begin() + 4, a.begin() + 8), (std::vector<float>{-16, -16, 16, 16}));
+  EXPECT_EQ(std::vector<float>(a.begin() + 16, a.begin() + 20), (std::vector<float>{0, -16, 32, 16}));
+  EXPECT_EQ(std::vector<float>(a.begin() + 40, a.begin() + 44), (std::vector<float>{-16, 0, 16, 32}));
+  EXPECT_FLOAT_EQ((a[2] - a[0]) / (a[3] - a[1]), 2);  // height / width 0.5 comes first
+  EXPECT_NEAR((a[2] - a[0]) * (a[3] - a[1]), 1024, 1e-3);
+}
+
+TEST(BoxCoder, ThereAndBackAndTheLimit) {
+  const rcnn::BoxCoder coder{{10, 10, 5, 5}};
+  const Tensor boxes = Tensor::from<float>({10, 20, 30, 60, 0, 0, 1, 1}, {2, 4});
+  const Tensor targets = Tensor::from<float>({12, 18, 42, 50, 3, 2, 9, 4}, {2, 4});
+  EXPECT_LE(relative_error(coder.decode(coder.encode(boxes, targets), boxes), targets), 1e-6);
+  const auto wide =
+      coder.decode(Tensor::full({1, 4}, 1000), Tensor::from<float>({0, 0, 16, 16}, {1, 4})).to_vector<float>();
+  EXPECT_NEAR(wide[2] - wide[0], 1000, 1e-2);
+  EXPECT_THROW(coder.encode(boxes, Tensor::zeros({1, 4})), Error);
+}
+
+TEST(Boxes, ClipAndEmpty) {
+  const Tensor clipped = rcnn::clip(Tensor::from<float>({-5, 3, 50, 40, 21, 0, 30, 5}, {2, 4}), {30, 20});
+  EXPECT_EQ(clipped.to_vector<float>(), (std::vector<float>{0, 3, 20, 30, 20, 0, 20, 5}));
+  EXPECT_EQ(rcnn::nonempty(clipped).to(DType::kI64).to_vector<std::int64_t>(), (Numbers{1, 0}));
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(rcnn::finite_rows(Tensor::from<float>({0, 1, inf, 2, 3, std::nanf("")}, {3, 2}))
+                .to(DType::kI64)
+                .to_vector<std::int64_t>(),
+            (Numbers{1, 0, 0}));
+}
+
+TEST(Matcher, ThresholdsAndLowQuality) {
+  const Tensor iou = Tensor::from<float>({0.7f, 0.3f, 0.1f, 0.0f, 0.2f,  //
+                                          0.1f, 0.5f, 0.2f, 0.0f, 0.2f},
+                                         {2, 5});
+  const rcnn::Matches plain = rcnn::match(iou, {.low = 0.3, .high = 0.7});
+  EXPECT_EQ(plain.truth.to_vector<std::int64_t>(), (Numbers{0, 1, 1, 0, 0}));  // ties: the lowest
+  EXPECT_EQ(plain.label.to_vector<std::int64_t>(), (Numbers{1, -1, 0, 0, 0}));
+  const rcnn::Matches low = rcnn::match(iou, {.low = 0.3, .high = 0.7, .low_quality = true});
+  EXPECT_EQ(low.label.to_vector<std::int64_t>(), (Numbers{1, 1, 0, 0, 0}));
+  // A truth that nothing overlaps makes every box that overlaps it best, by nothing, positive, as in the reference.
+  const Tensor far = Tensor::from<float>({0.0f, 0.0f, 0.9f, 0.4f}, {2, 2});
+  EXPECT_EQ(rcnn::match(far, {.low = 0.3, .high = 0.7, .low_quality = true}).label.to_vector<std::int64_t>(),
+            (Numbers{1, 1}));
+  const rcnn::Matches none = rcnn::match(Tensor::zeros({0, 3}), {});
+  EXPECT_EQ(none.label.to_vector<std::int64_t>(), (Numbers{0, 0, 0}));
+}
+
+TEST(Sampler, SharesAndRepeats) {
+  Generator generator(3);
+  const rcnn::Sampler sampler = rcnn::random_sampler(generator);
+  Numbers labels(100, 1);  // classes 0 and 1; 2 is background
+  for (std::size_t i = 0; i < 40; ++i) labels[i] = i < 10 ? -1 : 2;
+  const Tensor all = Tensor::from(labels, {100});
+  const auto some = sampler(all, {.count = 32, .positive_fraction = 0.25, .background = 2});
+  EXPECT_EQ(some.positive.numel(), 8);
+  EXPECT_EQ(some.negative.numel(), 24);
+  std::set<std::int64_t> seen;
+  for (const std::int64_t i : some.positive.to_vector<std::int64_t>()) EXPECT_TRUE(i >= 40 && seen.insert(i).second);
+  for (const std::int64_t i : some.negative.to_vector<std::int64_t>())
+    EXPECT_TRUE(i >= 10 && i < 40 && seen.insert(i).second);
+  const auto few = sampler(all, {.count = 80, .positive_fraction = 0.25, .background = 2});
+  EXPECT_EQ(few.positive.numel(), 20);
+  EXPECT_EQ(few.negative.numel(), 30);  // all there are
+  Generator again(3);
+  EXPECT_EQ(rcnn::random_sampler(again)(all, {.count = 32, .positive_fraction = 0.25, .background = 2})
+                .negative.to_vector<std::int64_t>(),
+            some.negative.to_vector<std::int64_t>());
+}
+
+TEST(RoiPooler, LevelsAtTheirBorders) {
+  std::vector<float> boxes;
+  for (const float side : {0.0f, 1.0f, 111.9f, 112.0f, 223.9f, 224.0f, 448.0f, 900.0f, 5000.0f})
+    boxes.insert(boxes.end(), {10, 10, 10 + side, 10 + side});
+  EXPECT_EQ(rcnn::assign_levels(Tensor::from(boxes, {9, 4}), 4).to_vector<std::int64_t>(),
+            (Numbers{0, 0, 0, 1, 1, 2, 3, 3, 3}));
+}
+
+TEST(RoiPooler, CropsOfMasks) {
+  Tensor masks = Tensor::zeros({2, 8, 8}, DType::kU8);
+  masks.select(0, 1).slice(1, 4, 8).fill(1);  // the right half
+  const Tensor boxes = Tensor::from<float>({0, 0, 8, 8, 4, 0, 8, 8}, {2, 4});
+  const auto crops = rcnn::crop_masks(masks, Tensor::from<std::int64_t>({1, 1}, {2}), boxes, 2).to_vector<float>();
+  EXPECT_EQ(crops, (std::vector<float>{0, 1, 0, 1, 1, 1, 1, 1}));
+  EXPECT_EQ(rcnn::crop_masks(masks, Tensor::zeros({0}, DType::kI64), Tensor::zeros({0, 4}), 2).shape(),
+            (Shape{0, 2, 2}));
+}
+
+TEST(DropLoss, TheReleasesTruthsAreTheFirstRegions) {
+  // Two distinct boxes among three regions: the first two regions' boxes, which are one and the same.
+  const Tensor matched = Tensor::from<float>({0, 0, 4, 4, 0, 0, 4, 4, 5, 5, 9, 9}, {3, 4});
+  EXPECT_EQ(rcnn::release_truths(matched).to_vector<float>(), (std::vector<float>{0, 0, 4, 4, 0, 0, 4, 4}));
+  EXPECT_EQ(rcnn::release_truths(Tensor::zeros({0, 4})).size(0), 0);
+  const Tensor decoded = Tensor::from<float>({0, 0, 4, 4, 5, 5, 9, 9, 3.9f, 0, 100, 40}, {3, 4});
+  EXPECT_EQ(rcnn::droploss_weights(decoded, matched.slice(0, 0, 1), 0.01).to_vector<float>(),
+            (std::vector<float>{1, 0, 0}));
+  EXPECT_EQ(rcnn::droploss_weights(decoded, Tensor::zeros({0, 4}), 0.01).to_vector<float>(),
+            (std::vector<float>{0, 0, 0}));
+}
+
+}  // namespace
+}  // namespace usol::test
