@@ -81,8 +81,10 @@ class DiscoverVerb : public Verb {
                 OptionKind::kRun);
     options.group("Running");
     shard_.declare(options);
-    options.example("usol discover images --method lost --weights dino_deitsmall16_pretrain.pth --out lost.json",
-                    "One object per picture, by LOST; `usol eval --corloc --gt GT.json --pred lost.json` scores them");
+    options.example(
+        "usol discover images --method lost --weights dino_deitsmall16_pretrain.pth --out lost.json",
+        "One object per picture, by LOST; `usol eval --corloc --match file_name --gt GT.json --pred lost.json` "
+        "scores them");
     options.example("usol discover images --method tokencut --weights W.pth --out tokencut.json --overlays look",
                     "By TokenCut, with pictures to look at");
     options.example("usol discover images --method tokencut --task saliency --weights W.pth --out s.json --maps maps",
