@@ -34,6 +34,11 @@ BitMatrix::BitMatrix(std::int64_t n) : size_(n), words_((n + 63) / 64) {
   bits_.assign(static_cast<std::size_t>(words_ * 64 * words_), 0);
 }
 
+BitMatrix::BitMatrix(std::int64_t n, std::span<const std::uint64_t> raw) : BitMatrix(n) {
+  check(raw.size() == bits_.size(), "bit_matrix: expected {} words for size {}, got {}", bits_.size(), n, raw.size());
+  bits_.assign(raw.begin(), raw.end());
+}
+
 void BitMatrix::mirror_upper() {
   parallel_for_each(0, words_, [&](std::int64_t row_block) {
     Block block;

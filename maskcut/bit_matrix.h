@@ -3,6 +3,7 @@
 // and its product with f64 vectors, the hot loop of the eigensolver.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace usol {
@@ -11,6 +12,8 @@ class BitMatrix {
  public:
   /// n x n zeros. Throws Error if n is negative.
   explicit BitMatrix(std::int64_t n);
+  /// From raw(). Throws Error if there are not as many words as n takes.
+  BitMatrix(std::int64_t n, std::span<const std::uint64_t> raw);
 
   std::int64_t size() const { return size_; }
   /// 64-bit words of a row. Bits at columns >= size() are always zero.
@@ -20,6 +23,11 @@ class BitMatrix {
   /// Columns [64 w, 64 w + 64) of a row, the lowest column in the lowest bit.
   std::uint64_t word(std::int64_t row, std::int64_t w) const { return bits_[index(row, w)]; }
   void set_word(std::int64_t row, std::int64_t w, std::uint64_t value) { bits_[index(row, w)] = value; }
+
+  /// All words. Eight rows are interleaved word by word, [rows / 8][words][8], so that a vector register, or a group
+  /// of eight lanes, takes one word of eight rows at once. Rows are padded with zeros to a multiple of 64, so that
+  /// 64 x 64 blocks can be transposed.
+  std::span<const std::uint64_t> raw() const { return bits_; }
 
   /// Copies the upper triangle onto the lower one. Of the lower triangle's old content nothing is kept.
   void mirror_upper();
@@ -35,8 +43,6 @@ class BitMatrix {
   void multiply(const double* x, double* y, std::int64_t vectors, std::int64_t stride) const;
 
  private:
-  // Eight rows are interleaved word by word, [rows / 8][words][8], so that a vector register takes one word of
-  // eight rows at once. Rows are padded to a multiple of 64 (zeros), so that 64 x 64 blocks can be transposed.
   std::int64_t index(std::int64_t row, std::int64_t w) const { return ((row / 8) * words_ + w) * 8 + row % 8; }
 
   std::int64_t size_, words_;

@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
+#include "maskcut/krylov.h"
+#include "maskcut/krylov_batch.h"
 #include "maskcut/lanczos.h"
 #include "ops/symmetric_eigen.h"
 #include "tensor/check.h"
+#include "tensor/parallel.h"
 
 namespace usol {
 namespace {
@@ -85,26 +89,39 @@ std::int64_t group_size(const std::vector<double>& values, std::int64_t start) {
   return end - start;
 }
 
-Pairs solve_lanczos(NormalizedAffinity& affinity, std::int64_t count) {
-  const SymmetricOperator a = affinity.as_operator();
+// One vector more than wanted tells simple eigenvalues from double ones. Only if the block's vectors all ended up in
+// one cluster is it run again with a block that holds the widest cluster of interest.
+constexpr std::int64_t kBlocks[] = {2, kMaxCluster + 1};
+
+LanczosOptions lanczos_options(std::int64_t block) {
   LanczosOptions options;
   options.cluster_gap = kClusterGap;
+  options.block = block;
+  return options;
+}
+
+// Whether the vectors of all clusters can have been told apart.
+bool is_resolved(const LanczosResult& result, std::int64_t block) {
+  const auto found = static_cast<std::int64_t>(result.values.size());
+  for (std::int64_t i = 0; i < found;) {
+    const std::int64_t size = group_size(result.values, i);
+    if (size >= block) return block > kMaxCluster;
+    i += size;
+  }
+  return true;
+}
+
+Pairs pairs_of(LanczosResult result, std::int64_t products_before) {
+  return {std::move(result.values), std::move(result.vectors), result.residual, products_before + result.products};
+}
+
+Pairs solve_lanczos(NormalizedAffinity& affinity, std::int64_t count) {
+  const SymmetricOperator a = affinity.as_operator();
   std::int64_t products = 0;
-  // One vector more than wanted tells simple eigenvalues from double ones. Only if the block's vectors all ended up
-  // in one cluster is it run again with a block that holds the widest cluster of interest.
-  for (const std::int64_t block : {std::int64_t{2}, kMaxCluster + 1}) {
-    options.block = block;
-    LanczosResult result = largest_eigenpairs(a, affinity.first_eigenvector(), count, options);
+  for (const std::int64_t block : kBlocks) {
+    LanczosResult result = largest_eigenpairs(a, affinity.first_eigenvector(), count, lanczos_options(block));
+    if (is_resolved(result, block)) return pairs_of(std::move(result), products);
     products += result.products;
-    bool resolved = true;
-    const auto found = static_cast<std::int64_t>(result.values.size());
-    for (std::int64_t i = 0; i < found;) {
-      const std::int64_t size = group_size(result.values, i);
-      resolved = resolved && size < block;
-      i += size;
-    }
-    if (resolved || block > kMaxCluster)
-      return {std::move(result.values), std::move(result.vectors), result.residual, products};
   }
   fail(ErrorKind::kUnsupported, "smallest_eigenvectors: no block size was tried");
 }
@@ -158,18 +175,26 @@ void choose_basis(double* vectors, std::int64_t size, std::int64_t n) {
 
 }  // namespace
 
-CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Eigensolver solver, Device dense_on) {
-  check(count >= 1, "smallest_eigenvectors: expected a count of at least 1, got {}", count);
-  const std::int64_t n = graph.size();
-  CutVectors cut;
-  cut.vectors = Tensor::empty({0, n}, DType::kF64);
-  if (n < 2) return cut;
-  const auto [fewest, most] = std::minmax_element(graph.degrees().begin(), graph.degrees().end());
-  const double nothing = graph.eps() * static_cast<double>(n), everything = static_cast<double>(n);
-  if (*fewest == everything || *most <= nothing * (1 + 1e-12)) return cut;
+namespace {
 
-  NormalizedAffinity affinity(graph);
-  Pairs pairs = solver == Eigensolver::kLanczos ? solve_lanczos(affinity, count) : solve_dense(affinity, count, dense_on);
+// False if the graph has no second eigenvector worth a cut: fewer than two patches, all pairs connected, or none.
+bool has_cut(const PatchGraph& graph) {
+  if (graph.size() < 2) return false;
+  const auto [fewest, most] = std::minmax_element(graph.degrees().begin(), graph.degrees().end());
+  const double everything = static_cast<double>(graph.size()), nothing = graph.eps() * everything;
+  return *fewest != everything && *most > nothing * (1 + 1e-12);
+}
+
+CutVectors no_cut(const PatchGraph& graph) {
+  CutVectors cut;
+  cut.vectors = Tensor::empty({0, graph.size()}, DType::kF64);
+  return cut;
+}
+
+// From the vectors y to those that are returned: clusters settled, x = D^(-1/2) y, signs canonical.
+CutVectors finish(Pairs pairs, const NormalizedAffinity& affinity, std::int64_t count) {
+  const auto n = static_cast<std::int64_t>(affinity.scale().size());
+  CutVectors cut;
   cut.residual = pairs.residual;
   cut.products = pairs.products;
   std::int64_t defined = 0;
@@ -191,6 +216,90 @@ CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Ei
     make_sign_canonical({x + v * n, static_cast<std::size_t>(n)});
   }
   return cut;
+}
+
+void check_count(std::int64_t count) {
+  check(count >= 1, "smallest_eigenvectors: expected a count of at least 1, got {}", count);
+}
+
+// One graph of a batch on its way.
+struct Pending {
+  std::size_t index;
+  NormalizedAffinity affinity;
+  std::int64_t products = 0;
+};
+
+}  // namespace
+
+CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count, Eigensolver solver, Device dense_on) {
+  check_count(count);
+  if (!has_cut(graph)) return no_cut(graph);
+  NormalizedAffinity affinity(graph);
+  return finish(
+      solver == Eigensolver::kLanczos ? solve_lanczos(affinity, count) : solve_dense(affinity, count, dense_on),
+      affinity, count);
+}
+
+std::vector<CutOutcome> smallest_eigenvectors_batch(std::span<const PatchGraph* const> graphs, std::int64_t count,
+                                                    Device device) {
+  check_count(count);
+  std::vector<CutOutcome> outcomes(graphs.size());
+  const auto guarded = [&](std::size_t i, const auto& work) {
+    try {
+      outcomes[i].vectors = work();
+    } catch (...) {
+      outcomes[i].error = std::current_exception();
+    }
+  };
+  if (device.is_cpu()) {
+    for (std::size_t i = 0; i < graphs.size(); ++i)
+      guarded(i, [&] { return smallest_eigenvectors(*graphs[i], count); });
+    return outcomes;
+  }
+  std::vector<Pending> pending;
+  for (std::size_t i = 0; i < graphs.size(); ++i) {
+    check(graphs[i]->size() == graphs[0]->size() && graphs[i]->eps() == graphs[0]->eps(),
+          "smallest_eigenvectors: expected graphs of {} patches with eps {}, got {} and {}", graphs[0]->size(),
+          graphs[0]->eps(), graphs[i]->size(), graphs[i]->eps());
+    if (has_cut(*graphs[i]))
+      pending.push_back({i, NormalizedAffinity(*graphs[i])});
+    else
+      outcomes[i].vectors = no_cut(*graphs[i]);
+  }
+  for (const std::int64_t block : kBlocks) {
+    if (pending.empty()) break;
+    std::vector<KrylovProblem> problems;
+    for (const Pending& p : pending)
+      problems.push_back({&graphs[p.index]->bits(), p.affinity.scale().data(), p.affinity.first_eigenvector().data()});
+    const LanczosOptions options = lanczos_options(block);
+    const std::int64_t dimension = graphs[0]->size() - 1;
+    std::vector<LanczosOutcome> solved;
+    {
+      const auto vectors =
+          make_device_krylov(problems, graphs[0]->eps(), block, krylov_capacity(dimension, count, options), device);
+      solved = run_lanczos(*vectors, problems.size(), dimension, count, options);
+    }
+    std::vector<std::uint8_t> again(pending.size());
+    parallel_for_each(0, static_cast<std::int64_t>(pending.size()), [&](std::int64_t p) {
+      const auto k = static_cast<std::size_t>(p);
+      LanczosOutcome& outcome = solved[k];
+      if (outcome.error) {
+        outcomes[pending[k].index].error = outcome.error;
+      } else if (is_resolved(outcome.result, block)) {
+        guarded(pending[k].index, [&] {
+          return finish(pairs_of(std::move(outcome.result), pending[k].products), pending[k].affinity, count);
+        });
+      } else {
+        pending[k].products += outcome.result.products;
+        again[k] = 1;
+      }
+    });
+    std::vector<Pending> rest;
+    for (std::size_t k = 0; k < pending.size(); ++k)
+      if (again[k] != 0) rest.push_back(std::move(pending[k]));
+    pending = std::move(rest);
+  }
+  return outcomes;
 }
 
 std::int64_t argmax(std::span<const double> values) {

@@ -4,6 +4,7 @@
 // Source: Shi & Malik 2000, "Normalized Cuts and Image Segmentation", section 2.
 
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,18 @@ struct CutVectors {
 /// The dense solver runs on `dense_on`. Throws Error if count < 1 or the solver does not converge.
 CutVectors smallest_eigenvectors(const PatchGraph& graph, std::int64_t count,
                                  Eigensolver solver = Eigensolver::kLanczos, Device dense_on = {});
+
+/// The answer for one graph of several, or why there is none.
+struct CutOutcome {
+  CutVectors vectors;
+  std::exception_ptr error;
+};
+
+/// smallest_eigenvectors() by Lanczos for each of `graphs`, which have one size and one eps, with the vectors in the
+/// memory of `device` and all graphs in step. What is found for a graph does not depend on the others.
+/// On the CPU: one graph after the other, smallest_eigenvectors() itself.
+std::vector<CutOutcome> smallest_eigenvectors_batch(std::span<const PatchGraph* const> graphs, std::int64_t count,
+                                                    Device device);
 
 /// Index of the largest value; of those within 1e-9 * max|values| of it the lowest. Throws Error on an empty span.
 std::int64_t argmax(std::span<const double> values);

@@ -11,6 +11,7 @@
 
 #include "tensor/error.h"
 #include "tensor/generator.h"
+#include "tests/support/devices.h"
 
 namespace usol {
 namespace {
@@ -202,6 +203,40 @@ TEST(Ncut, CanonicalSign) {
   make_sign_canonical(tie);
   EXPECT_EQ(tie[1], 1);
   EXPECT_THROW(smallest_eigenvectors(cliques({3, 4}), 0), Error);
+}
+
+// Graphs of every kind, 83 patches each, solved together on the device and one by one on the host.
+TEST(CudaNcut, ABatchFindsWhatTheHostFinds) {
+  if (!test::cuda_available()) GTEST_SKIP() << "no CUDA device answers";
+  const Device device = Device::cuda();
+  std::vector<PatchGraph> graphs;
+  for (std::uint64_t seed = 0; seed < 4; ++seed)
+    graphs.push_back(random_graph(83, 2 + static_cast<int>(seed), 0.4 + 0.2 * static_cast<double>(seed), seed));
+  graphs.push_back(cliques({83}));                     // everything connected: no cut
+  graphs.push_back(cliques({41, 42}));                 // an invariant space after few steps
+  graphs.push_back(cliques({20, 20, 20, 23}));         // a cluster of two
+  graphs.push_back(cliques({16, 16, 16, 16, 16, 3}));  // a cluster that needs the wide block
+  graphs.push_back(make_graph(83, [](std::int64_t i, std::int64_t j) { return j - i < 3; }));  // restarts
+  std::vector<const PatchGraph*> all;
+  for (const PatchGraph& graph : graphs) all.push_back(&graph);
+  const std::vector<CutOutcome> together = smallest_eigenvectors_batch(all, 1, device);
+  ASSERT_EQ(together.size(), graphs.size());
+  for (std::size_t i = 0; i < graphs.size(); ++i) {
+    ASSERT_FALSE(together[i].error) << i;
+    const CutVectors host = smallest_eigenvectors(graphs[i], 1);
+    expect_equal(together[i].vectors, host, 1e-9);
+    EXPECT_LE(together[i].vectors.residual, 1e-10) << i;
+    EXPECT_EQ(together[i].vectors.products, host.products) << i;
+  }
+  // The same bits in another batch, and alone.
+  const std::vector<const PatchGraph*> backwards(all.rbegin(), all.rend());
+  const std::vector<CutOutcome> other = smallest_eigenvectors_batch(backwards, 1, device);
+  for (std::size_t i = 0; i < graphs.size(); ++i) {
+    const CutVectors &a = together[i].vectors, &b = other[graphs.size() - 1 - i].vectors;
+    EXPECT_EQ(a.vectors.to_vector<double>(), b.vectors.to_vector<double>()) << i;
+  }
+  const CutVectors alone = smallest_eigenvectors_batch(std::span(all).subspan(8, 1), 1, device)[0].vectors;
+  EXPECT_EQ(alone.vectors.to_vector<double>(), together[8].vectors.vectors.to_vector<double>());
 }
 
 }  // namespace
