@@ -44,6 +44,10 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace usol {
+
+constinit Kernel<void(const Tensor&, Tensor&, Tensor&)> unit_columns_kernel{"unit_columns"};
+constinit Kernel<void(const Tensor&, double, bool, Tensor&)> similar_pairs_kernel{"similar_pairs"};
+
 namespace {
 
 HWY_EXPORT(threshold_word);
@@ -91,7 +95,78 @@ BitMatrix similar_pairs(const Tensor& unit_features, const AffinityOptions& opti
   return bits;
 }
 
+void similar_pairs_cpu(const Tensor& unit, double tau, bool inclusive, Tensor& bits) {
+  auto* out = bits.mutable_data<std::int64_t>();
+  for (std::int64_t i = 0; i < unit.size(0); ++i) {
+    const BitMatrix matrix = similar_pairs(unit.select(0, i), {.tau = tau, .inclusive = inclusive});
+    std::memcpy(out, matrix.raw().data(), matrix.raw().size_bytes());
+    out += matrix.raw().size();
+  }
+}
+
+// Squared lengths of the columns of [depth, n] into `squares`, then the columns scaled by their reciprocals.
+void unit_columns_of(const float* in, std::int64_t depth, std::int64_t n, float* out, double* squares) {
+  parallel_for(0, n, 256, [&](std::int64_t first, std::int64_t last) {
+    std::fill(squares + first, squares + last, 0.0);
+    for (std::int64_t d = 0; d < depth; ++d)
+      for (std::int64_t i = first; i < last; ++i) {
+        const double v = in[d * n + i];
+        squares[i] += v * v;
+      }
+    std::vector<double> factors(static_cast<std::size_t>(last - first));
+    for (std::int64_t i = first; i < last; ++i)
+      factors[static_cast<std::size_t>(i - first)] = 1 / std::max(std::sqrt(squares[i]), 1e-12);
+    for (std::int64_t d = 0; d < depth; ++d)
+      for (std::int64_t i = first; i < last; ++i)
+        out[d * n + i] = static_cast<float>(in[d * n + i] * factors[static_cast<std::size_t>(i - first)]);
+  });
+}
+
+void unit_columns_cpu(const Tensor& features, Tensor& unit, Tensor& squares) {
+  const std::int64_t depth = features.size(1), n = features.size(2);
+  for (std::int64_t i = 0; i < features.size(0); ++i)
+    unit_columns_of(features.data<float>() + i * depth * n, depth, n, unit.mutable_data<float>() + i * depth * n,
+                    squares.mutable_data<double>() + i * n);
+}
+
+// A sum of squares of finite floats cannot overflow a double.
+void check_finite(const double* squares, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i)
+    check(std::isfinite(squares[i]), "normalize_features: patch {} has a feature that is not finite", i);
+}
+
+const Register r_unit(unit_columns_kernel, DeviceType::kCpu, unit_columns_cpu);
+const Register r_pairs(similar_pairs_kernel, DeviceType::kCpu, similar_pairs_cpu);
+
 }  // namespace
+
+GraphBatch patch_graphs(const Tensor& features, const AffinityOptions& options) {
+  check(features.rank() == 3 && features.dtype() == DType::kF32, "affinity: expected f32 [N, D, n], got {} {}",
+        features.dtype(), features.shape());
+  const std::int64_t count = features.size(0), n = features.size(2), words = (n + 63) / 64;
+  const Device device = features.device();
+  GraphBatch batch;
+  batch.unit = Tensor::empty(features.shape(), DType::kF32, device);
+  Tensor squares = Tensor::empty({count, n}, DType::kF64, device);
+  unit_columns_kernel(device, features.contiguous(), batch.unit, squares);
+  Tensor bits = Tensor::empty({count, words * 8, words, 8}, DType::kI64, device);
+  similar_pairs_kernel(device, batch.unit, options.tau, options.inclusive, bits);
+  const Tensor host_squares = squares.to(Device::cpu()), host_bits = bits.to(Device::cpu());
+  batch.graphs.resize(static_cast<std::size_t>(count));
+  batch.errors.resize(static_cast<std::size_t>(count));
+  parallel_for_each(0, count, [&](std::int64_t i) {
+    const auto k = static_cast<std::size_t>(i);
+    try {
+      check_finite(host_squares.data<double>() + i * n, n);
+      const std::int64_t total = words * words * 64;
+      const auto* raw = reinterpret_cast<const std::uint64_t*>(host_bits.data<std::int64_t>()) + i * total;
+      batch.graphs[k].emplace(BitMatrix(n, {raw, static_cast<std::size_t>(total)}), options);
+    } catch (...) {
+      batch.errors[k] = std::current_exception();
+    }
+  });
+  return batch;
+}
 
 PatchGraph::PatchGraph(const Tensor& unit_features, const AffinityOptions& options)
     : PatchGraph(similar_pairs(unit_features, options), options) {}
@@ -153,26 +228,9 @@ Tensor normalize_features(const Tensor& features) {
   const Tensor source = features.to(Device::cpu()).contiguous();
   const std::int64_t depth = source.size(0), n = source.size(1);
   Tensor unit = Tensor::empty({depth, n});
-  const float* in = source.data<float>();
-  float* out = unit.mutable_data<float>();
-  parallel_for(0, n, 256, [&](std::int64_t first, std::int64_t last) {
-    const auto width = static_cast<std::size_t>(last - first);
-    std::vector<double> squares(width, 0.0);  // then 1 / length
-    for (std::int64_t d = 0; d < depth; ++d)
-      for (std::int64_t i = first; i < last; ++i) {
-        const double v = in[d * n + i];
-        squares[static_cast<std::size_t>(i - first)] += v * v;
-      }
-    for (std::size_t i = 0; i < width; ++i) {
-      // A sum of squares of finite floats cannot overflow a double.
-      check(std::isfinite(squares[i]), "normalize_features: patch {} has a feature that is not finite",
-            first + static_cast<std::int64_t>(i));
-      squares[i] = 1 / std::max(std::sqrt(squares[i]), 1e-12);
-    }
-    for (std::int64_t d = 0; d < depth; ++d)
-      for (std::int64_t i = first; i < last; ++i)
-        out[d * n + i] = static_cast<float>(in[d * n + i] * squares[static_cast<std::size_t>(i - first)]);
-  });
+  std::vector<double> squares(static_cast<std::size_t>(n));
+  unit_columns_of(source.data<float>(), depth, n, unit.mutable_data<float>(), squares.data());
+  check_finite(squares.data(), n);
   return unit;
 }
 

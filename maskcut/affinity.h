@@ -4,9 +4,12 @@
 // Source: Wang et al. 2023 (MaskCut), section 3.2; Wang et al. 2022 (TokenCut), section 3.2.
 
 #include <cstdint>
+#include <exception>
+#include <optional>
 #include <vector>
 
 #include "maskcut/bit_matrix.h"
+#include "tensor/kernel.h"
 #include "tensor/tensor.h"
 
 namespace usol {
@@ -56,5 +59,24 @@ class PatchGraph {
 /// Each column of f32 [D, n] divided by its Euclidean length, or by 1e-12 if that is more. f32 [D, n].
 /// Throws Error if a value is not finite, or on another rank or dtype.
 Tensor normalize_features(const Tensor& features);
+
+/// The graphs of several pictures.
+struct GraphBatch {
+  Tensor unit;                                    // f32 [N, D, n]: normalised features, on their device
+  std::vector<std::optional<PatchGraph>> graphs;  // of each picture ...
+  std::vector<std::exception_ptr> errors;         // ... or why there is none: a feature is not finite
+};
+
+/// normalize_features() and PatchGraph of each picture: features f32 [N, D, n], whose device does the products.
+/// On a GPU they are f32 sums over the features in ascending order, never TF32; a cosine within rounding of tau may
+/// fall on the other side of it than on the CPU.
+GraphBatch patch_graphs(const Tensor& features, const AffinityOptions& options);
+
+/// features f32 [N, D, n] -> unit f32 [N, D, n] as normalize_features() gives it, and squares f64 [N, n]: the squared
+/// length of each column, not finite where a feature is not. All dense.
+extern Kernel<void(const Tensor& features, Tensor& unit, Tensor& squares)> unit_columns_kernel;
+/// unit f32 [N, D, n] -> bits i64 [N, words * 8, words, 8], words = ceil(n / 64), laid out as BitMatrix::raw(): ones
+/// where the product of two columns is > tau (`inclusive`: >= tau), compared in f32. All dense; every word is written.
+extern Kernel<void(const Tensor& unit, double tau, bool inclusive, Tensor& bits)> similar_pairs_kernel;
 
 }  // namespace usol

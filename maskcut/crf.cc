@@ -37,6 +37,8 @@ HWY_AFTER_NAMESPACE();
 namespace usol {
 HWY_EXPORT(tanh_of_half);
 
+constinit Kernel<void(const MeanField&, const Tensor&, Tensor&)> mean_field_kernel{"mean_field"};
+
 namespace {
 
 // Checked first, since the lattices are built in the constructor's initialiser list.
@@ -119,56 +121,50 @@ DenseCrf::DenseCrf(const Tensor& image, const CrfOptions& options)
 
 Tensor DenseCrf::refine(const Tensor& mask) const { return refine_all(std::span(&mask, 1)).front(); }
 
-std::vector<Tensor> DenseCrf::refine_all(std::span<const Tensor> masks) const {
-  for (std::size_t c = 0; c < masks.size(); ++c)
-    check(masks[c].defined() && masks[c].is_cpu() && masks[c].dtype() == DType::kU8 &&
-              masks[c].shape() == Shape{height_, width_},
+std::vector<Tensor> DenseCrf::refine_all(std::span<const Tensor> masks, Device device) const {
+  const std::int64_t count = static_cast<std::int64_t>(masks.size());
+  Tensor all = Tensor::empty({count, height_, width_}, DType::kU8);
+  for (std::int64_t c = 0; c < count; ++c) {
+    const Tensor& mask = masks[static_cast<std::size_t>(c)];
+    check(mask.defined() && mask.is_cpu() && mask.dtype() == DType::kU8 && mask.shape() == Shape{height_, width_},
           "crf: expected mask {} as u8 [{}, {}] on the CPU, got {} {}", c, height_, width_,
-          masks[c].defined() ? to_string(masks[c].dtype()) : "no tensor",
-          masks[c].defined() ? to_string(masks[c].shape()) : "");
-  std::vector<Tensor> refined;
-  while (refined.size() < masks.size()) {
-    const auto rest = masks.subspan(refined.size());
-    if (rest.size() > 2)
-      refine_some<4>(rest.first(std::min<std::size_t>(4, rest.size())), refined);
-    else if (rest.size() == 2)
-      refine_some<2>(rest, refined);
-    else
-      refine_some<1>(rest, refined);
+          mask.defined() ? to_string(mask.dtype()) : "no tensor", mask.defined() ? to_string(mask.shape()) : "");
+    all.select(0, c).copy_from(mask);
   }
+  std::vector<Tensor> refined;
+  if (count == 0) return refined;
+  Tensor out = Tensor::empty({count, height_ * width_}, DType::kU8);
+  mean_field_kernel(device, {position_, bilateral_, pixel_, options_.iterations, device},
+                    all.reshape({count, height_ * width_}), out);
+  for (std::int64_t c = 0; c < count; ++c) refined.push_back(out.select(0, c).reshape({height_, width_}));
   return refined;
 }
+
+namespace {
 
 // With two labels and Q0 + Q1 = 1 one number per pixel is enough: z = Q1 - Q0. The kernels are linear, so the step
 // Q <- softmax(-U + G Q + B Q) becomes z <- tanh((u + G z + B z) / 2) with u = U0 - U1, which for the unary
 // -log softmax([1 - m, m]) is 1 inside the mask and -1 outside. Masks are the channels of one filter.
 template <int C>
-void DenseCrf::refine_some(std::span<const Tensor> masks, std::vector<Tensor>& refined) const {
-  const std::size_t used = masks.size();
-  std::vector<Tensor> dense;
-  std::vector<const std::uint8_t*> mask;
-  std::vector<std::uint8_t*> out;
-  for (const Tensor& m : masks) {
-    dense.push_back(m.contiguous());
-    mask.push_back(dense.back().data<std::uint8_t>());
-    refined.push_back(Tensor::empty(Shape{height_, width_}, DType::kU8));
-    out.push_back(refined.back().mutable_data<std::uint8_t>());
-  }
-  LatticePass<C> position(position_), bilateral(bilateral_);
-  for (int step = 0; step <= options_.iterations; ++step) {
-    const bool first_step = step == 0, last_step = step == options_.iterations;
-    parallel_for_each(0, position_.blocks(), [&](std::int64_t block) {
-      const std::int64_t begin = position_.block_begin(block), count = position_.block_end(block) - begin;
+void refine_some(const MeanField& field, const std::uint8_t* masks, std::int64_t used, std::uint8_t* out) {
+  const Permutohedral& lattice = field.position;  // both have the same blocks
+  const std::int64_t pixels = lattice.points();
+  LatticePass<C> position(field.position), bilateral(field.bilateral);
+  for (int step = 0; step <= field.iterations; ++step) {
+    const bool first_step = step == 0, last_step = step == field.iterations;
+    parallel_for_each(0, lattice.blocks(), [&](std::int64_t block) {
+      const std::int64_t begin = lattice.block_begin(block), count = lattice.block_end(block) - begin;
+      const std::int32_t* pixel = field.pixels.data() + begin;
       std::vector<float> z((static_cast<std::size_t>(count * C) + 15) / 16 * 16);
       for (std::int64_t i = 0; i < count; ++i)
-        for (std::size_t c = 0; c < used; ++c) z[i * C + c] = mask[c][pixel_[begin + i]] ? 1.0f : -1.0f;
+        for (std::int64_t c = 0; c < used; ++c) z[i * C + c] = masks[c * pixels + pixel[i]] ? 1.0f : -1.0f;
       if (!first_step) {
         position.add_slice(block, z.data());
         bilateral.add_slice(block, z.data());
       }
       if (last_step) {
         for (std::int64_t i = 0; i < count; ++i)
-          for (std::size_t c = 0; c < used; ++c) out[c][pixel_[begin + i]] = z[i * C + c] > 0;
+          for (std::int64_t c = 0; c < used; ++c) out[c * pixels + pixel[i]] = z[i * C + c] > 0;
       } else {
         HWY_DYNAMIC_DISPATCH(tanh_of_half)(z.data(), z.size());
         position.splat(block, z.data());
@@ -181,5 +177,20 @@ void DenseCrf::refine_some(std::span<const Tensor> masks, std::vector<Tensor>& r
   }
 }
 
+void mean_field_cpu(const MeanField& field, const Tensor& masks, Tensor& refined) {
+  const std::uint8_t* in = masks.data<std::uint8_t>();
+  std::uint8_t* out = refined.mutable_data<std::uint8_t>();
+  std::int64_t used = 0;
+  for (std::int64_t left = masks.size(0); left > 0; left -= used) {
+    used = std::min<std::int64_t>(4, left);
+    (used > 2 ? refine_some<4> : used == 2 ? refine_some<2> : refine_some<1>)(field, in, used, out);
+    in += used * masks.size(1);
+    out += used * masks.size(1);
+  }
+}
+
+const Register r_mean_field(mean_field_kernel, DeviceType::kCpu, mean_field_cpu);
+
+}  // namespace
 }  // namespace usol
 #endif  // HWY_ONCE

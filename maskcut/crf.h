@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "maskcut/permutohedral.h"
+#include "tensor/device.h"
+#include "tensor/kernel.h"
 #include "tensor/tensor.h"
 
 namespace usol {
@@ -32,17 +34,27 @@ class DenseCrf {
   /// The unary potential is -log softmax([1 - m, m]). Throws Error for another dtype or size.
   Tensor refine(const Tensor& mask) const;
 
-  /// Refines several masks independently, as refine() does each, in about the time of one.
-  std::vector<Tensor> refine_all(std::span<const Tensor> masks) const;
+  /// Refines several masks independently, as refine() does each, in about the time of one. `device` does the mean
+  /// field; on a GPU a pixel whose labels are equally likely to within rounding may differ from the CPU's.
+  std::vector<Tensor> refine_all(std::span<const Tensor> masks, Device device = {}) const;
 
  private:
-  template <int C>
-  void refine_some(std::span<const Tensor> masks, std::vector<Tensor>& refined) const;
-
   std::int64_t height_ = 0, width_ = 0;
   CrfOptions options_;
   std::vector<std::int32_t> pixel_;     // [H * W], the pixel of each lattice point: tile by tile
   Permutohedral position_, bilateral_;  // with normalisation and weight in them
 };
+
+/// What the mean field steps of one picture need.
+struct MeanField {
+  const Permutohedral& position;  // with normalisation and weight in them
+  const Permutohedral& bilateral;
+  std::span<const std::int32_t> pixels;  // [points]: the pixel of each point of the lattices
+  int iterations;
+  Device device;  // that does the work
+};
+/// masks u8 [M, pixels], nonzero is foreground -> refined u8 [M, pixels] of 0/1. Both dense, on the host whatever the
+/// device that does the work.
+extern Kernel<void(const MeanField& field, const Tensor& masks, Tensor& refined)> mean_field_kernel;
 
 }  // namespace usol

@@ -40,17 +40,22 @@ CutResult cut_features(const Tensor& features, const FrameSize& frame, const Mas
   check(features.defined() && features.rank() == 3 && features.dtype() == DType::kF32 && features.numel() > 0,
         "maskcut: expected f32 features [D, h, w], got {}",
         features.defined() ? fmt::format("{} {}", features.dtype(), features.shape()) : "nothing");
-  check(frame.height >= 1 && frame.width >= 1, "maskcut: expected a frame of at least 1 x 1, got {} x {}", frame.height,
-        frame.width);
-  check(options.masks >= 1, ErrorKind::kUsage, "maskcut: expected at least 1 mask, got {}", options.masks);
-  check(std::isfinite(options.tau), ErrorKind::kUsage, "maskcut: expected a finite tau, got {}", options.tau);
+  check_cut_arguments(frame, options);
   const FrameSize grid{features.size(1), features.size(2)};
   const Tensor unit =
       normalize_features(features.to(Device::cpu()).reshape({features.size(0), grid.height * grid.width}));
   if (options.dump) options.dump("K", unit.transpose(0, 1).contiguous());
   CutStages stages(PatchGraph(unit, affinity_options(options)), grid, frame, options);
-  while (stages.wants_cut()) stages.step(smallest_eigenvectors(stages.graph(), 1, options.eigensolver, features.device()));
+  while (stages.wants_cut())
+    stages.step(smallest_eigenvectors(stages.graph(), 1, options.eigensolver, features.device()));
   return stages.take();
+}
+
+void check_cut_arguments(const FrameSize& frame, const MaskCutOptions& options) {
+  check(frame.height >= 1 && frame.width >= 1, "maskcut: expected a frame of at least 1 x 1, got {} x {}", frame.height,
+        frame.width);
+  check(options.masks >= 1, ErrorKind::kUsage, "maskcut: expected at least 1 mask, got {}", options.masks);
+  check(std::isfinite(options.tau), ErrorKind::kUsage, "maskcut: expected a finite tau, got {}", options.tau);
 }
 
 AffinityOptions affinity_options(const MaskCutOptions& options) {

@@ -87,6 +87,9 @@ struct CutResult {
 /// Dumps K, W_t, d_t, lambda_t, x_t, P_t, M_t and S_t of maskcut(). Throws Error as maskcut() does.
 CutResult cut_features(const Tensor& features, const FrameSize& frame, const MaskCutOptions& options);
 
+/// Throws Error as maskcut() does for a frame or options that it cannot take.
+void check_cut_arguments(const FrameSize& frame, const MaskCutOptions& options);
+
 /// The affinity that the options ask for.
 AffinityOptions affinity_options(const MaskCutOptions& options);
 

@@ -15,16 +15,29 @@ FrameSize working_size(std::int64_t image_height, std::int64_t image_width, cons
   return working_size(image_height, image_width, options.size, options.patch, options.native_aspect);
 }
 
-MaskCutResult maskcut(const Tensor& features, const Tensor& image, const MaskCutOptions& options) {
+namespace {
+
+void check_image(const Tensor& image) {
   check(image.defined() && image.rank() == 3 && image.dtype() == DType::kU8 && image.size(2) == 3 && image.numel() > 0,
         "maskcut: expected a u8 image [H, W, 3], got {}",
         image.defined() ? fmt::format("{} {}", image.dtype(), image.shape()) : "nothing");
+}
+
+}  // namespace
+
+MaskCutResult maskcut(const Tensor& features, const Tensor& image, const MaskCutOptions& options) {
+  check_image(image);
+  return refine_cuts(cut_features(features, working_size(image.size(0), image.size(1), options), options), image,
+                     options);
+}
+
+MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptions& options, Device device) {
+  check_image(image);
   const auto dump = [&](const char* name, std::size_t stage, const Tensor& value) {
     if (options.dump) options.dump(std::string(name) + "_" + std::to_string(stage + 1), value);
   };
   const std::int64_t height = image.size(0), width = image.size(1);
   const FrameSize frame = working_size(height, width, options);
-  CutResult cut = cut_features(features, frame, options);
   MaskCutResult result;
   result.stages = std::move(cut.stages);
 
@@ -32,7 +45,7 @@ MaskCutResult maskcut(const Tensor& features, const Tensor& image, const MaskCut
   for (const FrameMask& mask : cut.masks) refined.push_back(mask.mask);
   if (options.crf && !refined.empty()) {
     const DenseCrf crf(resize(image.to(Device::cpu()), frame.height, frame.width, Filter::kLanczos));
-    refined = crf.refine_all(refined);
+    refined = crf.refine_all(refined, device);
   }
   for (std::size_t i = 0; i < refined.size(); ++i) {
     const std::size_t t = cut.masks[i].stage;

@@ -38,4 +38,7 @@ FrameSize working_size(std::int64_t image_height, std::int64_t image_width, cons
 /// Throws Error when shapes, dtypes or options are not as said, or a feature is not finite.
 MaskCutResult maskcut(const Tensor& features, const Tensor& image, const MaskCutOptions& options);
 
+/// The second half of maskcut(): cuts of `image` that were made in its working_size() -> masks. `device` does the CRF.
+MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptions& options, Device device = {});
+
 }  // namespace usol

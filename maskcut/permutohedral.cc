@@ -122,7 +122,7 @@ void LatticePass<C>::add_slice(std::int64_t block, float* out) {
     store(load<C>(&rows_[static_cast<std::size_t>(lattice_.slot_vertex_[s]) * C]), &partial_[s * C]);
   const std::uint16_t* corner = lattice_.corner_.data() + first * corners;
   const float* weight = lattice_.weight_.data() + first * corners;
-  const float gain = 1.0f / (1.0f + std::exp2(static_cast<float>(-lattice_.dims_)));  // of the blur
+  const float gain = lattice_.gain();
   for (std::int64_t i = first; i < last; ++i, out += C) {
     Row<C> sum{};
     for (int r = 0; r < corners; ++r) sum += *weight++ * load<C>(rows + std::size_t{*corner++} * C);
@@ -174,6 +174,49 @@ void Permutohedral::filter(std::span<const float> in, std::span<float> out, int 
     else
       filter_some<1>(*this, in.data(), out.data(), channels, begin, used);
   }
+}
+
+float Permutohedral::gain() const { return 1.0f / (1.0f + std::exp2(static_cast<float>(-dims_))); }
+
+Permutohedral::Lists Permutohedral::lists() const {
+  const std::int64_t corners = dims_ + 1;
+  const auto slots = static_cast<std::int64_t>(slot_vertex_.size());
+  Lists lists;
+  lists.vertex.resize(corner_.size());
+  lists.corner.resize(corner_.size());
+  lists.slot_begin.assign(static_cast<std::size_t>(slots + 1), 0);
+  const auto for_corners = [&](auto&& work) {
+    for (std::int64_t block = 0; block < blocks(); ++block)
+      for (std::int64_t i = block_begin(block) * corners; i < block_end(block) * corners; ++i)
+        work(i, slot_begin_[block] + corner_[i]);
+  };
+  for_corners([&](std::int64_t i, std::int32_t slot) {
+    lists.vertex[i] = slot_vertex_[slot];
+    ++lists.slot_begin[slot + 1];
+  });
+  for (std::int64_t s = 0; s < slots; ++s) lists.slot_begin[s + 1] += lists.slot_begin[s];
+  std::vector<std::int32_t> at(lists.slot_begin.begin(), lists.slot_begin.end() - 1);
+  for_corners([&](std::int64_t i, std::int32_t slot) { lists.corner[at[slot]++] = static_cast<std::int32_t>(i); });
+
+  lists.vertex_begin.push_back(0);
+  for (const std::int32_t index : slots_.indices) {
+    lists.slot.push_back(index < 0 ? ~index : index);
+    if (index < 0) lists.vertex_begin.push_back(static_cast<std::int32_t>(lists.slot.size()));
+  }
+  lists.behind.assign(static_cast<std::size_t>(corners * vertices_), -1);
+  lists.ahead = lists.behind;
+  for (std::int64_t axis = 0; axis < corners; ++axis) {
+    std::int32_t previous = -1;
+    for (const std::int32_t index : runs_[axis].indices) {
+      const std::int32_t vertex = index < 0 ? ~index : index;
+      if (previous >= 0) {
+        lists.behind[axis * vertices_ + vertex] = previous;
+        lists.ahead[axis * vertices_ + previous] = vertex;
+      }
+      previous = index < 0 ? -1 : vertex;
+    }
+  }
+  return lists;
 }
 
 void Permutohedral::scale(std::span<const float> factors) {

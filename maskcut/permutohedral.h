@@ -31,6 +31,22 @@ class Permutohedral {
   std::int64_t block_begin(std::int64_t block) const { return block * kBlock; }
   std::int64_t block_end(std::int64_t block) const { return block + 1 < blocks() ? (block + 1) * kBlock : points_; }
 
+  int dims() const { return dims_; }
+  /// [N, dims + 1]: barycentric weights of each point's corners, times scale()'s factors.
+  std::span<const float> weights() const { return weight_; }
+  /// What a sliced sum is multiplied with.
+  float gain() const;
+  /// The lattice as lists to gather from, for a device on which every thread makes a sum of its own.
+  struct Lists {
+    std::vector<std::int32_t> vertex;      // [N, dims + 1]: the vertex of each corner
+    std::vector<std::int32_t> slot_begin;  // [slots + 1]: where a slot's corners begin ...
+    std::vector<std::int32_t> corner;      // ... in this list of corners (point * (dims + 1) + r), ascending in a slot
+    std::vector<std::int32_t> vertex_begin;   // [vertices + 1]: where a vertex's slots begin ...
+    std::vector<std::int32_t> slot;           // ... in this list of slots
+    std::vector<std::int32_t> behind, ahead;  // [dims + 1, vertices]: neighbours along each axis, -1 for none
+  };
+  Lists lists() const;
+
   /// out[i] = sum_j k(f_i, f_j) in[j] for every channel, with the lattice's unnormalised Gaussian k (blur weights 1/2,
   /// 1, 1/2 along each axis in order; vertices that no point touches count as 0). `in` and `out` are [N, channels] and
   /// may be the same memory.

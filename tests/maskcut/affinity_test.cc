@@ -8,6 +8,7 @@
 
 #include "tensor/error.h"
 #include "tensor/generator.h"
+#include "tests/support/devices.h"
 
 namespace usol {
 namespace {
@@ -125,6 +126,52 @@ TEST(Affinity, RefusesWhatItCannotTake) {
   EXPECT_THROW(normalize_features(Tensor::full({2, 2}, std::numeric_limits<double>::quiet_NaN())), Error);
   EXPECT_THROW(normalize_features(Tensor::full({2, 2}, std::numeric_limits<double>::infinity())), Error);
   EXPECT_THROW(PatchGraph(Tensor::zeros({2, 2}), {.eps = 0}), Error);
+}
+
+void expect_batches(Device device) {
+  for (const std::int64_t n : {1, 5, 64, 65, 150}) {
+    std::vector<float> values;
+    for (std::uint64_t seed = 0; seed < 3; ++seed) {
+      const Tensor one = random_features(19, n, seed);
+      values.insert(values.end(), one.data<float>(), one.data<float>() + one.numel());
+    }
+    const Tensor features = Tensor::from(values, {3, 19, n});
+    // With a tau of 0 or less, padding (cos 0) would count as similar if it were not left out.
+    for (const double tau : {0.15, 0.0, -0.1}) {
+      const AffinityOptions options{.tau = tau};
+      const GraphBatch batch = patch_graphs(features.to(device), options);
+      ASSERT_EQ(batch.graphs.size(), 3u);
+      for (std::int64_t i = 0; i < 3; ++i) {
+        ASSERT_FALSE(batch.errors[static_cast<std::size_t>(i)]);
+        const Tensor one = features.select(0, i).contiguous();
+        const BitMatrix& bits = batch.graphs[static_cast<std::size_t>(i)]->bits();
+        const PatchGraph alone(normalize_features(one), options);
+        ASSERT_EQ(bits.raw().size(), alone.bits().raw().size());
+        for (std::int64_t a = 0; a < n; ++a)
+          for (std::int64_t b = 0; b < n; ++b) {
+            ASSERT_EQ(bits.get(a, b), bits.get(b, a));
+            if (std::abs(cosine(one, a, b) - tau) > 1e-6) ASSERT_EQ(bits.get(a, b), alone.bits().get(a, b));
+          }
+        for (std::int64_t row = 0; row < bits.words() * 64; ++row)  // the padding is empty
+          for (std::int64_t w = 0; w < bits.words(); ++w) {
+            const std::int64_t valid = row < n ? n - w * 64 : 0;
+            if (valid < 64) ASSERT_EQ(valid <= 0 ? bits.word(row, w) : bits.word(row, w) >> valid, 0u);
+          }
+      }
+    }
+  }
+  Tensor features = random_features(4, 12, 9).reshape({2, 4, 6});
+  features.mutable_data<float>()[30] = std::numeric_limits<float>::infinity();
+  const GraphBatch batch = patch_graphs(features.to(device), {});
+  EXPECT_TRUE(batch.graphs[0] && !batch.errors[0]);
+  EXPECT_TRUE(!batch.graphs[1] && batch.errors[1]);
+}
+
+TEST(Affinity, ABatchIsEachPictureAlone) { expect_batches(Device::cpu()); }
+
+TEST(CudaAffinity, ABatchIsEachPictureAlone) {
+  if (!test::cuda_available()) GTEST_SKIP() << "no CUDA device answers";
+  expect_batches(Device::cuda());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "tensor/error.h"
 #include "tensor/parallel.h"
+#include "tests/support/devices.h"
 #include "tests/support/golden.h"
 
 namespace usol {
@@ -165,6 +166,25 @@ TEST(DenseCrf, RefusesBadInput) {
   EXPECT_THROW(DenseCrf(image, {.iterations = -1}), Error);
   EXPECT_THROW(DenseCrf(image).refine(Tensor::zeros({8, 9}, DType::kU8)), Error);
   EXPECT_THROW(DenseCrf(image).refine(Tensor::zeros({8, 8})), Error);
+}
+
+TEST(CudaDenseCrf, EqualsTheCpu) {
+  if (!test::cuda_available()) GTEST_SKIP() << "no CUDA device answers";
+  const auto golden = test::load_golden("crf.safetensors");
+  // One, two, three and five masks: every width of the filter.
+  const Tensor image = golden.at("chelsea.image"), all = golden.at("chelsea.masks");
+  const DenseCrf crf(image);
+  for (const std::size_t count : {1u, 2u, 3u, 5u}) {
+    std::vector<Tensor> masks;
+    for (std::size_t i = 0; i < count; ++i) masks.push_back(all.select(0, static_cast<std::int64_t>(i % 3)));
+    const std::vector<Tensor> host = crf.refine_all(masks), device = crf.refine_all(masks, Device::cuda());
+    ASSERT_EQ(device.size(), count);
+    for (std::size_t i = 0; i < count; ++i)
+      EXPECT_EQ(device[i].to_vector<std::uint8_t>(), host[i].to_vector<std::uint8_t>()) << i << " of " << count;
+  }
+  const DenseCrf none(image, {.iterations = 0});
+  EXPECT_EQ(none.refine_all(std::vector{all.select(0, 0)}, Device::cuda())[0].to_vector<std::uint8_t>(),
+            all.select(0, 0).to_vector<std::uint8_t>());
 }
 
 }  // namespace
