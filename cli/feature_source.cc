@@ -1,5 +1,6 @@
 #include "cli/feature_source.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -85,6 +86,23 @@ class DinoSource : public FeatureSource {
     const PatchMaps maps = vit_.features_and_attention(images, kind_);
     return {maps.features.select(0, 0), maps.attention.select(0, 0)};
   }
+  bool takes_batches() const override { return !device_.is_cpu(); }
+  std::vector<Tensor> features_together(const std::vector<const PreparedPicture*>& pictures,
+                                        std::int64_t batch) const override {
+    // Pictures of their own aspect ratio seldom meet another of their shape.
+    if (options_.native_aspect || options_.framing != Framing::kFrame)
+      return FeatureSource::features_together(pictures, batch);
+    const NoGrad no_grad;
+    const Tensor& first = pictures.front()->input;
+    Tensor images = Tensor::empty({batch, first.size(1), first.size(2), first.size(3)});
+    for (std::int64_t i = 0; i < batch; ++i)
+      images.select(0, i).copy_from(
+          pictures[std::min(static_cast<std::size_t>(i), pictures.size() - 1)]->input.select(0, 0));
+    const Tensor features = vit_.features(images.to(device_), kind_);
+    std::vector<Tensor> each;
+    for (std::size_t i = 0; i < pictures.size(); ++i) each.push_back(features.select(0, static_cast<std::int64_t>(i)));
+    return each;
+  }
   std::int64_t patch() const override { return vit_.config().patch; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
 
@@ -169,6 +187,13 @@ class FileSource : public FeatureSource {
 };
 
 }  // namespace
+
+std::vector<Tensor> FeatureSource::features_together(const std::vector<const PreparedPicture*>& pictures,
+                                                     std::int64_t) const {
+  std::vector<Tensor> each;
+  for (const PreparedPicture* picture : pictures) each.push_back(features(*picture));
+  return each;
+}
 
 FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/inputs.h"
 #include "cli/verb.h"
@@ -37,6 +38,12 @@ class FeatureSource {
   /// the device.
   virtual PatchMaps maps(const PreparedPicture& prepared) const = 0;
   Tensor features(const PreparedPicture& prepared) const { return maps(prepared).features; }
+  /// Whether features_together() is faster than maps() of each: a backbone on a device with memory of its own.
+  virtual bool takes_batches() const { return false; }
+  /// The features of several pictures, at most `batch`. A picture's are the same bits whatever the others are: the
+  /// device always gets `batch` pictures of one shape (short batches are padded), or one.
+  virtual std::vector<Tensor> features_together(const std::vector<const PreparedPicture*>& pictures,
+                                                std::int64_t batch) const;
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
   /// Adds what the features are to an output's `info`.

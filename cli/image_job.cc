@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/batch_pipeline.h"
 #include "cli/journal.h"
 #include "cli/progress.h"
 #include "cli/provenance.h"
@@ -154,6 +155,20 @@ class Runner {
     const auto done_before = total - static_cast<std::int64_t>(todo.size());
     if (done_before > 0) common_.note("{} of {} images were done before", done_before, total);
     Progress progress(common_, total, "images", done_before);
+    const auto record_all = [&](auto&& next) {
+      std::size_t left = todo.size();
+      while (std::optional<DonePicture> done = next()) {
+        const bool good = record(journal, *done);
+        progress.step(!good);
+        if (--left > 0 && pending_signal() != 0) return pending_signal();
+      }
+      progress.finish();
+      return 0;
+    };
+    if (job_.batched.batch > 0) {
+      BatchPipeline pipeline(job_.batched, job_.inputs, todo);
+      return record_all([&] { return pipeline.next(); });
+    }
     std::size_t next = 0;
     ReadAhead<Loaded> reader(
         [&]() -> std::optional<Loaded> {
@@ -161,14 +176,11 @@ class Runner {
           return load(todo[next++]);
         },
         kReadAhead);
-    std::size_t left = todo.size();
-    while (auto item = reader.next()) {
-      const bool good = do_one(journal, *item);
-      progress.step(!good);
-      if (--left > 0 && pending_signal() != 0) return pending_signal();
-    }
-    progress.finish();
-    return 0;
+    return record_all([&]() -> std::optional<DonePicture> {
+      std::optional<Loaded> item = reader.next();
+      if (!item) return std::nullopt;
+      return compute(*item);
+    });
   }
 
   Loaded load(std::int64_t index) const {
@@ -182,26 +194,29 @@ class Runner {
     return loaded;
   }
 
-  // False if the picture failed.
-  bool do_one(Journal& journal, Loaded& item) {
-    ImageResult result;
-    if (!item.error) {
-      try {
-        result = item.compute();
-      } catch (...) {
-        item.error = std::current_exception();
-      }
+  static DonePicture compute(const Loaded& item) {
+    DonePicture done{item.index, {}, item.error};
+    if (done.error) return done;
+    try {
+      done.result = item.compute();
+    } catch (...) {
+      done.error = std::current_exception();
     }
-    if (item.error) {
-      const std::string text = failure_text(item.error);
-      journal.append_error(item.index, text);
-      failures_.push_back({item.index, text});
-      common_.detail("failed: {}: {}", job_.inputs.file_name(item.index), text);
+    return done;
+  }
+
+  // False if the picture failed.
+  bool record(Journal& journal, const DonePicture& done) {
+    if (done.error) {
+      const std::string text = failure_text(done.error);
+      journal.append_error(done.index, text);
+      failures_.push_back({done.index, text});
+      common_.detail("failed: {}: {}", job_.inputs.file_name(done.index), text);
       return false;
     }
     // Files first, then the line that says they are there.
-    if (result.save) result.save();
-    journal.append_record(item.index, record_json(result.record));
+    if (done.result.save) done.result.save();
+    journal.append_record(done.index, record_json(done.result.record));
     return true;
   }
 
@@ -263,28 +278,30 @@ class Runner {
     common_.note("would work on {} images{} and write {}", todo.size(),
                  done > 0 ? fmt::format(" ({} are done)", done) : "", job_.output);
     if (fs::exists(job_.output) && !common_.force) common_.note("{} exists: --force would be needed", job_.output);
-    const std::size_t samples = std::min<std::size_t>(todo.size(), 4);
+    const bool batched = job_.batched.batch > 0;
+    const auto samples = std::min(todo.size(), batched ? static_cast<std::size_t>(job_.batched.batch) : 4);
+    std::vector<std::int64_t> sampled;
+    for (std::size_t s = 0; s < samples; ++s) sampled.push_back(todo[s * todo.size() / samples]);
     std::vector<double> seconds;
     double record_bytes = 0, file_bytes = 0;
-    for (std::size_t s = 0; s < samples; ++s) {
+    std::optional<BatchPipeline> pipeline;
+    if (batched) pipeline.emplace(job_.batched, job_.inputs, sampled);
+    for (const std::int64_t index : sampled) {
       throw_if_interrupted();
-      const auto index = todo[s * todo.size() / samples];
       const auto start = Clock::now();
-      Loaded item = load(index);
-      try {
-        if (item.error) std::rethrow_exception(item.error);
-        const ImageResult result = item.compute();
-        record_bytes += static_cast<double>(record_json(result.record).size());
-        file_bytes += static_cast<double>(result.saved_bytes);
-      } catch (...) {
-        common_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(std::current_exception()));
+      const DonePicture done = batched ? *pipeline->next() : compute(load(index));
+      if (done.error) {
+        common_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(done.error));
         continue;
       }
+      record_bytes += static_cast<double>(record_json(done.result.record).size());
+      file_bytes += static_cast<double>(done.result.saved_bytes);
       seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
     if (seconds.empty()) return samples > 0 ? kSomeInputsFailed : kSuccess;
     const auto measured = static_cast<double>(seconds.size());
-    if (seconds.size() > 1) seconds.erase(seconds.begin());  // the first picture also pays for warming up
+    // The first picture also pays for warming up. Those of a batch have their time together.
+    if (seconds.size() > 1 && !batched) seconds.erase(seconds.begin());
     const double per_image = std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
     const auto count = static_cast<double>(todo.size());
     common_.note("time: about {} at {:.3g} s an image, as measured now on this machine",

@@ -2,7 +2,9 @@
 // The loop of every verb that does something to many pictures: read ahead, compute, save, journal; failures are counted
 // and listed, signals stop it cleanly, and the output is assembled from the journal at the end.
 
+#include <any>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -29,6 +31,22 @@ struct ImageResult {
 /// The second half of the work on one picture.
 using ImageCompute = std::function<ImageResult()>;
 
+/// A picture that has been through the device: the rest of the work on it, or what went wrong.
+struct BatchedPicture {
+  ImageCompute finish = {};
+  std::exception_ptr error = {};
+};
+
+/// The work in three steps, for a device that takes many pictures at once (cli/batch_pipeline.h). What a picture
+/// becomes must not depend on the others of its batch.
+struct BatchWork {
+  std::int64_t batch = 0;  // pictures together, at most; 0: there is no such device
+  /// Reads a picture; on several threads.
+  std::function<std::any(const InputImage&)> load = {};
+  /// The device's part of 1 to `batch` pictures that `load` returned; an entry for each. On one thread.
+  std::function<std::vector<BatchedPicture>(const std::vector<std::any>&)> compute = {};
+};
+
 struct ImageJob {
   std::string output;           // the COCO file
   nlohmann::ordered_json info;  // make_info()
@@ -38,6 +56,9 @@ struct ImageJob {
   /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
+  /// Takes the place of `load` if its batch is not 0. Failures are taken as above; one of `compute` is that of all
+  /// pictures of the batch. What it returns as finishing runs on several threads; `save` in order, on one.
+  BatchWork batched = {};
 };
 
 /// --shard.

@@ -1,6 +1,8 @@
 #include "cli/maskcut_work.h"
 
+#include <any>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -11,7 +13,9 @@
 #include "io/image.h"
 #include "io/npy.h"
 #include "io/rle.h"
+#include "maskcut/cut_batch.h"
 #include "tensor/check.h"
+#include "tensor/stream.h"
 
 namespace fs = std::filesystem;
 
@@ -57,6 +61,27 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const Mask
   return record;
 }
 
+// The record, the overlay and the dump of a picture whose masks are known.
+ImageResult make_result(const InputImage& input, const Tensor& image, const MaskCutResult& result, Preset preset,
+                        const std::string& overlays, const std::string& dump_folder,
+                        const std::shared_ptr<Dump>& dump) {
+  ImageResult out;
+  out.record = make_record(input, image, result, preset);
+  if (overlays.empty() && dump_folder.empty()) return out;
+  std::vector<std::byte> overlay;
+  if (!overlays.empty()) overlay = encode_jpeg(draw_maskcut(image, result), 90);
+  out.saved_bytes = overlay.size() + dump->bytes();
+  out.save = [overlays, dump_folder, dump, overlay = std::move(overlay), name = input.file_name] {
+    if (!overlay.empty()) {
+      const fs::path path = output_path(overlays, name, ".jpg");
+      fs::create_directories(path.parent_path());
+      write_file(path, overlay);
+    }
+    if (!dump->arrays.empty()) dump->save(output_path(dump_folder, name, ""));
+  };
+  return out;
+}
+
 }  // namespace
 
 void MaskcutWork::declare(Options& options) {
@@ -76,6 +101,10 @@ void MaskcutWork::declare(Options& options) {
               "End before the first cut whose second eigenvalue exceeds this (2: never)");
   options.add("--max-ncut NUMBER", max_ncut_, "Drop objects whose cut costs more than this (2: none)");
   options.group("Running");
+  options.add("--batch N", batch_, "Pictures that a GPU works on at once; without one it has no effect",
+              OptionKind::kRun);
+  options.at_least("batch", 1);
+  options.at_most("batch", 4096);
   shard_.declare(options);
 }
 
@@ -95,11 +124,15 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   source->describe(job.info);
   const MaskCutOptions cut = cut_options(source->patch());
   job.load = [&](const InputImage& input) -> ImageCompute {
-    const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+    const Tensor image = decode(input);
     const PreparedPicture prepared = source->prepare(input, image);
     return
         [&, input, image, prepared] { return compute(input, image, source->features(prepared), cut, overlays, dump); };
   };
+  if (const Device device = common.device(); !device.is_cpu()) {
+    job.batched = batched(*source, device, cut, overlays, dump);
+    job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
+  }
   return run_image_job(common, job);
 }
 
@@ -118,27 +151,86 @@ MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {
   return cut;
 }
 
+Tensor MaskcutWork::decode(const InputImage& input) const { return decode_image(input.path, {.apply_exif = exif_}); }
+
 ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, const Tensor& features,
                                  MaskCutOptions cut, const std::string& overlays,
                                  const std::string& dump_folder) const {
   const auto dump = std::make_shared<Dump>();
   if (!dump_folder.empty()) cut.dump = dump->sink();
-  const MaskCutResult result = maskcut(features, image, cut);
-  ImageResult out;
-  out.record = make_record(input, image, result, cut.preset);
-  if (overlays.empty() && dump_folder.empty()) return out;
-  std::vector<std::byte> overlay;
-  if (!overlays.empty()) overlay = encode_jpeg(draw_maskcut(image, result), 90);
-  out.saved_bytes = overlay.size() + dump->bytes();
-  out.save = [overlays, dump_folder, dump, overlay = std::move(overlay), name = input.file_name] {
-    if (!overlay.empty()) {
-      const fs::path path = output_path(overlays, name, ".jpg");
-      fs::create_directories(path.parent_path());
-      write_file(path, overlay);
-    }
-    if (!dump->arrays.empty()) dump->save(output_path(dump_folder, name, ""));
+  return make_result(input, image, maskcut(features, image, cut), cut.preset, overlays, dump_folder, dump);
+}
+
+BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
+                               const std::string& overlays, const std::string& dump_folder) const {
+  // A picture on its way through the stages.
+  struct Picture {
+    InputImage input;
+    Tensor image;
+    PreparedPicture prepared;
+    Tensor features;
+    std::shared_ptr<Dump> dump = std::make_shared<Dump>();
   };
-  return out;
+  using Shared = std::shared_ptr<Picture>;
+  BatchWork work;
+  work.batch = batch_;
+  work.load = [this, &source](const InputImage& input) -> std::any {
+    const auto picture = std::make_shared<Picture>();
+    picture->input = input;
+    picture->image = decode(input);
+    picture->prepared = source.prepare(input, picture->image);
+    if (!source.takes_batches()) picture->features = source.features(picture->prepared);
+    return picture;
+  };
+  work.compute = [this, &source, device, cut, overlays, dump_folder](const std::vector<std::any>& loaded) {
+    std::vector<Shared> pictures;
+    std::vector<const PreparedPicture*> prepared;
+    for (const std::any& one : loaded) {
+      pictures.push_back(std::any_cast<Shared>(one));
+      prepared.push_back(&pictures.back()->prepared);
+    }
+    if (source.takes_batches()) {
+      std::vector<Tensor> features = source.features_together(prepared, batch_);
+      for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i]->features = std::move(features[i]);
+    }
+    // Eigenproblems of one size are solved in step.
+    std::map<std::vector<std::int64_t>, std::vector<std::size_t>> by_shape;
+    for (std::size_t i = 0; i < pictures.size(); ++i) {
+      const Tensor& map = pictures[i]->features;
+      check(map.defined() && map.rank() == 3 && map.numel() > 0, "maskcut: expected features [D, h, w], got {}",
+            map.shape());
+      by_shape[{map.size(0), map.size(1), map.size(2)}].push_back(i);
+    }
+    std::vector<BatchedPicture> out(pictures.size());
+    for (const auto& [shape, members] : by_shape) {
+      std::vector<FrameSize> frames;
+      std::vector<MaskCutOptions> options;
+      Tensor features =
+          Tensor::empty({static_cast<std::int64_t>(members.size()), shape[0], shape[1], shape[2]}, DType::kF32, device);
+      for (const std::size_t i : members) {
+        const Picture& picture = *pictures[i];
+        features.select(0, static_cast<std::int64_t>(frames.size())).copy_from(picture.features.to(device));
+        frames.push_back(working_size(picture.image.size(0), picture.image.size(1), cut));
+        options.push_back(cut);
+        if (!dump_folder.empty()) options.back().dump = picture.dump->sink();
+      }
+      const std::vector<PictureCuts> cuts = cut_features_batch(features, frames, options);
+      for (std::size_t m = 0; m < members.size(); ++m) {
+        const Shared& picture = pictures[members[m]];
+        picture->prepared = {};
+        picture->features = {};
+        BatchedPicture& done = out[members[m]];
+        done.error = cuts[m].error;
+        done.finish = [picture, result = cuts[m].result, own = options[m], overlays, dump_folder, device] {
+          const StreamScope stream(Stream::create(device));  // beside the next batch's work
+          return make_result(picture->input, picture->image, refine_cuts(result, picture->image, own, device),
+                             own.preset, overlays, dump_folder, picture->dump);
+        };
+      }
+    }
+    return out;
+  };
+  return work;
 }
 
 }  // namespace usol

@@ -23,15 +23,19 @@ class MaskcutWork {
 
  private:
   MaskCutOptions cut_options(std::int64_t patch) const;
+  // The work on batches of pictures, for a device of its own (cli/batch_pipeline.h).
+  BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut, const std::string& overlays,
+                    const std::string& dump) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features, MaskCutOptions cut,
                       const std::string& overlays, const std::string& dump) const;
+  Tensor decode(const InputImage& input) const;
 
   InputOptions inputs_;
   FeatureOptions source_;
   ShardOption shard_;
   std::string preset_ = "paper", eigensolver_ = "lanczos";
   double tau_ = 0.15, stop_eigenvalue_ = 2, max_ncut_ = 2;
-  std::int64_t masks_ = 3;
+  std::int64_t masks_ = 3, batch_ = 128;
   bool crf_ = true, exif_ = true;
 };
 

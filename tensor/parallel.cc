@@ -11,8 +11,12 @@
 #include <mutex>
 #include <string>
 
+#include "tensor/serial_scope.h"
+
 namespace usol {
 namespace {
+
+thread_local int serial_scopes = 0;
 
 // Limit set by a container: cgroup v2's cpu.max is "quota period" or "max period".
 int cgroup_cpus() {
@@ -71,7 +75,7 @@ void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain,
   if (count <= 0) return;
   const std::int64_t pieces = std::min<std::int64_t>(
       thread_count(), (count + std::max<std::int64_t>(grain, 1) - 1) / std::max<std::int64_t>(grain, 1));
-  if (pieces <= 1 || omp_in_parallel()) return body(begin, end);
+  if (pieces <= 1 || serial_scopes > 0 || omp_in_parallel()) return body(begin, end);
   FirstException first;
 #pragma omp parallel for num_threads(static_cast <int>(pieces)) schedule(static, 1)
   for (std::int64_t p = 0; p < pieces; ++p)
@@ -80,7 +84,7 @@ void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain,
 }
 
 void parallel_for_each(std::int64_t begin, std::int64_t end, const std::function<void(std::int64_t)>& body) {
-  if (end - begin <= 1 || thread_count() == 1 || omp_in_parallel()) {
+  if (end - begin <= 1 || thread_count() == 1 || serial_scopes > 0 || omp_in_parallel()) {
     for (std::int64_t i = begin; i < end; ++i) body(i);
     return;
   }
@@ -88,6 +92,16 @@ void parallel_for_each(std::int64_t begin, std::int64_t end, const std::function
 #pragma omp parallel for num_threads(thread_count()) schedule(dynamic, 1)
   for (std::int64_t i = begin; i < end; ++i) first.guard([&] { body(i); });
   first.rethrow();
+}
+
+// The number of threads for OpenMP, which oneDNN and Eigen take, is the calling thread's own.
+SerialScope::SerialScope() : previous_(omp_get_max_threads()) {
+  ++serial_scopes;
+  omp_set_num_threads(1);
+}
+SerialScope::~SerialScope() {
+  omp_set_num_threads(previous_);
+  --serial_scopes;
 }
 
 }  // namespace usol

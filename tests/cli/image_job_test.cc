@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <any>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -69,6 +71,22 @@ class ImageJobTest : public testing::Test {
     return job;
   }
 
+  // The same work in batches, its steps on several threads.
+  ImageJob batched(const std::string& output, std::int64_t batch, Shard shard = {}) {
+    ImageJob job = this->job(output, shard);
+    job.batched.batch = batch;
+    job.batched.load = [load = job.load](const InputImage& input) -> std::any { return load(input); };
+    job.batched.compute = [batch](const std::vector<std::any>& pictures) {
+      EXPECT_LE(pictures.size(), static_cast<std::size_t>(batch));
+      EXPECT_GE(pictures.size(), 1u);
+      std::vector<BatchedPicture> out;
+      for (const std::any& picture : pictures) out.push_back({std::any_cast<ImageCompute>(picture), {}});
+      return out;
+    };
+    job.load = nullptr;
+    return job;
+  }
+
   int run(ImageJob job) {
     computed_ = 0;
     return run_image_job(common_, job);
@@ -90,7 +108,8 @@ class ImageJobTest : public testing::Test {
   Common common_;
   double tau_ = 0.15;
   std::set<int> broken_;
-  int fatal_ = -1, signal_at_ = -1, signal_ = 0, computed_ = 0;
+  int fatal_ = -1, signal_at_ = -1, signal_ = 0;
+  std::atomic<int> computed_ = 0;
 };
 
 TEST_F(ImageJobTest, WritesTheFileAndNothingElse) {
@@ -232,6 +251,39 @@ TEST_F(ImageJobTest, SignalsAndKillsLeaveARunThatResumesToTheSameBytes) {
       signal_at_ = last;
     }
   }
+}
+
+TEST_F(ImageJobTest, BatchesGiveTheSameBytes) {
+  broken_ = {3, 4};
+  ASSERT_EQ(run(job("a.json")), kSomeInputsFailed);
+  const std::string journal = text("a.json.journal");
+  for (const std::int64_t batch : {1, 2, 4, 9, 100}) {
+    const std::string name = "b" + std::to_string(batch) + ".json";
+    EXPECT_EQ(run(batched(name, batch)), kSomeInputsFailed);
+    EXPECT_EQ(text(name), text("a.json"));
+    EXPECT_EQ(text(name + ".journal"), journal) << "records are written in the order of inputs";
+  }
+  broken_ = {};
+  common_.resume = true;
+  EXPECT_EQ(run(batched("b4.json", 4)), kSuccess);
+  EXPECT_EQ(computed_, 2) << "only the failed ones again";
+  EXPECT_EQ(run(batched("new.json", 3)), kSuccess);
+  EXPECT_EQ(text("b4.json"), text("new.json"));
+}
+
+TEST_F(ImageJobTest, ABatchThatFailsIsTheFailureOfItsPictures) {
+  ImageJob failing = batched("a.json", 4);
+  failing.batched.compute = [compute = failing.batched.compute](const std::vector<std::any>& pictures) {
+    if (pictures.size() < 4) throw Error(ErrorKind::kFormat, "a batch of fewer");
+    return compute(pictures);
+  };
+  EXPECT_EQ(run(failing), kSomeInputsFailed);  // nine pictures: two full batches and one of one
+  EXPECT_EQ(Json::parse(text("a.json"))["info"]["failed"], Json::array({"8.jpg"}));
+  failing.output = (folder_ / "b.json").string();
+  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
+    throw Error(ErrorKind::kDevice, "device lost");
+  };
+  EXPECT_THROW(run(failing), Error);
 }
 
 TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
