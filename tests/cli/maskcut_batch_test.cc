@@ -3,21 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "cli/options.h"
 #include "cli/verb.h"
 #include "io/coco.h"
-#include "io/image.h"
-#include "io/rle.h"
 #include "io/safetensors.h"
-#include "maskcut/components.h"
 #include "models/vit.h"
+#include "nn/param_store.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
