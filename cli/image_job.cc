@@ -289,13 +289,13 @@ class Runner {
     for (const std::int64_t index : sampled) {
       throw_if_interrupted();
       const auto start = Clock::now();
-      const DonePicture done = batched ? *pipeline->next() : compute(load(index));
-      if (done.error) {
-        common_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(done.error));
+      const DonePicture picture = batched ? *pipeline->next() : compute(load(index));
+      if (picture.error) {
+        common_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(picture.error));
         continue;
       }
-      record_bytes += static_cast<double>(record_json(done.result.record).size());
-      file_bytes += static_cast<double>(done.result.saved_bytes);
+      record_bytes += static_cast<double>(record_json(picture.result.record).size());
+      file_bytes += static_cast<double>(picture.result.saved_bytes);
       seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
     if (seconds.empty()) return samples > 0 ? kSomeInputsFailed : kSuccess;
