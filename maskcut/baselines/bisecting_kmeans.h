@@ -1,7 +1,7 @@
 #pragma once
 // Bisecting k-means: one normalized cut finds the foreground, whose features are then split in two again and again.
-// Source: Lim et al. 2022, "K-means for Unsupervised Instance Segmentation Using a Self-Supervised Transformer"; what
-// it leaves open was chosen here (docs/deviations.md).
+// Source: Lim et al. 2022, "K-means for Unsupervised Instance Segmentation Using a Self-Supervised Transformer", in
+// outline; the details were chosen here (docs/deviations.md).
 
 #include <cstdint>
 

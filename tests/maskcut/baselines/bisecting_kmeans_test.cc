@@ -1,4 +1,4 @@
-// Bisecting k-means on maps whose clusters are known. There is no public implementation to compare with.
+// Bisecting k-means on maps whose clusters are known: no other implementation was at hand to compare with.
 #include "maskcut/baselines/bisecting_kmeans.h"
 
 #include <gtest/gtest.h>
