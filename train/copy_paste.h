@@ -1,0 +1,40 @@
+#pragma once
+// Copy-paste: objects of one picture of a batch are pasted, smaller, into another, so that there are more objects to
+// learn from. Source: Ghiasi et al. 2021, "Simple Copy-Paste"; Wang et al. 2023 (CutLER), section 3.3 and its code.
+
+#include <cstdint>
+#include <vector>
+
+#include "tensor/generator.h"
+#include "train/dataset.h"
+
+namespace usol::train {
+
+/// The public code keeps pasted objects that vanished (with an empty box), exchanges the offsets of boxes pasted into a
+/// picture without objects, and leaves the annotations' boxes where nothing was pasted. kPaper drops the vanished, and
+/// boxes are always those of the masks.
+enum class CopyPastePreset { kPaper, kRelease };
+
+struct CopyPasteOptions {
+  CopyPastePreset preset = CopyPastePreset::kPaper;
+  double least_ratio = 0.3, most_ratio = 1;  // size of the pasted picture relative to the target
+};
+
+/// What is pasted, and where.
+struct Paste {
+  std::vector<std::int64_t> objects;  // of the source, in this order
+  double ratio = 1;
+  std::int64_t x = 0, y = 0;  // of the pasted picture's corner
+};
+
+/// Chooses: 1 object if the source has one, else 1 ... n - 1. Nothing for a source without objects.
+Paste choose_paste(const Sample& target, const Sample& source, const CopyPasteOptions& options, Generator& generator);
+/// The target with objects of the source: the source is stretched to ratio times the target's size (bilinear, truncated
+/// to 8 bits; a mask is wherever its weight is not 0). A pasted object that covers half of an existing object or more
+/// is left out; what the others hide of existing ones is removed.
+Sample pasted(const Sample& target, const Sample& source, const Paste& paste, CopyPastePreset preset);
+/// Each picture of a group with objects of its partner: picture i with those of picture n - 1 - i, as both were before.
+std::vector<Sample> copy_pasted(const std::vector<Sample>& group, const CopyPasteOptions& options,
+                                std::vector<Generator>& generators);
+
+}  // namespace usol::train

@@ -1,0 +1,88 @@
+#include "train/dataset.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "io/image.h"
+#include "io/rle.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol::train {
+
+Dataset::Dataset(const fs::path& annotations, fs::path image_root, bool apply_exif)
+    : set_(read_coco(annotations)), image_root_(std::move(image_root)), apply_exif_(apply_exif) {
+  check(fs::is_directory(image_root_), ErrorKind::kUsage, "{}: no such folder of pictures", image_root_.string());
+  check(!set_.is_results, ErrorKind::kUsage, "{}: a list of results; training needs images and categories as well",
+        set_.name);
+  for (const CocoCategory& category : set_.categories) category_ids_.push_back(category.id);
+  std::sort(category_ids_.begin(), category_ids_.end());
+  const IdIndex by_id = index_images(set_);
+  // Counting sort of the annotations by image.
+  std::vector<std::int64_t> counts(set_.images.size() + 1, 0), image_of(set_.annotations.size(), -1);
+  for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
+    const CocoAnnotation& annotation = set_.annotations[a];
+    if (annotation.is_crowd) continue;
+    check(annotation.has_box && annotation.has_category && annotation.segmentation.kind != Segmentation::Kind::kNone,
+          ErrorKind::kFormat, "{}: training needs its bbox, category_id and segmentation", set_.place(annotation));
+    check(std::binary_search(category_ids_.begin(), category_ids_.end(), annotation.category_id), ErrorKind::kFormat,
+          "{}: category {} is not in the file's categories", set_.place(annotation), annotation.category_id);
+    image_of[a] = by_id.find(annotation.image_id);
+    ++counts[static_cast<std::size_t>(image_of[a]) + 1];
+  }
+  std::vector<std::int64_t> at(set_.images.size());
+  first_.push_back(0);
+  for (std::size_t i = 0; i < set_.images.size(); ++i) {
+    if (counts[i + 1] == 0) continue;
+    const CocoImage& image = set_.images[i];
+    check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: image {} ({}) has no height and width",
+          set_.name, image.id, image.file_name);
+    images_.push_back(static_cast<std::int64_t>(i));
+    at[i] = first_.back();
+    first_.push_back(first_.back() + counts[i + 1]);
+  }
+  order_.resize(static_cast<std::size_t>(first_.back()));
+  for (std::size_t a = 0; a < image_of.size(); ++a)
+    if (image_of[a] >= 0)
+      order_[static_cast<std::size_t>(at[static_cast<std::size_t>(image_of[a])]++)] = static_cast<std::int64_t>(a);
+  check(!images_.empty(), ErrorKind::kUsage, "{}: no image has objects to learn from", set_.name);
+}
+
+const CocoImage& Dataset::image(std::int64_t index) const {
+  return set_.images[static_cast<std::size_t>(images_.at(static_cast<std::size_t>(index)))];
+}
+
+std::span<const std::int64_t> Dataset::annotations_of(std::int64_t index) const {
+  const auto i = static_cast<std::size_t>(index);
+  return std::span(order_).subspan(static_cast<std::size_t>(first_[i]),
+                                   static_cast<std::size_t>(first_[i + 1] - first_[i]));
+}
+
+Sample Dataset::load(std::int64_t index) const {
+  const CocoImage& about = image(index);
+  const fs::path path = image_root_ / about.file_name;
+  Sample sample;
+  sample.image = decode_image(path, {.apply_exif = apply_exif_});
+  const std::int64_t height = sample.image.size(0), width = sample.image.size(1);
+  check(height == about.height && width == about.width, ErrorKind::kFormat,
+        "{}: {} x {} pixels (height x width), but {} says {} x {}", path.string(), height, width, set_.name,
+        about.height, about.width);
+  const auto annotations = annotations_of(index);
+  const auto n = static_cast<std::int64_t>(annotations.size());
+  sample.masks = Tensor::empty({n, height, width}, DType::kU8);
+  std::vector<float> boxes;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const CocoAnnotation& annotation =
+        set_.annotations[static_cast<std::size_t>(annotations[static_cast<std::size_t>(i)])];
+    sample.masks.select(0, i).copy_from(rle_decode(set_.rle(annotation, height, width)));
+    const auto& [left, top, w, h] = annotation.box;
+    for (double side : {left, top, left + w, top + h}) boxes.push_back(static_cast<float>(side));
+    const auto place = std::lower_bound(category_ids_.begin(), category_ids_.end(), annotation.category_id);
+    sample.classes.push_back(place - category_ids_.begin());
+  }
+  sample.boxes = Tensor::from(boxes, {n, 4});
+  return sample;
+}
+
+}  // namespace usol::train

@@ -1,0 +1,55 @@
+#pragma once
+// The pictures and objects that the detector is trained on: a COCO file and a folder. Annotations stay as compact as
+// the file has them (runs, not pixels) until a picture is asked for.
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/coco.h"
+#include "tensor/tensor.h"
+
+namespace usol::train {
+
+/// A picture with its objects, decoded.
+struct Sample {
+  Tensor image;                       // u8 [H, W, 3] RGB
+  Tensor masks;                       // u8 [G, H, W] of 0 and 1
+  Tensor boxes;                       // f32 [G, 4], x0 y0 x1 y1
+  std::vector<std::int64_t> classes;  // [G], from 0
+
+  std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
+  std::int64_t height() const { return image.size(0); }
+  std::int64_t width() const { return image.size(1); }
+};
+
+class Dataset {
+ public:
+  /// Reads the annotations. Crowds are left out, and pictures without other objects too. Classes are the categories by
+  /// ascending id. Throws what read_coco() throws; Error(kFormat) for an annotation without box, category or mask, or a
+  /// picture without a size; Error(kUsage) if no picture has objects or `image_root` is no folder.
+  Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root, bool apply_exif = true);
+
+  /// Pictures with objects.
+  std::int64_t size() const { return static_cast<std::int64_t>(images_.size()); }
+  std::int64_t objects() const { return static_cast<std::int64_t>(order_.size()); }
+  std::int64_t classes() const { return static_cast<std::int64_t>(category_ids_.size()); }
+  const CocoImage& image(std::int64_t index) const;
+  /// Decodes picture and masks. Boxes are the file's, not the masks'. Throws Error naming the file if the picture
+  /// cannot be read or has another size than the annotations say. May be called from several threads.
+  Sample load(std::int64_t index) const;
+
+ private:
+  std::span<const std::int64_t> annotations_of(std::int64_t index) const;
+
+  AnnotationSet set_;
+  std::filesystem::path image_root_;
+  bool apply_exif_;
+  std::vector<std::int64_t> category_ids_;   // ascending
+  std::vector<std::int64_t> images_;         // positions in set_.images
+  std::vector<std::int64_t> first_, order_;  // annotations of images_[i]: order_[first_[i] .. first_[i + 1])
+};
+
+}  // namespace usol::train

@@ -1,0 +1,123 @@
+#include "train/loader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ops/random.h"
+#include "tensor/check.h"
+
+namespace usol::train {
+namespace {
+
+// Streams of random numbers: of the order of an epoch, and of what happens to a picture in it.
+constexpr std::uint64_t kOrderStream = 1ull << 62, kPictureStream = 1ull << 63;
+constexpr int kEpochBits = 36;
+
+std::uint64_t picture_stream(const GroupSampler::Item& item) {
+  return kPictureStream | static_cast<std::uint64_t>(item.epoch) << kEpochBits | static_cast<std::uint64_t>(item.index);
+}
+
+std::vector<bool> wide_pictures(const Dataset& dataset) {
+  std::vector<bool> wide;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) wide.push_back(dataset.image(i).width > dataset.image(i).height);
+  return wide;
+}
+
+}  // namespace
+
+GroupSampler::GroupSampler(std::vector<bool> wide, std::int64_t group_size, std::uint64_t seed)
+    : wide_(std::move(wide)), group_size_(static_cast<std::size_t>(group_size)), seed_(seed) {
+  check(!wide_.empty() && group_size > 0, "sampler: expected pictures and groups of at least one, got {} and {}",
+        wide_.size(), group_size);
+}
+
+GroupSampler::Item GroupSampler::draw() {
+  if (position_ == order_.size()) {
+    ++epoch_;
+    position_ = 0;
+    Generator generator(seed_, kOrderStream | static_cast<std::uint64_t>(epoch_));
+    order_ = random_permutation(static_cast<std::int64_t>(wide_.size()), generator).to_vector<std::int64_t>();
+  }
+  return {epoch_, order_[position_++]};
+}
+
+std::vector<GroupSampler::Item> GroupSampler::next() {
+  for (;;) {
+    const Item item = draw();
+    auto& bucket = waiting_[wide_[static_cast<std::size_t>(item.index)] ? 0 : 1];
+    bucket.push_back(item);
+    if (bucket.size() == group_size_) return std::exchange(bucket, {});
+  }
+}
+
+Loader::Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_t first)
+    : dataset_(dataset),
+      options_(options),
+      groups_(options.group_size > 0 ? options.batch / options.group_size : 0),
+      sampler_(wide_pictures(dataset), std::max<std::int64_t>(1, options.group_size), options.seed),
+      given_out_(first * groups_),
+      taken_(first * groups_) {
+  check(groups_ > 0 && groups_ * options.group_size == options.batch, ErrorKind::kUsage,
+        "loader: a batch of {} pictures is not whole groups of {}", options.batch, options.group_size);
+  for (std::int64_t i = 0; i < given_out_; ++i) sampler_.next();
+  for (int i = 0; i < std::max(1, options.threads); ++i) threads_.emplace_back([this] { work(); });
+}
+
+Loader::~Loader() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+std::vector<Sample> Loader::make(const std::vector<GroupSampler::Item>& group) const {
+  std::vector<Sample> samples;
+  std::vector<Generator> generators;
+  for (const GroupSampler::Item& item : group) {
+    generators.emplace_back(options_.seed, picture_stream(item));
+    samples.push_back(augmented(dataset_.load(item.index), options_.augment, generators.back()));
+  }
+  return options_.copy_paste ? copy_pasted(samples, *options_.copy_paste, generators) : samples;
+}
+
+void Loader::work() {
+  const std::int64_t most = groups_ * std::max(1, options_.ahead);
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return stopping_ || given_out_ < taken_ + groups_ + most; });
+    if (stopping_) return;
+    const std::int64_t number = given_out_++;
+    const std::vector<GroupSampler::Item> group = sampler_.next();
+    lock.unlock();
+    Made made;
+    try {
+      made.samples = make(group);
+    } catch (...) {
+      made.error = std::current_exception();
+    }
+    lock.lock();
+    made_.emplace(number, std::move(made));
+    lock.unlock();
+    changed_.notify_all();
+  }
+}
+
+std::vector<Sample> Loader::next() {
+  std::vector<Sample> batch;
+  std::exception_ptr error;
+  std::unique_lock lock(mutex_);
+  for (std::int64_t i = 0; i < groups_; ++i) {
+    changed_.wait(lock, [&] { return made_.contains(taken_); });
+    Made made = std::move(made_.extract(taken_++).mapped());
+    if (made.error && !error) error = made.error;
+    for (Sample& sample : made.samples) batch.push_back(std::move(sample));
+  }
+  lock.unlock();
+  changed_.notify_all();
+  if (error) std::rethrow_exception(error);
+  return batch;
+}
+
+}  // namespace usol::train

@@ -1,0 +1,85 @@
+#pragma once
+// Batches for training, made by threads while the detector works: which pictures, in which order, and what happens to
+// each depends on (seed, epoch, picture) alone, never on threads or time.
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "train/augment.h"
+#include "train/copy_paste.h"
+#include "train/dataset.h"
+
+namespace usol::train {
+
+/// Goes through all pictures in a random order, then again in another one, without end, and hands out groups of
+/// pictures that are all wider than high or all not. Source: Detectron2's TrainingSampler, AspectRatioGroupedDataset.
+class GroupSampler {
+ public:
+  struct Item {
+    std::int64_t epoch, index;
+  };
+  /// `wide[i]`: picture i is wider than high.
+  GroupSampler(std::vector<bool> wide, std::int64_t group_size, std::uint64_t seed);
+  std::vector<Item> next();
+
+ private:
+  Item draw();
+
+  std::vector<bool> wide_;
+  std::size_t group_size_;
+  std::uint64_t seed_;
+  std::int64_t epoch_ = -1;
+  std::size_t position_ = 0;
+  std::vector<std::int64_t> order_;
+  std::vector<Item> waiting_[2];
+};
+
+struct LoaderOptions {
+  std::int64_t batch = 16, group_size = 2;  // pictures; a batch is whole groups
+  std::uint64_t seed = 0;
+  AugmentOptions augment = {};
+  std::optional<CopyPasteOptions> copy_paste = CopyPasteOptions{};  // within groups; nothing: off
+  int threads = 2;
+  int ahead = 2;  // batches made in advance
+};
+
+class Loader {
+ public:
+  /// Begins with batch number `first` (0 is the first of all). The data set must outlive this. Throws Error(kUsage) if
+  /// a batch is not whole groups.
+  Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_t first = 0);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The next batch. Rethrows what loading one of its pictures threw.
+  std::vector<Sample> next();
+
+ private:
+  struct Made {
+    std::vector<Sample> samples;
+    std::exception_ptr error;
+  };
+  void work();
+  std::vector<Sample> make(const std::vector<GroupSampler::Item>& group) const;
+
+  const Dataset& dataset_;
+  LoaderOptions options_;
+  std::int64_t groups_;  // per batch
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  GroupSampler sampler_;
+  std::int64_t given_out_, taken_;  // groups
+  std::map<std::int64_t, Made> made_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace usol::train
