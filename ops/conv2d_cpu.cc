@@ -9,14 +9,12 @@
 namespace usol {
 namespace {
 
-bool use_onednn([[maybe_unused]] DType dtype) {
 #if defined(USOL_WITH_ONEDNN)
+bool use_onednn(DType dtype) {
   if (gemm_backend() != GemmBackend::kOneDnn) return false;
   return dtype == DType::kF32 || (dtype == DType::kBF16 && onednn_has_bf16());
-#else
-  return false;
-#endif
 }
+#endif
 
 void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                 bool accumulate, Tensor& out) {

@@ -67,9 +67,10 @@ class Conv2dGolden : public testing::TestWithParam<std::tuple<const char*, Conv2
 
 // Values and all gradients of sum(y * seed), on both CPU paths.
 TEST_P(Conv2dGolden, EqualsPyTorch) {
-  const auto& [name, options] = GetParam();
+  const std::string name = std::get<0>(GetParam());
+  const auto& options = std::get<1>(GetParam());
   const auto golden = load_golden("conv2d.safetensors");
-  const auto of = [&](const char* what) { return golden.at(std::string(name) + "." + what); };
+  const auto of = [&](const char* what) { return golden.at(name + "." + what); };
   for (const GemmBackend backend : {GemmBackend::kOneDnn, GemmBackend::kEigen}) {
     if (!has_backend(backend)) continue;
     set_gemm_backend(backend);

@@ -48,9 +48,10 @@ class MaxPool2dGolden : public testing::TestWithParam<std::tuple<const char*, Ma
 
 // Small integers, so that values tie: the gradient shows which of them was taken.
 TEST_P(MaxPool2dGolden, EqualsPyTorch) {
-  const auto& [name, options] = GetParam();
+  const std::string name = std::get<0>(GetParam());
+  const auto& options = std::get<1>(GetParam());
   const auto golden = load_golden("pool2d.safetensors");
-  const auto of = [&](const char* what) { return golden.at(std::string(name) + "." + what); };
+  const auto of = [&](const char* what) { return golden.at(name + "." + what); };
   Tensor x = of("x");
   set_requires_grad(x);
   const Tensor y = max_pool2d(x, options);
