@@ -70,7 +70,7 @@ class PredictVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Finds the objects in pictures with a detector: Cascade Mask R-CNN or Mask R-CNN on a ResNet with a feature "
-        "pyramid, trained here, by CutLER or by Detectron2. The objects go to a COCO file (compressed RLE masks, "
+        "pyramid, as CutLER trains them. The objects go to a COCO file (compressed RLE masks, "
         "boxes, "
         "scores), ready for evaluation or as the pseudo-masks of another round of training.");
     inputs_.declare(options);
@@ -106,8 +106,7 @@ class PredictVerb : public Verb {
   int run(const Common& common, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(!weights_.empty(), ErrorKind::kUsage,
-          "--weights FILE is missing: a detector's weights, from usol train or CutLER's model zoo "
-          "(scripts/download-weights fetches it)");
+          "--weights FILE is missing: a detector's weights, such as CutLER's cutler_cascade_final.pth");
     check(fs::exists(weights_), ErrorKind::kUsage, "--weights {}: no such file", weights_);
     ImageJob job;
     job.inputs = inputs_.collect();
