@@ -1,8 +1,14 @@
 // Writing COCO JSON record by record, one record a line.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <string>
 
 #include "io/coco.h"
 #include "io/json_text.h"
@@ -110,12 +116,22 @@ std::string coco_annotation_json(const CocoAnnotation& annotation, const Rle& ma
   return line;
 }
 
-// Image records wait here, outside memory, while annotations go straight to the file.
+// Image records wait here, outside memory, while annotations go straight to the file. The file is nameless and lies
+// beside the output, where the room is: /tmp is small, or memory, on many machines. An output that is a pipe has no
+// such place.
 struct CocoWriter::Spool {
-  std::FILE* file = std::tmpfile();
+  std::FILE* file = nullptr;
   bool any = false;
 
-  Spool() {
+  explicit Spool(const std::filesystem::path& output) {
+    std::string name = output.parent_path() / fmt::format(".{}.XXXXXX.tmp", output.filename().string());
+    if (const int fd = ::mkostemps(name.data(), 4, O_CLOEXEC); fd >= 0) {
+      ::unlink(name.c_str());
+      file = ::fdopen(fd, "w+b");
+      if (file == nullptr) ::close(fd);
+    } else {
+      file = std::tmpfile();
+    }
     check(file != nullptr, ErrorKind::kIo, "CocoWriter: cannot make a temporary file: {}", std::strerror(errno));
   }
   ~Spool() { std::fclose(file); }
@@ -137,7 +153,7 @@ struct CocoWriter::Spool {
   }
 };
 
-CocoWriter::CocoWriter(const std::filesystem::path& path) : file_(path), images_(std::make_unique<Spool>()) {
+CocoWriter::CocoWriter(const std::filesystem::path& path) : file_(path), images_(std::make_unique<Spool>(path)) {
   file_.write("{\"annotations\": [");
 }
 
