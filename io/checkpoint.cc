@@ -42,7 +42,11 @@ class StateDictReader {
   }
 
  private:
-  void visit() { check(++visits_ <= kMaxVisits, ErrorKind::kFormat, "checkpoint: {}: too many entries", tree_.name()); }
+  /// Dicts that hold one another many times over would multiply: a few visits of each node are enough for honest files.
+  void visit() {
+    check(++visits_ <= std::min(kMaxVisits, 1024 + 8 * tree_.size()), ErrorKind::kFormat,
+          "checkpoint: {}: too many entries", tree_.name());
+  }
   std::string key_of(Index index) const {
     const PickleNode& node = tree_[index];
     if (node.kind == PickleKind::kInt) return std::to_string(node.integer);

@@ -223,6 +223,9 @@ ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& na
 }
 
 bool stb_recognises(std::span<const std::byte> bytes) {
+  // stb also takes a JPEG with fill bytes before its first marker; its JPEG reader must not see unchecked Huffman
+  // tables.
+  if (bytes.size() >= 2 && bytes[0] == std::byte{0xFF} && bytes[1] == std::byte{0xFF}) return false;
   Source source{bytes};
   int width = 0, height = 0, channels = 0;
   return stbi_info_from_callbacks(&kCallbacks, &source, &width, &height, &channels) != 0;
