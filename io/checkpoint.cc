@@ -44,7 +44,7 @@ class StateDictReader {
  private:
   /// Dicts that hold one another many times over would multiply: a few visits of each node are enough for honest files.
   void visit() {
-    check(++visits_ <= std::min(kMaxVisits, 1024 + 8 * tree_.size()), ErrorKind::kFormat,
+    check(++visits_ <= std::min<std::size_t>(kMaxVisits, 1024 + 8 * std::size_t{tree_.size()}), ErrorKind::kFormat,
           "checkpoint: {}: too many entries", tree_.name());
   }
   std::string key_of(Index index) const {

@@ -170,6 +170,7 @@ void read_rle(Input input) {
   std::memcpy(size, input.data(), sizeof size);
   const std::int64_t height = size[0] % 1024, width = size[1] % 1024;
   const Input rest = input.subspan(5);
+  if (input[4] % 3 != 0 && rest.size() < 4) return;
   try {
     Rle mask;
     if (input[4] % 3 == 0) {
