@@ -8,15 +8,21 @@
 #include "tensor/serial_scope.h"
 
 namespace usol {
+namespace {
+
+// Batches in the device's hands: one has kernels to run while the host decides about the other.
+constexpr int kComputing = 2;
+
+}  // namespace
 
 BatchPipeline::BatchPipeline(const BatchWork& work, const InputList& inputs, std::vector<std::int64_t> todo)
     : work_(work),
       inputs_(inputs),
       todo_(std::move(todo)),
       read_([this] { return next_input(); }, [this](std::int64_t index) { return read(index); }, thread_count(),
-            static_cast<std::size_t>(2 * work.batch)),
+            static_cast<std::size_t>((kComputing + 1) * work.batch)),
       computed_([this] { return next_batch(); }, [this](std::vector<Read> batch) { return compute(std::move(batch)); },
-                1, 2),
+                kComputing, kComputing + 1),
       finished_([this] { return next_computed(); }, [](Computed computed) { return finish(std::move(computed)); },
                 thread_count(), static_cast<std::size_t>(2 * work.batch)) {}
 
@@ -68,6 +74,12 @@ std::vector<BatchPipeline::Computed> BatchPipeline::compute(std::vector<Read> ba
   try {
     pictures = work_.compute(good);
     check(pictures.size() == good.size(), "batch: {} results for {} pictures", pictures.size(), good.size());
+  } catch (const Error& error) {
+    // Smaller batches would fit: this is no picture's fault.
+    if (error.kind() == ErrorKind::kOutOfMemory) {
+      fail(ErrorKind::kDevice, fmt::format("{}; a smaller --batch than {} takes less", error.what(), work_.batch));
+    }
+    pictures.assign(good.size(), {{}, std::current_exception()});
   } catch (...) {
     pictures.assign(good.size(), {{}, std::current_exception()});
   }

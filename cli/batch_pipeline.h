@@ -1,6 +1,6 @@
 #pragma once
-// The loop of cli/image_job.h for a device that takes many pictures at once: threads read pictures ahead, one thread
-// gathers them into batches for the device, threads finish them. All three stages work at the same time on different
+// The loop of cli/image_job.h for a device that takes many pictures at once: threads read pictures ahead, two
+// threads give batches of them to the device, threads finish them. All three stages work at the same time on different
 // pictures, and results come out in the order of the inputs.
 
 #include <cstddef>

@@ -43,7 +43,8 @@ struct BatchWork {
   std::int64_t batch = 0;  // pictures together, at most; 0: there is no such device
   /// Reads a picture; on several threads.
   std::function<std::any(const InputImage&)> load = {};
-  /// The device's part of 1 to `batch` pictures that `load` returned; an entry for each. On one thread.
+  /// The device's part of 1 to `batch` pictures that `load` returned; an entry for each. On two threads, so that the
+  /// device has work while the host decides about the other batch.
   std::function<std::vector<BatchedPicture>(const std::vector<std::any>&)> compute = {};
 };
 

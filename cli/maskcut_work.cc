@@ -172,6 +172,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
     std::shared_ptr<Dump> dump = std::make_shared<Dump>();
   };
   using Shared = std::shared_ptr<Picture>;
+  Stream::current(device).synchronize();  // the weights are there for all streams
   BatchWork work;
   work.batch = batch_;
   work.load = [this, &source](const InputImage& input) -> std::any {
@@ -183,6 +184,8 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
     return picture;
   };
   work.compute = [this, &source, device, cut, overlays, dump_folder](const std::vector<std::any>& loaded) {
+    thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
+    const StreamScope scope(stream);
     std::vector<Shared> pictures;
     std::vector<const PreparedPicture*> prepared;
     for (const std::any& one : loaded) {
@@ -222,7 +225,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
         BatchedPicture& done = out[members[m]];
         done.error = cuts[m].error;
         done.finish = [picture, result = cuts[m].result, own = options[m], overlays, dump_folder, device] {
-          const StreamScope stream(Stream::create(device));  // beside the next batch's work
+          const StreamScope own_stream(Stream::create(device));  // beside the next batches' work
           return make_result(picture->input, picture->image, refine_cuts(result, picture->image, own, device),
                              own.preset, overlays, dump_folder, picture->dump);
         };

@@ -284,6 +284,16 @@ TEST_F(ImageJobTest, ABatchThatFailsIsTheFailureOfItsPictures) {
     throw Error(ErrorKind::kDevice, "device lost");
   };
   EXPECT_THROW(run(failing), Error);
+  failing.output = (folder_ / "c.json").string();
+  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
+    throw Error(ErrorKind::kOutOfMemory, "no memory");
+  };
+  try {
+    run(failing);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("no memory; a smaller --batch than 4"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
