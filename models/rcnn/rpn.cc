@@ -94,9 +94,10 @@ std::vector<Proposals> Rpn::proposals(const std::vector<Tensor>& anchors, const 
     Candidates all{concat(boxes), concat(logits), concat(levels)};
     const std::int64_t before = all.boxes.size(0);
     all = keep(all, logical_and(finite_rows(all.boxes), finite_rows(all.logits.unsqueeze(1))));
-    check(!training || all.boxes.size(0) == before,
-          "rpn: {} predictions of picture {} of the batch are not finite: training has diverged",
-          before - all.boxes.size(0), n);
+    if (training && all.boxes.size(0) != before)
+      throw Diverged(ErrorKind::kInvalidArgument,
+                     fmt::format("rpn: {} predictions of picture {} of the batch are not finite: training has diverged",
+                                 before - all.boxes.size(0), n));
     all.boxes = clip(all.boxes, sizes[n]);
     all = keep(all, nonempty(all.boxes));
     const Tensor kept = batched_nms(all.boxes, all.logits, all.level, config_.nms);

@@ -11,6 +11,7 @@
 #include "models/rcnn/sampler.h"
 #include "nn/conv.h"
 #include "nn/param_store.h"
+#include "tensor/error.h"
 
 namespace usol::rcnn {
 
@@ -22,6 +23,12 @@ struct RpnConfig {
   std::int64_t post_nms_train = 4000, post_nms_test = 1000;  // proposals over all levels
   double negative_below = 0.3, positive_from = 0.7;
   std::int64_t samples = 256;  // anchors per picture in the loss, half of them positive at most
+};
+
+/// Training has diverged: a prediction is not finite.
+class Diverged : public Error {
+ public:
+  using Error::Error;
 };
 
 struct RpnLosses {
@@ -40,7 +47,7 @@ class Rpn {
   Output predict(const std::vector<Tensor>& features, const Context& context) const;
   /// The anchors of each level [A, 4].
   std::vector<Tensor> anchors(const std::vector<Tensor>& features) const;
-  /// Each picture's proposals. No gradient. Throws Error when training has diverged (a prediction is not finite).
+  /// Each picture's proposals. No gradient. Throws Diverged in training.
   std::vector<Proposals> proposals(const std::vector<Tensor>& anchors, const Output& output,
                                    const std::vector<ImageSize>& sizes, bool training) const;
   /// Binary cross-entropy of objectness and L1 of deltas over sampled anchors, both divided by samples x pictures.

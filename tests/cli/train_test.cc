@@ -1,0 +1,177 @@
+// `usol train` as a user types it: a small detector learns a tiny synthetic set; a run that was killed and resumed is
+// the run that was not.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/rle.h"
+#include "io/safetensors.h"
+#include "tests/support/golden.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+// Four pictures of 64 x 64 with a bright rectangle each.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    CocoWriter writer(folder_ / "truth.json");
+    for (std::int64_t i = 0; i < 4; ++i) {
+      const std::string name = fmt::format("p{}.png", i);
+      Tensor image = Tensor::full({64, 64, 3}, 40, DType::kU8), mask = Tensor::zeros({64, 64}, DType::kU8);
+      for (Tensor* tensor : {&image, &mask})
+        tensor->slice(0, 4 + 4 * i, 40 + 4 * i).slice(1, 20 - 4 * i, 52 - 4 * i).fill(tensor == &mask ? 1 : 220);
+      write_png(folder_ / name, image);
+      writer.add_image({i + 1, 64, 64, name});
+      CocoAnnotation annotation;
+      annotation.id = annotation.image_id = i + 1;
+      annotation.category_id = 1;
+      annotation.box = {static_cast<double>(20 - 4 * i), static_cast<double>(4 + 4 * i), 32, 36};
+      writer.add_annotation(annotation, rle_encode(mask));
+    }
+    const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
+    writer.finish(categories);
+    test::write_text(folder_ / "small.toml",
+                     "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
+                     "short-sides = [64]\nbatch = 2\nreference-batch = 2\nproposals = 50\nlr = 0.02\nwarmup = 5\n"
+                     "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\n");
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  test::ProcessResult train(const std::string& out, const Words& more = {},
+                            const test::ProcessOptions& options = {}) const {
+    Words words{"train",
+                "--config",
+                at("small.toml"),
+                "--annotations",
+                at("truth.json"),
+                "--image-root",
+                folder_.path().string(),
+                "--threads",
+                "1",
+                "--out",
+                at(out)};
+    words.insert(words.end(), more.begin(), more.end());
+    return test::run_usol(words, options);
+  }
+  // metrics.json without the times.
+  std::vector<Json> metrics(const std::string& out) const {
+    std::vector<Json> lines;
+    std::istringstream in(test::read_text(folder_ / out / "metrics.json"));
+    for (std::string line; std::getline(in, line);) {
+      Json json = Json::parse(line);
+      for (const char* key : {"time", "data_time", "eta_seconds"}) json.erase(key);
+      lines.push_back(json);
+    }
+    return lines;
+  }
+  void expect_same_run(const std::string& a, const std::string& b) const {
+    EXPECT_EQ(metrics(a), metrics(b));
+    EXPECT_EQ(test::read_text(folder_ / a / "model_final.safetensors"),
+              test::read_text(folder_ / b / "model_final.safetensors"));
+  }
+
+  test::TempDir folder_;
+};
+
+TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
+  const auto whole = train("whole");
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  ASSERT_EQ(metrics("whole").size(), 4u);
+  EXPECT_EQ(metrics("whole")[0]["iteration"], 2);
+  EXPECT_TRUE(metrics("whole")[0].contains("loss_cls_stage2"));
+  EXPECT_NE(whole.err.find("iteration 3/12"), std::string::npos) << whole.err;
+  EXPECT_FALSE(fs::exists(folder_ / "whole" / "checkpoint_0000004.safetensors"));  // two are kept
+  EXPECT_TRUE(fs::exists(folder_ / "whole" / "checkpoint_0000008.safetensors"));
+
+  // As kill -9 after step 11 leaves it: the last checkpoint is of step 8, lines go on beyond it, one is cut short.
+  fs::create_directories(folder_ / "killed");
+  fs::copy_file(folder_ / "whole" / "checkpoint_0000008.safetensors",
+                folder_ / "killed" / "checkpoint_0000008.safetensors");
+  const std::string lines = test::read_text(folder_ / "whole" / "metrics.json");
+  test::write_text(folder_ / "killed" / "metrics.json", lines.substr(0, lines.size() - 40));
+  const auto resumed = train("killed", {"--resume"});
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("after step 8"), std::string::npos) << resumed.err;
+  expect_same_run("whole", "killed");
+
+  // A real kill at any moment.
+  const auto killed = train("shot", {}, {.kill_after_seconds = 0.7});
+  const auto again = train("shot", {"--resume"});
+  ASSERT_EQ(again.status, 0) << killed.err << again.err;
+  expect_same_run("whole", "shot");
+
+  // Changed settings are refused, so is an existing training without --resume.
+  fs::remove(folder_ / "shot" / "model_final.safetensors");
+  const auto changed = train("shot", {"--resume", "--lr", "0.5"});
+  EXPECT_EQ(changed.status, kBadUsage);
+  EXPECT_NE(changed.err.find("settings.lr"), std::string::npos) << changed.err;
+  EXPECT_EQ(train("shot").status, kBadUsage);
+}
+
+TEST_F(TrainTest, LossesFall) {
+  const auto result = train("fit", {"--iterations", "60", "--steps", "50", "--log-every", "10", "--no-copy-paste",
+                                    "--stages", "1", "--lr", "0.05"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const auto lines = metrics("fit");
+  ASSERT_EQ(lines.size(), 6u);
+  EXPECT_LT(lines.back()["total_loss"].get<double>(), 0.75 * lines.front()["total_loss"].get<double>());
+  // What comes out is a detector.
+  const auto found = test::run_usol({"predict", at("p0.png"), "--weights", at("fit/model_final.safetensors"), "--out",
+                                     at("found.json"), "--short-side", "64", "--score", "0"});
+  EXPECT_EQ(found.status, 0) << found.err;
+}
+
+TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
+  EXPECT_EQ(test::run_usol({"train", "--out", at("x")}).status, kBadUsage);
+  fs::remove(folder_ / "p2.png");
+  const auto missing = train("missing");
+  EXPECT_EQ(missing.status, kFailure);
+  EXPECT_NE(missing.err.find("p2.png"), std::string::npos) << missing.err;
+  // A disk that is full leaves no half checkpoint.
+  write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
+  const auto full = train("full", {}, {.file_size_limit = 4096});
+  EXPECT_EQ(full.status, kFailure) << full.err;
+  for (const auto& entry : fs::directory_iterator(folder_ / "full"))
+    EXPECT_EQ(entry.path().filename(), "metrics.json") << "left behind";
+}
+
+TEST_F(TrainTest, StartsFromWeights) {
+  ASSERT_EQ(train("first", {"--iterations", "2", "--steps", "1"}).status, 0);
+  const auto second = train("second", {"--iterations", "1", "--steps", "1", "--weights",
+                                       at("first/model_final.safetensors"), "--hidden", "12"});
+  ASSERT_EQ(second.status, 0) << second.err;
+  EXPECT_NE(second.err.find("roi_heads.box_head.0.fc1.weight: expected"), std::string::npos) << second.err;
+}
+
+TEST(TrainConfigs, AreRead) {
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(test::source_path("configs"))) {
+    ++files;
+    const auto result = test::run_usol({"train", "--config", entry.path().string(), "--print-config"});
+    EXPECT_EQ(result.status, 0) << entry.path() << ": " << result.err;
+  }
+  EXPECT_GE(files, 3);
+  const std::string base = test::source_path("configs/cutler_cascade.toml");
+  const auto release = test::run_usol({"train", "--config", base, "--preset", "release", "--print-config"});
+  EXPECT_NE(release.out.find("lr = 0.01\n"), std::string::npos) << release.out;
+  EXPECT_NE(release.out.find("gamma = 0.02\n"), std::string::npos) << release.out;
+  const auto paper = test::run_usol({"train", "--config", base, "--print-config"});
+  EXPECT_NE(paper.out.find("lr = 0.005\n"), std::string::npos) << paper.out;
+}
+
+}  // namespace
+}  // namespace usol

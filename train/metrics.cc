@@ -1,0 +1,123 @@
+#include "train/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "io/atomic_file.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol::train {
+namespace {
+
+// NumPy's median: the mean of the middle two of an even number. NaN for nothing.
+double median(std::vector<double> values) {
+  if (values.empty()) return std::nan("");
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// Whole lines of steps before `first`.
+std::string lines_before(const fs::path& path, std::int64_t first) {
+  std::ifstream in(path, std::ios::binary);
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("iteration") || !json["iteration"].is_number_integer()) continue;
+    if (json["iteration"].get<std::int64_t>() < first) kept += line + "\n";
+  }
+  return kept;
+}
+
+std::string time_left(double seconds) {
+  const auto s = static_cast<std::int64_t>(std::llround(seconds));
+  return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
+}  // namespace
+
+Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state) : path_(std::move(path)) {
+  write_file(path_, lines_before(path_, first));
+  if (state.empty()) return;
+  const Json steps = Json::parse(state, nullptr, false);
+  check(steps.is_array(), ErrorKind::kFormat, "{}: the state of its open line is malformed", path_.string());
+  try {
+    for (const Json& step : steps) {
+      StepReport report;
+      report.iteration = step.at("iteration").get<std::int64_t>();
+      report.losses = step.at("losses").get<std::map<std::string, double>>();
+      report.total = step.at("total").get<double>();
+      report.learning_rate = step.at("lr").get<double>();
+      report.gradient_norm = step.at("norm").get<double>();
+      window_.push_back(std::move(report));
+    }
+  } catch (const Json::exception& error) {
+    fail(ErrorKind::kFormat, fmt::format("{}: the state of its open line: {}", path_.string(), error.what()));
+  }
+}
+
+void Metrics::add(const StepReport& report, double data_seconds, double seconds) {
+  data_seconds_.push_back(data_seconds);
+  seconds_.push_back(seconds);
+  if (!report.bad) window_.push_back(report);
+}
+
+std::string Metrics::state() const {
+  Json steps = Json::array();
+  for (const StepReport& r : window_)
+    steps.push_back({{"iteration", r.iteration},
+                     {"losses", r.losses},
+                     {"total", r.total},
+                     {"lr", r.learning_rate},
+                     {"norm", r.gradient_norm}});
+  return steps.dump();
+}
+
+std::string Metrics::write(std::int64_t iterations) {
+  if (window_.empty()) return {};
+  const StepReport& last = window_.back();
+  std::map<std::string, std::vector<double>> losses;
+  std::vector<double> totals, norms;
+  for (const StepReport& r : window_) {
+    for (const auto& [name, value] : r.losses) losses[name].push_back(value);
+    totals.push_back(r.total);
+    norms.push_back(r.gradient_norm);
+  }
+  const double seconds = median(seconds_), data = median(data_seconds_);
+  const double eta = seconds * static_cast<double>(iterations - last.iteration - 1);
+  std::map<std::string, double> values;
+  for (const auto& [name, of_steps] : losses) values[name] = median(of_steps);
+  values["total_loss"] = median(totals);
+  values["gradient_norm"] = median(norms);
+  values["lr"] = last.learning_rate;
+  if (!seconds_.empty()) {
+    values["time"] = seconds;
+    values["data_time"] = data;
+    values["eta_seconds"] = eta;
+  }
+  Json line{{"iteration", last.iteration}};
+  std::string text = fmt::format("iteration {}/{}  loss {:.4f}", last.iteration + 1, iterations, values["total_loss"]);
+  for (const auto& [name, value] : values) {
+    line[name] = value;
+    if (losses.contains(name)) text += fmt::format("  {} {:.4f}", name.substr(std::string("loss_").size()), value);
+  }
+  text += fmt::format("  lr {:.3g}", last.learning_rate);
+  if (!seconds_.empty()) text += fmt::format("  {:.3f} s/it (data {:.3f})  {} left", seconds, data, time_left(eta));
+  std::ofstream out(path_, std::ios::app | std::ios::binary);
+  out << line.dump() << '\n';
+  out.flush();
+  check(out.good(), ErrorKind::kIo, "{}: cannot be written; is the disk full?", path_.string());
+  window_.clear();
+  seconds_.clear();
+  data_seconds_.clear();
+  return text;
+}
+
+}  // namespace usol::train
