@@ -61,8 +61,9 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
   check(file_ != nullptr, "{}: written after commit", path_.string());
-  check(std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size(), ErrorKind::kIo, "{}: cannot write: {}",
-        path_.string(), std::strerror(errno));
+  const bool written =
+      std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size();  // first: errno is an argument
+  check(written, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
   size_ += bytes.size();
 }
 
@@ -75,9 +76,11 @@ void AtomicFile::commit() {
   check(closed, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
   // Pipes and terminals cannot be synced; a direct write makes no promise of durability.
   if (temporary_.empty()) return;
-  check(sync(temporary_, O_RDONLY), ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
-  check(::rename(temporary_.c_str(), path_.c_str()) == 0, ErrorKind::kIo, "{}: cannot rename {} to it: {}",
-        path_.string(), temporary_.string(), std::strerror(errno));
+  const bool synced = sync(temporary_, O_RDONLY);
+  check(synced, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
+  const bool renamed = ::rename(temporary_.c_str(), path_.c_str()) == 0;
+  check(renamed, ErrorKind::kIo, "{}: cannot rename {} to it: {}", path_.string(), temporary_.string(),
+        std::strerror(errno));
   temporary_.clear();
   // The new name is durable once the folder is synced. Not every file system allows that; the file is whole either way.
   const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");

@@ -139,12 +139,12 @@ struct CocoWriter::Spool {
   Spool& operator=(const Spool&) = delete;
 
   void write(std::string_view text) {
-    check(std::fwrite(text.data(), 1, text.size(), file) == text.size(), ErrorKind::kIo,
-          "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
+    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();  // first: errno is an argument
+    check(written, ErrorKind::kIo, "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
   }
   void copy_to(AtomicFile& out) {
-    check(std::fflush(file) == 0 && std::fseek(file, 0, SEEK_SET) == 0, ErrorKind::kIo,
-          "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
+    const bool rewound = std::fflush(file) == 0 && std::fseek(file, 0, SEEK_SET) == 0;
+    check(rewound, ErrorKind::kIo, "CocoWriter: cannot write a temporary file: {}", std::strerror(errno));
     std::array<char, 1 << 16> buffer;
     while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file)) {
       out.write(std::string_view(buffer.data(), n));
