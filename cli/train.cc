@@ -1,5 +1,6 @@
 // usol train: pictures and pseudo-masks -> a detector. Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature
 // pyramid, with DropLoss and copy-paste, from scratch or from given weights.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
