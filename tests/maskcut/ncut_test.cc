@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <utility>
@@ -216,7 +217,7 @@ TEST(CudaNcut, ABatchFindsWhatTheHostFinds) {
   graphs.push_back(cliques({41, 42}));                 // an invariant space after few steps
   graphs.push_back(cliques({20, 20, 20, 23}));         // a cluster of two
   graphs.push_back(cliques({16, 16, 16, 16, 16, 3}));  // a cluster that needs the wide block
-  graphs.push_back(make_graph(83, [](std::int64_t i, std::int64_t j) { return j - i < 3; }));  // restarts
+  graphs.push_back(make_graph(83, [](std::int64_t i, std::int64_t j) { return j - i < 3; }));  // close values
   std::vector<const PatchGraph*> all;
   for (const PatchGraph& graph : graphs) all.push_back(&graph);
   const std::vector<CutOutcome> together = smallest_eigenvectors_batch(all, 1, device);
@@ -237,6 +238,24 @@ TEST(CudaNcut, ABatchFindsWhatTheHostFinds) {
   }
   const CutVectors alone = smallest_eigenvectors_batch(std::span(all).subspan(8, 1), 1, device)[0].vectors;
   EXPECT_EQ(alone.vectors.to_vector<double>(), together[8].vectors.vectors.to_vector<double>());
+}
+
+// Chains of patches: their eigenvalues crowd together, so the basis fills up and has to be restarted.
+TEST(CudaNcut, RestartsEndWhereTheHostsDo) {
+  if (!test::cuda_available()) GTEST_SKIP() << "no CUDA device answers";
+  std::vector<PatchGraph> graphs;
+  for (const std::int64_t reach : {2, 3})
+    graphs.push_back(make_graph(260, [reach](std::int64_t i, std::int64_t j) { return j - i < reach; }));
+  const std::vector<const PatchGraph*> all{&graphs[0], &graphs[1]};
+  const std::vector<CutOutcome> together = smallest_eigenvectors_batch(all, 1, Device::cuda());
+  std::int64_t most_products = 0;
+  for (std::size_t i = 0; i < graphs.size(); ++i) {
+    ASSERT_FALSE(together[i].error) << i;
+    expect_equal(together[i].vectors, smallest_eigenvectors(graphs[i], 1), 1e-7);
+    EXPECT_LE(together[i].vectors.residual, 1e-10) << i;
+    most_products = std::max(most_products, together[i].vectors.products);
+  }
+  EXPECT_GT(most_products, 140) << "more than a basis holds";
 }
 
 }  // namespace
