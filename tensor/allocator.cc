@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kCachedBlock = std::size_t{256} << 10;  // smaller blocks go straight to malloc
-constexpr std::size_t kCacheLimit = std::size_t{384} << 20;   // bytes kept for reuse at most
+constexpr std::size_t kCacheAlways = std::size_t{384} << 20;  // bytes kept for reuse, whatever the peak was
 
 std::atomic<int> guards_on{0};
 std::atomic<int> guard_violations{0};
@@ -53,6 +53,7 @@ class CpuAllocator final : public Allocator {
         return data;
       }
     }
+    trim(size);
     void* data = std::aligned_alloc(size >= kHugePage ? kHugePage : kAlignment, size);
     if (data && size >= kHugePage) madvise(data, size, MADV_HUGEPAGE);
     return data;
@@ -61,15 +62,13 @@ class CpuAllocator final : public Allocator {
   void do_deallocate(void* data, std::size_t bytes, int) noexcept override {
     if (deallocate_guarded(data, bytes)) return;
     const std::size_t size = rounded(bytes);
-    if (!kCacheBlocks || size < kCachedBlock || size > kCacheLimit) return std::free(data);
-    const std::lock_guard lock(mutex_);
-    cache_.push_back({data, size});
-    cached_bytes_ += size;
-    while (cached_bytes_ > kCacheLimit) {  // oldest first
-      cached_bytes_ -= cache_.front().size;
-      std::free(cache_.front().data);
-      cache_.erase(cache_.begin());
+    if (!kCacheBlocks || size < kCachedBlock) return std::free(data);
+    {
+      const std::lock_guard lock(mutex_);
+      cache_.push_back({data, size});
+      cached_bytes_ += size;
     }
+    trim(0);
   }
 
  private:
@@ -77,6 +76,20 @@ class CpuAllocator final : public Allocator {
     void* data;
     std::size_t size;
   };
+
+  // Frees cached blocks, oldest first, until live and cached bytes with `more` live ones stay below the peak: a training
+  // step finds all its blocks again, and reuse never makes the process larger than it has been.
+  void trim(std::size_t more) {
+    const MemoryStats now = stats();
+    const std::size_t live = now.live_bytes + more;
+    const std::size_t limit = std::max(kCacheAlways, now.peak_bytes > live ? now.peak_bytes - live : 0);
+    const std::lock_guard lock(mutex_);
+    while (cached_bytes_ > limit) {
+      cached_bytes_ -= cache_.front().size;
+      std::free(cache_.front().data);
+      cache_.erase(cache_.begin());
+    }
+  }
 
   static std::size_t rounded(std::size_t bytes) {
     const std::size_t unit = bytes >= kHugePage ? kHugePage : kAlignment;
