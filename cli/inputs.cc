@@ -148,8 +148,8 @@ class InputCollector {
   // `prefix` is the name of `folder` relative to the root, with a slash behind it.
   void add_folder(const fs::path& folder, const std::string& prefix, std::uint32_t root) {
     struct stat status {};
-    check(stat(folder.c_str(), &status) == 0, ErrorKind::kUsage, "{}: cannot be read: {}", folder.string(),
-          std::strerror(errno));
+    const bool known = stat(folder.c_str(), &status) == 0;
+    check(known, ErrorKind::kUsage, "{}: cannot be read: {}", folder.string(), std::strerror(errno));
     const std::pair<dev_t, ino_t> self{status.st_dev, status.st_ino};
     check(std::find(ancestors_.begin(), ancestors_.end(), self) == ancestors_.end(), ErrorKind::kUsage,
           "{}: is a link to a folder that it lies in", folder.string());

@@ -28,7 +28,8 @@ SharedBytes map_file(const std::filesystem::path& path) {
     ~Closer() { ::close(fd); }
   } closer{fd};
   struct stat status {};
-  check(::fstat(fd, &status) == 0, ErrorKind::kIo, "{}: cannot stat: {}", name, std::strerror(errno));
+  const bool known = ::fstat(fd, &status) == 0;
+  check(known, ErrorKind::kIo, "{}: cannot stat: {}", name, std::strerror(errno));
   check(S_ISREG(status.st_mode), ErrorKind::kIo, "{}: expected a regular file, got {}", name,
         S_ISDIR(status.st_mode) ? "a folder" : "something else");
   const auto size = static_cast<std::size_t>(status.st_size);
