@@ -124,9 +124,8 @@ class GtVerb : public Verb {
     options.about(
         "Reads a truth (COCO or LVIS JSON, or Pascal VOC's XML files and folders of them), keeps all or a list of its "
         "images, with its own categories or one for everything, and writes it as COCO JSON, as mask pictures (the "
-        "union of an image's masks, crowds left out, 0 and 255), as VOC XML, or as YOLO's "
-        "segmentation labels (one polygon an object: holes and parts are joined by bridges of no width). Fields that "
-        "COCO's detection format "
+        "union of an image's masks, crowds left out, 0 and 255), as VOC XML, or as YOLO's segmentation labels (one "
+        "polygon an object: holes and parts are joined by bridges of no width). Fields that COCO's detection format "
         "does not have are not carried over.");
     options.group("Truths");
     options.positional("INPUT", inputs_, "A COCO or LVIS JSON file, or VOC XML files and folders of them");
@@ -230,58 +229,52 @@ class GtVerb : public Verb {
     }
   }
 
-  void write_pictures(const Common& common, const AnnotationSet& set) const {
+  // write(image, its annotations) for every image, whose size is known and whose file is its own.
+  template <class Write>
+  static void for_each_image(const AnnotationSet& set, Write&& write) {
     check_names(set);
     const auto lists = by_image(set);
-    std::int64_t crowds = 0;
     for (std::size_t i = 0; i < set.images.size(); ++i) {
       throw_if_interrupted();
       const CocoImage& image = set.images[i];
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
             i);
+      write(image, lists[i]);
+    }
+  }
+
+  static void note_crowds(const Common& common, const AnnotationSet& set) {
+    const auto crowds = std::count_if(set.annotations.begin(), set.annotations.end(),
+                                      [](const CocoAnnotation& annotation) { return annotation.is_crowd; });
+    if (crowds > 0) common.note("{} crowds were left out", crowds);
+  }
+
+  void write_pictures(const Common& common, const AnnotationSet& set) const {
+    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
       std::vector<Rle> masks = {{image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
-      for (const CocoAnnotation* annotation : lists[i]) {
-        if (annotation->is_crowd) {
-          ++crowds;
-          continue;
-        }
-        masks.push_back(set.rle(*annotation, image.height, image.width));
-      }
+      for (const CocoAnnotation* annotation : annotations)
+        if (!annotation->is_crowd) masks.push_back(set.rle(*annotation, image.height, image.width));
       Tensor picture = rle_decode(rle_merge(masks, MaskMerge::kUnion));
       auto* pixels = picture.mutable_data<std::uint8_t>();
       for (std::int64_t p = 0; p < picture.numel(); ++p) pixels[p] = static_cast<std::uint8_t>(pixels[p] * 255);
       write_png(output_of(image, ".png"), picture);
-    }
-    if (crowds > 0) common.note("{} crowds were left out", crowds);
+    });
+    note_crowds(common, set);
   }
 
   void write_xml(AnnotationSet& set) const {
     complete(set);
-    check_names(set);
-    const auto lists = by_image(set);
-    for (std::size_t i = 0; i < set.images.size(); ++i) {
-      throw_if_interrupted();
-      const CocoImage& image = set.images[i];
-      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
-            i);
-      write_file(output_of(image, ".xml"), voc_xml(set, image, lists[i]));
-    }
+    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
+      write_file(output_of(image, ".xml"), voc_xml(set, image, annotations));
+    });
   }
 
   void write_labels(const Common& common, const AnnotationSet& set) const {
-    check_names(set);
-    const auto lists = by_image(set);
-    std::int64_t crowds = 0;
-    for (std::size_t i = 0; i < set.images.size(); ++i) {
-      throw_if_interrupted();
-      const CocoImage& image = set.images[i];
-      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
-            i);
-      crowds += std::count_if(lists[i].begin(), lists[i].end(), [](const auto* a) { return a->is_crowd; });
-      write_file(output_of(image, ".txt"), yolo_labels(set, image, lists[i]));
-    }
+    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
+      write_file(output_of(image, ".txt"), yolo_labels(set, image, annotations));
+    });
     write_file(fs::path(out_) / "data.yaml", yolo_names(set));
-    if (crowds > 0) common.note("{} crowds were left out", crowds);
+    note_crowds(common, set);
   }
 
   std::vector<std::string> inputs_;

@@ -70,9 +70,8 @@ class PredictVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Finds the objects in pictures with a detector: Cascade Mask R-CNN or Mask R-CNN on a ResNet with a feature "
-        "pyramid, as CutLER trains them. The objects go to a COCO file (compressed RLE masks, "
-        "boxes, "
-        "scores), ready for evaluation or as the pseudo-masks of another round of training.");
+        "pyramid, as CutLER trains them. The objects go to a COCO file (compressed RLE masks, boxes, scores), ready "
+        "for evaluation or as the pseudo-masks of another round of training.");
     inputs_.declare(options);
     options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
     options.group("Detector");

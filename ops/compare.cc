@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
+#include "ops/compare_math.h"
 #include "ops/reduce.h"
 #include "tensor/check.h"
 #include "tensor/strided.h"
@@ -97,29 +98,6 @@ Tensor nonzero(const Tensor& mask) {
 }
 
 namespace {
-
-template <class T>
-bool holds(CompareOp op, T a, T b) {
-  switch (op) {
-    case CompareOp::kEqual:
-      return a == b;
-    case CompareOp::kNotEqual:
-      return a != b;
-    case CompareOp::kLess:
-      return a < b;
-    case CompareOp::kLessEqual:
-      return a <= b;
-    case CompareOp::kGreater:
-      return a > b;
-    case CompareOp::kGreaterEqual:
-      return a >= b;
-    case CompareOp::kAnd:
-      return a != T(0) && b != T(0);
-    case CompareOp::kOr:
-      return a != T(0) || b != T(0);
-  }
-  return false;
-}
 
 void compare_cpu(CompareOp op, const Tensor& a, const Tensor& b, Tensor& out) {
   bool* to = out.mutable_data<bool>();

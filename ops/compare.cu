@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "ops/compare.h"
+#include "ops/compare_math.h"
 #include "tensor/cuda/any.cuh"
 #include "tensor/cuda/device.cuh"
 #include "tensor/cuda/launch.h"
@@ -17,29 +18,6 @@ using cuda::kThreads;
 using cuda::kWarp;
 using cuda::Queue;
 using cuda::StridedIndex;
-
-template <class T>
-__device__ bool holds(CompareOp op, T a, T b) {
-  switch (op) {
-    case CompareOp::kEqual:
-      return a == b;
-    case CompareOp::kNotEqual:
-      return a != b;
-    case CompareOp::kLess:
-      return a < b;
-    case CompareOp::kLessEqual:
-      return a <= b;
-    case CompareOp::kGreater:
-      return a > b;
-    case CompareOp::kGreaterEqual:
-      return a >= b;
-    case CompareOp::kAnd:
-      return a != T(0) && b != T(0);
-    case CompareOp::kOr:
-      return a != T(0) || b != T(0);
-  }
-  return false;
-}
 
 __global__ void compare_elements_kernel(CompareOp op, const void* a, const void* b, DType dtype, StridedIndex<3> index,
                                         std::int64_t count, bool* out) {

@@ -11,22 +11,12 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include "ops/for_vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace usol {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Calls f(d, i) for each whole vector of n elements, then with single lanes for the rest: every element goes through
-// the same arithmetic wherever it stands in the row.
-template <class F>
-HWY_INLINE void for_vectors(std::int64_t n, F&& f) {
-  const hn::ScalableTag<float> wide;
-  const hn::CappedTag<float, 1> single;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(wide));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) f(wide, i);
-  for (; i < n; ++i) f(single, i);
-}
 
 void softmax_rows(bool log, const float* in, float* out, std::int64_t rows, std::int64_t n) {
   const hn::ScalableTag<float> wide;

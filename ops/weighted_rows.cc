@@ -6,21 +6,12 @@
 // After foreach_target.
 #include <hwy/highway.h>
 
+#include "ops/for_vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace usol {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// f(d, c) for whole vectors, then for single lanes: the same arithmetic for every element.
-template <class F>
-HWY_INLINE void for_vectors(std::int64_t n, F&& f) {
-  const hn::ScalableTag<float> wide;
-  const hn::CappedTag<float, 1> single;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(wide));
-  std::int64_t c = 0;
-  for (; c + lanes <= n; c += lanes) f(wide, c);
-  for (; c < n; ++c) f(single, c);
-}
 
 void sum_rows(const float* weights, std::int64_t count, const float* rows, std::int64_t stride, std::int64_t n,
               float* to) {

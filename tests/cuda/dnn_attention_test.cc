@@ -5,19 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "tensor/device_count.h"
+#include "tests/cuda/h100.h"
 
 namespace usol::cuda {
 namespace {
-
-// The attributes of an H100 that cuDNN's heuristics read.
-constexpr const char* kH100 = R"({
-  "deviceName": "NVIDIA H100 80GB HBM3", "deviceVer": 900, "driverVer": 13000, "cudaDeviceId": 0, "pciDeviceId": 0,
-  "multiProcessorCount": 132, "warpSize": 32, "maxGridSize": [2147483647, 65535, 65535],
-  "maxBlockSize": [1024, 1024, 64], "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048, "maxCtasPerSM": 32,
-  "regsPerBlock": 65536, "maxRegistersPerSM": 65536, "maxSharedMemoryPerBlock": 49152,
-  "maxSharedMemoryPerBlockOptin": 232448, "reservedSharedMemoryPerBlock": 1024, "l2CacheSize": 52428800,
-  "totalGlobalMem": 85520809984, "smClockRateKHz": 1980000, "memClockRateKHz": 2619000, "isTccDriver": 0,
-  "supportCoopLaunch": 1})";
 
 // q, k and v as views of one [N, L, 3, H, D], out as a view of [N, L, H, D]: what models/vit makes.
 AttentionShape packed(DType dtype, std::int64_t n, std::int64_t heads, std::int64_t length, std::int64_t width) {
