@@ -1,0 +1,140 @@
+#include "cli/train_settings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "tensor/check.h"
+
+namespace usol {
+namespace {
+
+const std::map<std::string, std::map<std::string, std::string>> kPresets = {
+    {"paper", {{"lr", "0.005"}, {"gamma", "0.2"}}},
+    {"release", {{"lr", "0.01"}, {"gamma", "0.02"}}},
+};
+
+std::vector<std::int64_t> whole_numbers(const std::vector<double>& values, const std::string& key) {
+  std::vector<std::int64_t> result;
+  for (double v : values) {
+    check(std::nearbyint(v) == v && v >= 1 && v <= 1e9, ErrorKind::kUsage,
+          "--{}: expected whole numbers above 0, got {}", key, v);
+    result.push_back(static_cast<std::int64_t>(v));
+  }
+  return result;
+}
+
+}  // namespace
+
+void TrainSettings::declare(Options& options) {
+  options.preset(preset, kPresets,
+                 "paper: rates and losses as published; release: those of CutLER's public code, its quirks included");
+  options.group("Data");
+  options.flag("--no-exif", exif, "Ignore the orientation that cameras note in their files");
+  options.add("--short-sides PX", short_sides, "Each picture's short side becomes one of these, at random");
+  options.add("--long-side PX", augment.long_side, "... but the long one no longer than this");
+  options.at_least("long-side", 1);
+  options.at_most("long-side", 16384);
+  options.add("--flip P", augment.flip, "Probability of a left-right flip");
+  options.at_least("flip", 0);
+  options.at_most("flip", 1);
+  options.flag("--no-copy-paste", copy_paste, "Do not paste objects of one picture into another");
+  options.add("--paste-least RATIO", paste.least_ratio, "Smallest size of a pasted picture, of its target's");
+  options.at_least("paste-least", 0.01);
+  options.at_most("paste-least", 1);
+  options.add("--group-size N", group_size, "Pictures among which objects are pasted; of like shape");
+  options.at_least("group-size", 1);
+  options.group("Detector");
+  options.add("--stages N", stages, "3: Cascade Mask R-CNN; 1: Mask R-CNN");
+  options.add("--blocks N", blocks, "Blocks of res2 ... res5");
+  options.add("--resnet-channels N", resnet_channels, "Width of res2's result");
+  options.at_least("resnet-channels", 4);
+  options.add("--channels N", channels, "Width of the pyramid and the mask head");
+  options.at_least("channels", 1);
+  options.add("--hidden N", hidden, "Width of the box head");
+  options.at_least("hidden", 1);
+  options.add("--rpn-nms IOU", rpn_nms, "Of proposals that overlap more than this, the best stays");
+  options.at_least("rpn-nms", 0);
+  options.at_most("rpn-nms", 1);
+  options.add("--proposals N", proposals, "Proposals per picture");
+  options.at_least("proposals", 1);
+  options.group("Losses and steps");
+  options.flag("--no-droploss", droploss, "Regions that overlap no object count as background in full");
+  options.add("--droploss-iou IOU", droploss_iou, "... unless switched off: overlaps up to this are dropped");
+  options.at_least("droploss-iou", 0);
+  options.at_most("droploss-iou", 1);
+  options.add("--batch N", batch, "Pictures per step");
+  options.at_least("batch", 1);
+  options.add("--reference-batch N", reference_batch,
+              "The batch that the numbers below are meant for; rate and counts are scaled linearly to --batch");
+  options.at_least("reference-batch", 1);
+  options.add("--iterations N", base_schedule.iterations, "Steps");
+  options.at_least("iterations", 1);
+  options.add("--lr RATE", base_schedule.learning_rate, "Learning rate");
+  options.add("--steps N", steps, "Steps at which the rate is multiplied by gamma");
+  options.add("--gamma FACTOR", base_schedule.gamma, "See --steps");
+  options.add("--warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth");
+  options.at_least("warmup", 0);
+  options.add("--momentum M", sgd.momentum, "SGD's momentum");
+  options.at_least("momentum", 0);
+  options.at_most("momentum", 1);
+  options.add("--weight-decay W", sgd.weight_decay, "Weight decay; norms have none");
+  options.at_least("weight-decay", 0);
+  options.add("--clip NORM", sgd.clip_norm, "Largest norm of each parameter's gradient; 0: any");
+  options.at_least("clip", 0);
+  options.add("--faster MODULE", sgd.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
+  options.add("--faster-by FACTOR", sgd.faster_by, "... so many times");
+  options.group("Output");
+  options.add("--checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun);
+  options.at_least("checkpoint-every", 1);
+  options.add("--keep N", keep, "Checkpoints that stay", OptionKind::kRun);
+  options.at_least("keep", 1);
+  options.add("--log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun);
+  options.at_least("log-every", 1);
+  options.add("--workers N", workers, "Threads that prepare pictures", OptionKind::kRun);
+  options.at_least("workers", 1);
+  options.at_most("workers", 256);
+}
+
+RcnnConfig TrainSettings::detector(std::int64_t classes) const {
+  check(stages == 1 || stages == 3, ErrorKind::kUsage, "--stages {}: expected 1 or 3", stages);
+  const std::vector<std::int64_t> numbers = whole_numbers(blocks, "blocks");
+  check(numbers.size() == 4, ErrorKind::kUsage, "--blocks: expected four numbers, got {}", numbers.size());
+  check(resnet_channels % 4 == 0, ErrorKind::kUsage, "--resnet-channels {}: expected a multiple of 4", resnet_channels);
+  RcnnConfig c = cutler_config(stages, classes);
+  std::copy(numbers.begin(), numbers.end(), c.resnet.blocks.begin());
+  c.resnet.res2_channels = resnet_channels;
+  c.resnet.stem_channels = c.resnet.width_per_group = resnet_channels / 4;
+  c.fpn.channels = c.rpn.channels = c.heads.box.channels = channels;
+  c.heads.mask->channels = c.heads.mask->hidden = channels;
+  c.heads.box.hidden = hidden;
+  c.rpn.nms = rpn_nms;
+  c.rpn.post_nms_train = proposals;
+  if (droploss) {
+    const auto kind = preset == "release" ? rcnn::DropLossPreset::kRelease : rcnn::DropLossPreset::kPaper;
+    c.heads.droploss = {kind, droploss_iou};
+  }
+  return c;
+}
+
+train::Schedule TrainSettings::schedule() const {
+  train::Schedule schedule = base_schedule;
+  schedule.steps = whole_numbers(steps, "steps");
+  return train::scaled(schedule, batch, reference_batch);
+}
+
+train::LoaderOptions TrainSettings::loading(std::uint64_t seed) const {
+  train::LoaderOptions loading{.batch = batch, .group_size = group_size, .seed = seed};
+  loading.augment = augment;
+  loading.augment.short_sides = whole_numbers(short_sides, "short-sides");
+  loading.copy_paste.reset();
+  if (copy_paste) {
+    loading.copy_paste = paste;
+    loading.copy_paste->preset =
+        preset == "release" ? train::CopyPastePreset::kRelease : train::CopyPastePreset::kPaper;
+  }
+  loading.threads = static_cast<int>(workers);
+  return loading;
+}
+
+}  // namespace usol

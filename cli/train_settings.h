@@ -1,0 +1,50 @@
+#pragma once
+// How a detector is trained, apart from where its files lie: the options of `usol train`, which other verbs that train
+// declare too.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+#include "models/rcnn/rcnn.h"
+#include "train/augment.h"
+#include "train/copy_paste.h"
+#include "train/loader.h"
+#include "train/schedule.h"
+#include "train/sgd.h"
+
+namespace usol {
+
+struct TrainSettings {
+  std::string preset = "paper";
+  // Data.
+  bool exif = true, copy_paste = true;
+  std::vector<double> short_sides{240, 320, 480, 640, 672, 704, 736, 768, 800, 1024};
+  train::AugmentOptions augment;  // but for the short sides
+  train::CopyPasteOptions paste;  // but for the preset
+  std::int64_t group_size = 2;
+  // Detector.
+  std::vector<double> blocks{3, 4, 6, 3};
+  std::int64_t stages = 3, resnet_channels = 256, channels = 256, hidden = 1024, proposals = 4000;
+  double rpn_nms = 0.65;
+  // Losses and steps.
+  bool droploss = true;
+  double droploss_iou = 0.01;
+  std::int64_t batch = 16, reference_batch = 16;
+  train::Schedule base_schedule;  // for the reference batch and but for the steps
+  std::vector<double> steps{80000};
+  train::SgdOptions sgd;
+  // Output.
+  std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, workers = 2;
+
+  /// Declares all of these.
+  void declare(Options& options);
+
+  // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
+  RcnnConfig detector(std::int64_t classes) const;
+  train::Schedule schedule() const;
+  train::LoaderOptions loading(std::uint64_t seed) const;
+};
+
+}  // namespace usol
