@@ -1,18 +1,23 @@
 // usol merge: the outputs of --shard 1/N ... N/N -> the one file that a single run would have written, byte for byte.
+// With --self-training: what a detector found and what it was trained on -> the annotations of the next round.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/image_job.h"
 #include "cli/inputs.h"
 #include "cli/journal.h"
+#include "cli/provenance.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
 #include "io/json_stream.h"
+#include "io/sha256.h"
 #include "tensor/check.h"
+#include "train/self_train.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -65,16 +70,36 @@ class MergeVerb : public Verb {
     options.about(
         "Checks that the files are all parts of one run, and writes what that run would have written without --shard, "
         "byte for byte.");
+    options.about(
+        "With --self-training it makes the annotations of the next round of training instead: what the detector found "
+        "on its training pictures with enough confidence, and the masks it was trained on that it did not find again.");
+    options.preset(preset_, {{"paper", {}}, {"release", {}}},
+                   "Of --self-training. release: records as the public script writes them (docs/deviations.md)");
     options.group("Merging");
     options.positional("SHARD", shards_, "Outputs of runs with --shard K/N: all N of them, in any order");
     options.add("--out FILE", out_, "The COCO file to write", OptionKind::kRun);
+    options.flag("--self-training", self_training_, "Make the next round's annotations of the two files below");
+    options.add("--previous FILE", previous_, "COCO file that the detector was trained on", OptionKind::kRun);
+    options.add("--predictions FILE", predictions_,
+                "What it found on the same pictures: COCO file or results with scores", OptionKind::kRun);
+    options.add("--score NUMBER", round_.score, "Predictions of at least this score are kept");
+    options.at_least("score", 0);
+    options.at_most("score", 1);
+    options.add("--overlap IOU", round_.iou, "Masks of before stay if they overlap each kept one less than this");
+    options.at_least("overlap", 0);
+    options.at_most("overlap", 1);
     options.example("usol maskcut images --weights W.pth --out part1.json --shard 1/2", "Two halves, on two machines,");
     options.example("usol maskcut images --weights W.pth --out part2.json --shard 2/2", "the second one,");
     options.example("usol merge part1.json part2.json --out all.json",
                     "and the file that one machine would have written");
+    options.example("usol merge --self-training --previous masks.json --predictions found.json --out round1.json",
+                    "The annotations of the first round of self-training");
   }
 
-  int run(const Common& common, const Options&) override {
+  int run(const Common& common, const Options& options) override {
+    if (self_training_) return self_training(common, options);
+    for (const char* key : {"previous", "predictions", "score", "overlap"})
+      check(!options.given(key), ErrorKind::kUsage, "--{} goes with --self-training", key);
     check(!shards_.empty(), ErrorKind::kUsage, "no input: give the outputs of all shards");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     const auto files = collect();
@@ -102,6 +127,56 @@ class MergeVerb : public Verb {
   }
 
  private:
+  int self_training(const Common& common, const Options& options) const {
+    check(shards_.empty(), ErrorKind::kUsage, "--self-training takes --previous and --predictions, no other files");
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    for (const auto& [name, path] : {std::pair{"previous", previous_}, {"predictions", predictions_}}) {
+      check(!path.empty(), ErrorKind::kUsage, "--{} FILE is missing", name);
+      check(fs::exists(path), ErrorKind::kUsage, "--{} {}: no such file", name, path);
+    }
+    if (common.dry_run) {
+      common.note("would merge {} into {} and write {}", predictions_, previous_, out_);
+      return kSuccess;
+    }
+    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    const bool release = preset_ == "release";
+    train::RoundOptions round = round_;
+    round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
+    const AnnotationSet previous = read_coco(previous_);
+    throw_if_interrupted();
+    const AnnotationSet predictions = read_coco(predictions_);
+    const train::RoundResult result = train::next_round(previous, predictions, round);
+    CocoWriter writer(out_);
+    std::int64_t id = 0;
+    for (const train::RoundObject& object : result.objects) {
+      throw_if_interrupted();
+      writer.add_annotation_json(round_record(object, ++id, round.preset));
+    }
+    if (release) {
+      copy_images(writer);
+    } else {
+      for (const CocoImage& image : previous.images) writer.add_image(image);
+    }
+    Json info = make_info("merge", common, options);
+    info["previous_sha256"] = sha256_file(previous_);
+    info["predictions_sha256"] = sha256_file(predictions_);
+    writer.finish(previous.categories, info.dump());
+    common.note("wrote {}: {} annotations: {} predicted, {} of before ({} found again, {} predictions below {})", out_,
+                id, result.predicted, result.previous, result.found_again, result.below_score, round.score);
+    if (result.differing_sizes > 0)
+      common.warn("{} pictures keep their masks of before: the predicted ones have another size",
+                  result.differing_sizes);
+    return kSuccess;
+  }
+
+  // Image records as they stand, exchanged sizes included.
+  void copy_images(CocoWriter& writer) const {
+    JsonSplitter splitter{fs::path(previous_)};
+    for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+      if (piece.kind == JsonPiece::Kind::kElement && piece.key == "images") writer.add_image_json(piece.text);
+    }
+  }
+
   // All shards in order. Throws Error(kUsage) unless they are 1..N.
   std::vector<ShardFile> collect() const {
     std::vector<ShardFile> files;
@@ -151,10 +226,12 @@ class MergeVerb : public Verb {
   }
 
   std::vector<std::string> shards_;
-  std::string out_;
+  std::string out_, previous_, predictions_, preset_ = "paper";
+  bool self_training_ = false;
+  train::RoundOptions round_;
 };
 
-const RegisterVerb<MergeVerb> kMerge("merge", "join the outputs of --shard runs into the file of one run");
+const RegisterVerb<MergeVerb> kMerge("merge", "join shards into the file of one run; or a round of self-training");
 
 }  // namespace
 }  // namespace usol

@@ -1,0 +1,47 @@
+#pragma once
+// Between two rounds of self-training: what the detector found on its training pictures, and those of the masks it was
+// trained on that it did not find again, are the truth of the next round.
+// Source: Wang et al. 2023 (CutLER), section 3.4 and tools/get_self_training_ann.py.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/coco.h"
+
+namespace usol::train {
+
+/// The public script writes the box's area instead of the mask's, exchanges each record's width and height, keeps empty
+/// masks, and where predicted and previous masks of a picture differ in size (cameras' orientation, see
+/// docs/deviations.md) drops the predictions without a word. kPaper does none of this.
+enum class RoundPreset { kPaper, kRelease };
+
+struct RoundOptions {
+  RoundPreset preset = RoundPreset::kPaper;
+  double score = 0.7;  // of predictions that are kept, at least
+  double iou = 0.5;    // previous masks stay if they overlap each kept prediction less than this
+};
+
+/// An object of the next round.
+struct RoundObject {
+  const AnnotationSet* set = nullptr;  // that it comes from
+  const CocoAnnotation* annotation = nullptr;
+  const CocoImage* image = nullptr;  // its picture
+};
+
+struct RoundResult {
+  std::vector<RoundObject> objects;  // in the order of the script: a picture's predictions, then its surviving masks
+  std::int64_t predicted = 0, previous = 0;  // among them
+  std::int64_t below_score = 0, found_again = 0;
+  std::int64_t differing_sizes = 0;  // pictures; kRelease only
+};
+
+/// Chooses the objects of the next round. Both sets must outlive the result. Throws Error(kFormat) naming the record
+/// for a prediction without score or mask, of a picture or category that `previous` lacks, or (kPaper) of another size
+/// than the picture's masks.
+RoundResult next_round(const AnnotationSet& previous, const AnnotationSet& predictions, const RoundOptions& options);
+
+/// An object as a record of the next round's file.
+std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset);
+
+}  // namespace usol::train
