@@ -1,4 +1,6 @@
 // usol maskcut: pictures -> pseudo-masks, the first main job. Features, cuts, annotations, pictures to look at.
+#include <algorithm>
+#include <cstddef>
 #include <string>
 
 #include "cli/maskcut_work.h"
@@ -22,6 +24,8 @@ class MaskcutVerb : public Verb {
                 OptionKind::kRun);
     options.add("--dump DIR", dump_,
                 "Also every stage as .npy, under the names of the equations (K, W_1, d_1, x_1, ...)", OptionKind::kRun);
+    options.add("--dump-only NAMES", dump_only_,
+                "Of these, only some: x,P is what usol report shows, and far smaller than W", OptionKind::kRun);
     options.example("usol maskcut images --weights dino_vitbase8_pretrain.pth --out masks.json --overlays look",
                     "The whole method on a folder, with pictures to look at");
     options.example("usol maskcut cat.jpg dog.jpg --backbone colour --out masks.json",
@@ -34,12 +38,18 @@ class MaskcutVerb : public Verb {
 
   int run(const Common& common, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    return work_.run(common, options, "maskcut", out_, overlays_, dump_);
+    MaskcutOutputs outputs{out_, overlays_, dump_, {}};
+    for (std::size_t start = 0; start < dump_only_.size();) {
+      const std::size_t comma = std::min(dump_only_.find(',', start), dump_only_.size());
+      outputs.dumped.push_back(dump_only_.substr(start, comma - start));
+      start = comma + 1;
+    }
+    return work_.run(common, options, "maskcut", outputs);
   }
 
  private:
   MaskcutWork work_;
-  std::string out_, overlays_, dump_;
+  std::string out_, overlays_, dump_, dump_only_;
 };
 
 const RegisterVerb<MaskcutVerb> kMaskcut("maskcut", "pseudo-masks of the objects in pictures, without labels");

@@ -1,10 +1,12 @@
 #include "cli/maskcut_work.h"
 
+#include <algorithm>
 #include <any>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -26,8 +28,13 @@ namespace {
 struct Dump {
   std::vector<std::pair<std::string, Tensor>> arrays;
 
-  DumpSink sink() {
-    return [this](std::string_view name, const Tensor& value) { arrays.emplace_back(name, value.clone()); };
+  // `wanted`: names without the stage's number; none: all.
+  DumpSink sink(const std::vector<std::string>& wanted) {
+    return [this, wanted](std::string_view name, const Tensor& value) {
+      const std::string_view array = name.substr(0, name.find('_'));
+      if (wanted.empty() || std::find(wanted.begin(), wanted.end(), array) != wanted.end())
+        arrays.emplace_back(name, value.clone());
+    };
   }
   std::uint64_t bytes() const {
     std::uint64_t total = 0;
@@ -63,21 +70,20 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const Mask
 
 // The record, the overlay and the dump of a picture whose masks are known.
 ImageResult make_result(const InputImage& input, const Tensor& image, const MaskCutResult& result, Preset preset,
-                        const std::string& overlays, const std::string& dump_folder,
-                        const std::shared_ptr<Dump>& dump) {
+                        const MaskcutOutputs& outputs, const std::shared_ptr<Dump>& dump) {
   ImageResult out;
   out.record = make_record(input, image, result, preset);
-  if (overlays.empty() && dump_folder.empty()) return out;
+  if (outputs.overlays.empty() && outputs.dump.empty()) return out;
   std::vector<std::byte> overlay;
-  if (!overlays.empty()) overlay = encode_jpeg(draw_maskcut(image, result), 90);
+  if (!outputs.overlays.empty()) overlay = encode_jpeg(draw_maskcut(image, result), 90);
   out.saved_bytes = overlay.size() + dump->bytes();
-  out.save = [overlays, dump_folder, dump, overlay = std::move(overlay), name = input.file_name] {
+  out.save = [outputs, dump, overlay = std::move(overlay), name = input.file_name] {
     if (!overlay.empty()) {
-      const fs::path path = output_path(overlays, name, ".jpg");
+      const fs::path path = output_path(outputs.overlays, name, ".jpg");
       fs::create_directories(path.parent_path());
       write_file(path, overlay);
     }
-    if (!dump->arrays.empty()) dump->save(output_path(dump_folder, name, ""));
+    if (!dump->arrays.empty()) dump->save(output_path(outputs.dump, name, ""));
   };
   return out;
 }
@@ -108,16 +114,16 @@ void MaskcutWork::declare(Options& options) {
   shard_.declare(options);
 }
 
-int MaskcutWork::run(const Common& common, const Options& options, const std::string& verb, const std::string& out,
-                     const std::string& overlays, const std::string& dump) {
+int MaskcutWork::run(const Common& common, const Options& options, const std::string& verb,
+                     const MaskcutOutputs& outputs) {
   ImageJob job;
   job.inputs = inputs_.collect();
   if (job.inputs.ignored() > 0) {
     common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
   }
-  if (!overlays.empty() || !dump.empty()) check_output_paths(job.inputs);
+  if (!outputs.overlays.empty() || !outputs.dump.empty()) check_output_paths(job.inputs);
   const auto source = source_.open(common);
-  job.output = out;
+  job.output = outputs.coco;
   job.shard = Shard::parse(shard_.text);
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(verb, common, options, source_.weights_sha256());
@@ -126,14 +132,26 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = decode(input);
     const PreparedPicture prepared = source->prepare(input, image);
-    return
-        [&, input, image, prepared] { return compute(input, image, source->features(prepared), cut, overlays, dump); };
+    return [&, input, image, prepared] { return compute(input, image, source->features(prepared), cut, outputs); };
   };
   if (const Device device = common.device(); !device.is_cpu()) {
-    job.batched = batched(*source, device, cut, overlays, dump);
+    job.batched = batched(*source, device, cut, outputs);
     job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
   }
   return run_image_job(common, job);
+}
+
+std::function<fs::path(const std::string&)> MaskcutWork::picture_paths() const {
+  const auto paths = std::make_shared<std::unordered_map<std::string, fs::path>>();
+  const InputList inputs = inputs_.collect();
+  for (std::int64_t i = 0; i < inputs.size(); ++i) {
+    InputImage input = inputs[i];
+    paths->emplace(std::move(input.file_name), std::move(input.path));
+  }
+  return [paths](const std::string& name) {
+    const auto found = paths->find(name);
+    return found == paths->end() ? fs::path(name) : found->second;
+  };
 }
 
 MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {
@@ -154,15 +172,14 @@ MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {
 Tensor MaskcutWork::decode(const InputImage& input) const { return decode_image(input.path, {.apply_exif = exif_}); }
 
 ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, const Tensor& features,
-                                 MaskCutOptions cut, const std::string& overlays,
-                                 const std::string& dump_folder) const {
+                                 MaskCutOptions cut, const MaskcutOutputs& outputs) const {
   const auto dump = std::make_shared<Dump>();
-  if (!dump_folder.empty()) cut.dump = dump->sink();
-  return make_result(input, image, maskcut(features, image, cut), cut.preset, overlays, dump_folder, dump);
+  if (!outputs.dump.empty()) cut.dump = dump->sink(outputs.dumped);
+  return make_result(input, image, maskcut(features, image, cut), cut.preset, outputs, dump);
 }
 
 BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
-                               const std::string& overlays, const std::string& dump_folder) const {
+                               const MaskcutOutputs& outputs) const {
   // A picture on its way through the stages.
   struct Picture {
     InputImage input;
@@ -183,7 +200,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
     if (!source.takes_batches()) picture->features = source.features(picture->prepared);
     return picture;
   };
-  work.compute = [this, &source, device, cut, overlays, dump_folder](const std::vector<std::any>& loaded) {
+  work.compute = [this, &source, device, cut, outputs](const std::vector<std::any>& loaded) {
     thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
     const StreamScope scope(stream);
     std::vector<Shared> pictures;
@@ -215,7 +232,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
         features.select(0, static_cast<std::int64_t>(frames.size())).copy_from(picture.features.to(device));
         frames.push_back(working_size(picture.image.size(0), picture.image.size(1), cut));
         options.push_back(cut);
-        if (!dump_folder.empty()) options.back().dump = picture.dump->sink();
+        if (!outputs.dump.empty()) options.back().dump = picture.dump->sink(outputs.dumped);
       }
       const std::vector<PictureCuts> cuts = cut_features_batch(features, frames, options);
       for (std::size_t m = 0; m < members.size(); ++m) {
@@ -224,10 +241,10 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
         picture->features = {};
         BatchedPicture& done = out[members[m]];
         done.error = cuts[m].error;
-        done.finish = [picture, result = cuts[m].result, own = options[m], overlays, dump_folder, device] {
+        done.finish = [picture, result = cuts[m].result, own = options[m], outputs, device] {
           const StreamScope own_stream(Stream::create(device));  // beside the next batches' work
           return make_result(picture->input, picture->image, refine_cuts(result, picture->image, own, device),
-                             own.preset, overlays, dump_folder, picture->dump);
+                             own.preset, outputs, picture->dump);
         };
       }
     }

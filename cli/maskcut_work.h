@@ -3,7 +3,10 @@
 // it.
 
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "cli/feature_source.h"
 #include "cli/image_job.h"
@@ -13,21 +16,29 @@
 
 namespace usol {
 
+/// Where the results go.
+struct MaskcutOutputs {
+  std::string coco;                      // the COCO file
+  std::string overlays = {}, dump = {};  // folders; empty: none
+  std::vector<std::string> dumped = {};  // arrays of every stage ("x": x_1, x_2, ...) that go to `dump`; none: all
+};
+
 class MaskcutWork {
  public:
   /// Declares everything but where the results go.
   void declare(Options& options);
-  /// Does the work and returns the exit status. `overlays` and `dump` may be empty. `verb` is named in the info.
-  int run(const Common& common, const Options& options, const std::string& verb, const std::string& out,
-          const std::string& overlays, const std::string& dump);
+  /// Does the work and returns the exit status. `verb` is named in the info.
+  int run(const Common& common, const Options& options, const std::string& verb, const MaskcutOutputs& outputs);
+  /// Where the pictures lie, by the names that the COCO file gives them.
+  std::function<std::filesystem::path(const std::string& file_name)> picture_paths() const;
 
  private:
   MaskCutOptions cut_options(std::int64_t patch) const;
   // The work on batches of pictures, for a device of its own (cli/batch_pipeline.h).
-  BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut, const std::string& overlays,
-                    const std::string& dump) const;
+  BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
+                    const MaskcutOutputs& outputs) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features, MaskCutOptions cut,
-                      const std::string& overlays, const std::string& dump) const;
+                      const MaskcutOutputs& outputs) const;
   Tensor decode(const InputImage& input) const;
 
   InputOptions inputs_;

@@ -2,9 +2,10 @@
 // through.
 #include <filesystem>
 #include <string>
+#include <vector>
 
-#include "cli/gallery.h"
 #include "cli/maskcut_work.h"
+#include "cli/report.h"
 #include "cli/verb.h"
 #include "tensor/check.h"
 
@@ -30,16 +31,24 @@ class RunVerb : public Verb {
   int run(const Common& common, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
     const std::string masks = (fs::path(out_) / "masks.json").string();
-    const int status = work_.run(common, options, "run", masks, (fs::path(out_) / "overlays").string(), "");
+    const fs::path folder = out_;
+    const MaskcutOutputs outputs{.coco = masks,
+                                 .overlays = (folder / "overlays").string(),
+                                 .dump = (folder / "stages").string(),
+                                 .dumped = {"x", "P"}};
+    const int status = work_.run(common, options, "run", outputs);
     if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
-    const fs::path page = fs::path(out_) / "index.html";
-    write_gallery(page, masks, "overlays", "Objects found by usol", next_steps(masks));
-    common.note("look: {}", page.string());
-    return status;
+    ReportOptions report;
+    report.title = "Objects found by usol";
+    report.picture = work_.picture_paths();
+    report.next_steps = next_steps(masks);
+    const int page_status =
+        write_report_page(common, (folder / "index.html").string(), read_report_sources({out_}), report);
+    return status == kSuccess ? page_status : status;
   }
 
  private:
-  static std::vector<GalleryStep> next_steps(const std::string& masks) {
+  static std::vector<ReportStep> next_steps(const std::string& masks) {
     return {{fmt::format("usol eval --gt instances.json --pred {} --pseudo-masks", masks),
              "If you have a few labelled pictures: how good are the masks?"},
             {"usol maskcut PICTURES --weights W.pth --out masks.json --tau 0.2 --masks 5",

@@ -91,4 +91,14 @@ void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& pr
   }
 }
 
+void match_images(const AnnotationSet& truth, AnnotationSet& predictions) {
+  const IdIndex ids = index_images(truth);
+  const auto same = [&](const CocoImage& image) {
+    const std::int64_t found = ids.find(image.id);
+    return found >= 0 &&
+           last_part(truth.images[static_cast<std::size_t>(found)].file_name) == last_part(image.file_name);
+  };
+  if (!std::all_of(predictions.images.begin(), predictions.images.end(), same)) match_by_file_name(truth, predictions);
+}
+
 }  // namespace usol

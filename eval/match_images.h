@@ -15,4 +15,8 @@ void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions);
 /// comparing by id would compare different pictures. Does nothing where a file gives no names.
 void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& predictions);
 
+/// By id where the ids of all of the predictions' images stand for the same files in the truth (and for a list of
+/// results), else by file name. Throws Error as match_by_file_name().
+void match_images(const AnnotationSet& truth, AnnotationSet& predictions);
+
 }  // namespace usol

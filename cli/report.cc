@@ -1,0 +1,124 @@
+// usol report: one page about runs, their pictures, metrics, curves and times; to look at, to compare, to send.
+#include "cli/report.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/version.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+constexpr std::size_t kListedFailures = 20;
+
+class ReportVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "Writes one HTML file that needs no network and no other file: pictures with masks and scores (several runs "
+        "and "
+        "the truth beside each other), metrics in one table, distributions of areas, scores and counts, "
+        "precision-recall curves, training curves, sweeps, times. Keys: j and k (or arrows) move, Enter enlarges, / "
+        "filters by name.");
+    options.positional("RUN", runs_,
+                       "Annotation files (COCO JSON, lists of results), metrics.json of trainings, files of usol eval, "
+                       "sweep.json, or folders that hold these; NAME=PATH gives a run its name");
+    options.group("Files");
+    options.add("--images DIR", images_, "Folder of the pictures; without it there is no gallery", OptionKind::kRun);
+    options.add("--annotations FILE", annotations_, "The truth, COCO JSON: shown beside the runs, and they are scored",
+                OptionKind::kRun);
+    options.add("--dump DIR", dump_, "Folder of usol maskcut --dump for the first run: its eigenvectors are shown",
+                OptionKind::kRun);
+    options.add("--out FILE", out_, "The page to write", OptionKind::kRun);
+    options.group("The page");
+    options.add("--title TEXT", title_, "Its heading");
+    options.flag("--class-aware", class_aware_, "Objects must be of the truth's category to count");
+    options.add("--most N", most_, "Pictures in the gallery at most, evenly spread; 0: all");
+    options.at_least("most", 0);
+    options.add("--page-mb MB", page_mb_, "Size of the page at most: pictures get smaller as they get more");
+    options.at_least("page-mb", 0.5);
+    options.example("usol report masks.json --images photos --out report.html", "One run");
+    options.example(
+        "usol report MaskCut=masks.json LOST=lost.json round1/ --images val2017 --annotations val.json --out "
+        "report.html",
+        "Methods and rounds compared with the truth");
+    options.example("usol report training/ --out training.html", "The curves of a training");
+  }
+
+  int run(const Common& common, const Options&) override {
+    check(!runs_.empty(), ErrorKind::kUsage, "nothing to report on: give annotation files or folders of runs");
+    check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    check(!fs::is_directory(out_), ErrorKind::kUsage, "{} is a folder; give the name of a file", out_);
+    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    for (const std::string& folder : {images_, dump_})
+      check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
+    check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
+    ReportSources sources = read_report_sources(runs_);
+    if (!dump_.empty()) {
+      check(!sources.runs.empty(), ErrorKind::kUsage, "--dump belongs to a run, and there is none");
+      sources.runs.front().stages = dump_;
+    }
+    if (common.dry_run) {
+      common.note("would report on {} runs, {} trainings, {} metrics files and {} sweeps and write {}",
+                  sources.runs.size(), sources.trainings.size(), sources.metrics.size(), sources.sweeps.size(), out_);
+      return kSuccess;
+    }
+    if (images_.empty() && !sources.runs.empty()) common.note("without --images the page has no gallery");
+    ReportOptions options;
+    options.title = title_;
+    if (!images_.empty()) options.picture = [this](const std::string& name) { return fs::path(images_) / name; };
+    options.annotations = annotations_;
+    options.class_aware = class_aware_;
+    options.most_pictures = most_;
+    options.page_mb = page_mb_;
+    return write_report_page(common, out_, std::move(sources), options);
+  }
+
+ private:
+  std::vector<std::string> runs_;
+  std::string images_, annotations_, dump_, out_, title_ = "usol report";
+  bool class_aware_ = false;
+  std::int64_t most_ = 1000;
+  double page_mb_ = 50;
+};
+
+const RegisterVerb<ReportVerb> kReport("report", "one page to look through: pictures, metrics, curves, runs compared");
+
+}  // namespace
+
+int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options) {
+  options.made_by = fmt::format("usol {}", version());
+  std::optional<Progress> progress;
+  std::int64_t before = 0;
+  const ReportResult result =
+      write_report(out, std::move(sources), options, [&](std::int64_t done, std::int64_t total) {
+        throw_if_interrupted();
+        if (!progress) progress.emplace(common, total, "pictures");
+        for (; before < done; ++before) progress->step();
+      });
+  if (progress) progress->finish();
+  progress.reset();
+  if (result.left_out > 0) {
+    common.note("the gallery shows {} pictures of {}; usol report --most N shows more", result.pictures,
+                result.pictures + result.left_out);
+  }
+  common.note("wrote {}: {} pictures, {}", out, result.pictures, format_bytes(static_cast<double>(result.bytes)));
+  if (result.failures.empty()) return kSuccess;
+  common.warn("{} pictures could not be shown:", result.failures.size());
+  for (std::size_t i = 0; i < std::min(result.failures.size(), kListedFailures); ++i)
+    common.console->line("  " + result.failures[i]);
+  if (result.failures.size() > kListedFailures)
+    common.console->line(fmt::format("  and {} more", result.failures.size() - kListedFailures));
+  return kSomeInputsFailed;
+}
+
+}  // namespace usol

@@ -1,0 +1,15 @@
+#pragma once
+// The report page as verbs write it: with progress, notes and an exit status.
+
+#include <string>
+
+#include "cli/verb.h"
+#include "eval/report.h"
+
+namespace usol {
+
+/// write_report() to the file `out`, with a footer that names the version. kSomeInputsFailed if pictures could not be
+/// shown (the first are listed).
+int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options);
+
+}  // namespace usol
