@@ -3,6 +3,8 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cli/journal.h"
@@ -17,6 +19,7 @@
 #include "train/checkpoint.h"
 #include "train/loader.h"
 #include "train/metrics.h"
+#include "train/precise_bn.h"
 #include "train/trainer.h"
 
 namespace fs = std::filesystem;
@@ -27,6 +30,7 @@ namespace {
 
 constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
 constexpr const char* kOpenLine = "metrics";
+constexpr const char* kDue = "due";
 constexpr const char* kMetrics = "metrics.json";
 
 void check_files(const Common& common, const TrainFiles& files, const train::CheckpointFolder& checkpoints) {
@@ -58,95 +62,161 @@ void remove_outputs(const fs::path& folder, const train::CheckpointFolder& check
   for (const char* name : {kFinalModel, kMetrics}) fs::remove(folder / name);
 }
 
-// Brings the trainer to where the newest checkpoint was; returns the state of its open line of figures.
-std::string go_on(const Common& common, const train::CheckpointFolder& checkpoints, const Json& info,
-                  train::Trainer& trainer) {
-  const auto saved = checkpoints.load_newest();
-  const auto text = [&](const char* key) {
-    const auto found = saved->metadata.find(key);
-    return found == saved->metadata.end() ? std::string() : found->second;
-  };
-  const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info);
-  check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
-        differences);
-  trainer.load_state(saved->tensors);
-  common.note("going on after step {}", trainer.iteration());
-  return text(kOpenLine);
-}
-
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A training in progress: its parts, and what goes on between them.
+class Run {
+ public:
+  Run(const Common& common, const TrainSettings& settings, const TrainFiles& files, const train::Dataset& data,
+      Json info)
+      : common_(common),
+        settings_(settings),
+        files_(files),
+        folder_(files.out),
+        checkpoints_(folder_, settings.keep),
+        data_(data),
+        info_(std::move(info)),
+        seed_(static_cast<std::uint64_t>(common.seed)),
+        device_(common.device()),
+        store_(seed_, device_),
+        model_(Scope(store_), settings.detector(data.classes()), device_),
+        loading_(settings.loading(seed_)),
+        schedule_(settings.schedule()),
+        trainer_(store_, model_, trainer_options()) {}
+
+  /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
+  int run() {
+    if (common_.force) remove_outputs(folder_, checkpoints_);
+    fs::create_directories(folder_);
+    std::string open_line;
+    bool due = false;
+    if (common_.resume && checkpoints_.newest())
+      std::tie(open_line, due) = go_on();
+    else if (!files_.weights.empty())
+      start_from_weights(common_, files_.weights, store_);
+    train::Metrics metrics(folder_ / kMetrics, trainer_.iteration(), open_line);
+    metrics_ = &metrics;
+    train::Loader loader(data_, loading_, trainer_.iteration());
+    Progress progress(common_, schedule_.iterations, "steps", trainer_.iteration());
+    if (due && !between_steps()) return stopped();
+    while (!trainer_.finished()) {
+      const auto begin = Clock::now();
+      const std::vector<train::Sample> batch = loader.next();
+      const double data_seconds = since(begin);
+      const train::StepReport report = trainer_.step(batch);
+      if (report.bad)
+        common_.warn("step {}: loss or gradient is not finite; {} such steps", report.iteration + 1,
+                     trainer_.bad_steps());
+      metrics.add(report, data_seconds, since(begin));
+      progress.step(report.bad);
+      if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
+        const std::string line = metrics.write(schedule_.iterations);
+        if (!line.empty()) common_.note("{}", line);
+      }
+      if (!between_steps()) return stopped();
+    }
+    progress.finish();
+    save_safetensors(folder_ / kFinalModel, store_.state_dict(), {{kInfo, info_.dump()}});
+    common_.note("wrote {}", (folder_ / kFinalModel).string());
+    return kSuccess;
+  }
+
+ private:
+  train::TrainerOptions trainer_options() const {
+    train::TrainerOptions options;
+    options.schedule = schedule_;
+    options.sgd = settings_.sgd;
+    options.seed = seed_;
+    options.repeat_on_bad_loss = settings_.preset == "release";
+    return options;
+  }
+
+  int stopped() const {
+    common_.note("stopped after step {}; --resume goes on", trainer_.iteration());
+    return 128 + pending_signal();
+  }
+
+  // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and whether
+  // what comes between that step and the next is still due.
+  std::pair<std::string, bool> go_on() {
+    const auto saved = checkpoints_.load_newest();
+    const auto text = [&](const char* key) {
+      const auto found = saved->metadata.find(key);
+      return found == saved->metadata.end() ? std::string() : found->second;
+    };
+    const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info_);
+    check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
+          differences);
+    trainer_.load_state(saved->tensors);
+    common_.note("going on after step {}", trainer_.iteration());
+    return {text(kOpenLine), !text(kDue).empty()};
+  }
+
+  void save(bool due) const {
+    checkpoints_.save(trainer_.iteration(), trainer_.state(),
+                      {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, due ? "yes" : ""}});
+  }
+
+  // Every so many steps, and after the last one.
+  bool is_time(std::int64_t every) const {
+    return trainer_.finished() || (every > 0 && trainer_.iteration() % every == 0);
+  }
+
+  // What comes after a step. False once a signal has come: everything is saved then, and what could not be finished is
+  // noted in the checkpoint as due.
+  bool between_steps() {
+    if (settings_.precise_bn > 0 && is_time(settings_.precise_bn_every) && !precise_batch_norm()) {
+      save(true);
+      return false;
+    }
+    const bool stop = pending_signal() != 0 && !trainer_.finished();
+    if (stop || is_time(settings_.checkpoint_every)) save(false);
+    return !stop;
+  }
+
+  bool precise_batch_norm() {
+    common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
+    train::Loader loader(data_, settings_.precise_loading(seed_));
+    return train::precise_batch_norm(
+        model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [] { return pending_signal() != 0; });
+  }
+
+  const Common& common_;
+  const TrainSettings& settings_;
+  const TrainFiles& files_;
+  fs::path folder_;
+  train::CheckpointFolder checkpoints_;
+  const train::Dataset& data_;
+  Json info_;
+  std::uint64_t seed_;
+  Device device_;
+  ParamStore store_;
+  Rcnn model_;
+  train::LoaderOptions loading_;
+  train::Schedule schedule_;
+  train::Trainer trainer_;
+  train::Metrics* metrics_ = nullptr;
+};
 
 }  // namespace
 
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
   const fs::path folder = files.out;
-  const train::CheckpointFolder checkpoints(folder, settings.keep);
-  check_files(common, files, checkpoints);
+  check_files(common, files, train::CheckpointFolder(folder, settings.keep));
   check(common.precision == "f32", ErrorKind::kUnsupported, "--precision {}: training computes in f32",
         common.precision);
   if (common.resume && fs::exists(folder / kFinalModel)) {
     common.note("{} is there already", (folder / kFinalModel).string());
     return kSuccess;
   }
-
   const train::Dataset data(files.annotations, files.image_root, settings.exif);
-  const Device device = common.device();
-  const auto seed = static_cast<std::uint64_t>(common.seed);
-  ParamStore store(seed, device);
-  const Rcnn model(Scope(store), settings.detector(data.classes()), device);
-  train::TrainerOptions options;
-  options.schedule = settings.schedule();
-  options.sgd = settings.sgd;
-  options.seed = seed;
-  options.repeat_on_bad_loss = settings.preset == "release";
-  train::Trainer trainer(store, model, options);
-  const train::LoaderOptions loading = settings.loading(seed);
-  const std::int64_t iterations = options.schedule.iterations;
   if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
   info["annotations_sha256"] = sha256_file(files.annotations);
+  Run run(common, settings, files, data, std::move(info));
   common.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
-              data.classes() == 1 ? "" : "es", iterations, settings.batch);
-  if (common.dry_run) return kSuccess;
-
-  if (common.force) remove_outputs(folder, checkpoints);
-  fs::create_directories(folder);
-  std::string open_line;
-  if (common.resume && checkpoints.newest())
-    open_line = go_on(common, checkpoints, info, trainer);
-  else if (!files.weights.empty())
-    start_from_weights(common, files.weights, store);
-
-  train::Metrics metrics(folder / kMetrics, trainer.iteration(), open_line);
-  train::Loader loader(data, loading, trainer.iteration());
-  Progress progress(common, iterations, "steps", trainer.iteration());
-  const auto save = [&] {
-    checkpoints.save(trainer.iteration(), trainer.state(), {{kInfo, info.dump()}, {kOpenLine, metrics.state()}});
-  };
-  while (!trainer.finished()) {
-    const auto begin = Clock::now();
-    const std::vector<train::Sample> batch = loader.next();
-    const double data_seconds = since(begin);
-    const train::StepReport report = trainer.step(batch);
-    if (report.bad)
-      common.warn("step {}: loss or gradient is not finite; {} such steps", report.iteration + 1, trainer.bad_steps());
-    metrics.add(report, data_seconds, since(begin));
-    progress.step(report.bad);
-    if (trainer.iteration() % settings.log_every == 0 || trainer.finished()) {
-      const std::string line = metrics.write(iterations);
-      if (!line.empty()) common.note("{}", line);
-    }
-    const bool stop = pending_signal() != 0 && !trainer.finished();
-    if (stop || trainer.iteration() % settings.checkpoint_every == 0 || trainer.finished()) save();
-    if (stop) {
-      common.note("stopped after step {}; --resume goes on", trainer.iteration());
-      return 128 + pending_signal();
-    }
-  }
-  progress.finish();
-  save_safetensors(folder / kFinalModel, store.state_dict(), {{kInfo, info.dump()}});
-  common.note("wrote {}", (folder / kFinalModel).string());
-  return kSuccess;
+              data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);
+  return common.dry_run ? kSuccess : run.run();
 }
 
 }  // namespace usol

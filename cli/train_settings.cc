@@ -84,6 +84,12 @@ void TrainSettings::declare(Options& options) {
   options.at_least("clip", 0);
   options.add("--faster MODULE", sgd.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
   options.add("--faster-by FACTOR", sgd.faster_by, "... so many times");
+  options.add("--precise-bn N", precise_bn,
+              "Batches that give the norms' statistics anew after the last step, without copy-paste; 0: leave the "
+              "running averages");
+  options.at_least("precise-bn", 0);
+  options.add("--precise-bn-every N", precise_bn_every, "... and every so many steps; 0: only then");
+  options.at_least("precise-bn-every", 0);
   options.group("Output");
   options.add("--checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun);
   options.at_least("checkpoint-every", 1);
@@ -135,6 +141,12 @@ train::LoaderOptions TrainSettings::loading(std::uint64_t seed) const {
   }
   loading.threads = static_cast<int>(workers);
   return loading;
+}
+
+train::LoaderOptions TrainSettings::precise_loading(std::uint64_t seed) const {
+  train::LoaderOptions options = loading(seed);
+  options.copy_paste.reset();
+  return options;
 }
 
 }  // namespace usol

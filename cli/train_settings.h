@@ -35,6 +35,7 @@ struct TrainSettings {
   train::Schedule base_schedule;  // for the reference batch and but for the steps
   std::vector<double> steps{80000};
   train::SgdOptions sgd;
+  std::int64_t precise_bn = 200, precise_bn_every = 0;
   // Output.
   std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, workers = 2;
 
@@ -45,6 +46,8 @@ struct TrainSettings {
   RcnnConfig detector(std::int64_t classes) const;
   train::Schedule schedule() const;
   train::LoaderOptions loading(std::uint64_t seed) const;
+  /// For the statistics of precise batch norms: without copy-paste.
+  train::LoaderOptions precise_loading(std::uint64_t seed) const;
 };
 
 }  // namespace usol

@@ -1,5 +1,6 @@
 #include "nn/norm.h"
 
+#include "autograd/grad_mode.h"
 #include "autograd/tape.h"
 #include "ops/elementwise.h"
 #include "tensor/check.h"
@@ -30,9 +31,17 @@ BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_ki
 
 Tensor BatchNorm::operator()(const Tensor& x, const Context& context, bool relu_after) const {
   if (uses_batch(context)) {
+    BatchNormOptions options{momentum, epsilon, relu_after, kind == NormKind::kSyncBn ? context.ranks : nullptr};
     Tensor mean = running_mean, variance = running_var;  // handles: the module's own memory is updated
-    return batch_norm_train(x, weight, bias, mean, variance,
-                            {momentum, epsilon, relu_after, kind == NormKind::kSyncBn ? context.ranks : nullptr});
+    if (!context.statistics) return batch_norm_train(x, weight, bias, mean, variance, options);
+    mean = Tensor::zeros(mean.shape(), mean.dtype(), mean.device());
+    variance = Tensor::zeros(variance.shape(), variance.dtype(), variance.device());
+    options.momentum = 1;
+    Tensor y = batch_norm_train(x, weight, bias, mean, variance, options);
+    Tensor count = Tensor::full({1}, static_cast<double>(x.numel() / x.size(1)), DType::kF64, x.device());
+    if (options.ranks) options.ranks->all_reduce_sum(count);
+    context.statistics->add(*this, count.item(), mean, variance);
+    return y;
   }
   const Tensor y = batch_norm_infer(x, weight, bias, running_mean, running_var, epsilon);
   return relu_after ? relu(y) : y;
@@ -42,6 +51,30 @@ void BatchNorm::freeze() {
   kind = NormKind::kFrozenBn;
   set_requires_grad(weight, false);
   set_requires_grad(bias, false);
+}
+
+void NormStatistics::add(const BatchNorm& norm, double count, const Tensor& mean, const Tensor& variance) {
+  const NoGrad no_grad;
+  const Tensor m = mean.to(DType::kF64), v = variance.to(DType::kF64);
+  Layer& layer = layers_[norm.running_mean.storage().get()];
+  if (!layer.mean.defined()) {
+    layer.running_mean = norm.running_mean;
+    layer.running_var = norm.running_var;
+    layer.mean = Tensor::zeros(m.shape(), DType::kF64, m.device());
+    layer.square = layer.mean.clone();
+  }
+  layer.count += count;
+  layer.mean = usol::add(layer.mean, affine(m, count));
+  layer.square = usol::add(layer.square, affine(usol::add(affine(v, (count - 1) / count), mul(m, m)), count));
+}
+
+void NormStatistics::store() {
+  const NoGrad no_grad;
+  for (auto& [storage, layer] : layers_) {
+    const Tensor mean = affine(layer.mean, 1 / layer.count);
+    layer.running_mean.copy_from(mean);
+    layer.running_var.copy_from(sub(affine(layer.square, 1 / layer.count), mul(mean, mean)));
+  }
 }
 
 }  // namespace usol::nn

@@ -1,6 +1,7 @@
 #pragma once
 // Normalisation layers with their parameters.
 
+#include <map>
 #include <string_view>
 
 #include "nn/context.h"
@@ -40,10 +41,31 @@ struct BatchNorm {
   BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_kind);
   /// True if the statistics are those of the batch: training, and not frozen.
   bool uses_batch(const Context& context) const { return context.training && kind != NormKind::kFrozenBn; }
-  /// x [N, C, H, W] -> the same shape; SyncBN takes its statistics over context.ranks.
+  /// x [N, C, H, W] -> the same shape; SyncBN takes its statistics over context.ranks. They move the running ones, or
+  /// go to context.statistics.
   Tensor operator()(const Tensor& x, const Context& context, bool relu = false) const;
   /// From now on statistics are fixed and weight and bias get no gradient.
   void freeze();
+};
+
+/// Mean and variance of what batch norms see over many batches, every value counting alike ("precise BN").
+/// Source: Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", appendix; fvcore's update_bn_stats.
+class NormStatistics {
+ public:
+  /// Mean and unbiased variance [C] of one batch, of `count` values a channel.
+  void add(const BatchNorm& norm, double count, const Tensor& mean, const Tensor& variance);
+  /// Layers that have been seen.
+  std::int64_t size() const { return static_cast<std::int64_t>(layers_.size()); }
+  /// Writes mean and (biased) variance over all batches into the layers' running statistics.
+  void store();
+
+ private:
+  struct Layer {
+    Tensor running_mean, running_var;
+    double count = 0;
+    Tensor mean, square;  // [C] f64, weighted sums of means and of means of squares
+  };
+  std::map<const Storage*, Layer> layers_;  // by the running mean's memory
 };
 
 }  // namespace usol::nn

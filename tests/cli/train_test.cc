@@ -48,7 +48,7 @@ class TrainTest : public testing::Test {
     test::write_text(folder_ / "small.toml",
                      "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
                      "short-sides = [64]\nbatch = 2\nreference-batch = 2\nproposals = 50\nlr = 0.02\nwarmup = 5\n"
-                     "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\n");
+                     "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\nprecise-bn = 3\nprecise-bn-every = 6\n");
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   test::ProcessResult train(const std::string& out, const Words& more = {},

@@ -1,0 +1,22 @@
+#pragma once
+// The statistics of batch norms once more, with the final weights: a running average trails behind weights that move.
+// Source: Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm"; Detectron2's PreciseBN hook.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "models/rcnn/rcnn.h"
+#include "nn/param_store.h"
+#include "train/dataset.h"
+
+namespace usol::train {
+
+/// Replaces running means and variances by those of `batches` batches that `next` gives, pooled over all values. The
+/// detector's norms are all in its backbone, so nothing else is computed. `stop` is asked before each batch: once it
+/// says yes nothing is changed, and the answer is false. Throws Error if a norm is outside the backbone.
+bool precise_batch_norm(const Rcnn& model, const ParamStore& store, std::int64_t batches,
+                        const std::function<std::vector<Sample>()>& next, const std::function<bool()>& stop,
+                        Communicator* ranks = nullptr);
+
+}  // namespace usol::train
