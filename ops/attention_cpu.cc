@@ -1,9 +1,11 @@
 // Fused attention for f32 with Highway, chosen for the CPU at run time.
 //
-// Per head, keys are repacked once as panels of two vectors: panel[d][2N] holds element d of 2N keys. A task is a block
-// of query rows. It walks the keys in chunks: scores = q k^T for the chunk (register tiles of kRows x 2 vectors),
-// online softmax (running maximum and sum per row; earlier results are rescaled when the maximum grows), out += p v. A
-// chunk's scores, keys and values stay in the L2 cache, and the whole score matrix is never stored.
+// Per head, keys are repacked once as panels of four vectors: panel[d][4N] holds element d of 4N keys. A task is a
+// block of query rows, repacked likewise: q[d][kTileRows]. It walks the keys in chunks: scores = q k^T for the chunk
+// (register tiles of kTileRows x 4 vectors: per product the fewest loads, which are what limits it), online softmax
+// (running maximum and sum per row; earlier results are rescaled when the maximum grows), out += p v, some values at a
+// time that stay in the L1 cache. A chunk's scores, keys and values stay in the L2 cache, and the whole score matrix is
+// never stored.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention_cpu.cc"
 #include <hwy/foreach_target.h>
@@ -28,35 +30,40 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F = hn::ScalableTag<float>;
 using V = hn::Vec<F>;
 
-// Rows of a register tile of scores (2 vectors wide) and of outputs (4 vectors wide): what the registers hold.
+// Rows of a register tile, which is four vectors wide: what the registers hold.
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-constexpr int kScoreRows = 12, kOutRows = 6;
+constexpr int kTileRows = 6;
 #else
-constexpr int kScoreRows = 6, kOutRows = 3;
+constexpr int kTileRows = 3;
 #endif
-constexpr std::int64_t kBlockRows = 96;  // query rows of a task: a multiple of the tile rows
-constexpr std::int64_t kChunk = 128;     // keys at a time: a multiple of any panel width
+constexpr std::int64_t kBlockRows = 48;  // query rows of a task: a multiple of the tile rows
+constexpr std::int64_t kChunk = 512;     // keys at a time: a multiple of any panel width
+constexpr std::int64_t kValueRows = 64;  // values at a time
 
-// scores[r][0..2N) = sum_d q[r][d] * panel[d][0..2N); maxima[r][0..N) takes the larger ones.
+// scores[r][0..4N) = sum_d q[d][r] * panel[d][0..4N); maxima[r][0..N) takes the larger ones.
 HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, const float* HWY_RESTRICT panel,
                            float* HWY_RESTRICT scores, float* HWY_RESTRICT maxima) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  V a[kScoreRows], b[kScoreRows];
-  for (int r = 0; r < kScoreRows; ++r) a[r] = b[r] = hn::Zero(f);
-  for (std::int64_t d = 0; d < width; ++d) {
-    const V k0 = hn::Load(f, panel + d * 2 * n), k1 = hn::Load(f, panel + d * 2 * n + n);
-    HWY_UNROLL(kScoreRows)
-    for (int r = 0; r < kScoreRows; ++r) {
-      const V x = hn::Set(f, q[r * width + d]);
-      a[r] = hn::MulAdd(x, k0, a[r]);
-      b[r] = hn::MulAdd(x, k1, b[r]);
+  V a[kTileRows][4];
+  for (int r = 0; r < kTileRows; ++r)
+    for (int c = 0; c < 4; ++c) a[r][c] = hn::Zero(f);
+  for (std::int64_t d = 0; d < width; ++d, panel += 4 * n, q += kTileRows) {
+    const V k0 = hn::Load(f, panel), k1 = hn::Load(f, panel + n), k2 = hn::Load(f, panel + 2 * n),
+            k3 = hn::Load(f, panel + 3 * n);
+    HWY_UNROLL(kTileRows)
+    for (int r = 0; r < kTileRows; ++r) {
+      const V x = hn::Set(f, q[r]);
+      a[r][0] = hn::MulAdd(x, k0, a[r][0]);
+      a[r][1] = hn::MulAdd(x, k1, a[r][1]);
+      a[r][2] = hn::MulAdd(x, k2, a[r][2]);
+      a[r][3] = hn::MulAdd(x, k3, a[r][3]);
     }
   }
-  for (int r = 0; r < kScoreRows; ++r) {
-    hn::Store(a[r], f, scores + r * kChunk);
-    hn::Store(b[r], f, scores + r * kChunk + n);
-    hn::Store(hn::Max(hn::Load(f, maxima + r * n), hn::Max(a[r], b[r])), f, maxima + r * n);
+  for (int r = 0; r < kTileRows; ++r) {
+    for (int c = 0; c < 4; ++c) hn::Store(a[r][c], f, scores + r * kChunk + c * n);
+    const V larger = hn::Max(hn::Max(a[r][0], a[r][1]), hn::Max(a[r][2], a[r][3]));
+    hn::Store(hn::Max(hn::Load(f, maxima + r * n), larger), f, maxima + r * n);
   }
 }
 
@@ -65,15 +72,15 @@ HWY_INLINE void value_tile(const float* HWY_RESTRICT p, std::int64_t keys, const
                            std::int64_t v_stride, float* HWY_RESTRICT out, std::int64_t out_stride) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  V a[kOutRows][4];
-  for (int r = 0; r < kOutRows; ++r)
+  V a[kTileRows][4];
+  for (int r = 0; r < kTileRows; ++r)
     for (int c = 0; c < 4; ++c) a[r][c] = hn::Load(f, out + r * out_stride + c * n);
   for (std::int64_t j = 0; j < keys; ++j) {
     const float* row = v + j * v_stride;
-    const V v0 = hn::LoadU(f, row), v1 = hn::LoadU(f, row + n), v2 = hn::LoadU(f, row + 2 * n),
-            v3 = hn::LoadU(f, row + 3 * n);
-    HWY_UNROLL(kOutRows)
-    for (int r = 0; r < kOutRows; ++r) {
+    const V v0 = hn::Load(f, row), v1 = hn::Load(f, row + n), v2 = hn::Load(f, row + 2 * n),
+            v3 = hn::Load(f, row + 3 * n);
+    HWY_UNROLL(kTileRows)
+    for (int r = 0; r < kTileRows; ++r) {
       const V x = hn::Set(f, p[r * kChunk + j]);
       a[r][0] = hn::MulAdd(x, v0, a[r][0]);
       a[r][1] = hn::MulAdd(x, v1, a[r][1]);
@@ -81,7 +88,7 @@ HWY_INLINE void value_tile(const float* HWY_RESTRICT p, std::int64_t keys, const
       a[r][3] = hn::MulAdd(x, v3, a[r][3]);
     }
   }
-  for (int r = 0; r < kOutRows; ++r)
+  for (int r = 0; r < kTileRows; ++r)
     for (int c = 0; c < 4; ++c) hn::Store(a[r][c], f, out + r * out_stride + c * n);
 }
 
@@ -112,7 +119,7 @@ float largest(const float* values, std::int64_t count) { return *std::max_elemen
 
 struct Workspace {  // of one task; the widths are padded to whole tiles
   float* maxima;    // [kBlockRows, N]
-  float* q;         // [kBlockRows, width], scaled
+  float* q;         // [kBlockRows / kTileRows, width, kTileRows], scaled
   float* scores;    // [kBlockRows, kChunk]
   float* out;       // [kBlockRows, padded width]
 };
@@ -122,12 +129,14 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
                   const Workspace& work) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  const std::int64_t panel_width = 2 * n;
+  const std::int64_t panel_width = 4 * n;
   const auto tiled = [](std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile * tile; };
-  const std::int64_t score_rows = tiled(rows, kScoreRows), out_rows = tiled(rows, kOutRows);
-  for (std::int64_t r = 0; r < kBlockRows; ++r)
+  const std::int64_t tiled_rows = tiled(rows, kTileRows);
+  for (std::int64_t r = 0; r < kBlockRows; ++r) {
+    float* q = work.q + r / kTileRows * kTileRows * width + r % kTileRows;
     for (std::int64_t d = 0; d < width; ++d)
-      work.q[r * width + d] = r < rows ? head.q[(first_row + r) * head.q_stride + d] * scale : 0.0f;
+      q[d * kTileRows] = r < rows ? head.q[(first_row + r) * head.q_stride + d] * scale : 0.0f;
+  }
   std::fill_n(work.out, kBlockRows * value_width, 0.0f);
   float maximum[kBlockRows], sum[kBlockRows];
   std::fill_n(maximum, kBlockRows, -INFINITY);
@@ -138,7 +147,7 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
     std::fill_n(work.maxima, kBlockRows * n, -INFINITY);
     for (std::int64_t c = 0; c < columns; c += panel_width) {
       const float* panel = panels + (first_key + c) * width;
-      for (std::int64_t r = 0; r < score_rows; r += kScoreRows)
+      for (std::int64_t r = 0; r < tiled_rows; r += kTileRows)
         score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c, work.maxima + r * n);
     }
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -150,10 +159,13 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
       if (shrink != 1.0f)
         for (std::int64_t d = 0; d < value_width; ++d) work.out[r * value_width + d] *= shrink;
     }
-    for (std::int64_t c = 0; c < value_width; c += 4 * n)
-      for (std::int64_t r = 0; r < out_rows; r += kOutRows)
-        value_tile(work.scores + r * kChunk, count, values + first_key * value_width + c, value_width,
-                   work.out + r * value_width + c, value_width);
+    for (std::int64_t j = 0; j < count; j += kValueRows) {
+      const std::int64_t some = std::min(kValueRows, count - j);
+      for (std::int64_t c = 0; c < value_width; c += 4 * n)
+        for (std::int64_t r = 0; r < tiled_rows; r += kTileRows)
+          value_tile(work.scores + r * kChunk + j, some, values + (first_key + j) * value_width + c, value_width,
+                     work.out + r * value_width + c, value_width);
+    }
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     const float inverse = 1.0f / sum[r];
@@ -180,7 +192,7 @@ void attention(const AttentionHead* heads, std::int64_t head_count, std::int64_t
                std::int64_t width, float scale) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  const std::int64_t panel_width = 2 * n, panels = (keys + panel_width - 1) / panel_width;
+  const std::int64_t panel_width = 4 * n, panels = (keys + panel_width - 1) / panel_width;
   const std::int64_t value_width = (width + 4 * n - 1) / (4 * n) * (4 * n);
   const std::int64_t panel_floats = panels * panel_width * width, value_floats = keys * value_width;
   const std::int64_t blocks = (queries + kBlockRows - 1) / kBlockRows;

@@ -2,9 +2,11 @@
 
 #include "autograd/tape.h"
 #include "ops/elementwise_math.h"
+#include "ops/gelu.h"
 #include "ops/reduce.h"
 #include "tensor/check.h"
 #include "tensor/layout.h"
+#include "tensor/parallel.h"
 #include "tensor/strided.h"
 
 namespace usol {
@@ -220,6 +222,12 @@ void binary_cpu(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& out) {
 }
 
 void unary_cpu(UnaryOp op, const Tensor& a, Tensor& out) {
+  if (op == UnaryOp::kGelu && out.dtype() == DType::kF32 && a.is_contiguous() && out.is_contiguous()) {
+    const float* from = a.data<float>();
+    float* to = out.mutable_data<float>();
+    return parallel_for(0, out.numel(), 16384,
+                        [=](std::int64_t first, std::int64_t end) { gelu_f32(from + first, to + first, end - first); });
+  }
   dispatch_floating(out.dtype(), "unary", [&]<class T>() {
     map_cpu<T>(
         out, [op](auto x) { return elementwise::apply(op, x); }, a);

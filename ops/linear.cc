@@ -2,6 +2,7 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "ops/conv2d.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
@@ -81,8 +82,20 @@ void linear_add_into(Tensor& y, const Tensor& x, const Tensor& weight, const Ten
 
 namespace {
 
+// The rows of a matrix as the positions of a map, channels last.
+Tensor as_map(const Tensor& rows) { return rows.reshape({1, rows.size(0), 1, rows.size(1)}).permute({0, 3, 1, 2}); }
+
 void linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation, bool accumulate,
                 Tensor& out) {
+  // Inference: as a convolution of 1 x 1, whose weights are packed once. Of oneDNN's products this is the fastest.
+  if (x.dtype() == DType::kF32 && gemm_backend() == GemmBackend::kOneDnn && !grad_enabled() && x.numel() > 0 &&
+      out.numel() > 0) {
+    Tensor map = as_map(out);
+    conv2d_kernel({}, as_map(x), weight.reshape({weight.size(0), weight.size(1), 1, 1}), bias,
+                  {.relu = activation == Activation::kRelu}, accumulate, map);
+    if (activation == Activation::kGelu) unary_kernel({}, UnaryOp::kGelu, out, out);
+    return;
+  }
   dispatch_floating(x.dtype(), "linear", [&]<class T>() {
     Gemm<T> g;
     g.transpose_b = true;

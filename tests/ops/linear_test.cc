@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "ops/elementwise.h"
+#include "ops/random.h"
 #include "tensor/error.h"
+#include "tensor/generator.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 
@@ -35,6 +39,25 @@ OpCase linear_case(const char* name, double (*f)(double)) {
 OP_TEST(linear_case<Activation::kNone>("linear", [](double x) { return x; }));
 OP_TEST(linear_case<Activation::kGelu>("linear_gelu", gelu_of));
 OP_TEST(linear_case<Activation::kRelu>("linear_relu", [](double x) { return std::max(x, 0.0); }));
+
+// Without recording, weights are packed and another product may be taken.
+TEST(Linear, InferenceEqualsTraining) {
+  Generator generator(3);
+  const Tensor x = uniform({70, 33}, generator, -1, 1), w = uniform({19, 33}, generator, -1, 1),
+               b = uniform({19}, generator, -1, 1);
+  for (Activation activation : {Activation::kNone, Activation::kRelu, Activation::kGelu}) {
+    const Tensor expected = linear(x, w, b, activation);
+    const NoGrad inference;
+    for (int again = 0; again < 2; ++again) EXPECT_LT(relative_error(linear(x, w, b, activation), expected), 1e-6);
+  }
+  const NoGrad inference;
+  Tensor sum = Tensor::full({70, 19}, 2);
+  linear_add_into(sum, x, w, b);
+  EXPECT_LT(relative_error(sum, add(linear(x, w, b), Tensor::full({70, 19}, 2))), 1e-6);
+  Tensor changed = w;
+  changed.mutable_data<float>()[0] += 1;  // packed weights must not outlive a change
+  EXPECT_NEAR(linear(x, w, b).data<float>()[0], sum.data<float>()[0] - 2 + x.data<float>()[0], 1e-5);
+}
 
 TEST(Linear, AddsInPlace) {
   Tensor y = Tensor::full({1, 2}, 10);
