@@ -11,6 +11,7 @@
 #include "bench/benchmarks.h"
 #include "io/safetensors.h"
 #include "maskcut/crf.h"
+#include "tests/support/golden.h"
 
 namespace usol {
 namespace {
@@ -34,7 +35,7 @@ void run(benchmark::State& state, const std::string& name, const Tensor& image, 
 
 void register_crf_benchmarks() {
   const char* path = std::getenv("USOL_CRF_CASES");
-  const auto cases = load_safetensors(path ? path : USOL_SOURCE_DIR "/tests/golden/crf.safetensors");
+  const auto cases = load_safetensors(path ? path : test::golden_path("crf.safetensors"));
   for (const auto& [key, image] : cases) {
     if (!key.ends_with(".image")) continue;
     const std::string name = key.substr(0, key.size() - 6);

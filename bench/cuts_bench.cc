@@ -16,6 +16,7 @@
 #include "maskcut/colour_features.h"
 #include "maskcut/cut.h"
 #include "maskcut/lanczos.h"
+#include "tests/support/golden.h"
 
 namespace usol {
 namespace {
@@ -67,7 +68,7 @@ void register_cut_benchmarks() {
   if (const char* path = std::getenv("USOL_CUT_CASES")) {
     cases = load_safetensors(path);
   } else {
-    const Tensor image = decode_image(USOL_SOURCE_DIR "/tests/pictures/raccoon.jpg");
+    const Tensor image = decode_image(test::source_path("tests/pictures/raccoon.jpg"));
     cases["colour.features"] = colour_features(image, {480, 480}, kPatch);
   }
   for (const auto& [key, features] : cases) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/golden.h"
+
 namespace fs = std::filesystem;
 
 namespace usol {
@@ -43,7 +45,7 @@ std::string violation(const std::string& file, const std::string& included) {
 }
 
 TEST(IncludeDirection, HoldsInTheTree) {
-  const fs::path root = USOL_SOURCE_DIR;
+  const fs::path root = test::source_path("");
   const std::regex quoted("^\\s*#\\s*include\\s*\"([^\"]+)\"");
   const std::regex cuda("^\\s*#\\s*include\\s*[<\"](cuda|cublas|cudnn|cusolver|cub/|thrust/|nccl)");
   int files = 0;

@@ -13,6 +13,7 @@
 
 #include "tensor/error.h"
 #include "tensor/parallel.h"
+#include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
 
 namespace usol {
@@ -34,7 +35,7 @@ AnnotationSet read(const ordered_json& document) {
 const ordered_json& golden() {
   static const ordered_json cases = [] {
     const char* other = std::getenv("USOL_COCO_EVAL_GOLDEN");
-    std::ifstream in(other ? other : USOL_SOURCE_DIR "/tests/golden/coco_eval.json");
+    std::ifstream in(other ? other : test::golden_path("coco_eval.json"));
     return ordered_json::parse(in);
   }();
   return cases;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tests/support/golden.h"
 
 namespace usol {
 namespace {
@@ -31,7 +32,7 @@ Tensor scaled(const Tensor& map) {
 }
 
 TEST(Saliency, EqualsTheReferences) {
-  std::ifstream in(USOL_SOURCE_DIR "/tests/golden/saliency.json");
+  std::ifstream in(test::golden_path("saliency.json"));
   const json golden = json::parse(in);
   SaliencyMean of_u8, of_f32;
   for (std::size_t i = 0; i < golden["maps"].size(); ++i) {

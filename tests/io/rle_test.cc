@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tests/support/golden.h"
 
 namespace usol {
 namespace {
@@ -22,7 +23,7 @@ using nlohmann::json;
 const json& golden() {
   static const json cases = [] {
     const char* other = std::getenv("USOL_RLE_GOLDEN");
-    std::ifstream in(other ? other : USOL_SOURCE_DIR "/tests/golden/rle.json");
+    std::ifstream in(other ? other : test::golden_path("rle.json"));
     return json::parse(in);
   }();
   return cases;
