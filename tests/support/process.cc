@@ -63,6 +63,7 @@ ProcessResult run_process(const std::vector<std::string>& command, const Process
   if (child == 0) run_child(command, options, out[1], err[1]);
   close(out[1]);
   close(err[1]);
+  if (options.meanwhile) options.meanwhile(child);
   ProcessResult result;
   std::array<pollfd, 2> files{pollfd{out[0], POLLIN, 0}, pollfd{err[0], POLLIN, 0}};
   bool killed = options.kill_after_seconds < 0;

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -20,7 +21,8 @@ struct ProcessOptions {
   std::string directory = {};                           // working directory; ours if empty
   double kill_after_seconds = -1;                       // send `kill_signal` then (not if negative)
   int kill_signal = 9;
-  std::int64_t file_size_limit = -1;  // RLIMIT_FSIZE in bytes (none if negative): a disk that is full
+  std::int64_t file_size_limit = -1;          // RLIMIT_FSIZE in bytes (none if negative): a disk that is full
+  std::function<void(pid_t)> meanwhile = {};  // called once, with the process that runs
 };
 
 /// The usol binary that ctest names in USOL_BINARY, else build/usol beside this test program.
