@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -17,6 +19,7 @@
 #include "maskcut/frame.h"
 #include "models/vit.h"
 #include "tensor/check.h"
+#include "tensor/graph.h"
 
 namespace fs = std::filesystem;
 
@@ -87,21 +90,30 @@ class DinoSource : public FeatureSource {
     return {maps.features.select(0, 0), maps.attention.select(0, 0)};
   }
   bool takes_batches() const override { return !device_.is_cpu(); }
-  std::vector<Tensor> features_together(const std::vector<const PreparedPicture*>& pictures,
-                                        std::int64_t batch) const override {
+  BatchFeatures batch_features(std::int64_t batch, bool graph) const override {
     // Pictures of their own aspect ratio seldom meet another of their shape.
     if (options_.native_aspect || options_.framing != Framing::kFrame)
-      return FeatureSource::features_together(pictures, batch);
-    const NoGrad no_grad;
-    const Tensor& first = pictures.front()->input;
-    Tensor images = Tensor::empty({batch, first.size(1), first.size(2), first.size(3)});
-    for (std::int64_t i = 0; i < batch; ++i)
-      images.select(0, i).copy_from(
-          pictures[std::min(static_cast<std::size_t>(i), pictures.size() - 1)]->input.select(0, 0));
-    const Tensor features = vit_.features(images.to(device_), kind_);
-    std::vector<Tensor> each;
-    for (std::size_t i = 0; i < pictures.size(); ++i) each.push_back(features.select(0, static_cast<std::int64_t>(i)));
-    return each;
+      return FeatureSource::batch_features(batch, graph);
+    // All are of one shape, so one position embedding serves them.
+    const std::function<Tensor(const Tensor&)> forward = [this, position = Tensor()](const Tensor& images) mutable {
+      const NoGrad no_grad;
+      if (!position.defined()) position = vit_.position_embedding(images.size(2) / patch(), images.size(3) / patch());
+      return vit_.features(images, kind_, position);
+    };
+    std::shared_ptr<GraphedFunction> graphed;
+    if (graph) graphed = std::make_shared<GraphedFunction>(forward, device_);
+    return [batch, forward, graphed, device = device_](const std::vector<const PreparedPicture*>& pictures) {
+      const Tensor& first = pictures.front()->input;
+      Tensor images = Tensor::empty({batch, first.size(1), first.size(2), first.size(3)});
+      for (std::int64_t i = 0; i < batch; ++i)
+        images.select(0, i).copy_from(
+            pictures[std::min(static_cast<std::size_t>(i), pictures.size() - 1)]->input.select(0, 0));
+      const Tensor features = graphed ? (*graphed)(images) : forward(images.to(device));
+      std::vector<Tensor> each;
+      for (std::size_t i = 0; i < pictures.size(); ++i)
+        each.push_back(features.select(0, static_cast<std::int64_t>(i)));
+      return each;
+    };
   }
   std::int64_t patch() const override { return vit_.config().patch; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
@@ -188,11 +200,12 @@ class FileSource : public FeatureSource {
 
 }  // namespace
 
-std::vector<Tensor> FeatureSource::features_together(const std::vector<const PreparedPicture*>& pictures,
-                                                     std::int64_t) const {
-  std::vector<Tensor> each;
-  for (const PreparedPicture* picture : pictures) each.push_back(features(*picture));
-  return each;
+BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
+  return [this](const std::vector<const PreparedPicture*>& pictures) {
+    std::vector<Tensor> each;
+    for (const PreparedPicture* picture : pictures) each.push_back(features(*picture));
+    return each;
+  };
 }
 
 FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }

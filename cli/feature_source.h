@@ -3,6 +3,7 @@
 // Used by maskcut, features and discover.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -29,6 +30,9 @@ struct PreparedPicture {
   Tensor attention = {};
 };
 
+/// The features of some pictures, in their order.
+using BatchFeatures = std::function<std::vector<Tensor>(const std::vector<const PreparedPicture*>&)>;
+
 class FeatureSource {
  public:
   virtual ~FeatureSource() = default;
@@ -38,12 +42,12 @@ class FeatureSource {
   /// the device.
   virtual PatchMaps maps(const PreparedPicture& prepared) const = 0;
   Tensor features(const PreparedPicture& prepared) const { return maps(prepared).features; }
-  /// Whether features_together() is faster than maps() of each: a backbone on a device with memory of its own.
+  /// Whether batch_features() is faster than maps() of each: a backbone on a device with memory of its own.
   virtual bool takes_batches() const { return false; }
-  /// The features of several pictures, at most `batch`. A picture's are the same bits whatever the others are: the
-  /// device always gets `batch` pictures of one shape (short batches are padded), or one.
-  virtual std::vector<Tensor> features_together(const std::vector<const PreparedPicture*>& pictures,
-                                                std::int64_t batch) const;
+  /// A function for the features of several pictures, at most `batch`, to be made and called by one thread on one
+  /// stream. A picture's features are the same bits whatever the others are: the device always gets `batch` pictures of
+  /// one shape (short batches are padded), or one. `graph`: pass what is always of one shape through a GraphedFunction.
+  virtual BatchFeatures batch_features(std::int64_t batch, bool graph) const;
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
   /// Adds what the features are to an output's `info`.

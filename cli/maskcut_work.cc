@@ -111,6 +111,10 @@ void MaskcutWork::declare(Options& options) {
               OptionKind::kRun);
   options.at_least("batch", 1);
   options.at_most("batch", 4096);
+  options.flag("--cuda-graph", cuda_graph_,
+               "Record the forward pass on a GPU once and replay it for every batch, instead of launching it kernel by "
+               "kernel; without a GPU it has no effect",
+               OptionKind::kRun);
   shard_.declare(options);
 }
 
@@ -210,7 +214,8 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
       prepared.push_back(&pictures.back()->prepared);
     }
     if (source.takes_batches()) {
-      std::vector<Tensor> features = source.features_together(prepared, batch_);
+      thread_local const BatchFeatures together = source.batch_features(batch_, cuda_graph_);
+      std::vector<Tensor> features = together(prepared);
       for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i]->features = std::move(features[i]);
     }
     // Eigenproblems of one size are solved in step.

@@ -47,7 +47,7 @@ class MaskcutWork {
   std::string preset_ = "paper", eigensolver_ = "lanczos";
   double tau_ = 0.15, stop_eigenvalue_ = 2, max_ncut_ = 2;
   std::int64_t masks_ = 3, batch_ = 128;
-  bool crf_ = true, exif_ = true;
+  bool crf_ = true, exif_ = true, cuda_graph_ = false;
 };
 
 }  // namespace usol

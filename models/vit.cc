@@ -151,7 +151,7 @@ Tensor Vit::position_embedding(std::int64_t h, std::int64_t w) const {
   return concat({slice(pos_embed_, 1, 0, 1), cast(reshape(resized, {1, h * w, d}), pos_embed_.dtype())}, 1);
 }
 
-Tensor Vit::embed(const Tensor& images) const {
+Tensor Vit::embed(const Tensor& images, const Tensor& position) const {
   const std::int64_t p = config_.patch, d = config_.width, n = images.size(0);
   check(images.rank() == 4 && images.size(1) == 3 && images.size(2) % p == 0 && images.size(3) % p == 0 &&
             images.size(2) > 0 && images.size(3) > 0,
@@ -160,7 +160,8 @@ Tensor Vit::embed(const Tensor& images) const {
   // A convolution whose stride is its kernel is a product with the patches as rows.
   const Tensor rows = reshape(permute(reshape(images, {n, 3, h, p, w, p}), {0, 2, 4, 1, 3, 5}), {n, h * w, 3 * p * p});
   const Tensor patches = linear(cast(rows, patch_weight_.dtype()), reshape(patch_weight_, {d, 3 * p * p}), patch_bias_);
-  Tensor x = add(concat({expand(cls_token_, {n, 1, d}), patches}, 1), position_embedding(h, w));
+  Tensor x = add(concat({expand(cls_token_, {n, 1, d}), patches}, 1),
+                 position.defined() ? position : position_embedding(h, w));
   if (register_tokens_.defined())
     x = concat({slice(x, 1, 0, 1), expand(register_tokens_, {n, config_.registers, d}), slice(x, 1, 1, x.size(1))}, 1);
   return x;
@@ -182,18 +183,18 @@ Tensor Vit::run_block(const Block& block, Tensor x) const {
   return add_branch(x, hidden, block.fc2, block.scale2);
 }
 
-Tensor Vit::before_last_block(const Tensor& images) const {
-  Tensor x = embed(images);
+Tensor Vit::before_last_block(const Tensor& images, const Tensor& position) const {
+  Tensor x = embed(images, position);
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) x = run_block(blocks_[i], x);
   return x;
 }
 
-Tensor Vit::features(const Tensor& images, FeatureKind kind) const {
+Tensor Vit::features(const Tensor& images, FeatureKind kind, const Tensor& position) const {
   check(!blocks_.empty(), "vit: a model without blocks has no features");
   const std::int64_t d = config_.width, skipped = 1 + config_.registers;
   const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
   const Block& last = blocks_.back();
-  const Tensor x = last.norm1(before_last_block(images));
+  const Tensor x = last.norm1(before_last_block(images, position));
   const auto projection = [&](std::int64_t which) {  // 0 q, 1 k, 2 v: only the rows of the weight that are asked for
     const Tensor bias = last.qkv.bias.defined() ? slice(last.qkv.bias, 0, which * d, (which + 1) * d) : Tensor();
     const Tensor y = linear(x, slice(last.qkv.weight, 0, which * d, (which + 1) * d), bias);
@@ -240,7 +241,7 @@ Tensor Vit::last_qkv(const Tensor& images) const {
 }
 
 Tensor Vit::forward(const Tensor& images) const {
-  Tensor x = embed(images);
+  Tensor x = embed(images, {});
   for (const Block& block : blocks_) x = run_block(block, x);
   return (*norm_)(x);
 }

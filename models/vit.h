@@ -63,7 +63,11 @@ class Vit {
 
   /// Patch features for MaskCut: `images` [N, 3, H, W] normalised (H, W multiples of the patch) -> [N, D, h, w] f32,
   /// D = width (3 width for kqv, in the order k, q, v). The last block's attention and MLP are not computed.
-  Tensor features(const Tensor& images, FeatureKind kind = FeatureKind::kK) const;
+  /// `position` is position_embedding(H / patch, W / patch) where the caller has made it before.
+  Tensor features(const Tensor& images, FeatureKind kind = FeatureKind::kK, const Tensor& position = {}) const;
+
+  /// The position embedding of a grid of h x w patches: [1, 1 + h w, D]. It depends on the weights alone.
+  Tensor position_embedding(std::int64_t h, std::int64_t w) const;
 
   /// The same features, and the attention that the class token pays to the patches in the last block.
   PatchMaps features_and_attention(const Tensor& images, FeatureKind kind = FeatureKind::kK) const;
@@ -84,11 +88,10 @@ class Vit {
     Block(const Scope& scope, const VitConfig& config);
   };
 
-  Tensor embed(const Tensor& images) const;
-  Tensor position_embedding(std::int64_t h, std::int64_t w) const;
+  Tensor embed(const Tensor& images, const Tensor& position) const;
   Tensor run_block(const Block& block, Tensor x) const;
   /// Tokens that enter block `depth - 1`.
-  Tensor before_last_block(const Tensor& images) const;
+  Tensor before_last_block(const Tensor& images, const Tensor& position = {}) const;
 
   VitConfig config_;
   std::shared_ptr<ParamStore> owned_;  // keeps what from_state() made

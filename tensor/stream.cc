@@ -52,6 +52,27 @@ StreamScope::~StreamScope() {
   if (!previous_.device().is_cpu()) scoped_stream(previous_.device()) = previous_;
 }
 
+std::shared_ptr<void> record_graph(const Stream& stream, const std::function<void()>& work) {
+  const StreamBackend& b = backend(stream.device());
+  const StreamScope scope(stream);
+  b.begin_recording(stream.handle());
+  try {
+    work();
+  } catch (...) {
+    try {
+      b.destroy_graph(b.end_recording(stream.handle(), stream.device().index));
+    } catch (const Error&) {
+      // What `work` threw says why.
+    }
+    throw;
+  }
+  return {b.end_recording(stream.handle(), stream.device().index), b.destroy_graph};
+}
+
+void launch_graph(const std::shared_ptr<void>& graph, const Stream& stream) {
+  backend(stream.device()).launch_graph(graph.get(), stream.handle());
+}
+
 Event::Event(Device device) : device_(device) {
   if (device.is_cpu()) return;
   const StreamBackend& b = backend(device);

@@ -5,6 +5,7 @@
 // shared by all threads, so tensors may be handed between threads freely; a thread that wants its work to overlap with
 // others' makes its own current with StreamScope, and then orders what it hands over with Event.
 
+#include <functional>
 #include <memory>
 
 #include "tensor/device.h"
@@ -22,6 +23,10 @@ struct StreamBackend {
   void (*record_event)(void* event, void* stream);
   void (*wait_event)(void* event, void* stream);
   void (*synchronize_event)(void* event);
+  void (*begin_recording)(void* stream);
+  void* (*end_recording)(void* stream, int device_index);  // throws if what was queued cannot be recorded
+  void (*launch_graph)(void* graph, void* stream);
+  void (*destroy_graph)(void* graph) noexcept;
 };
 /// Called once at start-up by tensor/cuda.
 void register_stream_backend(DeviceType type, const StreamBackend* backend);
@@ -56,6 +61,12 @@ class StreamScope {
  private:
   Stream previous_;
 };
+
+/// What `work` queues on `stream`, which it makes its current one: recorded, not done. tensor/graph.h is the way to use
+/// it.
+std::shared_ptr<void> record_graph(const Stream& stream, const std::function<void()>& work);
+/// Queues everything that was recorded.
+void launch_graph(const std::shared_ptr<void>& graph, const Stream& stream);
 
 /// A point in a stream's work that the host or another stream can wait for.
 class Event {

@@ -1,5 +1,5 @@
-// Device count, streams and events of CUDA: what tensor/device_count.h and tensor/stream.h ask of it. Nothing here
-// calls CUDA before a device is asked for, so the binary starts on machines without GPU or driver.
+// Device count, streams, events and graphs of CUDA: what tensor/device_count.h and tensor/stream.h ask of it. Nothing
+// here calls CUDA before a device is asked for, so the binary starts on machines without GPU or driver.
 
 #include <cuda_runtime_api.h>
 
@@ -62,8 +62,33 @@ void wait_event(void* event, void* stream) {
 }
 void synchronize_event(void* event) { USOL_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
 
+// Thread-local: other threads may go on allocating and waiting meanwhile. Memory of the stream-ordered pool that is
+// taken and returned while recording becomes part of the graph.
+void begin_recording(void* stream) {
+  if (sync_after_launch())
+    fail(ErrorKind::kUnsupported, "graph: USOL_CUDA_SYNC=1 waits after each launch, which cannot be recorded");
+  USOL_CUDA_CHECK(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeThreadLocal));
+}
+void destroy_graph(void* graph) noexcept {
+  if (graph != nullptr) log_status(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "cudaGraphExecDestroy");
+}
+void* end_recording(void* stream, int device_index) {
+  const DeviceScope scope(device_index);
+  cudaGraph_t recorded = nullptr;
+  USOL_CUDA_CHECK(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &recorded));
+  cudaGraphExec_t graph = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&graph, recorded, 0);
+  log_status(cudaGraphDestroy(recorded), "cudaGraphDestroy");
+  USOL_CUDA_CHECK(status);
+  return graph;
+}
+void launch_graph(void* graph, void* stream) {
+  USOL_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)));
+}
+
 constexpr StreamBackend kBackend{default_stream, create_stream, destroy_stream, synchronize_stream, create_event,
-                                 destroy_event,  record_event,  wait_event,     synchronize_event};
+                                 destroy_event,  record_event,  wait_event,     synchronize_event,  begin_recording,
+                                 end_recording,  launch_graph,  destroy_graph};
 
 [[maybe_unused]] const bool registered = [] {
   register_device_count(DeviceType::kCuda, count_devices);

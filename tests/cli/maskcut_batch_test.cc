@@ -88,6 +88,16 @@ TEST_F(CudaMaskcut, APictureIsTheSameInEveryBatch) {
   for (std::size_t i = 0; i < shard[1].size(); ++i) EXPECT_EQ(shard[1][i], ours[1][i]);
 }
 
+TEST_F(CudaMaskcut, AReplayedForwardPassGivesTheSame) {
+  const Words words = {"--size", "64", "--no-crf", "--device", "cuda", "--batch", "2"};
+  Words eager = words, replayed = words;
+  eager.insert(eager.end(), {"--out", at("eager.json")});
+  replayed.insert(replayed.end(), {"--out", at("replayed.json"), "--cuda-graph"});
+  ASSERT_EQ(maskcut(eager), kSuccess);
+  ASSERT_EQ(maskcut(replayed), kSuccess);
+  EXPECT_EQ(test::read_text(folder_ / "replayed.json"), test::read_text(folder_ / "eager.json"));
+}
+
 TEST_F(CudaMaskcut, NativeAspectOverlaysAndDumps) {
   const Words words = {"--native-aspect", "--no-crf", "--size", "64"};
   Words on_cpu = words, on_device = words;

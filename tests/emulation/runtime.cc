@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -22,6 +23,7 @@ using Work = std::function<cudaError_t()>;
 struct EmulatedGraph {
   std::vector<Work> work;
   std::vector<void*> memory;  // allocated while capturing; freed with the graph
+  bool invalid = false;       // something was asked for that cannot be captured
   int users = 1;
 };
 struct EmulatedStream {
@@ -132,6 +134,12 @@ Arena& arena() {
   return instance;
 }
 
+// What a stream under capture refuses also spoils the capture.
+cudaError_t refuse(EmulatedGraph* capture) {
+  capture->invalid = true;
+  return fail(cudaErrorStreamCaptureUnsupported);
+}
+
 cudaError_t run_or_capture(cudaStream_t stream, Work work) {
   const std::lock_guard lock(mutex);
   if (stream->capture != nullptr) {
@@ -201,6 +209,10 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNoDevice";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
     default:
       return "cudaErrorUnknown";
   }
@@ -219,6 +231,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected (emulated)";
     case cudaErrorLaunchFailure:
       return "threads wait for others that never come (emulated)";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing (emulated)";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture (emulated)";
     default:
       return "error (emulated)";
   }
@@ -256,7 +272,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return stream->capture == nullptr ? cudaSuccess : fail(cudaErrorStreamCaptureUnsupported);
+  const std::lock_guard lock(mutex);
+  return stream->capture == nullptr ? cudaSuccess : refuse(stream->capture);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -286,7 +303,10 @@ cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream)
 }
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
-  if (stream->capture != nullptr) return cudaSuccess;  // stays the graph's
+  if (EmulatedGraph* capture = stream->capture) {  // stays the graph's; another block would be returned at each launch
+    const auto& own = capture->memory;
+    return std::find(own.begin(), own.end(), data) != own.end() ? cudaSuccess : refuse(capture);
+  }
   return arena().give_back(data) ? cudaSuccess : fail(cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** data, std::size_t bytes) {
@@ -329,7 +349,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   const std::lock_guard lock(mutex);
   if (stream->capture == nullptr) return fail(cudaErrorInvalidValue);
   *graph = std::exchange(stream->capture, nullptr);
-  return cudaSuccess;
+  if (!(*graph)->invalid) return cudaSuccess;
+  release(std::exchange(*graph, nullptr));
+  return fail(cudaErrorStreamCaptureInvalidated);
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   ++graph->users;
