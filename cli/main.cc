@@ -7,12 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "cli/options.h"
+#include "cli/run_verb.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
 #include "cli/version.h"
 #include "tensor/error.h"
-#include "tensor/parallel.h"
 
 namespace usol {
 namespace {
@@ -27,25 +26,6 @@ std::string overview() {
       "Results go to files, messages to stderr. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
       "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
   return text;
-}
-
-int run_verb(const VerbEntry& entry, const std::vector<std::string>& arguments) {
-  Options options("usol " + entry.name, entry.name, entry.summary);
-  const auto verb = entry.make();
-  verb->declare(options);
-  Common common;
-  common.declare(options);
-  if (!options.parse(arguments)) {
-    fmt::print("{}", options.help());
-    return kSuccess;
-  }
-  if (common.print_config) {
-    fmt::print("{}", options.to_toml());
-    return kSuccess;
-  }
-  set_thread_count(static_cast<int>(common.threads));
-  install_signal_handlers();
-  return verb->run(common, options);
 }
 
 int dispatch(const std::vector<std::string>& arguments) {
@@ -64,9 +44,7 @@ int dispatch(const std::vector<std::string>& arguments) {
     return kSuccess;
   }
   if (first == "help") return dispatch({rest[0], "--help"});
-  for (const auto& entry : verbs()) {
-    if (entry.name == first) return run_verb(entry, rest);
-  }
+  if (is_verb(first)) return run_verb(first, rest);
   fail(ErrorKind::kUsage, fmt::format("unknown verb '{}'; `usol --help` lists the verbs", first));
 }
 

@@ -1,0 +1,63 @@
+#include "cli/run_verb.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/options.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+#include "tensor/check.h"
+#include "tensor/parallel.h"
+
+namespace usol {
+namespace {
+
+VerbEntry entry_of(const std::string& name) {
+  const auto all = verbs();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& entry) { return entry.name == name; });
+  check(found != all.end(), "verbs: '{}' is none", name);
+  return *found;
+}
+
+// A verb with its options, ready to read arguments.
+struct Prepared {
+  std::unique_ptr<Verb> verb;
+  Common common;
+  Options options;
+
+  explicit Prepared(const VerbEntry& entry)
+      : verb(entry.make()), options("usol " + entry.name, entry.name, entry.summary) {
+    verb->declare(options);
+    common.declare(options);
+  }
+};
+
+}  // namespace
+
+int run_verb(const std::string& name, const std::vector<std::string>& arguments) {
+  Prepared prepared(entry_of(name));
+  Options& options = prepared.options;
+  const Common& common = prepared.common;
+  if (!options.parse(arguments)) {
+    fmt::print("{}", options.help());
+    return kSuccess;
+  }
+  if (common.print_config) {
+    fmt::print("{}", options.to_toml());
+    return kSuccess;
+  }
+  set_thread_count(static_cast<int>(common.threads));
+  install_signal_handlers();
+  return prepared.verb->run(common, options);
+}
+
+nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments) {
+  Prepared prepared(entry_of(name));
+  prepared.options.parse(arguments);
+  return prepared.options.settings();
+}
+
+}  // namespace usol

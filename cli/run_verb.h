@@ -1,0 +1,16 @@
+#pragma once
+// Verbs by name: what main does with the command line, and verbs that consist of others.
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace usol {
+
+/// What `usol NAME ARGUMENT...` does: reads the options, prints the help or the settings if they are asked for, else
+/// runs the verb. Returns the exit status. Throws Error.
+int run_verb(const std::string& name, const std::vector<std::string>& arguments);
+/// The settings that these arguments, and the files they name, result in (Options::settings). Throws Error(kUsage).
+nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments);
+
+}  // namespace usol

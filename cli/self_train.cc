@@ -1,0 +1,290 @@
+// usol self-train: the whole loop in one command. Each stage is a verb with the arguments that a user would give it, in
+// a folder of its own; DIR/manifest.json says which are done. Source: Wang et al. 2023 (CutLER), section 3.4.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/journal.h"
+#include "cli/provenance.h"
+#include "cli/run_verb.h"
+#include "cli/signals.h"
+#include "cli/train_job.h"
+#include "cli/verb.h"
+#include "io/atomic_file.h"
+#include "io/sha256.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+struct Stage {
+  std::string name;  // its folder below DIR
+  std::string verb;
+  Words words;      // but for those that all stages get
+  fs::path output;  // what the next stages read
+};
+
+class SelfTrainVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "The whole method: MaskCut (if no annotations are given) -> a detector, trained with DropLoss -> rounds of "
+        "self-training, each of which predicts on the training pictures, merges what was found with the masks of "
+        "before, and trains on from the last weights. Every stage is a verb of usol and has a folder of its own below "
+        "DIR; DIR/manifest.json says which are done. A run that was interrupted goes on in the stage it was in with "
+        "--resume; --resume with more --rounds adds rounds to a finished run.");
+    options.about(
+        "Settings of stages: --train-config and --round-config are files for usol train; the sections [maskcut], "
+        "[predict] and [eval] of --config are read by those verbs.");
+    options.preset(preset_, {{"paper", {}}, {"release", {}}}, "Of all stages");
+    options.group("Files");
+    options.add("--image-root DIR", image_root_, "The training pictures", OptionKind::kRun);
+    options.add("--annotations FILE", annotations_, "COCO file with masks to begin with. Without it, MaskCut makes one",
+                OptionKind::kRun);
+    options.add("--weights FILE", weights_, "What the first training starts from, such as DINO's ResNet-50",
+                OptionKind::kRun);
+    options.add("--maskcut-weights FILE", maskcut_weights_, "DINO's ViT, for MaskCut", OptionKind::kRun);
+    options.add("--eval-annotations FILE", eval_annotations_, "Truth to evaluate each round's detector with",
+                OptionKind::kRun);
+    options.add("--eval-image-root DIR", eval_image_root_, "Its pictures", OptionKind::kRun);
+    options.add("--out DIR", out_, "Folder of all stages", OptionKind::kRun);
+    options.group("Rounds");
+    options.add("--rounds N", rounds_, "Rounds after the first training", OptionKind::kRun);
+    options.at_least("rounds", 0);
+    options.at_most("rounds", 100);
+    options.add("--thresholds SCORE,...", thresholds_,
+                "Score from which predictions are kept, round by round; the last one for all others");
+    options.at_least("thresholds", 0);
+    options.at_most("thresholds", 1);
+    options.add("--detections N", detections_, "Predictions per training picture");
+    options.at_least("detections", 1);
+    options.add("--train-config FILE", train_config_,
+                "The first training; looked up beside --config, too, if it is not found", OptionKind::kRun);
+    options.add("--round-config FILE", round_config_, "The trainings of the rounds; likewise", OptionKind::kRun);
+    options.example(
+        "usol self-train --config configs/self_train.toml --image-root train --annotations masks.json --weights "
+        "dino_rn50.pth --out run --eval-annotations val.json --eval-image-root val",
+        "The paper's three rounds, each evaluated");
+    options.example("usol self-train --config configs/self_train.toml ... --out run --resume",
+                    "Goes on after an interruption");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check_files();
+    plan(common);
+    // Wrong settings of the last stage are found before the first one.
+    for (const Stage& stage : stages_) settings_.push_back(verb_settings(stage.verb, stage.words));
+    info_ = make_info("self-train", common, options, weights_.empty() ? "" : sha256_file(weights_));
+    for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
+                                    {"maskcut_weights_sha256", maskcut_weights_},
+                                    {"eval_annotations_sha256", eval_annotations_}})
+      if (!file.empty()) info_[key] = sha256_file(file);
+    const fs::path manifest = fs::path(out_) / "manifest.json";
+    if (common.dry_run) return show_plan(common);
+    check(common.resume || common.force || !fs::exists(manifest), ErrorKind::kUsage,
+          "{} exists; --resume goes on, --force starts anew", manifest.string());
+    if (common.force) {
+      fs::remove(manifest);
+      for (const Stage& stage : stages_) fs::remove_all(fs::path(out_) / stage.name);
+    }
+    const std::size_t done_before = fs::exists(manifest) ? read_manifest(manifest) : 0;
+    fs::create_directories(out_);
+    write_manifest(manifest);
+    for (std::size_t i = done_before; i < stages_.size(); ++i) {
+      throw_if_interrupted();
+      common.note("stage {} of {}: {} (usol {})", i + 1, stages_.size(), stages_[i].name, stages_[i].verb);
+      const int status = run_stage(stages_[i]);
+      if (status != kSuccess && status != kSomeInputsFailed) {
+        if (status > 128) common.note("stopped in stage {}; --resume goes on", stages_[i].name);
+        return status;
+      }
+      done_.push_back({{"name", stages_[i].name},
+                       {"verb", stages_[i].verb},
+                       {"settings", settings_[i]},
+                       {"status", status},
+                       {"output", fs::relative(stages_[i].output, out_).generic_string()},
+                       {"sha256", sha256_file(stages_[i].output)}});
+      write_manifest(manifest);
+    }
+    common.note("all {} stages are done; the last detector is {}", stages_.size(), model_.string());
+    const bool failed = std::any_of(done_.begin(), done_.end(), [](const Json& s) { return s["status"] != kSuccess; });
+    return failed ? kSomeInputsFailed : kSuccess;
+  }
+
+ private:
+  void check_files() {
+    check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
+    check(fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: expected the folder of the pictures",
+          image_root_);
+    check(eval_annotations_.empty() == eval_image_root_.empty(), ErrorKind::kUsage,
+          "--eval-annotations and --eval-image-root go together");
+    check(!thresholds_.empty(), ErrorKind::kUsage, "--thresholds: expected at least one score");
+    for (const auto& [name, file] : {std::pair{"annotations", annotations_},
+                                     {"weights", weights_},
+                                     {"maskcut-weights", maskcut_weights_},
+                                     {"eval-annotations", eval_annotations_}})
+      check(file.empty() || fs::exists(file), ErrorKind::kUsage, "--{} {}: no such file", name, file);
+    check(annotations_.empty() || maskcut_weights_.empty(), ErrorKind::kUsage,
+          "--maskcut-weights is for runs without --annotations");
+  }
+
+  // The file as given, or beside --config.
+  static std::string settings_file(const std::string& key, const std::string& file, const Common& common) {
+    check(!file.empty(), ErrorKind::kUsage, "--{} FILE is missing: a settings file of usol train", key);
+    const fs::path beside = fs::path(common.config).parent_path() / file;
+    check(fs::exists(file) || fs::exists(beside), ErrorKind::kUsage, "--{} {}: no such file", key, file);
+    return fs::exists(file) ? file : beside.string();
+  }
+
+  void plan(const Common& common) {
+    const fs::path out = out_;
+    const std::string first = settings_file("train-config", train_config_, common);
+    const std::string later = rounds_ > 0 ? settings_file("round-config", round_config_, common) : "";
+    if (!common.config.empty()) own_config_ = {"--config", common.config};
+    fs::path masks = annotations_;
+    if (annotations_.empty()) {
+      masks = out / "masks" / "masks.json";
+      Words words{image_root_, "--out", masks.string(), "--preset", preset_};
+      if (!maskcut_weights_.empty()) words.insert(words.end(), {"--weights", maskcut_weights_});
+      add(common, {"masks", "maskcut", words, masks}, own_config_);
+    }
+    model_ = weights_;
+    add_training(common, "base", first, masks);
+    for (std::int64_t round = 1; round <= rounds_; ++round) {
+      const std::string name = fmt::format("round{}", round);
+      const double threshold = thresholds_[std::min(static_cast<std::size_t>(round), thresholds_.size()) - 1];
+      const fs::path found = out / name / "predict" / "predictions.json", merged = out / name / "merge" / "masks.json";
+      // Somewhat more than is kept, so that another threshold can be tried by hand.
+      add_prediction(common, name + "/predict", masks, image_root_, found, threshold / 2, detections_);
+      add(common, {name + "/merge",
+                   "merge",
+                   {"--self-training", "--previous", masks.string(), "--predictions", found.string(), "--score",
+                    fmt::format("{}", threshold), "--preset", preset_, "--out", merged.string(), "--force"},
+                   merged});
+      masks = merged;
+      add_training(common, name, later, masks);
+    }
+  }
+
+  void add_training(const Common& common, const std::string& name, const std::string& config, const fs::path& masks) {
+    const fs::path folder = fs::path(out_) / name / "train";
+    Words words{"--config",     config,         "--preset",  preset_, "--annotations",
+                masks.string(), "--image-root", image_root_, "--out", folder.string()};
+    if (!model_.empty()) words.insert(words.end(), {"--weights", model_.string()});
+    model_ = folder / kFinalModel;
+    add(common, {name + "/train", "train", words, model_});
+    if (eval_annotations_.empty()) return;
+    const fs::path found = fs::path(out_) / name / "eval-predict" / "predictions.json";
+    const fs::path metrics = fs::path(out_) / name / "eval" / "metrics.json";
+    add_prediction(common, name + "/eval-predict", eval_annotations_, eval_image_root_, found, 0);
+    add(common,
+        {name + "/eval",
+         "eval",
+         {"--gt", eval_annotations_, "--pred", found.string(), "--class-agnostic", "--out", metrics.string(),
+          "--force"},
+         metrics},
+        own_config_);
+  }
+
+  void add_prediction(const Common& common, const std::string& name, const fs::path& pictures,
+                      const std::string& image_root, const fs::path& out, double score, std::int64_t most = 0) {
+    Words words{pictures.string(), "--image-root",           image_root, "--weights", model_.string(),
+                "--score",         fmt::format("{}", score), "--out",    out.string()};
+    if (most > 0) words.insert(words.end(), {"--most", fmt::format("{}", most)});
+    add(common, {name, "predict", words, out}, own_config_);
+  }
+
+  // Stages that can go on always do; the others are short and made anew.
+  void add(const Common& common, Stage stage, const Words& more = {}) {
+    Words& words = stage.words;
+    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), {"--threads", fmt::format("{}", common.threads), "--seed", fmt::format("{}", common.seed),
+                               "--device", common.device_name, "--precision", common.precision});
+    if (std::find(words.begin(), words.end(), "--force") == words.end()) words.push_back("--resume");
+    for (const auto& [on, word] :
+         {std::pair{common.deterministic, "--deterministic"}, {common.quiet, "--quiet"}, {common.verbose, "--verbose"}})
+      if (on) words.push_back(word);
+    stages_.push_back(std::move(stage));
+  }
+
+  int show_plan(const Common& common) const {
+    for (const Stage& stage : stages_)
+      common.note("{:<20} usol {} {}", stage.name, stage.verb, fmt::join(stage.words, " "));
+    return kSuccess;
+  }
+
+  // From the start on, so that a folder in which something was begun is known.
+  void write_manifest(const fs::path& path) const {
+    const Json content = {{"usol_self_train", 1}, {"info", info_}, {"stages", done_}};
+    write_file(path, content.dump(1) + "\n");
+  }
+
+  // Takes over the stages that are done; returns how many.
+  std::size_t read_manifest(const fs::path& path) {
+    std::ifstream file(path);
+    const Json was = Json::parse(file, nullptr, false);
+    check(was.is_object() && was.contains("info") && was.contains("stages") && was["stages"].is_array(),
+          ErrorKind::kFormat, "{}: is no manifest of usol self-train", path.string());
+    const std::string changed = describe_differences(was["info"], info_);
+    check(changed.empty(), ErrorKind::kUsage, "--resume: {} was made with other settings: {}", path.string(), changed);
+    for (const Json& stage : was["stages"]) {
+      const std::size_t i = done_.size();
+      if (i >= stages_.size() || !fs::exists(stages_[i].output)) break;
+      Json now = {{"name", stages_[i].name}, {"verb", stages_[i].verb}, {"settings", settings_[i]}};
+      Json before = stage;
+      for (const char* key : {"status", "output", "sha256"}) before.erase(key);
+      const std::string differs = describe_differences(before, now);
+      check(differs.empty(), ErrorKind::kUsage, "--resume: stage {} was made with other settings: {}", stages_[i].name,
+            differs);
+      done_.push_back(stage);
+    }
+    return done_.size();
+  }
+
+  // Throws what the verb throws, with the stage's name.
+  int run_stage(const Stage& stage) const {
+    const fs::path folder = stage.output.parent_path();
+    fs::create_directories(folder);
+    remove_torn_files(folder);
+    try {
+      return run_verb(stage.verb, stage.words);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kInterrupted) throw;
+      fail(error.kind(), fmt::format("stage {}: {}", stage.name, error.what()));
+    }
+  }
+
+  // What a run that was killed while it wrote a file has left (io/atomic_file.h).
+  static void remove_torn_files(const fs::path& folder) {
+    std::vector<fs::path> torn;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with('.') && name.ends_with(".tmp")) torn.push_back(entry.path());
+    }
+    for (const auto& path : torn) fs::remove(path);
+  }
+
+  std::string preset_ = "paper", image_root_, annotations_, weights_, maskcut_weights_, eval_annotations_,
+              eval_image_root_, out_, train_config_, round_config_;
+  std::vector<double> thresholds_{0.7, 0.65};
+  std::int64_t rounds_ = 3, detections_ = 30;
+  fs::path model_;    // the newest one, while planning
+  Words own_config_;  // --config, for stages whose settings are sections of it
+  std::vector<Stage> stages_;
+  std::vector<Json> settings_;
+  Json info_, done_ = Json::array();
+};
+
+const RegisterVerb<SelfTrainVerb> kSelfTrain("self-train",
+                                             "the whole loop: masks, a detector, rounds of self-training");
+
+}  // namespace
+}  // namespace usol

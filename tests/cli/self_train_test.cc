@@ -1,0 +1,156 @@
+// `usol self-train` as a user types it, on a few scenes: its stages, and that a run which was killed again and again is
+// the run that was not.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/run_verb.h"
+#include "cli/verb.h"
+#include "tensor/generator.h"
+#include "tests/support/golden.h"
+#include "tests/support/process.h"
+#include "tests/support/scenes.h"
+#include "tests/support/temp_dir.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+class SelfTrainTest : public testing::Test {
+ protected:
+  SelfTrainTest() {
+    const test::SceneOptions options{.seed = 5, .short_px = 48, .long_px = 64, .most_objects = 3, .most_px = 40};
+    test::write_scenes(folder_ / "scenes", options, 4);
+    const std::string detector =
+        "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\nshort-sides = [48]\n"
+        "batch = 2\nreference-batch = 2\nprecise-bn = 2\nproposals = 30\nlr = 0.02\nwarmup = 2\ncheckpoint-every = "
+        "2\nlog-every = 2\n";
+    test::write_text(folder_ / "base.toml", detector + "iterations = 5\nsteps = [4]\n");
+    test::write_text(folder_ / "round.toml", detector + "iterations = 3\nsteps = [2]\ndroploss = false\n");
+    test::write_text(folder_ / "loop.toml",
+                     "[self-train]\nrounds = 2\nthresholds = [0.5, 0.45]\ntrain-config = \"base.toml\"\n"
+                     "round-config = \"round.toml\"\n[maskcut]\nbackbone = \"colour\"\nsize = 48\npatch = 6\n"
+                     "[predict]\nshort-side = 48\n");
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  test::ProcessResult run(const std::string& out, const Words& more = {},
+                          const test::ProcessOptions& options = {}) const {
+    Words words{"self-train", "--config", at("loop.toml"), "--image-root", at("scenes"),
+                "--threads",  "1",        "--out",         at(out)};
+    words.insert(words.end(), more.begin(), more.end());
+    return test::run_usol(words, options);
+  }
+  Json manifest(const std::string& out) const { return Json::parse(test::read_text(folder_ / out / "manifest.json")); }
+  // All files but metrics.json of trainings, which has times.
+  std::map<std::string, std::string> files(const std::string& out) const {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out)) {
+      const fs::path name = fs::relative(entry.path(), folder_ / out);
+      if (entry.is_regular_file() && !name.string().ends_with("train/metrics.json"))
+        all[name.string()] = test::read_text(entry.path());
+    }
+    return all;
+  }
+
+  test::TempDir folder_;
+};
+
+TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
+  const Words evaluated{"--eval-annotations", at("scenes/truth.json"), "--eval-image-root", at("scenes")};
+  const auto whole = run("whole", evaluated);
+  ASSERT_EQ(whole.status, kSuccess) << whole.err;
+  std::vector<std::string> names;
+  const Json done = manifest("whole")["stages"];
+  for (const Json& stage : done) names.push_back(stage["name"]);
+  EXPECT_EQ(names, (std::vector<std::string>{"masks", "base/train", "base/eval-predict", "base/eval", "round1/predict",
+                                             "round1/merge", "round1/train", "round1/eval-predict", "round1/eval",
+                                             "round2/predict", "round2/merge", "round2/train", "round2/eval-predict",
+                                             "round2/eval"}));
+  // What each stage was given is what the paper says.
+  EXPECT_EQ(done[1]["settings"]["droploss"], true);
+  EXPECT_EQ(done[6]["settings"]["droploss"], false);
+  EXPECT_EQ(done[4]["settings"]["most"], 30);
+  EXPECT_EQ(done[5]["settings"]["score"], 0.5);
+  EXPECT_EQ(done[10]["settings"]["score"], 0.45);
+  const Json round2 = Json::parse(test::read_text(folder_ / "whole" / "round2" / "merge" / "masks.json"))["info"];
+  EXPECT_EQ(round2["previous_sha256"], done[5]["sha256"]);
+  EXPECT_EQ(round2["predictions_sha256"], done[9]["sha256"]);
+  EXPECT_TRUE(Json::parse(test::read_text(folder_ / "whole" / "round2" / "eval" / "metrics.json")).contains("mask"));
+
+  // Killed at random moments, until it is through.
+  Generator random(11);
+  Words resumed = evaluated;
+  resumed.push_back("--resume");
+  int kills = 0;
+  for (;; ++kills) {
+    ASSERT_LT(kills, 200);
+    // Long enough for some progress on a slow machine.
+    const auto part = run("shot", resumed, {.kill_after_seconds = (1 + kills / 10) * random.uniform(0.1, 0.7)});
+    if (part.status == kSuccess) break;
+    ASSERT_EQ(part.status, 128 + 9) << part.err;
+  }
+  EXPECT_GT(kills, 1);
+  const auto expected = files("whole"), got = files("shot");
+  for (const auto& [name, content] : expected) {
+    ASSERT_TRUE(got.contains(name)) << name;
+    EXPECT_TRUE(got.at(name) == content) << name;
+  }
+  EXPECT_EQ(got.size(), expected.size());
+}
+
+TEST_F(SelfTrainTest, RoundsCanBeAddedAndChangesAreRefused) {
+  ASSERT_EQ(run("out", {"--rounds", "0", "--annotations", at("scenes/truth.json")}).status, kSuccess);
+  EXPECT_EQ(manifest("out")["stages"].size(), 1u);
+  const std::string base = test::read_text(folder_ / "out/base/train/model_final.safetensors");
+  EXPECT_EQ(run("out", {"--rounds", "1", "--annotations", at("scenes/truth.json")}).status, kBadUsage);  // no --resume
+  const auto more = run("out", {"--rounds", "1", "--annotations", at("scenes/truth.json"), "--resume"});
+  ASSERT_EQ(more.status, kSuccess) << more.err;
+  EXPECT_EQ(manifest("out")["stages"].size(), 4u);
+  EXPECT_EQ(test::read_text(folder_ / "out/base/train/model_final.safetensors"), base);
+
+  test::write_text(folder_ / "base.toml", test::read_text(folder_ / "base.toml") + "clip = 2\n");
+  const auto changed = run("out", {"--rounds", "1", "--annotations", at("scenes/truth.json"), "--resume"});
+  EXPECT_EQ(changed.status, kBadUsage);
+  EXPECT_NE(changed.err.find("base/train was made with other settings: settings.clip"), std::string::npos)
+      << changed.err;
+  // A mistake in the settings of a late stage is found before the first one.
+  test::write_text(folder_ / "round.toml", "[train]\nlearning-rate = 3\n");
+  const auto wrong = run("new");
+  EXPECT_EQ(wrong.status, kBadUsage);
+  EXPECT_NE(wrong.err.find("unknown key 'learning-rate'"), std::string::npos) << wrong.err;
+  EXPECT_FALSE(fs::exists(folder_ / "new"));
+}
+
+TEST(SelfTrainConfigs, TheLoopsOfThePaperAndOfThePublicCode) {
+  test::TempDir folder;
+  for (const auto& [name, rate] : {std::pair{"self_train.toml", 0.01}, {"self_train_release.toml", 0.005}}) {
+    const std::string config = test::source_path(std::string("configs/") + name);
+    const auto shown = test::run_usol({"self-train", "--config", config, "--image-root", folder.path().string(),
+                                       "--maskcut-weights", config, "--out", (folder / "x").string(), "--dry-run"});
+    EXPECT_EQ(shown.status, kSuccess) << shown.err;
+    EXPECT_NE(shown.err.find("round3/train"), std::string::npos) << shown.err;
+    const bool release = rate < 0.01;
+    const fs::path round = fs::path(config).parent_path() /
+                           (release ? "cutler_cascade_self_train_release.toml" : "cutler_cascade_self_train.toml");
+    EXPECT_NE(shown.err.find(round.string()), std::string::npos) << shown.err;
+    const Json settings = verb_settings("train", {"--config", round.string()});
+    EXPECT_EQ(settings["lr"], rate);
+    EXPECT_EQ(settings["droploss"], false);
+    EXPECT_EQ(settings["rpn-nms"], 0.7);
+    EXPECT_EQ(settings["proposals"], 1000);
+    EXPECT_EQ(settings["weight-decay"], 1e-4);
+    EXPECT_EQ(settings["iterations"], 80000);
+  }
+}
+
+}  // namespace
+}  // namespace usol

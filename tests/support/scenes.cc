@@ -1,0 +1,237 @@
+#include "tests/support/scenes.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+#include <span>
+#include <string>
+
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/rle.h"
+#include "tensor/check.h"
+#include "tensor/generator.h"
+
+namespace usol::test {
+namespace {
+
+constexpr double kPi = std::numbers::pi;
+constexpr double kLeastVisible = 0.4;  // of an object's pixels
+constexpr std::int64_t kLeastPixels = 40;
+constexpr int kTries = 20;  // to place an object so that all stay visible
+
+using Colour = std::array<double, 3>;  // RGB in 0..1
+
+std::int64_t whole(Generator& random, std::int64_t low, std::int64_t high) {  // both ends allowed
+  return std::min(high, low + static_cast<std::int64_t>(random.uniform(0, static_cast<double>(high - low + 1))));
+}
+
+// Hue in turns.
+Colour from_hsv(double hue, double saturation, double value) {
+  Colour colour;
+  for (std::size_t c = 0; c < 3; ++c) {
+    const double turn = hue + (3.0 - static_cast<double>(c)) / 3;
+    const double distance = std::abs((turn - std::floor(turn)) * 6 - 3) - 1;  // > 1: full, < 0: none
+    colour[c] = value * (1 - saturation + saturation * std::clamp(distance, 0.0, 1.0));
+  }
+  return colour;
+}
+
+// A hash of a lattice point as a number in [0, 1).
+double lattice(std::uint32_t key, std::int64_t x, std::int64_t y) {
+  return static_cast<double>(
+      Generator::to_unit(philox({static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(y), key, 0}, 0x7e87)[0]));
+}
+
+// Bilinear between lattice points.
+double value_noise(std::uint32_t key, double x, double y) {
+  const double x0 = std::floor(x), y0 = std::floor(y), fx = x - x0, fy = y - y0;
+  const auto xi = static_cast<std::int64_t>(x0), yi = static_cast<std::int64_t>(y0);
+  const double top = lattice(key, xi, yi) * (1 - fx) + lattice(key, xi + 1, yi) * fx;
+  const double bottom = lattice(key, xi, yi + 1) * (1 - fx) + lattice(key, xi + 1, yi + 1) * fx;
+  return top * (1 - fy) + bottom * fy;
+}
+
+// Two colours and the pattern between them.
+struct Texture {
+  enum Kind : std::int64_t { kPlain, kStripes, kChecks, kClouds, kDots, kKinds };
+  std::int64_t kind = kPlain;
+  Colour a{}, b{};
+  double period = 8, angle = 0, phase = 0;
+  std::uint32_t key = 0;
+
+  Texture(Generator& random, double hue, double saturation, double value, double variety)
+      : kind(whole(random, 0, kKinds - 1)),
+        a(from_hsv(hue, saturation, value)),
+        b(from_hsv(hue + random.uniform(-0.06, 0.06) * variety, saturation,
+                   std::clamp(value + random.uniform(0.1, 0.3) * variety * (value > 0.6 ? -1 : 1), 0.05, 1.0))),
+        period(random.uniform(4, 14)),
+        angle(random.uniform(0, kPi)),
+        phase(random.uniform(0, 1)),
+        key(random.next_word()) {}
+
+  Colour at(double x, double y) const {
+    const double u = (x * std::cos(angle) + y * std::sin(angle)) / period + phase;
+    const double v = (y * std::cos(angle) - x * std::sin(angle)) / period + phase;
+    double t = 0;
+    if (kind == kStripes) t = 0.5 + 0.5 * std::sin(2 * kPi * u);
+    if (kind == kChecks) t = (static_cast<std::int64_t>(std::floor(u)) + static_cast<std::int64_t>(std::floor(v))) & 1;
+    if (kind == kClouds) t = value_noise(key, u, v);
+    if (kind == kDots) t = std::hypot(u - std::floor(u) - 0.5, v - std::floor(v) - 0.5) < 0.3 ? 1 : 0;
+    Colour colour;
+    for (std::size_t c = 0; c < 3; ++c) colour[c] = a[c] + t * (b[c] - a[c]);
+    return colour;
+  }
+};
+
+// A shape as the distance of its border from the centre, by direction.
+struct Outline {
+  enum Kind : std::int64_t { kEllipse, kTriangle, kRectangle, kStar, kBlob, kKinds };
+  std::int64_t kind = kEllipse;
+  double x = 0, y = 0, radius = 1, aspect = 1, angle = 0, phase = 0;
+
+  Outline(Generator& random, const SceneOptions& options, double width, double height)
+      : kind(whole(random, 0, kKinds - 1)),
+        x(random.uniform(0.08, 0.92) * width),
+        y(random.uniform(0.08, 0.92) * height),
+        radius(std::exp(random.uniform(std::log(options.least_px), std::log(options.most_px))) / 2),
+        aspect(random.uniform(0.55, 1)),
+        angle(random.uniform(0, 2 * kPi)),
+        phase(random.uniform(0, 2 * kPi)) {}
+
+  // Half of the distance between opposite sides of a regular polygon, relative to its corners' distance.
+  static double polygon(double theta, int sides) {
+    const double step = 2 * kPi / sides;
+    return std::cos(step / 2) / std::cos(theta - step * std::floor(theta / step) - step / 2);
+  }
+  double border(double theta) const {
+    if (kind == kTriangle) return 1.25 * polygon(theta, 3);
+    if (kind == kRectangle) return 1.2 * polygon(theta, 4);
+    if (kind == kStar) return 0.8 + 0.35 * std::cos(5 * theta);
+    if (kind == kBlob) return 0.85 + 0.15 * std::cos(2 * theta + phase) + 0.12 * std::cos(3 * theta - phase);
+    return 1;
+  }
+  bool holds(double px, double py) const {
+    const double dx = px - x, dy = py - y;
+    const double u = dx * std::cos(angle) + dy * std::sin(angle);
+    const double v = (dy * std::cos(angle) - dx * std::sin(angle)) / aspect;
+    return std::hypot(u, v) <= radius * border(std::atan2(v, u));
+  }
+};
+
+class Painter {
+ public:
+  Painter(const SceneOptions& options, std::int64_t index)
+      : options_(options), random_(options.seed, static_cast<std::uint64_t>(index)) {
+    const bool wide = random_.uniform() < 0.5F;
+    height_ = wide ? options.short_px : options.long_px;
+    width_ = wide ? options.long_px : options.short_px;
+    owner_.assign(static_cast<std::size_t>(height_ * width_), -1);
+  }
+
+  Scene paint() {
+    const double hue = random_.uniform(0, 1);
+    textures_.emplace_back(random_, hue, random_.uniform(0.1, 0.5), random_.uniform(0.35, 0.85), 1.0);
+    const std::int64_t count = whole(random_, 1, options_.most_objects);
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (int attempt = 0; attempt < kTries; ++attempt) {
+        if (!place(Outline(random_, options_, static_cast<double>(width_), static_cast<double>(height_)))) continue;
+        textures_.emplace_back(random_, hue + random_.uniform(0.17, 0.83), random_.uniform(0.45, 0.95),
+                               random_.uniform(0.35, 0.95), 1.0);
+        break;
+      }
+    }
+    return {colours(), masks()};
+  }
+
+ private:
+  std::size_t at(std::int64_t y, std::int64_t x) const { return static_cast<std::size_t>(y * width_ + x); }
+
+  // False, and nothing is changed, if too little of an object would be left visible.
+  bool place(const Outline& outline) {
+    std::vector<std::int64_t> owner = owner_, left(pixels_.size() + 1, 0);
+    const auto self = static_cast<std::int64_t>(pixels_.size());
+    for (std::int64_t y = 0; y < height_; ++y) {
+      for (std::int64_t x = 0; x < width_; ++x) {
+        std::int64_t& here = owner[at(y, x)];
+        if (outline.holds(static_cast<double>(x) + 0.5, static_cast<double>(y) + 0.5)) here = self;
+        if (here >= 0) ++left[static_cast<std::size_t>(here)];
+      }
+    }
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      const auto all = i < pixels_.size() ? static_cast<double>(pixels_[i]) : static_cast<double>(left[i]);
+      if (left[i] < kLeastPixels || static_cast<double>(left[i]) < kLeastVisible * all) return false;
+    }
+    pixels_.push_back(left.back());
+    owner_ = std::move(owner);
+    return true;
+  }
+
+  Tensor colours() {
+    Tensor image = Tensor::empty({height_, width_, 3}, DType::kU8);
+    auto* out = image.mutable_data<std::uint8_t>();
+    const double light = random_.uniform(0, 2 * kPi);
+    for (std::int64_t y = 0; y < height_; ++y) {
+      for (std::int64_t x = 0; x < width_; ++x) {
+        const double px = static_cast<double>(x), py = static_cast<double>(y);
+        const Colour colour = textures_[static_cast<std::size_t>(owner_[at(y, x)] + 1)].at(px, py);
+        const double slope = std::cos(light) * (px / static_cast<double>(width_) - 0.5) +
+                             std::sin(light) * (py / static_cast<double>(height_) - 0.5);
+        for (const double channel : colour) {
+          const double noise = random_.uniform(-0.04, 0.04);
+          *out++ = static_cast<std::uint8_t>(255 * std::clamp(channel * (1 + 0.25 * slope) + noise, 0.0, 1.0));
+        }
+      }
+    }
+    return image;
+  }
+
+  std::vector<Tensor> masks() const {
+    std::vector<Tensor> result;
+    for (std::size_t i = 0; i < pixels_.size(); ++i) {
+      Tensor mask = Tensor::empty({height_, width_}, DType::kU8);
+      std::transform(owner_.begin(), owner_.end(), mask.mutable_data<std::uint8_t>(),
+                     [&](std::int64_t owner) { return owner == static_cast<std::int64_t>(i) ? 1 : 0; });
+      result.push_back(mask);
+    }
+    return result;
+  }
+
+  SceneOptions options_;
+  Generator random_;
+  std::int64_t height_ = 0, width_ = 0;
+  std::vector<std::int64_t> owner_;   // per pixel: the object in front, -1: background
+  std::vector<std::int64_t> pixels_;  // per object, before others covered it
+  std::vector<Texture> textures_;     // background, then objects
+};
+
+}  // namespace
+
+Scene make_scene(const SceneOptions& options, std::int64_t index) { return Painter(options, index).paint(); }
+
+void write_scenes(const std::filesystem::path& folder, const SceneOptions& options, std::int64_t count) {
+  std::filesystem::create_directories(folder);
+  CocoWriter writer(folder / "truth.json");
+  std::int64_t id = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Scene scene = make_scene(options, i);
+    const std::string name = fmt::format("{:05}.png", i);
+    write_png(folder / name, scene.image);
+    writer.add_image({i + 1, scene.image.size(0), scene.image.size(1), name});
+    for (const Tensor& mask : scene.masks) {
+      const Rle rle = rle_encode(mask);
+      CocoAnnotation annotation;
+      annotation.id = ++id;
+      annotation.image_id = i + 1;
+      annotation.category_id = 1;
+      annotation.box = rle_to_box(rle);
+      annotation.area = static_cast<double>(rle_area(rle));
+      writer.add_annotation(annotation, rle);
+    }
+  }
+  const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
+  writer.finish(categories);
+}
+
+}  // namespace usol::test

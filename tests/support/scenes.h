@@ -1,0 +1,33 @@
+#pragma once
+// Synthetic scenes with exact truth: textured objects of several shapes and sizes on textured backgrounds, some in
+// front of others. What the whole method is tried on where there are neither photographs nor time
+// (bench/mini_reproduction.cc).
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace usol::test {
+
+struct SceneOptions {
+  std::uint64_t seed = 0;
+  std::int64_t short_px = 96, long_px = 128;  // half of the scenes are wide, half are high
+  std::int64_t most_objects = 5;              // each scene has 1 to this many
+  double least_px = 14, most_px = 64;         // diameters; logarithms are uniform
+};
+
+struct Scene {
+  Tensor image;               // u8 [H, W, 3]
+  std::vector<Tensor> masks;  // u8 [H, W]: the visible part of each object, from the back to the front
+};
+
+/// Scene number `index` of the seed; the same whatever else is made. Of every object at least 40 % and 40 pixels are
+/// visible.
+Scene make_scene(const SceneOptions& options, std::int64_t index);
+
+/// Writes folder/00000.png ... and folder/truth.json (COCO, one category "fg", ids from 1 in order).
+void write_scenes(const std::filesystem::path& folder, const SceneOptions& options, std::int64_t count);
+
+}  // namespace usol::test
