@@ -12,6 +12,7 @@
 #include "cli/verb.h"
 #include "cli/version.h"
 #include "tensor/error.h"
+#include "train/distributed.h"
 
 namespace usol {
 namespace {
@@ -54,18 +55,18 @@ int dispatch(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   const std::string name = arguments.empty() || arguments[0].starts_with("-") ? "usol" : "usol " + arguments[0];
+  int status = usol::kFailure;
   try {
     return usol::dispatch(arguments);
   } catch (const usol::Error& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
-    if (error.kind() == usol::ErrorKind::kUsage) return usol::kBadUsage;
-    if (error.kind() == usol::ErrorKind::kInterrupted) return 128 + usol::pending_signal();
-    return usol::kFailure;
+    if (error.kind() == usol::ErrorKind::kUsage) status = usol::kBadUsage;
+    if (error.kind() == usol::ErrorKind::kInterrupted) status = 128 + usol::pending_signal();
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory\n", name);
-    return usol::kFailure;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
-    return usol::kFailure;
   }
+  usol::train::abort_ranks(status);  // the other processes of a training would wait for this one for ever
+  return status;
 }

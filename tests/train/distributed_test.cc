@@ -1,0 +1,26 @@
+// Joining the processes of a launcher. Real groups of them are in tests/cli/train_mpi_test.cc.
+#include "train/distributed.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tensor/error.h"
+
+namespace usol::train {
+namespace {
+
+TEST(Distributed, AProcessAloneNeedsNoGroup) {
+  EXPECT_EQ(join_ranks(), nullptr);
+  abort_ranks(1);  // and has nobody to take along
+}
+
+TEST(Distributed, ABuildWithoutMpiRefusesAGroup) {
+  if (has_mpi()) GTEST_SKIP() << "this build has MPI";
+  setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+  EXPECT_THROW(join_ranks(), Error);
+  unsetenv("OMPI_COMM_WORLD_SIZE");
+}
+
+}  // namespace
+}  // namespace usol::train

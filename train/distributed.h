@@ -1,0 +1,25 @@
+#pragma once
+// Training in several processes, started together by mpirun or srun: the Communicator that SyncBN, losses and gradients
+// add up through, over MPI. distributed.cc is the only file that knows MPI.
+
+#include <memory>
+
+#include "ops/all_reduce.h"
+
+namespace usol::train {
+
+/// True if this build has MPI.
+bool has_mpi();
+
+/// The processes that a launcher started together with this one, joined; null if this one is alone. Waits for all of
+/// them; call it once, in the main thread, which is the only one to communicate. The end of the returned object leaves
+/// the group, unless an exception is on its way: then abort_ranks() is due. Tensors on a device travel through host
+/// memory. Throws Error(kUnsupported) with the remedy if there are several processes and this build has no MPI, or MPI
+/// does not know of them.
+std::unique_ptr<Communicator> join_ranks();
+
+/// Ends all processes of the group with this exit status, and does not return; does nothing in a process that is alone
+/// or has left the group. For an error that the others cannot know of.
+void abort_ranks(int status);
+
+}  // namespace usol::train
