@@ -1,7 +1,10 @@
 // usol predict: pictures -> objects, with a trained detector. The answers of a training round, and the pseudo-masks of
 // the next one.
 #include <algorithm>
+#include <any>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -20,6 +23,7 @@
 #include "io/sha256.h"
 #include "models/rcnn/rcnn.h"
 #include "tensor/check.h"
+#include "tensor/stream.h"
 
 namespace fs = std::filesystem;
 
@@ -33,6 +37,11 @@ struct Found {
   double score = 0;
   std::int64_t category = 1;
 };
+
+rcnn::Detections on_cpu(const rcnn::Detections& d) {
+  return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
+          d.masks.defined() ? d.masks.to(Device{}) : d.masks};
+}
 
 std::vector<Found> to_picture(const rcnn::Detections& detections, const rcnn::ImageSize& from,
                               const rcnn::ImageSize& to) {
@@ -58,6 +67,14 @@ std::vector<Found> to_picture(const rcnn::Detections& detections, const rcnn::Im
   }
   return found;
 }
+
+// A picture on its way.
+struct Picture {
+  InputImage input;
+  Tensor image, resized;  // as decoded, and at the network's size
+};
+
+rcnn::ImageSize size_of(const Tensor& image) { return {image.size(0), image.size(1)}; }
 
 Tensor draw(const Tensor& picture, const std::vector<Found>& found) {
   std::vector<OverlayObject> objects;
@@ -95,6 +112,10 @@ class PredictVerb : public Verb {
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
     options.add("--overlays DIR", overlays_, "Also a picture of each result: masks, boxes, scores", OptionKind::kRun);
     options.group("Running");
+    options.add("--batch N", batch_, "Pictures that a GPU works on at once; a CPU takes them one by one",
+                OptionKind::kRun);
+    options.at_least("batch", 1);
+    options.at_most("batch", 4096);
     shard_.declare(options);
     options.example("usol predict images --weights cutler_cascade_final.pth --out found.json --overlays look",
                     "The objects in a folder of pictures, with pictures to look at");
@@ -129,21 +150,65 @@ class PredictVerb : public Verb {
     job.info = make_info("predict", common, options, sha256);
     job.info["detector"] = name;
     job.load = [&](const InputImage& input) -> ImageCompute {
-      const Tensor picture = decode_image(input.path, {.apply_exif = exif_});
-      const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px_, long_px_);
-      const Tensor resized = resize(picture, size.height, size.width, Filter::kBilinear);
-      return [&, input, picture, resized] { return compute(model, input, picture, resized); };
+      return [&, picture = read(input)] {
+        return make_result(picture, model.detect({picture.resized}, detect_options())[0]);
+      };
     };
+    if (!device.is_cpu()) {
+      job.batched = batched(model, device);
+      job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
+    }
     return run_image_job(common, job);
   }
 
  private:
-  ImageResult compute(const Rcnn& model, const InputImage& input, const Tensor& picture, const Tensor& resized) const {
-    const auto detected = model.detect({resized}, {.score = score_, .nms = nms_, .most = most_});
-    const std::vector<Found> found =
-        to_picture(detected[0], {resized.size(0), resized.size(1)}, {picture.size(0), picture.size(1)});
+  rcnn::DetectOptions detect_options() const { return {.score = score_, .nms = nms_, .most = most_}; }
+
+  Picture read(const InputImage& input) const {
+    Picture picture{input, decode_image(input.path, {.apply_exif = exif_}), {}};
+    const rcnn::ImageSize size = network_size(size_of(picture.image), short_px_, long_px_);
+    picture.resized = resize(picture.image, size.height, size.width, Filter::kBilinear);
+    return picture;
+  }
+
+  // Together go the pictures that the network pads to one size, so that none gets another frame than alone.
+  BatchWork batched(const Rcnn& model, Device device) const {
+    Stream::current(device).synchronize();  // the weights are there for all streams
+    BatchWork work;
+    work.batch = batch_;
+    work.load = [this](const InputImage& input) -> std::any { return std::make_shared<const Picture>(read(input)); };
+    const std::int64_t step = model.backbone().size_divisibility_px();
+    work.compute = [this, &model, device, step](const std::vector<std::any>& loaded) {
+      thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
+      const StreamScope scope(stream);
+      std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> by_size;
+      std::vector<std::shared_ptr<const Picture>> pictures;
+      for (const std::any& one : loaded) {
+        pictures.push_back(std::any_cast<std::shared_ptr<const Picture>>(one));
+        const Tensor& resized = pictures.back()->resized;
+        const auto padded = [&](std::int64_t size) { return (size + step - 1) / step * step; };
+        by_size[{padded(resized.size(0)), padded(resized.size(1))}].push_back(pictures.size() - 1);
+      }
+      std::vector<BatchedPicture> out(pictures.size());
+      for (const auto& [size, members] : by_size) {
+        std::vector<Tensor> together;
+        for (const std::size_t i : members) together.push_back(pictures[i]->resized);
+        const std::vector<rcnn::Detections> found = model.detect(together, detect_options());
+        for (std::size_t m = 0; m < members.size(); ++m)
+          out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
+            return make_result(*picture, on_host);
+          };
+      }
+      return out;
+    };
+    return work;
+  }
+
+  ImageResult make_result(const Picture& picture, const rcnn::Detections& detections) const {
+    const InputImage& input = picture.input;
+    const std::vector<Found> found = to_picture(detections, size_of(picture.resized), size_of(picture.image));
     ImageResult result;
-    result.record.image = coco_image_json({input.id, picture.size(0), picture.size(1), input.file_name});
+    result.record.image = coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
     for (const Found& f : found) {
       CocoAnnotation annotation;
       annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
@@ -156,7 +221,7 @@ class PredictVerb : public Verb {
       result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
     }
     if (overlays_.empty()) return result;
-    std::vector<std::byte> overlay = encode_jpeg(draw(picture, found), 90);
+    std::vector<std::byte> overlay = encode_jpeg(draw(picture.image, found), 90);
     result.saved_bytes = overlay.size();
     result.save = [folder = overlays_, overlay = std::move(overlay), name = input.file_name] {
       const fs::path path = output_path(folder, name, ".jpg");
@@ -170,7 +235,7 @@ class PredictVerb : public Verb {
   ShardOption shard_;
   std::string weights_, out_, overlays_;
   double score_ = 0.35, nms_ = 0.5;
-  std::int64_t most_ = 100, short_px_ = 800, long_px_ = 1333;
+  std::int64_t most_ = 100, short_px_ = 800, long_px_ = 1333, batch_ = 8;
   bool exif_ = true;
 };
 
