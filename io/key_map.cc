@@ -39,6 +39,11 @@ bool some_begin_with(const Tensors& tensors, std::string_view prefix) {
   return first != tensors.end() && first->first.starts_with(prefix);
 }
 
+bool has_detector_backbone(const Tensors& tensors) {
+  return some_begin_with(tensors, "backbone.bottom_up.") || some_begin_with(tensors, "backbone.net.") ||
+         some_begin_with(tensors, "backbone.fpn_") || some_begin_with(tensors, "backbone.simfp_");
+}
+
 /// Index after the number that begins at `at`; `at` itself if there is none.
 std::size_t skip_number(std::string_view name, std::size_t at) {
   while (at < name.size() && name[at] >= '0' && name[at] <= '9') ++at;
@@ -126,7 +131,7 @@ KeyMapReport map_keys(Tensors& tensors) {
     report.applied.push_back("MoCo checkpoint: the query encoder, prefix 'encoder_q.' removed");
   }
   if (all_begin_with(tensors, {"backbone.", "head.", "dino_head.", "ibot_head."}) &&
-      some_begin_with(tensors, "backbone.")) {
+      some_begin_with(tensors, "backbone.") && !has_detector_backbone(tensors)) {
     keep_prefix(tensors, "backbone.", report.left_out);
     report.applied.push_back("DINO training checkpoint: the backbone, prefix 'backbone.' removed");
   }

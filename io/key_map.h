@@ -7,10 +7,11 @@
 //   2. every name is of a momentum-contrast pair, that is, begins with "encoder_q.", "encoder_k." or "queue", and
 //      some begin with "encoder_q."                        -> "encoder_q." removed, the others left out (MoCo)
 //   3. every name begins with "backbone.", "head.", "dino_head." or "ibot_head.", and some begin with "backbone."
+//      and none of those with a detector's backbone ("backbone.bottom_up.", ".net.", ".fpn_", ".simfp_")
 //                                                          -> "backbone." removed, the others left out (DINO, DINOv2)
 //   4. every "blocks." name is "blocks.<chunk>.<index>." -> "blocks.<index>." (DINOv2 trained in chunks of blocks)
-// Detectors of Detectron2 also have "backbone." names, but others beside them ("roi_heads." ...), so rule 3 leaves
-// them alone. A plain backbone has no name that begins with "backbone.".
+// Detectors of Detectron2 also have "backbone." names, but others beside them ("roi_heads." ...), or the backbone's
+// parts one level below when it was saved alone, so rule 3 leaves them as they are.
 
 #include <map>
 #include <string>
@@ -31,8 +32,8 @@ KeyMapReport map_keys(std::map<std::string, Tensor>& tensors);
 /// Renames a ResNet from torchvision's names (DINO's and MoCo-v2's ResNet-50: "conv1.weight", "bn1.weight",
 /// "layer1.0.conv1.weight", "layer1.0.downsample.0.weight") to Detectron2's ("stem.conv1.weight",
 /// "stem.conv1.norm.weight", "res2.0.conv1.weight", "res2.0.shortcut.weight"), each behind `prefix`: with
-/// "backbone.bottom_up." they are a detector's. The classifier ("fc.") and counters ("num_batches_tracked") are left out.
-/// Throws Error(kFormat) naming the first tensor that is not part of such a network.
+/// "backbone.bottom_up." they are a detector's. The classifier ("fc.") and counters ("num_batches_tracked") are left
+/// out. Throws Error(kFormat) naming the first tensor that is not part of such a network.
 KeyMapReport resnet_to_detectron2(std::map<std::string, Tensor>& tensors, const std::string& prefix = {});
 
 }  // namespace usol

@@ -108,6 +108,7 @@ struct ResnetNames {
   int first_stage;
   std::string described;
 };
+constexpr const char* kBottomUp = "backbone.bottom_up.";  // where a detector has its ResNet
 const ResnetNames kTorchvision = {"conv1", "bn1", "layer", "bn", "downsample.0", "downsample.1", 1, "torchvision"};
 const ResnetNames kDetectron2 = {"stem.conv1", "stem.conv1.norm", "res", "",
                                  "shortcut",   "shortcut.norm",   2,     "Detectron2"};
@@ -159,18 +160,23 @@ std::string resnet_name(const std::array<std::int64_t, 4>& blocks) {
 }
 
 std::optional<Description> describe_resnet(const Tensors& tensors) {
-  for (const ResnetNames* names : {&kTorchvision, &kDetectron2}) {
-    const Tensor* stem = find(tensors, names->stem + ".weight", 4);
-    const auto blocks = resnet_blocks(tensors, *names);
+  // Detectron2's also as part of a detector.
+  const std::pair<const ResnetNames*, const char*> layouts[] = {
+      {&kTorchvision, ""}, {&kDetectron2, ""}, {&kDetectron2, kBottomUp}};
+  for (const auto& [names, prefix] : layouts) {
+    const Tensor* stem = find(tensors, prefix + names->stem + ".weight", 4);
+    const auto blocks = resnet_blocks(tensors, *names, prefix);
     if (stem == nullptr || stem->size(0) >= kMaxWidth || !blocks ||
-        !any_begins_with(tensors, fmt::format("{}{}.0.conv3.", names->stage, names->first_stage)))
+        !any_begins_with(tensors, fmt::format("{}{}{}.0.conv3.", prefix, names->stage, names->first_stage)))
       continue;
     Description out;
     out.architecture = resnet_name(*blocks);
     out.facts = {{"blocks", fmt::format("{}", fmt::join(*blocks, "-"))},
                  {"stem width", std::to_string(stem->size(0))},
-                 {"names", names->described + "'s"}};
-    compare(tensors, resnet_parameters(*names, *blocks, stem->size(0)), out);
+                 {"names", names->described + "'s" + (*prefix == 0 ? "" : fmt::format(", behind '{}'", prefix))}};
+    Expected expected;
+    for (const auto& [name, shape] : resnet_parameters(*names, *blocks, stem->size(0))) expected[prefix + name] = shape;
+    compare(tensors, expected, out);
     std::erase_if(out.unexpected, [](const std::string& name) { return name.ends_with(".num_batches_tracked"); });
     return out;
   }
@@ -178,6 +184,69 @@ std::optional<Description> describe_resnet(const Tensors& tensors) {
 }
 
 // ---- Detectron2 detectors ----
+
+// The names and shapes of models/rcnn for the sizes that some of the tensors have; nothing if one of those is missing,
+// or if the backbone is no ResNet.
+std::optional<Expected> detector_parameters(const Tensors& tensors) {
+  const bool cascade = any_begins_with(tensors, "roi_heads.box_predictor.0.");
+  const std::string first = cascade ? ".0" : "", mask = "roi_heads.mask_head.";
+  const auto blocks = resnet_blocks(tensors, kDetectron2, kBottomUp);
+  const Tensor* stem = find(tensors, std::string(kBottomUp) + "stem.conv1.weight", 4);
+  const Tensor* pyramid = find(tensors, "backbone.fpn_output2.weight", 4);
+  const Tensor* hidden = find(tensors, "roi_heads.box_head" + first + ".fc2.weight", 2);
+  const Tensor* scores = find(tensors, "roi_heads.box_predictor" + first + ".cls_score.weight", 2);
+  const Tensor* boxes = find(tensors, "roi_heads.box_predictor" + first + ".bbox_pred.weight", 2);
+  const Tensor* middle = find(tensors, std::string(kBottomUp) + "res2.0.conv2.weight", 4);
+  if (!blocks || !stem || !middle || !pyramid || !hidden || !scores || !boxes) return std::nullopt;
+  const std::int64_t c = pyramid->size(0), width = stem->size(0), fc = hidden->size(0), classes = scores->size(0) - 1;
+  if (middle->size(0) != width || middle->size(1) != width) return std::nullopt;  // groups, or another width
+  if (std::max({c, width, fc, classes, boxes->size(0)}) >= kMaxWidth) return std::nullopt;
+  Expected e;
+  const auto layer = [&](const std::string& name, const Shape& weight, std::int64_t out) {
+    e[name + ".weight"] = weight;
+    e[name + ".bias"] = {out};
+  };
+  for (const auto& [name, shape] : resnet_parameters(kDetectron2, *blocks, width)) e[kBottomUp + name] = shape;
+  const bool norm = any_begins_with(tensors, "backbone.fpn_output2.norm.");
+  for (int level = 2; level <= 5; ++level) {
+    const std::int64_t below = width << level;
+    for (const auto& [name, shape] : {std::pair{fmt::format("backbone.fpn_lateral{}", level), Shape{c, below, 1, 1}},
+                                      std::pair{fmt::format("backbone.fpn_output{}", level), Shape{c, c, 3, 3}}}) {
+      if (!norm) {
+        layer(name, shape, c);
+        continue;
+      }
+      e[name + ".weight"] = shape;
+      for (const char* part : {".norm.weight", ".norm.bias", ".norm.running_mean", ".norm.running_var"})
+        e[name + part] = {c};
+    }
+  }
+  layer("proposal_generator.rpn_head.conv", {c, c, 3, 3}, c);
+  layer("proposal_generator.rpn_head.objectness_logits", {3, c, 1, 1}, 3);
+  layer("proposal_generator.rpn_head.anchor_deltas", {12, c, 1, 1}, 12);
+  for (int k = 0; k < (cascade ? 3 : 1); ++k) {
+    const std::string stage = cascade ? fmt::format(".{}", k) : "";
+    layer("roi_heads.box_head" + stage + ".fc1", {fc, c * 49}, fc);
+    layer("roi_heads.box_head" + stage + ".fc2", {fc, fc}, fc);
+    layer("roi_heads.box_predictor" + stage + ".cls_score", {classes + 1, fc}, classes + 1);
+    layer("roi_heads.box_predictor" + stage + ".bbox_pred", {boxes->size(0), fc}, boxes->size(0));
+  }
+  if (any_begins_with(tensors, mask)) {
+    for (int i = 1; i <= 4; ++i) layer(fmt::format("{}mask_fcn{}", mask, i), {c, c, 3, 3}, c);
+    layer(mask + "deconv", {c, c, 2, 2}, c);
+    layer(mask + "predictor", {classes, c, 1, 1}, classes);
+  }
+  return e;
+}
+
+// Detectron2 also stores what no parameter is.
+void compare_detector(const Tensors& tensors, const Expected& expected, Description& out) {
+  compare(tensors, expected, out);
+  std::erase_if(out.unexpected, [](const std::string& name) {
+    return name == "pixel_mean" || name == "pixel_std" || name.ends_with(".num_batches_tracked") ||
+           name.starts_with("proposal_generator.anchor_generator.");
+  });
+}
 
 std::optional<Description> describe_detector(const Tensors& tensors) {
   if (!any_begins_with(tensors, "backbone.") || !any_begins_with(tensors, "roi_heads.")) return std::nullopt;
@@ -187,7 +256,7 @@ std::optional<Description> describe_detector(const Tensors& tensors) {
   out.architecture = fmt::format("{}{} R-CNN", stages > 0 ? "Cascade " : "", masks ? "Mask" : "Faster");
   if (stages > 0) out.facts.emplace_back("cascade stages", std::to_string(stages));
   std::string backbone = "unknown";
-  if (const auto blocks = resnet_blocks(tensors, kDetectron2, "backbone.bottom_up.")) backbone = resnet_name(*blocks);
+  if (const auto blocks = resnet_blocks(tensors, kDetectron2, kBottomUp)) backbone = resnet_name(*blocks);
   if (any_begins_with(tensors, "backbone.net.blocks.")) {
     backbone = fmt::format("ViT with {} blocks", count_numbered(tensors, "backbone.net.blocks."));
   }
@@ -204,6 +273,7 @@ std::optional<Description> describe_detector(const Tensors& tensors) {
   if (const Tensor* boxes = find(tensors, predictor + "bbox_pred.weight", 2)) {
     out.facts.emplace_back("boxes", boxes->size(0) == 4 ? "class-agnostic" : "one per class");
   }
+  if (const auto expected = detector_parameters(tensors)) compare_detector(tensors, *expected, out);
   return out;
 }
 

@@ -19,8 +19,9 @@ struct Description {
   std::vector<std::string> unexpected;                     // names that it does not have, a classifier's for example
 };
 
-/// Describes a ViT (DINO, DINOv2), a ResNet (torchvision's or Detectron2's names) or a Detectron2 detector.
-/// Of a detector only the parts are named; the lists stay empty.
+/// Describes a ViT (DINO, DINOv2), a ResNet (torchvision's or Detectron2's names, the latter also behind
+/// "backbone.bottom_up.") or a Detectron2 detector. The lists stay empty for detectors on other backbones than plain
+/// ResNets.
 Description describe_weights(const std::map<std::string, Tensor>& tensors);
 
 }  // namespace usol

@@ -51,6 +51,11 @@ TEST(KeyMap, DetectorsKeepTheirNames) {
   const Names detector = {"backbone.bottom_up.stem.conv1.weight", "backbone.fpn_output2.weight",
                           "proposal_generator.rpn_head.conv.weight", "roi_heads.box_head.fc1.weight"};
   EXPECT_EQ(map_names(detector).names, detector);
+  // Backbones saved alone.
+  for (const Names& backbone : {Names{"backbone.bottom_up.res2.0.conv1.weight", "backbone.bottom_up.stem.conv1.weight"},
+                                Names{"backbone.fpn_lateral2.bias"}, Names{"backbone.net.blocks.0.norm1.bias"},
+                                Names{"backbone.simfp_2.0.weight"}})
+    EXPECT_EQ(map_names(backbone).names, backbone);
 }
 
 TEST(KeyMap, ChunksOfBlocksAreJoined) {
