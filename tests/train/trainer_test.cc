@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tensor/allocator.h"
 #include "tensor/error.h"
 
 namespace usol::train {
@@ -105,6 +106,59 @@ TEST_F(TrainerTest, StartsFromABackboneAlone) {
   EXPECT_EQ(report.unused, (std::vector<std::string>{"unknown"}));
   EXPECT_EQ(parameter("backbone.bottom_up.stem.conv1.weight").to_vector<float>()[5], 0.25F);
   EXPECT_THROW(start_from(store_, {{"unknown", Tensor::zeros({1})}}, "weights"), Error);
+}
+
+TEST_F(TrainerTest, ManyStepsTakeNoMoreMemoryThanTheFirst) {
+  Trainer trainer(store_, model_, options_);
+  const auto live = [] { return allocator(DeviceType::kCpu).stats().live_bytes; };
+  for (int i = 0; i < 3; ++i) trainer.step(batch_);  // momentum, caches
+  const std::size_t before = live();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_FALSE(trainer.step(batch_).bad);
+    ASSERT_EQ(live(), before) << "step " << i;
+  }
+}
+
+TEST_F(TrainerTest, TheSameStepsGiveTheSameBits) {
+  const auto state_after = [&] {
+    ParamStore store(3);
+    const Rcnn model(Scope(store), small_config());
+    Trainer trainer(store, model, options_);
+    for (int i = 0; i < 3; ++i) trainer.step(batch_);
+    std::map<std::string, std::vector<double>> values;
+    for (const auto& [name, tensor] : trainer.state()) values[name] = tensor.to(DType::kF64).to_vector<double>();
+    return values;
+  };
+  EXPECT_EQ(state_after(), state_after());
+}
+
+TEST_F(TrainerTest, OddPicturesAndObjects) {
+  const auto sample = [](std::int64_t height, std::int64_t width, const std::vector<float>& boxes) {
+    const auto count = static_cast<std::int64_t>(boxes.size()) / 4;
+    Sample s{Tensor::full({height, width, 3}, 90, DType::kU8), Tensor::zeros({count, height, width}, DType::kU8),
+             Tensor::from<float>(boxes, {count, 4}), std::vector<std::int64_t>(static_cast<std::size_t>(count))};
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto side = [&](std::int64_t k) {
+        return static_cast<std::int64_t>(boxes[static_cast<std::size_t>(4 * i + k)]);
+      };
+      s.masks.select(0, i).slice(0, side(1), side(3)).slice(1, side(0), side(2)).fill(1);
+    }
+    return s;
+  };
+  Trainer trainer(store_, model_, options_);
+  const std::vector<std::vector<Sample>> batches{
+      {sample(1, 70, {3, 0, 50, 1}), sample(70, 1, {0, 3, 1, 50})},       // a pixel high, a pixel wide
+      {sample(1, 1, {0, 0, 1, 1}), sample(1, 1, {})},                     // all of it
+      {sample(64, 64, {10, 10, 11, 11, 63, 63, 64, 64}), batch_[0]},      // objects of a pixel
+      {sample(64, 64, {}), sample(40, 64, {})},                           // no objects
+      {sample(64, 64, {5, 5, 60, 60}), sample(200, 33, {0, 0, 33, 200})}  // two sizes
+  };
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const StepReport report = trainer.step(batches[i]);
+    EXPECT_FALSE(report.bad) << i;
+    EXPECT_EQ(report.losses.size(), 5u) << i;
+    EXPECT_TRUE(std::isfinite(report.gradient_norm)) << i;
+  }
 }
 
 }  // namespace

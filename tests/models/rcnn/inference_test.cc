@@ -1,6 +1,8 @@
 // Each stage of inference on the reference's inputs, and the whole.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "autograd/grad_mode.h"
 #include "models/rcnn/boxes.h"
 #include "models/rcnn/rcnn.h"
@@ -172,6 +174,20 @@ TEST(Rcnn, OddPicturesAndNoDetections) {
     EXPECT_EQ(d.boxes.shape(), (Shape{0, 4}));
     EXPECT_EQ(full_masks(rescaled(d, {96, 128}, {10, 12}), {10, 12}).shape(), (Shape{0, 10, 12}));
   }
+  // Proposals that are not numbers are dropped, here all of them.
+  StateDict broken = golden_weights("cascade");
+  for (auto& [name, tensor] : broken)
+    if (name == "proposal_generator.rpn_head.anchor_deltas.bias")
+      tensor = Tensor::full(tensor.shape(), std::numeric_limits<double>::quiet_NaN());
+  for (const auto& d : Rcnn::from_state(broken, "golden").detect(golden_pictures())) EXPECT_EQ(d.size(), 0);
+  // Boxes of a pixel and of none are regions like others.
+  const Tensor boxes = Tensor::from<float>({0, 0, 1, 1, 127, 95, 128, 96, 5, 5, 5, 5}, {3, 4});
+  const std::vector<Tensor> maps = model.features(model.preprocess({golden_pictures()[0]}), Context{});
+  auto regions = model.heads().detect_boxes({maps.begin(), maps.end() - 1}, {{boxes, Tensor::zeros({3})}}, {{96, 128}},
+                                            {.nms = 1});
+  model.heads().add_masks({maps.begin(), maps.end() - 1}, regions);
+  EXPECT_EQ(regions[0].size(), 3);
+  EXPECT_EQ(regions[0].masks.shape(), (Shape{3, 28, 28}));
   EXPECT_THROW(model.detect({}), Error);
   EXPECT_THROW(model.detect({Tensor::zeros({4, 4}, DType::kU8)}), Error);
 }
