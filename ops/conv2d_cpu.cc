@@ -1,7 +1,10 @@
-// The CPU's convolutions: oneDNN where it was found and takes the dtype, products of rows otherwise.
+// The CPU's convolutions: Winograd's for inference where it is faster; else oneDNN where it was found and takes the
+// dtype, and products of rows otherwise.
 
+#include "autograd/grad_mode.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_rows.h"
+#include "ops/conv2d_winograd.h"
 #include "ops/elementwise.h"
 #include "ops/gemm.h"
 #include "ops/onednn.h"
@@ -18,6 +21,9 @@ bool use_onednn(DType dtype) {
 
 void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                 bool accumulate, Tensor& out) {
+  // Training stays with the plain sums: its gradients are theirs.
+  if (!grad_enabled() && winograd_fits(x, weight, options, out))
+    return conv2d_winograd(x, weight, bias, options, accumulate, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(x.dtype())) return onednn_conv2d(x, weight, bias, options, accumulate, out);
 #endif
