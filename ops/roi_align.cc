@@ -205,6 +205,20 @@ void pool_box(const A* map, std::int64_t map_width, std::int64_t channels, const
   }
 }
 
+// A box's bins between the orders [P, Q, C] and [C, P, Q]: a few channels at a time, so that both stay in the cache.
+struct Block {
+  std::int64_t channels, bins_y, bins_x;
+
+  /// body(first channel, channels, p, q).
+  template <class F>
+  void each(F&& body) const {
+    constexpr std::int64_t kAtOnce = 16;
+    for (std::int64_t c = 0; c < channels; c += kAtOnce)
+      for (std::int64_t p = 0; p < bins_y; ++p)
+        for (std::int64_t q = 0; q < bins_x; ++q) body(c, std::min(kAtOnce, channels - c), p, q);
+  }
+};
+
 void roi_align_cpu(const Tensor& features, const Tensor& rois, const Tensor& rows, double scale,
                    const RoiAlignOptions& options, Tensor& out) {
   const std::int64_t h = features.size(1), w = features.size(2), channels = features.size(3);
@@ -221,14 +235,12 @@ void roi_align_cpu(const Tensor& features, const Tensor& rois, const Tensor& row
         const Window<A> window(rois.data<A>() + 5 * row, scale, options, h, w);
         columns.resize(static_cast<std::size_t>(window.column_count * channels));
         pool_box(widened.data<A>() + image * h * w * channels, w, channels, window, columns.data(), bins.data());
-        for (std::int64_t p = 0; p < bins_y; ++p) {
-          // Channels outside: results that are not channels-last are written in runs.
-          for (std::int64_t c = 0; c < channels; ++c) {
-            const A* from = bins.data() + p * bins_x * channels + c;
-            T* bin = to + row * strides[0] + c * strides[1] + p * strides[2];
-            for (std::int64_t q = 0; q < bins_x; ++q) bin[q * strides[3]] = T(from[q * channels]);
-          }
-        }
+        const Block block{channels, bins_y, bins_x};
+        block.each([&](std::int64_t c, std::int64_t n, std::int64_t p, std::int64_t q) {
+          const A* from = bins.data() + (p * bins_x + q) * channels + c;
+          T* bin = to + row * strides[0] + c * strides[1] + p * strides[2] + q * strides[3];
+          for (std::int64_t k = 0; k < n; ++k) bin[k * strides[1]] = T(from[k]);
+        });
       }
     });
   });
@@ -271,12 +283,12 @@ void roi_align_grad_cpu(const Tensor& grad_out, const Tensor& rois, const Tensor
         const std::int64_t row = rows.data<std::int64_t>()[i], image = image_of<A>(rois, row, grad_in.size(0));
         const Window<A> window(rois.data<A>() + 5 * row, scale, options, h, w);
         columns.resize(static_cast<std::size_t>(window.column_count * n));
-        for (std::int64_t c = 0; c < n; ++c) {
-          const T* from = grad + row * strides[0] + (first + c) * strides[1];
-          for (std::int64_t p = 0; p < bins_y; ++p)
-            for (std::int64_t q = 0; q < bins_x; ++q)
-              bins[static_cast<std::size_t>((p * bins_x + q) * n + c)] = A(from[p * strides[2] + q * strides[3]]);
-        }
+        const Block block{n, bins_y, bins_x};
+        block.each([&](std::int64_t c, std::int64_t count, std::int64_t p, std::int64_t q) {
+          const T* from = grad + row * strides[0] + (first + c) * strides[1] + p * strides[2] + q * strides[3];
+          A* bin = bins.data() + (p * bins_x + q) * n + c;
+          for (std::int64_t k = 0; k < count; ++k) bin[k] = A(from[k * strides[1]]);
+        });
         spread_box(bins.data(), n, window, first, channels, w, columns.data(), sums + image * h * w * channels);
       }
     });
