@@ -13,5 +13,6 @@ void register_cut_benchmarks();
 
 /// Registers "backbone/infer" and "backbone/train" where their case is given (backbone_bench.cc).
 void register_backbone_benchmarks();
+void register_detector_benchmarks();
 
 }  // namespace usol

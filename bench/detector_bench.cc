@@ -1,0 +1,69 @@
+// The whole detector at full size: "detector/infer" (a picture to boxes and masks) and "detector/train" (a step on two
+// pictures: losses, gradients, SGD). Runs only where USOL_DETECTOR_CASE names a .safetensors file of Detectron2's
+// parameters and "case.pictures" u8 [2, H, W, 3], "case.boxes" f32 [G, 4], "case.masks" u8 [G, H, W], the truths of
+// either. For bench/compare_detector.py.
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "bench/benchmarks.h"
+#include "io/safetensors.h"
+#include "models/rcnn/rcnn.h"
+#include "train/trainer.h"
+
+namespace usol {
+namespace {
+
+// Takes the tensors that are no parameters out of `tensors`.
+std::vector<train::Sample> take_batch(StateDict& tensors) {
+  const Tensor pictures = tensors.at("case.pictures"), boxes = tensors.at("case.boxes"),
+               masks = tensors.at("case.masks");
+  for (const char* name : {"case.pictures", "case.boxes", "case.masks"}) tensors.erase(name);
+  std::vector<train::Sample> batch;
+  for (std::int64_t i = 0; i < pictures.size(0); ++i)
+    batch.push_back(
+        {pictures.select(0, i), masks, boxes, std::vector<std::int64_t>(static_cast<std::size_t>(boxes.size(0)))});
+  return batch;
+}
+
+void infer(benchmark::State& state, const std::string& path) {
+  StateDict tensors = load_safetensors(path);
+  const Tensor picture = take_batch(tensors)[0].image;
+  const Rcnn model = Rcnn::from_state(std::move(tensors), path);
+  model.detect({picture});  // folds and packs
+  std::int64_t objects = 0;
+  for (auto _ : state) objects = model.detect({picture})[0].size();
+  state.counters["objects"] = static_cast<double>(objects);
+}
+
+void train_step(benchmark::State& state, const std::string& path) {
+  StateDict tensors = load_safetensors(path);
+  const std::vector<train::Sample> batch = take_batch(tensors);
+  ParamStore store;
+  const Rcnn model(Scope(store), cutler_config());
+  store.load(tensors).require_ok(path);
+  train::TrainerOptions options;
+  options.schedule.learning_rate = 1e-5;
+  train::Trainer trainer(store, model, options);
+  trainer.step(batch);  // memory is fetched from the system
+  for (auto _ : state) trainer.step(batch);
+}
+
+}  // namespace
+
+void register_detector_benchmarks() {
+  const char* path = std::getenv("USOL_DETECTOR_CASE");
+  if (!path) return;
+  const auto add_one = [&](const char* name, void (*run)(benchmark::State&, const std::string&)) {
+    benchmark::RegisterBenchmark(name, run, std::string(path))
+        ->UseRealTime()
+        ->MeasureProcessCPUTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  add_one("detector/infer", infer);
+  add_one("detector/train", train_step);
+}
+
+}  // namespace usol
