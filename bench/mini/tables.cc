@@ -117,8 +117,9 @@ std::string verdict(const Row& before, const Row& row, std::size_t column) {
 std::string table(const std::vector<Row>& rows, bool against_first) {
   std::string text = "| |";
   for (const Column& c : kColumns) text += fmt::format(" {} {} |", c.type, c.metric);
-  text += fmt::format(" mask AP against {} |\n|---|", against_first ? "the first row" : "the row before");
-  for (std::size_t c = 0; c <= kColumns.size(); ++c) text += "---|";
+  const char* other = against_first ? "the first row" : "the row before";
+  text += fmt::format(" mask AP50 against {0} | mask AP against {0} |\n|---|", other);
+  for (std::size_t c = 0; c < kColumns.size() + 2; ++c) text += "---|";
   text += '\n';
   for (std::size_t r = 0; r < rows.size(); ++r) {
     text += fmt::format("| {} |", rows[r].name);
@@ -127,7 +128,12 @@ std::string table(const std::vector<Row>& rows, bool against_first) {
       text += rows[r].seeds.size() == 1 ? fmt::format(" {:.1f} |", low)
                                         : fmt::format(" {:.1f} ({:.1f} - {:.1f}) |", mean(rows[r], c), low, high);
     }
-    text += r == 0 ? " |\n" : fmt::format(" {} |\n", verdict(rows[against_first ? 0 : r - 1], rows[r], kMaskAp));
+    if (r == 0) {
+      text += " | |\n";
+      continue;
+    }
+    const Row& before = rows[against_first ? 0 : r - 1];
+    text += fmt::format(" {} | {} |\n", verdict(before, rows[r], kMaskAp50), verdict(before, rows[r], kMaskAp));
   }
   return text;
 }
@@ -146,6 +152,9 @@ std::string mini_tables(const fs::path& folder) {
         "\n### DropLoss: regions that overlap no mask by more than this cost nothing\n\nThe first "
         "training of the first seed.\n\n{}",
         table(droploss, true));
+  const auto longer = variations(folder, "steps-", "as in the protocol");
+  if (longer.size() > 1)
+    text += fmt::format("\n### As many steps as all rounds, without rounds\n\nLikewise.\n\n{}", table(longer, true));
   const auto paste = variations(folder, "copy-paste-", "on");
   if (paste.size() > 1) text += fmt::format("\n### Copy-paste\n\nLikewise.\n\n{}", table(paste, true));
   return text;
