@@ -7,6 +7,7 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "nn/attention.h"
 #include "ops/attention.h"
 #include "ops/cast.h"
 #include "ops/concat.h"
@@ -28,12 +29,6 @@ Tensor add_branch(Tensor x, const Tensor& h, const nn::Linear& layer, const Tens
   if (scale.defined()) return add(x, mul(layer(h), scale));
   linear_add_into(x, h, layer.weight, layer.bias);
   return x;
-}
-
-// [N, L, 3 D] -> one of q, k, v as [N, heads, L, head_width].
-Tensor heads_of(const Tensor& qkv, int which, std::int64_t heads) {
-  const std::int64_t n = qkv.size(0), l = qkv.size(1), d = qkv.size(2) / 3;
-  return transpose(reshape(slice(qkv, 2, which * d, (which + 1) * d), {n, l, heads, d / heads}), 1, 2);
 }
 
 }  // namespace
@@ -170,7 +165,7 @@ Tensor Vit::embed(const Tensor& images, const Tensor& position) const {
 Tensor Vit::run_block(const Block& block, Tensor x) const {
   const std::int64_t n = x.size(0), l = x.size(1), heads = config_.heads();
   const Tensor qkv = block.qkv(block.norm1(x));
-  const Tensor mixed = attention(heads_of(qkv, 0, heads), heads_of(qkv, 1, heads), heads_of(qkv, 2, heads));
+  const Tensor mixed = attention(nn::heads_of(qkv, 0, heads), nn::heads_of(qkv, 1, heads), nn::heads_of(qkv, 2, heads));
   x = add_branch(x, reshape(transpose(mixed, 1, 2), {n, l, config_.width}), block.proj, block.scale1);
   Tensor hidden;
   if (config_.swiglu) {

@@ -33,6 +33,16 @@ struct Sizes {
   DType dtype;
 };
 
+// The scores' bias of a map of keys: dense rows [N, H, Lq, h] and columns [N, H, Lq, w]; null: none.
+struct Bias {
+  const void *rows = nullptr, *columns = nullptr;
+  std::int64_t row_count = 1, column_count = 1;  // h, w
+};
+Bias bias_of(const AttentionBias& bias) {
+  if (!bias.defined()) return {};
+  return {bias.rows.raw(), bias.columns.raw(), bias.rows.size(3), bias.columns.size(3)};
+}
+
 // The dtype is a run-time argument of loads and stores, so that there is one kernel per accumulator type.
 template <class A>
 __device__ A load(const void* data, DType dtype, std::int64_t i) {
@@ -52,6 +62,15 @@ __device__ void store(void* data, DType dtype, std::int64_t i, A value) {
   } else {
     static_cast<float*>(data)[i] = value;
   }
+}
+
+// What the bias adds to the score of a key; `query` counts over all heads.
+template <class A>
+__device__ A bias_at(const Bias& bias, DType dtype, std::int64_t query, std::int64_t key) {
+  if (bias.rows == nullptr) return A(0);
+  const unsigned at = static_cast<unsigned>(key), width = static_cast<unsigned>(bias.column_count);  // cheap to divide
+  return load<A>(bias.rows, dtype, query * bias.row_count + at / width) +
+         load<A>(bias.columns, dtype, query * bias.column_count + at % width);
 }
 
 // Rows [first, first + kTile) of one head into a tile [kTile][kWidth + 1], zero outside `rows` x `width`.
@@ -105,7 +124,7 @@ constexpr std::size_t kForwardShared = sizeof(A) * (3 * kTile * (kWidth + 1) + k
 
 // Block (x, y): rows [x kTile, ...) of head y of the batch.
 template <class A, int kTile, int kWidth>
-__global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes, double scale, void* out,
+__global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes, double scale, Bias bias, void* out,
                                          std::int64_t out_n, std::int64_t out_h, std::int64_t out_l, A* log_sum) {
   constexpr int kM = kTile / kSide, kN = kWidth / kSide, kStride = kWidth + 1, kScoreStride = kTile + 1;
   A* const tile_q = cuda::dynamic_shared<A>();
@@ -132,8 +151,11 @@ __global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes,
     for (int i = 0; i < kM; ++i) {
       A highest = top[i];
       for (int j = 0; j < kM; ++j) {
-        const bool inside = key + tx + kSide * j < sizes.keys;
-        score[i][j] = inside ? score[i][j] * A(scale) : -std::numeric_limits<A>::infinity();
+        const std::int64_t column = key + tx + kSide * j, row = first + ty + kSide * i;
+        score[i][j] = score[i][j] * A(scale);
+        if (row < sizes.queries && column < sizes.keys)
+          score[i][j] += bias_at<A>(bias, sizes.dtype, blockIdx.y * sizes.queries + row, column);
+        if (column >= sizes.keys) score[i][j] = -std::numeric_limits<A>::infinity();
         highest = cuda::Max()(highest, score[i][j]);
       }
       highest = row_reduce(highest, cuda::Max());  // finite: every tile has a key
@@ -180,10 +202,12 @@ constexpr std::size_t kBackwardShared = sizeof(A) * (4 * kTile * (kWidth + 1) + 
 
 // The gradients, with P = softmax(S) rebuilt from the saved row sums: dV = P' dO, dS = P (dO V' - dots) scale,
 // dQ = dS K, dK = dS' Q. With kForKeys a block owns kTile keys, walks the queries and writes dK, dV; else it owns kTile
-// queries, walks the keys and writes dQ. Nothing is added by two blocks, so the order of every sum is fixed.
+// queries, walks the keys and writes dQ and, from dS / scale, the bias's gradient (zeros before). Nothing is added by
+// two blocks, so the order of every sum is fixed.
 template <class A, int kTile, int kWidth, bool kForKeys>
 __global__ void attention_grad_tiles_kernel(Heads q, Heads k, Heads v, Heads grad_out, Sizes sizes, double scale,
-                                            const A* log_sum, const A* dots, void* grad_a, void* grad_b) {
+                                            Bias bias, A* grad_rows, A* grad_columns, const A* log_sum, const A* dots,
+                                            void* grad_a, void* grad_b) {
   constexpr int kM = kTile / kSide, kN = kWidth / kSide, kStride = kWidth + 1, kScoreStride = kTile + 1;
   A* const tile_q = cuda::dynamic_shared<A>();
   A* const tile_k = tile_q + kTile * kStride;
@@ -228,9 +252,11 @@ __global__ void attention_grad_tiles_kernel(Heads q, Heads k, Heads v, Heads gra
       for (int j = 0; j < kM; ++j) {
         const int c = tx + kSide * j;
         const bool inside = row_inside && key + c < sizes.keys;
-        const A p = inside ? ::exp(score[i][j] * A(scale) - log_total) : A(0);
-        tile_p[r * kScoreStride + c] = p;
-        tile_s[r * kScoreStride + c] = p * (grad_p[i][j] - dot) * A(scale);
+        A p = 0;
+        if (inside) p = ::exp(score[i][j] * A(scale) + bias_at<A>(bias, sizes.dtype, row, key + c) - log_total);
+        const A grad_score = p * (grad_p[i][j] - dot);
+        tile_p[r * kScoreStride + c] = kForKeys ? p : grad_score;
+        tile_s[r * kScoreStride + c] = grad_score * A(scale);
       }
     }
     __syncthreads();
@@ -239,6 +265,16 @@ __global__ void attention_grad_tiles_kernel(Heads q, Heads k, Heads v, Heads gra
       multiply<A, true>(sum_b, tile_p, kScoreStride, tile_g, kStride, kTile);  // dV
     } else {
       multiply<A, false>(sum_a, tile_s, kScoreStride, tile_k, kStride, kTile);  // dQ
+      // A thread per row, so that each sum has one owner and one order.
+      const int r = ty * kSide + tx;
+      if (bias.rows != nullptr && r < kTile && query + r < sizes.queries) {
+        const std::int64_t row = static_cast<std::int64_t>(blockIdx.y) * sizes.queries + query + r;
+        for (int c = 0; c < kTile && key + c < sizes.keys; ++c) {
+          const A grad_score = tile_p[r * kScoreStride + c];
+          grad_rows[row * bias.row_count + (key + c) / bias.column_count] += grad_score;
+          grad_columns[row * bias.column_count + (key + c) % bias.column_count] += grad_score;
+        }
+      }
     }
   }
   const std::int64_t length = kForKeys ? sizes.keys : sizes.queries;
@@ -276,36 +312,46 @@ void dispatch_width(const char* op, const Tensor& q, F f) {
     q.size(3) <= 64 ? f.template operator()<float, 64>() : f.template operator()<float, 128>();
 }
 
-void attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v, double scale, Tensor& out, Tensor& log_sum) {
+void attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v, double scale, const AttentionBias& bias,
+                    Tensor& out, Tensor& log_sum) {
   const Queue queue("attention", q.device());
   out.storage()->bump_version();
-  if (cuda::dnn_attention(queue, q, k, v, scale, out, log_sum)) return;
+  if (!bias.defined() && cuda::dnn_attention(queue, q, k, v, scale, out, log_sum)) return;
   dispatch_width("attention", q, [&]<class A, int kWidth>() {
     constexpr int kTile = kTileOf<A>;
     queue.launch(attention_forward_kernel<A, kTile, kWidth>, tiles_of(q.size(2), kTile, q), dim3(kSide, kSide),
                  kForwardShared<A, kTile, kWidth>, heads_of(q), heads_of(k), heads_of(v), sizes_of(q, k), scale,
-                 out.raw(), out.strides()[0], out.strides()[1], out.strides()[2],
+                 bias_of(bias), out.raw(), out.strides()[0], out.strides()[1], out.strides()[2],
                  log_sum.defined() ? log_sum.mutable_data<A>() : nullptr);
   });
 }
 
-void attention_grad_cuda(const Tensor& q, const Tensor& k, const Tensor& v, double scale, const Tensor& out,
-                         const Tensor& log_sum, const Tensor& grad_out, Tensor& grad_q, Tensor& grad_k,
-                         Tensor& grad_v) {
+void attention_grad_cuda(const Tensor& q, const Tensor& k, const Tensor& v, double scale, const AttentionBias& bias,
+                         const Tensor& out, const Tensor& log_sum, const Tensor& grad_out, Tensor& grad_q,
+                         Tensor& grad_k, Tensor& grad_v, AttentionBias& grad_bias) {
   const Queue queue("attention_grad", q.device());
   dispatch_width("attention_grad", q, [&]<class A, int kWidth>() {
     constexpr int kTile = kTileOf<A>;
     const Sizes sizes = sizes_of(q, k);
     const std::int64_t rows = q.size(0) * q.size(1) * q.size(2);
+    A *grad_rows = nullptr, *grad_columns = nullptr;
+    if (bias.defined()) {
+      grad_bias.rows.fill(0);
+      grad_bias.columns.fill(0);
+      grad_rows = grad_bias.rows.mutable_data<A>();
+      grad_columns = grad_bias.columns.mutable_data<A>();
+    }
     Tensor dots = Tensor::empty({rows}, dtype_of<A>, q.device());
     queue.launch(attention_dots_kernel<A>, queue.blocks_for(rows), cuda::kThreads, 0, heads_of(out), heads_of(grad_out),
                  sizes, rows, dots.mutable_data<A>());
     queue.launch(attention_grad_tiles_kernel<A, kTile, kWidth, true>, tiles_of(k.size(2), kTile, q), dim3(kSide, kSide),
                  kBackwardShared<A, kTile, kWidth>, heads_of(q), heads_of(k), heads_of(v), heads_of(grad_out), sizes,
-                 scale, log_sum.data<A>(), dots.data<A>(), grad_k.raw(), grad_v.raw());
+                 scale, bias_of(bias), grad_rows, grad_columns, log_sum.data<A>(), dots.data<A>(), grad_k.raw(),
+                 grad_v.raw());
     queue.launch(attention_grad_tiles_kernel<A, kTile, kWidth, false>, tiles_of(q.size(2), kTile, q),
                  dim3(kSide, kSide), kBackwardShared<A, kTile, kWidth>, heads_of(q), heads_of(k), heads_of(v),
-                 heads_of(grad_out), sizes, scale, log_sum.data<A>(), dots.data<A>(), grad_q.raw(), nullptr);
+                 heads_of(grad_out), sizes, scale, bias_of(bias), grad_rows, grad_columns, log_sum.data<A>(),
+                 dots.data<A>(), grad_q.raw(), nullptr);
   });
 }
 

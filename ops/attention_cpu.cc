@@ -115,6 +115,29 @@ float soften(float* HWY_RESTRICT scores, std::int64_t columns, float top, float&
   return shrink;
 }
 
+// scores[j] += the query's bias of key first + j, for `count` keys. Returns the largest score. `scores` has room for
+// whole vectors, and what lies behind the keys becomes -inf.
+float add_bias(const AttentionHead& head, std::int64_t query, std::int64_t first, std::int64_t count,
+               std::int64_t columns, float* HWY_RESTRICT scores) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  const float* of_columns = head.column_bias + query * head.key_columns;
+  for (std::int64_t j = 0; j < count;) {  // a row of keys at a time
+    const std::int64_t row = (first + j) / head.key_columns, column = (first + j) % head.key_columns;
+    const std::int64_t end = std::min(count, j + head.key_columns - column);
+    const float of_row = head.row_bias[query * head.key_rows + row];
+    const std::int64_t shift = column - j;
+    const V wide = hn::Set(f, of_row);
+    for (; j + n <= end; j += n)
+      hn::StoreU(hn::Add(hn::LoadU(f, scores + j), hn::Add(wide, hn::LoadU(f, of_columns + j + shift))), f, scores + j);
+    for (; j < end; ++j) scores[j] += of_row + of_columns[j + shift];
+  }
+  std::fill(scores + count, scores + columns, -INFINITY);
+  V top = hn::Set(f, -INFINITY);
+  for (std::int64_t j = 0; j < columns; j += n) top = hn::Max(top, hn::Load(f, scores + j));
+  return hn::GetLane(hn::MaxOfLanes(f, top));
+}
+
 float largest(const float* values, std::int64_t count) { return *std::max_element(values, values + count); }
 
 struct Workspace {  // of one task; the widths are padded to whole tiles
@@ -153,7 +176,9 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
     for (std::int64_t r = 0; r < rows; ++r) {
       float* scores = work.scores + r * kChunk;
       // The padding of the last panel has scores of 0, which may exceed the real ones.
-      const float top = columns == count ? largest(work.maxima + r * n, n) : largest(scores, count);
+      const float top = head.row_bias      ? add_bias(head, first_row + r, first_key, count, columns, scores)
+                        : columns == count ? largest(work.maxima + r * n, n)
+                                           : largest(scores, count);
       std::fill(scores + count, scores + columns, -INFINITY);
       const float shrink = soften(scores, columns, top, maximum[r], sum[r]);
       if (shrink != 1.0f)

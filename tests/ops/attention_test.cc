@@ -4,6 +4,9 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "ops/concat.h"
+#include "ops/elementwise.h"
+#include "ops/view.h"
 #include "tensor/error.h"
 #include "tensor/parallel.h"
 #include "tests/support/naive.h"
@@ -54,6 +57,77 @@ OP_TEST(attention_case("attention_blocks", {1, 2, 59, 64}, {1, 2, 315, 64}, fals
 OP_TEST(attention_case("attention_odd_width", {1, 5, 50, 20}, {1, 5, 33, 20}, false));
 OP_TEST(attention_case("attention_one_key", {1, 1, 3, 4}, {1, 1, 1, 4}, true));
 
+// The keys are the pixels of a map of 3 x 5, 7 x 9 or 1 x 4.
+Tensor naive_biased_attention(const Tensors& in) {
+  const Tensor &q = in[0], &k = in[1], &v = in[2], &rows = in[3], &columns = in[4];
+  const std::int64_t w = columns.size(3);
+  return build(q.shape(), [&](const Shape& x) {
+    double total = 0, sum = 0;
+    for (std::int64_t j = 0; j < k.size(2); ++j) {
+      double score = 0;
+      for (std::int64_t d = 0; d < q.size(3); ++d) score += at(q, {x[0], x[1], x[2], d}) * at(k, {x[0], x[1], j, d});
+      score = score / std::sqrt(static_cast<double>(q.size(3))) + at(rows, {x[0], x[1], x[2], j / w}) +
+              at(columns, {x[0], x[1], x[2], j % w});
+      total += std::exp(score);
+      sum += std::exp(score) * at(v, {x[0], x[1], j, x[3]});
+    }
+    return sum / total;
+  });
+}
+
+OpCase biased_case(const char* name, Shape q, std::int64_t h, std::int64_t w, bool gradient) {
+  const Shape k{q[0], q[1], h * w, q[3]};
+  return {.name = name,
+          .op = [](const Tensors& in) { return attention(in[0], in[1], in[2], 0, {.rows = in[3], .columns = in[4]}); },
+          .reference = naive_biased_attention,
+          .inputs = {{q, -3, 3}, {k, -3, 3}, {k}, {{q[0], q[1], q[2], h}, -2, 2}, {{q[0], q[1], q[2], w}, -2, 2}},
+          .dtypes = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16},
+          .reduction = k[2] + 4 * k[3],
+          .gradient = gradient,
+          .bench_inputs = {}};
+}
+
+OP_TEST(biased_case("attention_biased", {2, 2, 4, 8}, 3, 5, true));
+OP_TEST(biased_case("attention_biased_one_row", {1, 1, 3, 4}, 1, 4, true));
+OP_TEST(biased_case("attention_biased_blocks", {1, 2, 70, 20}, 7, 45, false));
+
+// Several blocks of queries and chunks of keys, which the cases above have for values only.
+TEST(Attention, GradientsOfTheBiasOverBlocks) {
+  const auto make = [](DType dtype) {
+    Tensors in = make_inputs({{{1, 1, 150, 8}, -2, 2},
+                              {{1, 1, 180, 8}, -2, 2},
+                              {{1, 1, 180, 8}},
+                              {{1, 1, 150, 9}, -2, 2},
+                              {{1, 1, 150, 20}, -2, 2}},
+                             dtype, {});
+    for (Tensor& t : in) set_requires_grad(t);
+    const Tensor out = attention(in[0], in[1], in[2], 0, {.rows = in[3], .columns = in[4]});
+    Tensor seed = Tensor::zeros(out.shape(), dtype);
+    for (std::int64_t r = 0; r < 150; ++r) seed.select(2, r).fill(0.1 * static_cast<double>(r % 7) - 0.2);
+    backward(out, seed);
+    return in;
+  };
+  // The bias as further elements of queries and keys, of which the gradient is tested elsewhere.
+  const Tensors in = make(DType::kF64);
+  Tensor one_hot = Tensor::zeros({1, 1, 180, 29}, DType::kF64);
+  for (std::int64_t j = 0; j < 180; ++j) {
+    one_hot.select(2, j).select(2, j / 20).fill(1);
+    one_hot.select(2, j).select(2, 9 + j % 20).fill(1);
+  }
+  Tensors same;
+  for (const Tensor& t : in) same.push_back(t.detach().clone());
+  for (Tensor& t : same) set_requires_grad(t);
+  const Tensor q = concat({affine(same[0], 1 / std::sqrt(8.0)), same[3], same[4]}, 3);
+  const Tensor v = concat({same[2], Tensor::zeros({1, 1, 180, 29}, DType::kF64)}, 3);
+  const Tensor out = slice(attention(q, concat({same[1], one_hot}, 3), v, 1), 3, 0, 8);
+  Tensor seed = Tensor::zeros(out.shape(), DType::kF64);
+  for (std::int64_t r = 0; r < 150; ++r) seed.select(2, r).fill(0.1 * static_cast<double>(r % 7) - 0.2);
+  backward(out, seed);
+  for (std::size_t i = 0; i < in.size(); ++i) EXPECT_LE(relative_error(grad(in[i]), grad(same[i])), 1e-12) << i;
+  const Tensors narrow = make(DType::kF32);
+  for (std::size_t i = 0; i < in.size(); ++i) EXPECT_LE(relative_error(grad(narrow[i]), grad(in[i])), 1e-5) << i;
+}
+
 TEST(Attention, LargeScoresDoNotOverflow) {
   const Tensor q = Tensor::full({1, 1, 2, 4}, 100), k = Tensor::full({1, 1, 300, 4}, 100);
   Tensor v = Tensor::zeros({1, 1, 300, 4});
@@ -81,6 +155,11 @@ TEST(Attention, Errors) {
   EXPECT_THROW(attention(q, Tensor::zeros({1, 2, 3, 5}), Tensor::zeros({1, 2, 3, 5})), Error);
   EXPECT_THROW(attention(q, Tensor::zeros({1, 2, 0, 4}), Tensor::zeros({1, 2, 0, 4})), Error);
   EXPECT_THROW(attention(q, q, Tensor::zeros({1, 2, 3, 4}, DType::kF64)), Error);
+  const Tensor row = Tensor::zeros({1, 2, 3, 1}), column = Tensor::zeros({1, 2, 3, 3});
+  EXPECT_NO_THROW(attention(q, q, q, 0, {.rows = row, .columns = column}));
+  EXPECT_THROW(attention(q, q, q, 0, {.rows = column, .columns = column}), Error);
+  EXPECT_THROW(attention(q, q, q, 0, {.rows = row, .columns = {}}), Error);
+  EXPECT_THROW(attention(q, q, q, 0, {.rows = row.to(DType::kF64), .columns = column.to(DType::kF64)}), Error);
 }
 
 }  // namespace
