@@ -55,14 +55,8 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const Mask
   record.image = coco_image_json(entry);
   for (const auto& mask : result.masks) {
     const Rle rle = rle_encode(mask.mask);
-    CocoAnnotation annotation;
+    CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
     annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
-    annotation.image_id = input.id;
-    annotation.category_id = 1;
-    annotation.box = rle_to_box(rle);
-    annotation.area = static_cast<double>(rle_area(rle));
-    annotation.score = mask.score;
-    annotation.has_score = true;
     record.annotations.push_back(coco_annotation_json(annotation, rle));
   }
   return record;
@@ -90,7 +84,18 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const Mask
 
 }  // namespace
 
-void MaskcutWork::declare(Options& options) {
+CocoAnnotation maskcut_annotation(std::int64_t image_id, const PseudoMask& mask, const Rle& rle) {
+  CocoAnnotation annotation;
+  annotation.image_id = image_id;
+  annotation.category_id = 1;
+  annotation.box = rle_to_box(rle);
+  annotation.area = static_cast<double>(rle_area(rle));
+  annotation.score = mask.score;
+  annotation.has_score = true;
+  return annotation;
+}
+
+void MaskcutWork::declare(Options& options, bool shards) {
   inputs_.declare(options);
   source_.declare(options);
   options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
@@ -115,7 +120,7 @@ void MaskcutWork::declare(Options& options) {
                "Record the forward pass on a GPU once and replay it for every batch, instead of launching it kernel by "
                "kernel; without a GPU it has no effect",
                OptionKind::kRun);
-  shard_.declare(options);
+  if (shards) shard_.declare(options);
 }
 
 int MaskcutWork::run(const Common& common, const Options& options, const std::string& verb,
@@ -156,6 +161,12 @@ std::function<fs::path(const std::string&)> MaskcutWork::picture_paths() const {
     const auto found = paths->find(name);
     return found == paths->end() ? fs::path(name) : found->second;
   };
+}
+
+std::string MaskcutWork::features_key() const {
+  return nlohmann::json({source_.weights, source_.backbone, source_.kind, source_.from_features, source_.size,
+                         source_.patch, source_.native_aspect, exif_})
+      .dump();
 }
 
 MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {

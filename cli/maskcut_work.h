@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cli/image_job.h"
 #include "cli/inputs.h"
 #include "cli/verb.h"
+#include "io/coco.h"
 #include "maskcut/maskcut.h"
 
 namespace usol {
@@ -25,21 +27,30 @@ struct MaskcutOutputs {
 
 class MaskcutWork {
  public:
-  /// Declares everything but where the results go.
-  void declare(Options& options);
+  /// Declares everything but where the results go; without `shards` no --shard.
+  void declare(Options& options, bool shards = true);
   /// Does the work and returns the exit status. `verb` is named in the info.
   int run(const Common& common, const Options& options, const std::string& verb, const MaskcutOutputs& outputs);
   /// Where the pictures lie, by the names that the COCO file gives them.
   std::function<std::filesystem::path(const std::string& file_name)> picture_paths() const;
 
- private:
+  // ---- the parts of the work, for `usol sweep`
+  InputList inputs() const { return inputs_.collect(); }
+  /// Where the features come from. Throws as FeatureOptions::open().
+  std::unique_ptr<FeatureSource> open(const Common& common) { return source_.open(common); }
+  const std::string& weights_sha256() const { return source_.weights_sha256(); }
+  /// What features depend on, as text: equal for two works with the same ones.
+  std::string features_key() const;
   MaskCutOptions cut_options(std::int64_t patch) const;
+  /// u8 [H, W, 3].
+  Tensor decode(const InputImage& input) const;
+
+ private:
   // The work on batches of pictures, for a device of its own (cli/batch_pipeline.h).
   BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
                     const MaskcutOutputs& outputs) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features, MaskCutOptions cut,
                       const MaskcutOutputs& outputs) const;
-  Tensor decode(const InputImage& input) const;
 
   InputOptions inputs_;
   FeatureOptions source_;
@@ -49,5 +60,8 @@ class MaskcutWork {
   std::int64_t masks_ = 3, batch_ = 128;
   bool crf_ = true, exif_ = true, cuda_graph_ = false;
 };
+
+/// The annotation of a mask, without an id.
+CocoAnnotation maskcut_annotation(std::int64_t image_id, const PseudoMask& mask, const Rle& rle);
 
 }  // namespace usol

@@ -38,7 +38,7 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   :focus-visible { outline: 3px solid var(--accent); outline-offset: 1px; }
   .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-  th, td { padding: .35rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+  th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
   tr:last-child > * { border-bottom: 0; }
   th:first-child, td.words { text-align: left; }
   thead th { font-weight: 600; color: var(--soft); }
@@ -69,15 +69,15 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   input[type=range] { width: 8rem; accent-color: var(--accent); }
   output { min-width: 2.4em; font-variant-numeric: tabular-nums; }
   fieldset { border: 0; padding: 0; margin: 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
-  #grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, calc(17rem * var(--panels, 1))), 1fr)); gap: 1rem; margin: 1rem 0; align-items: start; }
+  #grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, calc(5rem + 11.5rem * var(--panels, 1))), 1fr)); gap: 1rem; margin: 1rem 0; align-items: start; }
   .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow: hidden; cursor: pointer; scroll-margin: 1rem; }
   .panels { display: flex; flex-wrap: wrap; gap: 2px; }
-  .panel { flex: 1 1 min(14rem, 40%); position: relative; min-width: 0; }
+  .panel { flex: 1 1 min(11rem, 40%); position: relative; min-width: 0; }
   .panel > svg, .panel > .blank { width: 100%; height: auto; display: block; background: #8882; }
   .panel > .blank { padding: 1rem; aspect-ratio: 3/2; }
   .panel > span { position: absolute; left: .35rem; top: .35rem; background: #000a; color: #fff; font-size: .78rem; line-height: 1.5; padding: 0 .45em; border-radius: 4px; max-width: calc(100% - .7rem); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; pointer-events: none; }
   .stages { display: flex; gap: 2px; flex: 1 1 100%; }
-  .stages figure { flex: 1 1 0; max-width: 33.4%; background: #8882; }
+  .stages figure { flex: 1 1 0; max-width: min(33.4%, 9rem); }
   .stages img { width: 100%; display: block; image-rendering: pixelated; }
   .stages figcaption { font-size: .72rem; padding: 0 .4rem; color: var(--soft); }
   .stages[hidden] { display: none; }
@@ -96,7 +96,7 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   dialog .panels { flex: 1 1 0; min-height: 0; overflow: auto; align-content: flex-start; justify-content: center; padding: 0 .4rem; }
   dialog .panel { flex: 1 1 min(22rem, 100%); max-width: 72rem; }
   dialog .panel > svg { max-height: calc(100dvh - 8rem); }
-  dialog .stages figure { max-width: 16rem; background: #222; }
+  dialog .stages figure { max-width: 16rem; }
   dialog .stages { justify-content: center; }
   dialog ul { display: flex; flex-wrap: wrap; gap: .3rem .7rem; list-style: none; margin: 0; padding: .4rem .8rem .6rem; max-height: 8rem; overflow: auto; font-size: .85rem; }
   dialog li { border-left: .7em solid; padding-left: .4em; border-radius: 2px; }
@@ -141,7 +141,7 @@ if (!index.pictures.length) return;
 const svgNames = "http://www.w3.org/2000/svg";
 const colour = k => index.colours[k % index.colours.length];
 const truthColour = "#2ee6a8";
-let chosen = [], page = 0, at = -1;
+let chosen = [], page = 0, at = -1, enlarged = -1;
 const perPage = () => index.runs.length + index.truth > 1 ? 24 : 48;
 const least = () => +$("score").value;
 const run = () => $("run") ? +$("run").value : 0;
@@ -278,7 +278,7 @@ function select(n) {
 
 function enlarge(n) {
   if (n < 0 || n >= chosen.length) return;
-  at = n;
+  at = enlarged = n;
   const entry = index.pictures[chosen[n]], box = $("large"), list = box.querySelector("ul"), room = box.querySelector(".panels");
   room.replaceChildren();
   panels(chosen[n], room);
@@ -325,16 +325,21 @@ document.addEventListener("keydown", event => {
   const step = {j: 1, ArrowRight: 1, ArrowDown: 1, k: -1, ArrowLeft: -1, ArrowUp: -1}[event.key];
   if (step) { open ? enlarge(at + step) : select(at < 0 ? 0 : at + step); event.preventDefault(); return; }
   switch (event.key) {
-    case "/": if (open) $("large").close(); $("name").focus(); $("name").select(); event.preventDefault(); break;
+    case "/": if (open) shut(); $("name").focus(); $("name").select(); event.preventDefault(); break;
     case "Enter": if (!open && onCard) { enlarge(at); event.preventDefault(); } break;
     case "m": toggle("masks"); break;
     case "t": toggle("truth"); break;
   }
 });
-$("large").addEventListener("close", () => { if (at >= 0) select(at); });
+// close() gives the focus back to where it was; the picture that was seen last has it instead.
+function shut() {
+  $("large").close();
+  select(enlarged);
+}
+$("large").addEventListener("cancel", event => { event.preventDefault(); shut(); });
 $("back").onclick = () => enlarge(at - 1);
 $("on").onclick = () => enlarge(at + 1);
-$("close").onclick = () => $("large").close();
+$("close").onclick = shut;
 $("previous").onclick = () => turn(page - 1);
 $("next").onclick = () => turn(page + 1);
 for (const id of ["score", "count", "run", "order", "name"]) if ($(id)) $(id).oninput = choose;

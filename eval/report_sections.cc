@@ -296,7 +296,7 @@ std::string sweep_tables(const std::vector<ReportDocument>& sweeps) {
     std::vector<Column> columns;
     Column objects{"objects", "", {}, 0};
     for (const Json& point : points)
-      objects.values.push_back(point.contains("masks") ? point["masks"].get<double>() : kNone);
+      objects.values.push_back(point.contains("objects") ? point["objects"].get<double>() : kNone);
     columns.push_back(objects);
     for (const char* type : {"mask", "box"}) {
       for (const char* name : kShownMetrics) {

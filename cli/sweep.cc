@@ -1,0 +1,339 @@
+// usol sweep: MaskCut under many settings at once, scored against the truth: the paper's ablations in one command.
+// Features are computed once for all settings that share them, cuts once for all numbers of masks.
+#include "eval/sweep.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/image_job.h"
+#include "cli/journal.h"
+#include "cli/maskcut_work.h"
+#include "cli/provenance.h"
+#include "cli/verb.h"
+#include "eval/coco_eval.h"
+#include "eval/match_images.h"
+#include "io/atomic_file.h"
+#include "io/rle.h"
+#include "tensor/check.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+// A point of the sweep: its settings, read and checked like those of a command line.
+struct Point {
+  SweepPoint choice;
+  MaskcutWork work;
+  Json settings;  // all of them, as an output's info has them
+};
+
+// Cuts that several points share: they differ in the number of masks only, and fewer masks are the first ones.
+struct SharedCut {
+  MaskCutOptions options;                           // with the most masks
+  std::vector<std::pair<std::size_t, int>> points;  // and their numbers of masks
+};
+
+std::string cut_key(const MaskCutOptions& o) {
+  return Json({static_cast<int>(o.preset), o.tau, o.size, o.patch, o.native_aspect, o.crf,
+               static_cast<int>(o.eigensolver), o.stop_eigenvalue.value_or(-1), o.max_ncut.value_or(-1)})
+      .dump();
+}
+
+Json to_json(const Metrics& metrics) {
+  Json object = Json::object();
+  for (const auto& [name, value] : metrics) object[name] = value;
+  return object;
+}
+
+class SweepVerb : public Verb {
+ public:
+  void declare(Options& options) override {
+    options.about(
+        "MaskCut under many settings, scored against the truth as `usol eval --pseudo-masks` does it. DIR gets a "
+        "folder "
+        "for each point (masks.json, metrics.json) and the results of all as sweep.json, sweep.csv and sweep.md; `usol "
+        "report DIR` shows them. Features are computed once for all points that share them (a new --size, say, needs "
+        "new ones), and cuts once for all numbers of masks.");
+    base_.declare(options, false);
+    options.group("The sweep");
+    options.add(
+        "--param KEY=VALUES", params_,
+        "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut that changes the result; give it "
+        "once for each setting",
+        OptionKind::kRun);
+    options.flag("--one-at-a-time", one_at_a_time_,
+                 "Vary each setting with the others as they are, instead of all combinations", OptionKind::kRun);
+    options.add("--annotations FILE", annotations_, "The truth, COCO JSON; without it masks are only counted",
+                OptionKind::kRun);
+    options.add("--out DIR", out_, "Folder for the results", OptionKind::kRun);
+    options.example(
+        "usol sweep val.json --image-root val2017 --annotations val.json --weights W.pth --one-at-a-time --param "
+        "size=240,360,480,640 --param tau=0,0.1,0.15,0.2,0.3 --param masks=2,3,4 --out ablations",
+        "The paper's ablations of MaskCut");
+    options.example("usol report ablations --out ablations.html", "Their tables and curves");
+  }
+
+  int run(const Common& common, const Options& options) override {
+    check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
+    check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
+    std::vector<SweepParameter> parameters;
+    for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
+    make_points(options, sweep_points(parameters, one_at_a_time_));
+    const fs::path result = fs::path(out_) / "sweep.json";
+    check(common.resume || common.force || common.dry_run || !fs::exists(result), ErrorKind::kUsage,
+          "{} exists; --resume goes on, --force replaces it", result.string());
+    AnnotationSet truth;
+    if (!annotations_.empty()) truth = read_coco(annotations_);
+
+    // Points by the features they need, in the order of the sweep.
+    std::vector<std::pair<std::string, std::vector<std::size_t>>> groups;
+    for (std::size_t p = 0; p < points_.size(); ++p) {
+      const std::string key = points_[p].work.features_key();
+      const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == key; });
+      if (found == groups.end()) {
+        groups.push_back({key, {p}});
+      } else {
+        found->second.push_back(p);
+      }
+    }
+    common.note("{} points, features computed {} times for each picture", points_.size(), groups.size());
+    int status = kSuccess;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      const int of_group = run_group(common, options, g, groups[g].second);
+      if (of_group != kSuccess && of_group != kSomeInputsFailed) return of_group;
+      status = std::max(status, of_group);
+    }
+    if (common.dry_run) return status;
+    write_results(common, options, annotations_.empty() ? nullptr : &truth);
+    return status;
+  }
+
+ private:
+  fs::path folder(const Point& point) const { return fs::path(out_) / point.choice.name; }
+
+  void make_points(const Options& options, std::vector<SweepPoint> choices) {
+    const Json base = options.settings();
+    std::set<std::string> names;
+    for (SweepPoint& choice : choices) {
+      check(names.insert(choice.name).second, ErrorKind::kUsage, "two points would have the folder {}", choice.name);
+      points_.push_back({std::move(choice), base_, nullptr});
+      Point& point = points_.back();
+      Options own("usol sweep", "sweep", "");
+      point.work.declare(own, false);
+      std::vector<std::string> arguments;
+      const Json known = own.settings();
+      for (const auto& [key, value] : base.items()) {
+        if (!known.contains(key) || !options.given(key)) continue;
+        const bool swept = std::any_of(point.choice.settings.begin(), point.choice.settings.end(),
+                                       [&, k = key](const auto& setting) { return setting.first == k; });
+        if (!swept)
+          arguments.push_back(fmt::format("--{}={}", key, value.is_string() ? value.get<std::string>() : value.dump()));
+      }
+      for (const auto& [key, value] : point.choice.settings) {
+        check(known.contains(key) || key == "weights" || key == "from-features", ErrorKind::kUsage,
+              "--param {}: expected an option of usol maskcut that changes the result: {}, weights", key,
+              fmt::join(keys_of(known), ", "));
+        arguments.push_back(fmt::format("--{}={}", key, value));
+      }
+      own.parse(arguments);
+      point.settings = base;
+      const Json settings = own.settings();
+      for (const auto& [key, value] : settings.items()) point.settings[key] = value;
+    }
+  }
+
+  static std::vector<std::string> keys_of(const Json& object) {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : object.items()) keys.push_back(key);
+    return keys;
+  }
+
+  // What says how a point was made.
+  static Json point_info(const Json& group_info, const Point& point) {
+    Json info = group_info;
+    info.erase("points");
+    info["settings"] = point.settings;
+    if (point.settings.contains("preset")) info["preset"] = point.settings["preset"];
+    return info;
+  }
+
+  // Points that share features: one pass over the pictures. Its output has the point of each mask as category; it lies
+  // in DIR until the points' own files are written.
+  int run_group(const Common& common, const Options& options, std::size_t number,
+                const std::vector<std::size_t>& members) {
+    MaskcutWork& first = points_[members.front()].work;
+    const auto source = first.open(common);
+    ImageJob job;
+    job.inputs = first.inputs();
+    job.output = (fs::path(out_) / fmt::format("cuts-{}.json", number + 1)).string();
+    job.info = make_info("sweep", common, options, first.weights_sha256());
+    source->describe(job.info);
+    job.info["settings"] = points_[members.front()].settings;
+    job.info["points"] = Json::array();
+    for (const std::size_t p : members) {
+      const Point& point = points_[p];
+      const auto id = static_cast<std::int64_t>(job.categories.size()) + 1;
+      job.categories.push_back({id, point.choice.name, "point"});
+      job.info["points"].push_back(point.choice.name);
+    }
+    if (common.resume && !common.force && is_done(job, members)) {
+      common.note("{} points with these features are done", members.size());
+      return kSuccess;
+    }
+    if (common.force && !common.dry_run) {
+      for (const std::size_t p : members) fs::remove_all(folder(points_[p]));
+      fs::remove(fs::path(out_) / "sweep.json");
+    }
+    const std::vector<SharedCut> cuts = shared_cuts(members, source->patch());
+    job.load = [&](const InputImage& input) -> ImageCompute {
+      const Tensor image = first.decode(input);
+      const PreparedPicture prepared = source->prepare(input, image);
+      return [&, input, image, prepared] { return compute(input, image, source->features(prepared), cuts); };
+    };
+    const int status = run_image_job(common, job);
+    if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    split(job, members);
+    if (status == kSuccess) fs::remove(job.output);  // else --resume tries the failed pictures again
+    return status;
+  }
+
+  // The points' categories in the group's file are 1, 2, ... by their place in `members`.
+  std::vector<SharedCut> shared_cuts(const std::vector<std::size_t>& members, std::int64_t patch) const {
+    std::vector<SharedCut> cuts;
+    std::map<std::string, std::size_t> by_key;
+    for (std::size_t m = 0; m < members.size(); ++m) {
+      const MaskCutOptions options = points_[members[m]].work.cut_options(patch);
+      const auto [found, is_new] = by_key.try_emplace(cut_key(options), cuts.size());
+      if (is_new) cuts.push_back({options, {}});
+      SharedCut& cut = cuts[found->second];
+      cut.options.masks = std::max(cut.options.masks, options.masks);
+      cut.points.emplace_back(m, options.masks);
+    }
+    return cuts;
+  }
+
+  static ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features,
+                             const std::vector<SharedCut>& cuts) {
+    ImageResult out;
+    out.record.image = coco_image_json({input.id, image.size(0), image.size(1), input.file_name});
+    for (const SharedCut& cut : cuts) {
+      const MaskCutResult result = maskcut(features, image, cut.options);
+      for (const PseudoMask& mask : result.masks) {
+        const Rle rle = rle_encode(mask.mask);
+        CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
+        annotation.id = 1;  // given anew when the file is assembled
+        for (const auto& [member, masks] : cut.points) {
+          if (mask.stage >= masks) continue;
+          annotation.category_id = static_cast<std::int64_t>(member) + 1;
+          out.record.annotations.push_back(coco_annotation_json(annotation, rle));
+        }
+      }
+    }
+    return out;
+  }
+
+  // True if all points of the group have their files, of these settings and pictures.
+  bool is_done(const ImageJob& job, const std::vector<std::size_t>& members) const {
+    for (const std::size_t p : members) {
+      const fs::path file = folder(points_[p]) / "masks.json";
+      if (!fs::exists(file)) return false;
+      Json info = read_info(file);
+      if (!info.is_object() || info.contains("failed")) return false;
+      Json wanted = point_info(job.info, points_[p]);
+      wanted["inputs"] = {{"images", job.inputs.size()}, {"sha256", job.inputs.digest()}};
+      info.erase("device");
+      const std::string differences = describe_differences(info, wanted);
+      check(differences.empty(), ErrorKind::kUsage,
+            "--resume: {} was made with other settings ({}); --force replaces it", file.string(), differences);
+    }
+    return true;
+  }
+
+  // The group's file -> masks.json of each point.
+  void split(const ImageJob& job, const std::vector<std::size_t>& members) const {
+    const AnnotationSet all = read_coco(job.output);
+    const Json info = Json::parse(all.info_json);
+    const IdIndex images = index_images(all);
+    for (std::size_t m = 0; m < members.size(); ++m) {
+      const Point& point = points_[members[m]];
+      fs::create_directories(folder(point));
+      CocoWriter writer(folder(point) / "masks.json");
+      for (const CocoImage& image : all.images) writer.add_image(image);
+      std::int64_t id = 0;
+      for (CocoAnnotation annotation : all.annotations) {
+        if (annotation.category_id != static_cast<std::int64_t>(m) + 1) continue;
+        annotation.category_id = 1;
+        annotation.id = ++id;
+        const CocoImage& image = all.images[static_cast<std::size_t>(images.find(annotation.image_id))];
+        writer.add_annotation(annotation, all.rle(annotation, image.height, image.width));
+      }
+      const std::vector<CocoCategory> categories = {{1, "fg", "fg"}};
+      writer.finish(categories, point_info(info, point).dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+  }
+
+  void write_results(const Common& common, const Options& options, const AnnotationSet* truth) const {
+    Json sweep;
+    sweep["points"] = Json::array();
+    for (const Point& point : points_) {
+      AnnotationSet masks = read_coco(folder(point) / "masks.json");
+      Json entry{{"name", point.choice.name}, {"settings", Json::object()}};
+      for (const auto& [key, value] : point.choice.settings) entry["settings"][key] = value;
+      entry["images"] = masks.images.size();
+      entry["objects"] = masks.annotations.size();
+      if (truth != nullptr) {
+        entry["metrics"] = score(*truth, masks);
+        Json metrics = entry["metrics"];
+        metrics["info"] = Json::parse(masks.info_json);
+        write_file(folder(point) / "metrics.json", metrics.dump(1) + "\n");
+      }
+      sweep["points"].push_back(std::move(entry));
+    }
+    sweep["info"] = make_info("sweep", common, options, points_.front().work.weights_sha256());
+    sweep["info"]["device"] = device_model(common.device());
+    const std::string table = sweep_markdown(sweep);
+    write_file(fs::path(out_) / "sweep.csv", sweep_csv(sweep));
+    write_file(fs::path(out_) / "sweep.md", table);
+    write_file(fs::path(out_) / "sweep.json", sweep.dump(1) + "\n");
+    for (std::size_t start = 0; start < table.size();) {
+      const std::size_t end = table.find('\n', start);
+      common.note("{}", table.substr(start, end - start));
+      start = end + 1;
+    }
+    common.note("wrote {0}/sweep.json, sweep.csv, sweep.md; usol report {0} --out PAGE.html shows them", out_);
+  }
+
+  // As usol eval --pseudo-masks.
+  static Json score(const AnnotationSet& truth, AnnotationSet& masks) {
+    match_images(truth, masks);
+    CocoEvalOptions options;
+    options.class_agnostic = true;
+    const bool has_masks = std::any_of(truth.annotations.begin(), truth.annotations.end(), [](const auto& annotation) {
+      return annotation.segmentation.kind != Segmentation::Kind::kNone;
+    });
+    Json metrics;
+    metrics["box"] = to_json(evaluate_coco(truth, masks, IouType::kBox, options).metrics);
+    if (has_masks) metrics["mask"] = to_json(evaluate_coco(truth, masks, IouType::kMask, options).metrics);
+    return metrics;
+  }
+
+  MaskcutWork base_;
+  std::vector<std::string> params_;
+  std::string annotations_, out_;
+  bool one_at_a_time_ = false;
+  std::vector<Point> points_;
+};
+
+const RegisterVerb<SweepVerb> kSweep("sweep", "MaskCut under many settings, scored: the paper's ablations");
+
+}  // namespace
+}  // namespace usol

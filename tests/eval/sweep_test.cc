@@ -1,0 +1,60 @@
+// The points of a sweep and its tables.
+#include "eval/sweep.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tensor/error.h"
+
+namespace usol {
+namespace {
+
+using testing::ElementsAre;
+
+std::vector<std::string> names(const std::vector<std::string>& parameters, bool one_at_a_time) {
+  std::vector<SweepParameter> read;
+  for (const auto& text : parameters) read.push_back(parse_sweep_parameter(text));
+  std::vector<std::string> names;
+  for (const SweepPoint& point : sweep_points(read, one_at_a_time)) names.push_back(point.name);
+  return names;
+}
+
+TEST(Sweep, Points) {
+  EXPECT_THAT(names({"tau=0,0.1", "masks=2,3,4"}, false),
+              ElementsAre("tau=0,masks=2", "tau=0,masks=3", "tau=0,masks=4", "tau=0.1,masks=2", "tau=0.1,masks=3",
+                          "tau=0.1,masks=4"));
+  EXPECT_THAT(names({"tau=0,0.1", "masks=2,3,4"}, true),
+              ElementsAre("tau=0", "tau=0.1", "masks=2", "masks=3", "masks=4"));
+  EXPECT_THAT(names({"weights=a/b.pth"}, false), ElementsAre("weights=a_b.pth"));
+}
+
+TEST(Sweep, RefusesWhatMakesNoSense) {
+  for (const char* text : {"tau", "=1", "tau=", "tau=1,,2", "tau=1,", "tau=1,1"})
+    EXPECT_THROW(parse_sweep_parameter(text), Error) << text;
+  EXPECT_THROW(sweep_points({}, false), Error);
+  EXPECT_THROW(names({"tau=1", "tau=2"}, true), Error);
+  const SweepParameter many{"a", std::vector<std::string>(101, "x")}, more{"b", std::vector<std::string>(100, "x")};
+  EXPECT_THROW(sweep_points({many, more}, false), Error);
+}
+
+TEST(Sweep, Tables) {
+  const auto sweep = nlohmann::ordered_json::parse(R"({"points": [
+    {"name": "tau=0,masks=2", "settings": {"tau": "0", "masks": "2"}, "images": 5, "objects": 9,
+     "metrics": {"box": {"AP": 0.125, "ARs": -1}, "mask": {"AP50": 0.5}}},
+    {"name": "tau=1,masks=3", "settings": {"tau": "1", "masks": "3"}, "images": 5, "objects": 0,
+     "metrics": {"box": {"AP": 0, "ARs": 0.25}}}]})");
+  EXPECT_EQ(sweep_csv(sweep),
+            "point,tau,masks,images,objects,box_AP,box_ARs,mask_AP50\n"
+            "\"tau=0,masks=2\",0,2,5,9,0.125,,0.5\n"
+            "\"tau=1,masks=3\",1,3,5,0,0,0.25,\n");
+  EXPECT_EQ(sweep_markdown(sweep),
+            "| tau | masks | objects | box AP | mask AP50 |\n"
+            "|---|---|---:|---:|---:|\n"
+            "| 0 | 2 | 9 | 12.5 | 50.0 |\n"
+            "| 1 | 3 | 0 | 0.0 | - |\n");
+}
+
+}  // namespace
+}  // namespace usol
