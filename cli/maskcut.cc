@@ -26,6 +26,9 @@ class MaskcutVerb : public Verb {
                 "Also every stage as .npy, under the names of the equations (K, W_1, d_1, x_1, ...)", OptionKind::kRun);
     options.add("--dump-only NAMES", dump_only_,
                 "Of these, only some: x,P is what usol report shows, and far smaller than W", OptionKind::kRun);
+    options.add("--times FILE", times_,
+                "Also how many seconds each stage took, for usol report (with a GPU: how long the host was in it)",
+                OptionKind::kRun);
     options.example("usol maskcut images --weights dino_vitbase8_pretrain.pth --out masks.json --overlays look",
                     "The whole method on a folder, with pictures to look at");
     options.example("usol maskcut cat.jpg dog.jpg --backbone colour --out masks.json",
@@ -38,7 +41,7 @@ class MaskcutVerb : public Verb {
 
   int run(const Common& common, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    MaskcutOutputs outputs{out_, overlays_, dump_, {}};
+    MaskcutOutputs outputs{out_, overlays_, dump_, {}, times_};
     for (std::size_t start = 0; start < dump_only_.size();) {
       const std::size_t comma = std::min(dump_only_.find(',', start), dump_only_.size());
       outputs.dumped.push_back(dump_only_.substr(start, comma - start));
@@ -49,7 +52,7 @@ class MaskcutVerb : public Verb {
 
  private:
   MaskcutWork work_;
-  std::string out_, overlays_, dump_, dump_only_;
+  std::string out_, overlays_, dump_, dump_only_, times_;
 };
 
 const RegisterVerb<MaskcutVerb> kMaskcut("maskcut", "pseudo-masks of the objects in pictures, without labels");

@@ -24,6 +24,10 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
+// The stages that --times tells apart.
+constexpr const char *kReading = "reading, resizing", *kFeatures = "features", *kCuts = "cuts", *kMasks = "CRF, masks",
+                     *kRecording = "records, pictures";
+
 // Every stage's arrays of one picture, kept until they are saved.
 struct Dump {
   std::vector<std::pair<std::string, Tensor>> arrays;
@@ -138,16 +142,26 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   job.info = make_info(verb, common, options, source_.weights_sha256());
   source->describe(job.info);
   const MaskCutOptions cut = cut_options(source->patch());
+  clock_ = std::make_shared<StageClock>(std::vector<std::string>{kReading, kFeatures, kCuts, kMasks, kRecording});
   job.load = [&](const InputImage& input) -> ImageCompute {
+    const StageClock::Scope time(*clock_, kReading);
     const Tensor image = decode(input);
     const PreparedPicture prepared = source->prepare(input, image);
-    return [&, input, image, prepared] { return compute(input, image, source->features(prepared), cut, outputs); };
+    return [&, input, image, prepared] {
+      const auto features = [&] {
+        const StageClock::Scope time_of_features(*clock_, kFeatures);
+        return source->features(prepared);
+      }();
+      return compute(input, image, features, cut, outputs);
+    };
   };
   if (const Device device = common.device(); !device.is_cpu()) {
     job.batched = batched(*source, device, cut, outputs);
     job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
   }
-  return run_image_job(common, job);
+  const int status = run_image_job(common, job);
+  if (!outputs.times.empty() && !common.dry_run) clock_->write(outputs.times);
+  return status;
 }
 
 std::function<fs::path(const std::string&)> MaskcutWork::picture_paths() const {
@@ -190,7 +204,17 @@ ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, c
                                  MaskCutOptions cut, const MaskcutOutputs& outputs) const {
   const auto dump = std::make_shared<Dump>();
   if (!outputs.dump.empty()) cut.dump = dump->sink(outputs.dumped);
-  return make_result(input, image, maskcut(features, image, cut), cut.preset, outputs, dump);
+  CutResult cuts = [&] {
+    const StageClock::Scope time(*clock_, kCuts);
+    return cut_features(features, working_size(image.size(0), image.size(1), cut), cut);
+  }();
+  const MaskCutResult result = [&] {
+    const StageClock::Scope time(*clock_, kMasks);
+    return refine_cuts(std::move(cuts), image, cut);
+  }();
+  const StageClock::Scope time(*clock_, kRecording);
+  clock_->count_image();
+  return make_result(input, image, result, cut.preset, outputs, dump);
 }
 
 BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
@@ -209,6 +233,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
   work.batch = batch_;
   work.load = [this, &source](const InputImage& input) -> std::any {
     const auto picture = std::make_shared<Picture>();
+    const StageClock::Scope time(*clock_, kReading);
     picture->input = input;
     picture->image = decode(input);
     picture->prepared = source.prepare(input, picture->image);
@@ -225,6 +250,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
       prepared.push_back(&pictures.back()->prepared);
     }
     if (source.takes_batches()) {
+      const StageClock::Scope time(*clock_, kFeatures);
       thread_local const BatchFeatures together = source.batch_features(batch_, cuda_graph_);
       std::vector<Tensor> features = together(prepared);
       for (std::size_t i = 0; i < pictures.size(); ++i) pictures[i]->features = std::move(features[i]);
@@ -250,17 +276,25 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
         options.push_back(cut);
         if (!outputs.dump.empty()) options.back().dump = picture.dump->sink(outputs.dumped);
       }
-      const std::vector<PictureCuts> cuts = cut_features_batch(features, frames, options);
+      const std::vector<PictureCuts> cuts = [&] {
+        const StageClock::Scope time(*clock_, kCuts);
+        return cut_features_batch(features, frames, options);
+      }();
       for (std::size_t m = 0; m < members.size(); ++m) {
         const Shared& picture = pictures[members[m]];
         picture->prepared = {};
         picture->features = {};
         BatchedPicture& done = out[members[m]];
         done.error = cuts[m].error;
-        done.finish = [picture, result = cuts[m].result, own = options[m], outputs, device] {
+        done.finish = [picture, result = cuts[m].result, own = options[m], outputs, device, clock = clock_] {
           const StreamScope own_stream(Stream::create(device));  // beside the next batches' work
-          return make_result(picture->input, picture->image, refine_cuts(result, picture->image, own, device),
-                             own.preset, outputs, picture->dump);
+          const MaskCutResult refined = [&] {
+            const StageClock::Scope time(*clock, kMasks);
+            return refine_cuts(result, picture->image, own, device);
+          }();
+          const StageClock::Scope time(*clock, kRecording);
+          clock->count_image();
+          return make_result(picture->input, picture->image, refined, own.preset, outputs, picture->dump);
         };
       }
     }

@@ -12,6 +12,7 @@
 #include "cli/feature_source.h"
 #include "cli/image_job.h"
 #include "cli/inputs.h"
+#include "cli/stage_clock.h"
 #include "cli/verb.h"
 #include "io/coco.h"
 #include "maskcut/maskcut.h"
@@ -23,6 +24,7 @@ struct MaskcutOutputs {
   std::string coco;                      // the COCO file
   std::string overlays = {}, dump = {};  // folders; empty: none
   std::vector<std::string> dumped = {};  // arrays of every stage ("x": x_1, x_2, ...) that go to `dump`; none: all
+  std::string times = {};                // file for the seconds by stage; empty: none
 };
 
 class MaskcutWork {
@@ -54,6 +56,7 @@ class MaskcutWork {
 
   InputOptions inputs_;
   FeatureOptions source_;
+  std::shared_ptr<StageClock> clock_;  // of the run
   ShardOption shard_;
   std::string preset_ = "paper", eigensolver_ = "lanczos";
   double tau_ = 0.15, stop_eigenvalue_ = 2, max_ncut_ = 2;

@@ -31,7 +31,7 @@ class ReportVerb : public Verb {
         "filters by name.");
     options.positional("RUN", runs_,
                        "Annotation files (COCO JSON, lists of results), metrics.json of trainings, files of usol eval, "
-                       "sweep.json, or folders that hold these; NAME=PATH gives a run its name");
+                       "sweep.json, or folders that hold these, of self-training too; NAME=PATH gives a run its name");
     options.group("Files");
     options.add("--images DIR", images_, "Folder of the pictures; without it there is no gallery", OptionKind::kRun);
     options.add("--annotations FILE", annotations_, "The truth, COCO JSON: shown beside the runs, and they are scored",
@@ -62,7 +62,7 @@ class ReportVerb : public Verb {
     for (const std::string& folder : {images_, dump_})
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
-    ReportSources sources = read_report_sources(runs_);
+    ReportSources sources = read_report_sources(runs_, !annotations_.empty());
     if (!dump_.empty()) {
       check(!sources.runs.empty(), ErrorKind::kUsage, "--dump belongs to a run, and there is none");
       sources.runs.front().stages = dump_;

@@ -35,7 +35,8 @@ class RunVerb : public Verb {
     const MaskcutOutputs outputs{.coco = masks,
                                  .overlays = (folder / "overlays").string(),
                                  .dump = (folder / "stages").string(),
-                                 .dumped = {"x", "P"}};
+                                 .dumped = {"x", "P"},
+                                 .times = (folder / "times.json").string()};
     const int status = work_.run(common, options, "run", outputs);
     if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
     ReportOptions report;

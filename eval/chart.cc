@@ -12,7 +12,7 @@
 namespace usol {
 namespace {
 
-constexpr double kWidth = 400, kHeight = 240, kLeft = 46, kRight = 12, kTop = 8, kBottom = 38;
+constexpr double kWidth = 400, kHeight = 240, kLeft = 54, kRight = 12, kTop = 8, kBottom = 38;
 
 // Values -> pixels along one axis.
 class Scale {
@@ -99,7 +99,7 @@ std::string legend(const std::vector<Series>& series) {
 
 // "masks: 0.12 to 0.98": the range of each curve, for screen readers.
 std::string in_words(const Chart& chart) {
-  std::string words = fmt::format("{} over {}.", chart.y.label, chart.x.label);
+  std::string words = fmt::format("over {}.", chart.x.label);
   for (const Series& s : chart.series) {
     Range range;
     for (const double v : s.y) {
@@ -144,7 +144,7 @@ std::string to_figure(const Chart& chart) {
   const Scale x(chart.x, x_range->first, x_range->second, kLeft, kWidth - kRight);
   const Scale y(chart.y, y_range->first, y_range->second, kHeight - kBottom, kTop);
   out += fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kWidth, kHeight,
-                     escape_html(chart.title + ": " + in_words(chart)));
+                     escape_html(chart.title + " " + in_words(chart)));
   out += "<g class=\"grid\">";
   std::string labels;
   for (const double value : axis_ticks(x.least(), x.most(), 6, chart.x.logarithmic)) {

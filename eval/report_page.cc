@@ -69,14 +69,14 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   input[type=range] { width: 8rem; accent-color: var(--accent); }
   output { min-width: 2.4em; font-variant-numeric: tabular-nums; }
   fieldset { border: 0; padding: 0; margin: 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
-  #grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, calc(5rem + 11.5rem * var(--panels, 1))), 1fr)); gap: 1rem; margin: 1rem 0; align-items: start; }
+  #grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, calc(4rem + 10.5rem * var(--panels, 1))), 1fr)); gap: 1rem; margin: 1rem 0; align-items: start; }
   .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow: hidden; cursor: pointer; scroll-margin: 1rem; }
-  .panels { display: flex; flex-wrap: wrap; gap: 2px; }
-  .panel { flex: 1 1 min(11rem, 40%); position: relative; min-width: 0; }
+  .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(10rem, 48%), 1fr)); gap: 2px; }
+  .panel { position: relative; min-width: 0; }
   .panel > svg, .panel > .blank { width: 100%; height: auto; display: block; background: #8882; }
   .panel > .blank { padding: 1rem; aspect-ratio: 3/2; }
   .panel > span { position: absolute; left: .35rem; top: .35rem; background: #000a; color: #fff; font-size: .78rem; line-height: 1.5; padding: 0 .45em; border-radius: 4px; max-width: calc(100% - .7rem); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; pointer-events: none; }
-  .stages { display: flex; gap: 2px; flex: 1 1 100%; }
+  .stages { display: flex; gap: 2px; grid-column: 1 / -1; }
   .stages figure { flex: 1 1 0; max-width: min(33.4%, 9rem); }
   .stages img { width: 100%; display: block; image-rendering: pixelated; }
   .stages figcaption { font-size: .72rem; padding: 0 .4rem; color: var(--soft); }
@@ -93,8 +93,7 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   dialog .top { display: flex; flex-wrap: wrap; gap: .3rem .8rem; align-items: center; padding: .4rem .8rem; }
   dialog .top b { flex: 1 1 8rem; overflow-wrap: anywhere; font-weight: 600; }
   dialog button { background: #26292d; border-color: #454a50; }
-  dialog .panels { flex: 1 1 0; min-height: 0; overflow: auto; align-content: flex-start; justify-content: center; padding: 0 .4rem; }
-  dialog .panel { flex: 1 1 min(22rem, 100%); max-width: 72rem; }
+  dialog .panels { flex: 1 1 0; min-height: 0; overflow: auto; align-content: start; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); padding: 0 .4rem; }
   dialog .panel > svg { max-height: calc(100dvh - 8rem); }
   dialog .stages figure { max-width: 16rem; }
   dialog .stages { justify-content: center; }

@@ -255,7 +255,7 @@ std::string training_charts(const std::vector<TrainingLog>& logs) {
   keys.insert(keys.end(), {"lr", "gradient_norm"});
   std::string figures;
   for (const std::string& key : keys) {
-    Chart chart{key, {"iteration"}, {key == "lr" ? "learning rate" : key}, {}};
+    Chart chart{key == "lr" ? "learning rate" : key, {"iteration"}, {""}, {}};
     for (std::size_t l = 0; l < logs.size(); ++l) {
       const auto found = logs[l].values.find(key);
       if (found == logs[l].values.end()) continue;
@@ -334,14 +334,23 @@ std::string sweep_tables(const std::vector<ReportDocument>& sweeps) {
                   false,
                   true};
       for (const auto& [others, curve] : curves) {
-        if (curve.size() < 2 || chart.series.size() >= 8) continue;
-        Series series{others, {}, {}, static_cast<int>(chart.series.size())};
+        if (curve.size() < 2) continue;
+        Series series{others, {}, {}};
         for (const auto& [x, y] : curve) {
           series.x.push_back(x);
           series.y.push_back(y);
         }
         chart.series.push_back(std::move(series));
       }
+      constexpr std::size_t kMostCurves = 8;
+      if (chart.series.size() > kMostCurves) {
+        const auto best = [](const Series& s) { return *std::max_element(s.y.begin(), s.y.end()); };
+        std::stable_sort(chart.series.begin(), chart.series.end(),
+                         [&](const Series& a, const Series& b) { return best(a) > best(b); });
+        chart.title += fmt::format(" ({} best of {} combinations)", kMostCurves, chart.series.size());
+        chart.series.resize(kMostCurves);
+      }
+      for (std::size_t k = 0; k < chart.series.size(); ++k) chart.series[k].colour = static_cast<int>(k);
       if (!chart.series.empty()) figures += to_figure(chart);
     }
     if (!figures.empty()) out += "<div class=\"charts\" style=\"margin-top:1rem\">\n" + figures + "</div>\n";

@@ -85,6 +85,8 @@ constexpr std::array kRunFiles = {"masks.json", "predictions.json", "coco_instan
 
 class Reader {
  public:
+  explicit Reader(bool with_truth) : with_truth_(with_truth) {}
+
   void add(const std::string& argument) {
     fs::path path = argument;
     std::string name;
@@ -164,9 +166,42 @@ class Reader {
     sources_.runs.push_back(std::move(run));
   }
 
+  // The stages of self-training that are done: "masks", "base/train", "round1/merge", "round1/eval-predict", ...
+  void add_self_training(const std::string& name, const fs::path& folder, const Json& manifest) {
+    const bool evaluated = std::any_of(manifest["stages"].begin(), manifest["stages"].end(), [](const Json& stage) {
+      return stage.value("name", std::string()).ends_with("/eval-predict");
+    });
+    for (const Json& stage : manifest["stages"]) {
+      check(stage.contains("name") && stage["name"].is_string() && stage.contains("output") &&
+                stage["output"].is_string(),
+            ErrorKind::kFormat, "{}/manifest.json: expected stages with a 'name' and an 'output'", folder.string());
+      const auto path = stage["name"].get<std::string>();
+      const fs::path output = folder / stage["output"].get<std::string>();
+      const std::size_t slash = path.find('/');
+      const std::string round = name + "/" + path.substr(0, slash);
+      const std::string what = slash == std::string::npos ? path : path.substr(slash + 1);
+      if (what == "train") {
+        sources_.trainings.push_back(read_training(round, output.parent_path() / "metrics.json"));
+      } else if (what == "eval") {
+        sources_.metrics.push_back({round, read_json(output)});
+      } else if (what == "eval-predict" && with_truth_) {
+        add_run(round, output);
+      } else if ((what == "masks" || what == "merge") && !(with_truth_ && evaluated)) {
+        add_run(what == "masks" ? round : round + "/masks", output);
+      }
+    }
+  }
+
   // False if nothing is in it.
   bool add_folder(const std::string& name, const fs::path& folder) {
     bool any = false;
+    if (const fs::path manifest = folder / "manifest.json"; fs::exists(manifest)) {
+      const Json json = read_json(manifest);
+      if (json.contains("usol_self_train") && json.contains("stages") && json["stages"].is_array()) {
+        add_self_training(name, folder, json);
+        any = true;
+      }
+    }
     for (const char* file : kRunFiles) {
       if (!fs::exists(folder / file)) continue;
       add_run(name, folder / file);
@@ -183,14 +218,15 @@ class Reader {
     return any;
   }
 
+  bool with_truth_;
   ReportSources sources_;
   std::set<std::string> names_;
 };
 
 }  // namespace
 
-ReportSources read_report_sources(const std::vector<std::string>& arguments) {
-  Reader reader;
+ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth) {
+  Reader reader(with_truth);
   for (const std::string& argument : arguments) reader.add(argument);
   return reader.take();
 }

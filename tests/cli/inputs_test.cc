@@ -70,6 +70,18 @@ TEST_F(InputsTest, FoldersAreWalkedInNaturalOrder) {
   expect_usage_error({at("d")}, "is a link to a folder that it lies in");
 }
 
+TEST_F(InputsTest, FramesOfVideosComeInOrderAndTheirOverlaysKeepTheNumbers) {
+  for (const char* clip : {"clip2", "clip10"}) {
+    for (const char* frame : {"000010.png", "000009.png", "000100.png"}) make(fmt::format("films/{}/{}", clip, frame));
+  }
+  make("films/clip2/audio.wav");
+  const InputList list = collect({at("films")});
+  EXPECT_EQ(names(list), (Names{"clip2/000009.png", "clip2/000010.png", "clip2/000100.png", "clip10/000009.png",
+                                "clip10/000010.png", "clip10/000100.png"}));
+  check_output_paths(list);
+  EXPECT_EQ(output_path("look", list.file_name(3), ".jpg"), fs::path("look/clip10/000009.jpg")) << "%06d.jpg, in order";
+}
+
 TEST_F(InputsTest, FilesPatternsAndImageRoot) {
   for (const char* name : {"d/a/1.jpg", "d/b/1.jpg", "d/b/2.png", "d/b/readme.md"}) make(name);
   EXPECT_EQ(names(collect({at("d/b/2.png"), at("d/a/1.jpg")})), (Names{"1.jpg", "2.png"}));

@@ -337,6 +337,10 @@ TEST_F(MaskcutTest, RunLeavesAPageToLookThrough) {
   EXPECT_NE(page.find("astronaut.jpg"), std::string::npos);
   EXPECT_NE(page.find("id=\"p6\""), std::string::npos);
   EXPECT_NE(page.find("eigenvectors</label>"), std::string::npos);
+  const Json times = Json::parse(text("r/times.json"));
+  EXPECT_EQ(times["images"], 7);
+  EXPECT_GT(times["seconds"]["cuts"], 0.0);
+  EXPECT_NE(page.find("id=\"time\""), std::string::npos);
 }
 
 }  // namespace

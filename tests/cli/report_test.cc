@@ -170,6 +170,32 @@ TEST_F(ReportTest, TellsFilesByTheirContent) {
   EXPECT_THAT(text, Not(HasSubstr("id=\"pictures\"")));
 }
 
+TEST_F(ReportTest, ShowsRoundsOfSelfTraining) {
+  const auto line = [](double loss) { return fmt::format("{{\"iteration\": 19, \"total_loss\": {}}}\n", loss); };
+  auto stages = ordered_json::array();
+  const auto stage = [&](const std::string& name, const std::string& file) {
+    stages.push_back({{"name", name}, {"output", name + "/" + file}});
+    fs::create_directories(folder_ / "loop" / name);
+    return folder_ / "loop" / name / file;
+  };
+  fs::copy_file(folder_ / "a.json", stage("masks", "masks.json"));
+  for (const std::string round : {"base", "round1"}) {
+    test::write_text(stage(round + "/train", "model_final.safetensors").parent_path() / "metrics.json", line(2.5));
+    fs::copy_file(folder_ / "b.json", stage(round + "/eval-predict", "predictions.json"));
+    test::write_text(stage(round + "/eval", "metrics.json"), R"({"mask": {"AP": 0.111}, "box": {"AP": 0.222}})");
+  }
+  fs::copy_file(folder_ / "b.json", stage("round1/merge", "masks.json"));
+  test::write_text(folder_ / "loop/manifest.json", ordered_json{{"usol_self_train", 1}, {"stages", stages}}.dump());
+  ASSERT_EQ(report({"loop", "--images", "pictures", "--out", "page.html"}).status, 0);
+  EXPECT_EQ(element(page(), "index")["runs"], ordered_json({"loop/masks", "loop/round1/masks"}));
+  for (const char* part : {">11.1</td>", "loop/base", "id=\"training\""}) EXPECT_THAT(page(), HasSubstr(part));
+  ASSERT_EQ(
+      report({"loop", "--images", "pictures", "--annotations", "truth.json", "--out", "page.html", "--force"}).status,
+      0);
+  EXPECT_EQ(element(page(), "index")["runs"], ordered_json({"loop/base", "loop/round1"}));
+  EXPECT_THAT(page(), Not(HasSubstr(">11.1</td>"))) << "scored anew, against this truth";
+}
+
 TEST_F(ReportTest, ListsOfResultsNeedTheTruth) {
   const ordered_json set = ordered_json::parse(test::read_text(folder_ / "a.json"));
   test::write_text(folder_ / "results.json", set["annotations"].dump());

@@ -10,6 +10,7 @@
 
 #include "cli/verb.h"
 #include "io/coco.h"
+#include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
@@ -27,7 +28,7 @@ class SweepTest : public testing::Test {
   void SetUp() override {
     fs::create_directories(folder_ / "pictures");
     for (const char* name : {"camera.jpg", "clock.jpg"})
-      fs::copy_file(fs::path(USOL_SOURCE_DIR) / "tests/pictures" / name, folder_ / "pictures" / name);
+      fs::copy_file(fs::path(test::source_path("tests/pictures")) / name, folder_ / "pictures" / name);
   }
   test::ProcessResult usol(const Words& arguments, test::ProcessOptions options = {}) {
     options.directory = folder_.path().string();
