@@ -1,6 +1,7 @@
 // What the command line's inputs become: names, ids, order, and the errors for everything that is unclear.
 #include "cli/inputs.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
