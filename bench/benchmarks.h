@@ -10,7 +10,8 @@ void register_crf_benchmarks();
 void register_op_benchmarks();
 /// Registers "cuts/<case>/..." (cuts_bench.cc). Throws Error if the file of cases cannot be read.
 void register_cut_benchmarks();
-
+/// Registers "bf16_masks" where weights and pictures are given (bf16_bench.cc).
+void register_bf16_benchmarks();
 /// Registers "backbone/infer" and "backbone/train" where their case is given (backbone_bench.cc).
 void register_backbone_benchmarks();
 void register_detector_benchmarks();
