@@ -92,8 +92,9 @@ def torch_side(args):
                       "nms": best(5, lambda: torchvision.ops.nms(many, scores, 0.3))}
         print(json.dumps(result))
         return
+    model = build(args.detectron2, args.cutler)  # which finds detectron2
     from detectron2.structures import BitMasks, Boxes, Instances
-    model = build(args.detectron2, args.cutler)
+    from detectron2.utils.events import EventStorage
     case = load_file(args.case)
     model.load_state_dict(case, strict=False)
     pictures = case["case.pictures"].permute(0, 3, 1, 2).contiguous()
@@ -108,7 +109,6 @@ def torch_side(args):
         model.train()
 
         def step():
-            from detectron2.utils.events import EventStorage
             with EventStorage(0):
                 optimiser.zero_grad()
                 sum(model(inputs).values()).backward()

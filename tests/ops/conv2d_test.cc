@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "ops/elementwise.h"
 #include "ops/gemm.h"
+#include "ops/onednn.h"
 #include "tensor/error.h"
 #include "tensor/layout.h"
 #include "tests/support/golden.h"
@@ -115,6 +116,37 @@ TEST(Conv2d, AddsInPlace) {
     EXPECT_EQ(y.to_vector<float>(),
               relu ? (std::vector<float>{3.5f, 0, 5.5f, 0}) : (std::vector<float>{3.5f, -0.5f, 5.5f, -2.5f}));
   }
+}
+
+// oneDNN computes them with plain AVX-512 too, slowly, so that the path is seen on CPUs without the instruction.
+TEST(Conv2d, Bf16ByOneDnn) {
+#if defined(USOL_WITH_ONEDNN) && defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx512bw")) GTEST_SKIP() << "needs AVX-512";
+  const NoGrad no_grad;
+  const struct {
+    std::int64_t in, out, kernel, stride;
+    bool accumulate;
+  } cases[] = {{3, 64, 7, 2, false}, {64, 128, 1, 1, true}, {64, 64, 3, 1, false}, {32, 48, 3, 2, true}};
+  for (const auto& c : cases) {
+    const auto values = [](const Shape& shape) {
+      return make_inputs({{shape}}, DType::kF32, Device{})[0].to(DType::kBF16);
+    };
+    const Tensor x = to_channels_last(values({2, c.in, 20, 30})), weight = values({c.out, c.in, c.kernel, c.kernel});
+    const Tensor bias = values({c.out});
+    Conv2dOptions options;
+    options.padding = {c.kernel / 2, c.kernel / 2};
+    options.stride = {c.stride, c.stride};
+    options.relu = true;
+    const Shape shape{2, c.out, conv2d_size(20, c.kernel, options, 0), conv2d_size(30, c.kernel, options, 1)};
+    Tensor y = to_channels_last(values(shape)), expected = to_channels_last(y.to(DType::kF64).contiguous());
+    if (!c.accumulate) expected.fill(0);
+    conv2d_add_into(expected, x.to(DType::kF64), weight.to(DType::kF64), bias.to(DType::kF64), options);
+    onednn_conv2d(x, weight, bias, options, c.accumulate, y);
+    EXPECT_LE(relative_error(y.to(DType::kF64), expected), 5e-3) << c.kernel;  // the result's rounding: 2^-8
+  }
+#else
+  GTEST_SKIP() << "built without oneDNN";
+#endif
 }
 
 TEST(Conv2d, NoMaps) {

@@ -1,6 +1,7 @@
 // Each stage of inference on the reference's inputs, and the whole.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "autograd/grad_mode.h"
@@ -190,6 +191,37 @@ TEST(Rcnn, OddPicturesAndNoDetections) {
   EXPECT_EQ(regions[0].masks.shape(), (Shape{3, 28, 28}));
   EXPECT_THROW(model.detect({}), Error);
   EXPECT_THROW(model.detect({Tensor::zeros({4, 4}, DType::kU8)}), Error);
+}
+
+double rms(const Tensor& t) {
+  double sum = 0;
+  const auto values = t.to_vector<float>();
+  for (const float v : values) sum += double{v} * double{v};
+  return std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+// As `usol predict --precision bf16`: weights and maps of the network in bf16, boxes and scores in f32.
+TEST(Rcnn, InBf16TheSameWithinItsRounding) {
+  const NoGrad no_grad;
+  const Rcnn wide = Rcnn::from_state(golden_weights("cascade"), "golden");
+  const Rcnn narrow = Rcnn::from_state(golden_weights("cascade"), "golden", {}, DType::kBF16);
+  const Tensor images = wide.preprocess(golden_pictures());
+  const std::vector<Tensor> expected = wide.features(images, Context{});
+  const std::vector<Tensor> maps = narrow.features(images.to(DType::kBF16), Context{});
+  for (std::size_t l = 0; l < maps.size(); ++l) {
+    EXPECT_EQ(maps[l].dtype(), DType::kBF16);
+    // Fifty layers of eight channels, each rounding its weights and its maps to 2^-9: up to 2.9e-2 of the maps' size.
+    EXPECT_LE(rms(sub(maps[l].to(DType::kF32), expected[l])), 4e-2 * rms(expected[l])) << "p" << l + 2;
+  }
+  const auto found = narrow.detect(golden_pictures(), {.most = 20}), all = wide.detect(golden_pictures());
+  for (std::size_t n = 0; n < found.size(); ++n) {
+    EXPECT_EQ(found[n].scores.dtype(), DType::kF32);
+    EXPECT_EQ(found[n].boxes.dtype(), DType::kF32);
+    // Objects near one another in score may change places; the best of all does not.
+    const double best = all[n].scores.select(0, 0).item();
+    EXPECT_NEAR(found[n].scores.select(0, 0).item(), best, 2e-2 * best) << n;
+    EXPECT_EQ(found[n].masks.shape(), (Shape{20, 28, 28}));
+  }
 }
 
 TEST(Rcnn, APictureAloneAndInABatchOfItsSizeAreTheSame) {
