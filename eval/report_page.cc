@@ -97,6 +97,7 @@ constexpr std::string_view kStart = R"html(<!DOCTYPE html>
   dialog .panel > svg { max-height: calc(100dvh - 8rem); }
   dialog .stages figure { max-width: 16rem; }
   dialog .stages { justify-content: center; }
+  dialog .stages figcaption { color: #b9bec4; }
   dialog ul { display: flex; flex-wrap: wrap; gap: .3rem .7rem; list-style: none; margin: 0; padding: .4rem .8rem .6rem; max-height: 8rem; overflow: auto; font-size: .85rem; }
   dialog li { border-left: .7em solid; padding-left: .4em; border-radius: 2px; }
   @media print { form, nav, .pages { display: none; } }
