@@ -97,6 +97,7 @@ class SelfTrainVerb : public Verb {
     }
     const std::size_t done_before = fs::exists(manifest) ? read_manifest(manifest) : 0;
     fs::create_directories(out_);
+    remove_torn_files(out_);
     write_manifest(manifest);
     for (std::size_t i = done_before; i < stages_.size(); ++i) {
       throw_if_interrupted();

@@ -104,7 +104,7 @@ TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
     ASSERT_TRUE(got.contains(name)) << name;
     EXPECT_TRUE(got.at(name) == content) << name;
   }
-  EXPECT_EQ(got.size(), expected.size());
+  for (const auto& [name, content] : got) EXPECT_TRUE(expected.contains(name)) << name << " was left behind";
 }
 
 TEST_F(SelfTrainTest, RoundsCanBeAddedAndChangesAreRefused) {
