@@ -1,6 +1,5 @@
 // usol predict: pictures -> objects, with a trained detector. The answers of a training round, and the pseudo-masks of
 // the next one.
-#include <algorithm>
 #include <any>
 #include <filesystem>
 #include <map>
@@ -10,16 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "cli/detect.h"
 #include "cli/image_job.h"
 #include "cli/inputs.h"
 #include "cli/provenance.h"
 #include "cli/verb.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
-#include "io/draw.h"
 #include "io/image.h"
-#include "io/resize.h"
-#include "io/rle.h"
 #include "io/sha256.h"
 #include "models/rcnn/rcnn.h"
 #include "tensor/check.h"
@@ -30,42 +27,9 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-// An object found, in pixels of the picture.
-struct Found {
-  Rle mask;
-  Box box;  // the detector's own, not the mask's
-  double score = 0;
-  std::int64_t category = 1;
-};
-
 rcnn::Detections on_cpu(const rcnn::Detections& d) {
   return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
           d.masks.defined() ? d.masks.to(Device{}) : d.masks};
-}
-
-std::vector<Found> to_picture(const rcnn::Detections& detections, const rcnn::ImageSize& from,
-                              const rcnn::ImageSize& to) {
-  const rcnn::Detections all = rescaled(detections, from, to);
-  const auto boxes = all.boxes.to_vector<float>(), scores = all.scores.to_vector<float>();
-  const auto classes = all.classes.to_vector<std::int64_t>();
-  std::vector<Found> found;
-  for (std::int64_t i = 0; i < all.size(); ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    const auto side = [&](std::size_t k) { return static_cast<double>(boxes[4 * at + k]); };
-    Found object;
-    object.box = {side(0), side(1), side(2) - side(0), side(3) - side(1)};
-    object.score = static_cast<double>(scores[at]);
-    object.category = classes[at] + 1;
-    if (all.masks.defined()) {
-      // One by one: a hundred masks of a large picture would be gigabytes.
-      rcnn::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
-      object.mask = rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
-    } else {
-      object.mask = rle_from_box(object.box, to.height, to.width);
-    }
-    found.push_back(std::move(object));
-  }
-  return found;
 }
 
 // A picture on its way.
@@ -75,12 +39,6 @@ struct Picture {
 };
 
 rcnn::ImageSize size_of(const Tensor& image) { return {image.size(0), image.size(1)}; }
-
-Tensor draw(const Tensor& picture, const std::vector<Found>& found) {
-  std::vector<OverlayObject> objects;
-  for (const Found& f : found) objects.push_back({rle_decode(f.mask), f.box, fmt::format("{:.2f}", f.score)});
-  return draw_overlay(picture, objects);
-}
 
 class PredictVerb : public Verb {
  public:
@@ -166,8 +124,7 @@ class PredictVerb : public Verb {
 
   Picture read(const InputImage& input) const {
     Picture picture{input, decode_image(input.path, {.apply_exif = exif_}), {}};
-    const rcnn::ImageSize size = network_size(size_of(picture.image), short_px_, long_px_);
-    picture.resized = resize(picture.image, size.height, size.width, Filter::kBilinear);
+    picture.resized = resized_for_network(picture.image, short_px_, long_px_);
     return picture;
   }
 
@@ -206,22 +163,16 @@ class PredictVerb : public Verb {
 
   ImageResult make_result(const Picture& picture, const rcnn::Detections& detections) const {
     const InputImage& input = picture.input;
-    const std::vector<Found> found = to_picture(detections, size_of(picture.resized), size_of(picture.image));
+    const std::vector<FoundObject> found = to_picture(detections, picture.resized, picture.image);
     ImageResult result;
     result.record.image = coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
-    for (const Found& f : found) {
-      CocoAnnotation annotation;
+    for (const FoundObject& f : found) {
+      CocoAnnotation annotation = f.annotation(input.id, f.label + 1);
       annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
-      annotation.image_id = input.id;
-      annotation.category_id = f.category;
-      annotation.box = f.box;
-      annotation.area = static_cast<double>(rle_area(f.mask));
-      annotation.score = f.score;
-      annotation.has_score = true;
       result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
     }
     if (overlays_.empty()) return result;
-    std::vector<std::byte> overlay = encode_jpeg(draw(picture.image, found), 90);
+    std::vector<std::byte> overlay = encode_jpeg(draw_found(picture.image, found), 90);
     result.saved_bytes = overlay.size();
     result.save = [folder = overlays_, overlay = std::move(overlay), name = input.file_name] {
       const fs::path path = output_path(folder, name, ".jpg");

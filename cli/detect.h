@@ -1,0 +1,35 @@
+#pragma once
+// A detector on one picture: resized for the network, objects back in the picture's pixels. What `usol predict` writes
+// and what a training is evaluated by.
+
+#include <cstdint>
+#include <vector>
+
+#include "io/coco.h"
+#include "io/rle.h"
+#include "models/rcnn/rcnn.h"
+
+namespace usol {
+
+/// An object found, in pixels of the picture.
+struct FoundObject {
+  Rle mask;
+  Box box{};  // the detector's own, not the mask's
+  double score = 0;
+  std::int64_t label = 0;  // from 0
+
+  /// Everything but ids and the mask.
+  CocoAnnotation annotation(std::int64_t image_id, std::int64_t category_id) const;
+};
+
+/// The picture (u8 [H, W, 3]) as it enters the network. Source: Detectron2, ResizeShortestEdge.
+Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px);
+/// What the network found in `resized` as objects of `picture`, by descending score.
+std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Tensor& resized, const Tensor& picture);
+/// The objects in a picture; `resized` is resized_for_network() of it.
+std::vector<FoundObject> find_objects(const Rcnn& model, const Tensor& picture, const Tensor& resized,
+                                      const rcnn::DetectOptions& options);
+/// The picture with them, u8 [H, W, 3].
+Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found);
+
+}  // namespace usol
