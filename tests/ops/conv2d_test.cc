@@ -59,6 +59,8 @@ OP_TEST(timed(conv_case("conv2d_1x1_relu", {.relu = true}, {2, 5, 4, 3}, {6, 5, 
               {64, 256, 1, 1}, 200 * 304));
 OP_TEST(timed(conv_case("conv2d_stem", {.stride = {2, 2}, .padding = {3, 3}, .relu = true}, {1, 2, 7, 8}, {3, 2, 7, 7}),
               {1, 3, 800, 1216}, {64, 3, 7, 7}, 400 * 608));
+// The shortcut of a narrow residual block, whose weight gradient takes a way of its own.
+OP_TEST(conv_case("conv2d_shortcut", {.stride = {2, 2}}, {1, 4, 16, 16}, {8, 4, 1, 1}));
 OP_TEST(conv_case("conv2d_dilated", {.stride = {2, 1}, .padding = {0, 2}, .dilation = {1, 2}}, {2, 2, 7, 6},
                   {3, 2, 2, 3}));
 OP_TEST(conv_case("conv2d_groups", {.stride = {1, 2}, .padding = {1, 0}, .groups = 3}, {1, 6, 4, 5}, {9, 2, 3, 2}));
