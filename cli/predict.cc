@@ -38,8 +38,6 @@ struct Picture {
   Tensor image, resized;  // as decoded, and at the network's size
 };
 
-rcnn::ImageSize size_of(const Tensor& image) { return {image.size(0), image.size(1)}; }
-
 class PredictVerb : public Verb {
  public:
   void declare(Options& options) override {

@@ -1,20 +1,31 @@
 #include "cli/train_job.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "cli/detect.h"
 #include "cli/journal.h"
+#include "cli/overlay.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/train_eval.h"
+#include "io/atomic_file.h"
 #include "io/checkpoint.h"
+#include "io/draw.h"
+#include "io/image.h"
 #include "io/key_map.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
 #include "models/rcnn/rcnn.h"
+#include "tensor/allocator.h"
 #include "tensor/check.h"
 #include "train/checkpoint.h"
 #include "train/loader.h"
@@ -32,12 +43,16 @@ constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
 constexpr const char* kOpenLine = "metrics";
 constexpr const char* kDue = "due";
 constexpr const char* kMetrics = "metrics.json";
+constexpr const char* kEvents = "events.out.tfevents.usol";
+constexpr const char* kPictures = "pictures";
+constexpr const char* kFinalEma = "model_final_ema.safetensors";
 
-void check_files(const Common& common, const TrainFiles& files, const train::CheckpointFolder& checkpoints) {
+void check_files(const Common& common, const TrainSettings& settings, const TrainFiles& files,
+                 const train::CheckpointFolder& checkpoints) {
   check(!files.out.empty(), ErrorKind::kUsage, "--out DIR is missing");
   check(!files.annotations.empty(), ErrorKind::kUsage, "--annotations FILE is missing: a COCO file with masks");
   check(!files.image_root.empty(), ErrorKind::kUsage, "--image-root DIR is missing: the folder of the pictures");
-  for (const std::string& file : {files.annotations, files.weights})
+  for (const std::string& file : {files.annotations, files.weights, settings.eval_annotations})
     check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
   const fs::path folder = files.out;
   check(!fs::exists(folder) || fs::is_directory(folder), ErrorKind::kUsage, "--out {} is no folder", files.out);
@@ -59,7 +74,16 @@ void start_from_weights(const Common& common, const std::string& weights, ParamS
 
 void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
   while (const auto path = checkpoints.newest()) fs::remove(*path);
-  for (const char* name : {kFinalModel, kMetrics}) fs::remove(folder / name);
+  for (const char* name : {kFinalModel, kFinalEma, kMetrics, kEvents}) fs::remove(folder / name);
+}
+
+// What comes between two steps and is not done yet: precise batch norms, then a checkpoint, then evaluation. Kept in
+// checkpoints by these names.
+enum class Due { kNothing, kEvaluation, kAll };
+
+const char* name_of(Due due) { return due == Due::kAll ? "all" : due == Due::kEvaluation ? "evaluation" : ""; }
+Due parse_due(const std::string& name) {
+  return name == "all" ? Due::kAll : name == "evaluation" ? Due::kEvaluation : Due::kNothing;
 }
 
 using Clock = std::chrono::steady_clock;
@@ -82,54 +106,55 @@ class Run {
         store_(seed_, device_),
         model_(Scope(store_), settings.detector(data.classes()), device_),
         loading_(settings.loading(seed_)),
-        schedule_(settings.schedule()),
-        trainer_(store_, model_, trainer_options()) {}
+        trainer_(store_, model_, settings.trainer(seed_, common.compute_dtype(device_))) {
+    if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());
+  }
 
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
   int run() {
     if (common_.force) remove_outputs(folder_, checkpoints_);
     fs::create_directories(folder_);
     std::string open_line;
-    bool due = false;
+    Due due = Due::kNothing;
     if (common_.resume && checkpoints_.newest())
       std::tie(open_line, due) = go_on();
     else if (!files_.weights.empty())
       start_from_weights(common_, files_.weights, store_);
-    train::Metrics metrics(folder_ / kMetrics, trainer_.iteration(), open_line);
+    train::Metrics metrics(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
     metrics_ = &metrics;
     train::Loader loader(data_, loading_, trainer_.iteration());
-    Progress progress(common_, schedule_.iterations, "steps", trainer_.iteration());
-    if (due && !between_steps()) return stopped();
+    Progress progress(common_, trainer_.iterations(), "steps", trainer_.iteration());
+    if (due != Due::kNothing && !between_steps(due)) return stopped();
     while (!trainer_.finished()) {
       const auto begin = Clock::now();
       const std::vector<train::Sample> batch = loader.next();
       const double data_seconds = since(begin);
       const train::StepReport report = trainer_.step(batch);
       if (report.bad)
-        common_.warn("step {}: loss or gradient is not finite; {} such steps", report.iteration + 1,
-                     trainer_.bad_steps());
+        common_.warn("step {}: loss or gradient is not finite; {} such steps{}", report.iteration + 1,
+                     trainer_.bad_steps(),
+                     report.loss_scale == trainer_.loss_scale().factor
+                         ? ""
+                         : fmt::format("; losses are scaled by {} from now on", trainer_.loss_scale().factor));
       metrics.add(report, data_seconds, since(begin));
       progress.step(report.bad);
+      if (settings_.pictures_every > 0 && trainer_.iteration() % settings_.pictures_every == 0) draw(batch);
       if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
-        const std::string line = metrics.write(schedule_.iterations);
+        const std::string line = metrics.write(trainer_.iterations(), allocator(device_.type).stats().peak_bytes);
         if (!line.empty()) common_.note("{}", line);
       }
-      if (!between_steps()) return stopped();
+      if (!between_steps(Due::kAll)) return stopped();
     }
     progress.finish();
-    save_safetensors(folder_ / kFinalModel, store_.state_dict(), {{kInfo, info_.dump()}});
-    common_.note("wrote {}", (folder_ / kFinalModel).string());
+    if (trainer_.ema()) write_model(kFinalEma, trainer_.ema()->state());
+    write_model(kFinalModel, store_.state_dict());
     return kSuccess;
   }
 
  private:
-  train::TrainerOptions trainer_options() const {
-    train::TrainerOptions options;
-    options.schedule = schedule_;
-    options.sgd = settings_.sgd;
-    options.seed = seed_;
-    options.repeat_on_bad_loss = settings_.preset == "release";
-    return options;
+  void write_model(const char* name, const StateDict& state) const {
+    save_safetensors(folder_ / name, state, {{kInfo, info_.dump()}});
+    common_.note("wrote {}", (folder_ / name).string());
   }
 
   int stopped() const {
@@ -137,9 +162,9 @@ class Run {
     return 128 + pending_signal();
   }
 
-  // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and whether
-  // what comes between that step and the next is still due.
-  std::pair<std::string, bool> go_on() {
+  // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and what
+  // was left to do before the next step.
+  std::pair<std::string, Due> go_on() {
     const auto saved = checkpoints_.load_newest();
     const auto text = [&](const char* key) {
       const auto found = saved->metadata.find(key);
@@ -150,12 +175,12 @@ class Run {
           differences);
     trainer_.load_state(saved->tensors);
     common_.note("going on after step {}", trainer_.iteration());
-    return {text(kOpenLine), !text(kDue).empty()};
+    return {text(kOpenLine), parse_due(text(kDue))};
   }
 
-  void save(bool due) const {
+  void save(Due due) const {
     checkpoints_.save(trainer_.iteration(), trainer_.state(),
-                      {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, due ? "yes" : ""}});
+                      {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}});
   }
 
   // Every so many steps, and after the last one.
@@ -164,22 +189,60 @@ class Run {
   }
 
   // What comes after a step. False once a signal has come: everything is saved then, and what could not be finished is
-  // noted in the checkpoint as due.
-  bool between_steps() {
-    if (settings_.precise_bn > 0 && is_time(settings_.precise_bn_every) && !precise_batch_norm()) {
-      save(true);
+  // noted in the checkpoint. The checkpoint comes before the evaluation, so that one that fails loses nothing.
+  bool between_steps(Due due) {
+    const bool all = due == Due::kAll, evaluates = evaluation_ && is_time(settings_.eval_every);
+    if (all && settings_.precise_bn > 0 && is_time(settings_.precise_bn_every) && !precise_batch_norm()) {
+      save(Due::kAll);
       return false;
     }
     const bool stop = pending_signal() != 0 && !trainer_.finished();
-    if (stop || is_time(settings_.checkpoint_every)) save(false);
-    return !stop;
+    const bool saves = all && (stop || is_time(settings_.checkpoint_every));
+    if (saves) save(evaluates ? Due::kEvaluation : Due::kNothing);
+    if (stop) return false;
+    if (!evaluates || evaluate()) return true;
+    if (all && !saves) save(Due::kEvaluation);
+    return false;
   }
 
+  // With the averages of the weights, if there are any. False if a signal came.
+  bool evaluate() {
+    common_.detail("evaluation on {}", settings_.eval_annotations);
+    const train::EmaScope averages(trainer_.ema());
+    const auto values = evaluation_->run(model_, [] { return pending_signal() != 0; });
+    if (values) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
+    return values.has_value();
+  }
+
+  // What the first pictures of the batch teach, beside what the detector finds in them.
+  void draw(const std::vector<train::Sample>& batch) {
+    constexpr std::size_t kMost = 4;
+    const std::int64_t step = trainer_.iteration();
+    fs::create_directories(folder_ / kPictures);
+    for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
+      const train::Sample& sample = batch[i];
+      std::vector<Tensor> masks;
+      for (std::int64_t k = 0; k < sample.size(); ++k) masks.push_back(sample.masks.select(0, k).contiguous());
+      const auto found = find_objects(model_, sample.image, sample.image, {.score = 0.3, .most = 20});
+      const Tensor drawn = draw_side_by_side(
+          {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
+      const std::vector<std::byte> jpeg = encode_jpeg(drawn);
+      write_file(folder_ / kPictures / fmt::format("step_{:07}_{}.jpg", step, i), jpeg);
+      metrics_->events().add_picture(step - 1, fmt::format("batch/{}", i), drawn.size(0), drawn.size(1), jpeg);
+    }
+  }
+
+  // Of the weights, and of their averages if there are any.
   bool precise_batch_norm() {
-    common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
-    train::Loader loader(data_, settings_.precise_loading(seed_));
-    return train::precise_batch_norm(
-        model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [] { return pending_signal() != 0; });
+    const auto of_present_weights = [&] {
+      common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
+      train::Loader loader(data_, settings_.precise_loading(seed_));
+      return train::precise_batch_norm(
+          model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [] { return pending_signal() != 0; });
+    };
+    if (!of_present_weights()) return false;
+    const train::EmaScope averages(trainer_.ema());
+    return !trainer_.ema() || of_present_weights();
   }
 
   const Common& common_;
@@ -194,8 +257,8 @@ class Run {
   ParamStore store_;
   Rcnn model_;
   train::LoaderOptions loading_;
-  train::Schedule schedule_;
   train::Trainer trainer_;
+  std::optional<TrainEvaluation> evaluation_;
   train::Metrics* metrics_ = nullptr;
 };
 
@@ -203,9 +266,7 @@ class Run {
 
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
   const fs::path folder = files.out;
-  check_files(common, files, train::CheckpointFolder(folder, settings.keep));
-  check(common.precision == "f32", ErrorKind::kUnsupported, "--precision {}: training computes in f32",
-        common.precision);
+  check_files(common, settings, files, train::CheckpointFolder(folder, settings.keep));
   if (common.resume && fs::exists(folder / kFinalModel)) {
     common.note("{} is there already", (folder / kFinalModel).string());
     return kSuccess;

@@ -65,6 +65,10 @@ void TrainSettings::declare(Options& options) {
   options.at_most("droploss-iou", 1);
   options.add("--batch N", batch, "Pictures per step");
   options.at_least("batch", 1);
+  options.add(
+      "--accumulate N", accumulate,
+      "Passes per step, each over an equal share of the batch, to need less memory; norms see a share at a time");
+  options.at_least("accumulate", 1);
   options.add("--reference-batch N", reference_batch,
               "The batch that the numbers below are meant for; rate and counts are scaled linearly to --batch");
   options.at_least("reference-batch", 1);
@@ -75,15 +79,23 @@ void TrainSettings::declare(Options& options) {
   options.add("--gamma FACTOR", base_schedule.gamma, "See --steps");
   options.add("--warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth");
   options.at_least("warmup", 0);
-  options.add("--momentum M", sgd.momentum, "SGD's momentum");
+  options.choice("--optimizer", optimizer_name, {"sgd", "adamw"}, "What moves the weights");
+  options.add("--momentum M", optimizer.momentum, "SGD's momentum");
   options.at_least("momentum", 0);
   options.at_most("momentum", 1);
-  options.add("--weight-decay W", sgd.weight_decay, "Weight decay; norms have none");
+  options.add("--beta1 B", optimizer.beta1, "AdamW's average of gradients");
+  options.add("--beta2 B", optimizer.beta2, "AdamW's average of their squares");
+  options.add("--epsilon E", optimizer.epsilon, "AdamW's, beside the root of that");
+  options.add("--weight-decay W", optimizer.weight_decay, "Weight decay; norms have none");
   options.at_least("weight-decay", 0);
-  options.add("--clip NORM", sgd.clip_norm, "Largest norm of each parameter's gradient; 0: any");
+  options.add("--clip NORM", optimizer.clip_norm, "Largest norm of each parameter's gradient; 0: any");
   options.at_least("clip", 0);
-  options.add("--faster MODULE", sgd.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
-  options.add("--faster-by FACTOR", sgd.faster_by, "... so many times");
+  options.add("--faster MODULE", optimizer.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
+  options.add("--faster-by FACTOR", optimizer.faster_by, "... so many times");
+  options.add("--ema DECAY", ema,
+              "Keep a running average of the weights as well (0.999 say; 0: none); model_final_ema.safetensors has it");
+  options.at_least("ema", 0);
+  options.at_most("ema", 1);
   options.add("--precise-bn N", precise_bn,
               "Batches that give the norms' statistics anew after the last step, without copy-paste; 0: leave the "
               "running averages");
@@ -97,6 +109,17 @@ void TrainSettings::declare(Options& options) {
   options.at_least("keep", 1);
   options.add("--log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun);
   options.at_least("log-every", 1);
+  options.add("--pictures-every N", pictures_every,
+              "Steps between pictures of what is learned and found in a batch, in DIR/pictures; 0: none",
+              OptionKind::kRun);
+  options.at_least("pictures-every", 0);
+  options.add("--eval-annotations FILE", eval_annotations,
+              "COCO file of held-out pictures: average precision goes to metrics.json", OptionKind::kRun);
+  options.add("--eval-image-root DIR", eval_image_root, "The folder of its pictures", OptionKind::kRun);
+  options.add("--eval-every N", eval_every, "Steps between evaluations; 0: after the last one only", OptionKind::kRun);
+  options.at_least("eval-every", 0);
+  options.add("--eval-short-side PX", eval_short_side, "Short side of pictures in evaluation", OptionKind::kRun);
+  options.at_least("eval-short-side", 1);
   options.add("--workers N", workers, "Threads that prepare pictures", OptionKind::kRun);
   options.at_least("workers", 1);
   options.at_most("workers", 256);
@@ -127,6 +150,21 @@ train::Schedule TrainSettings::schedule() const {
   train::Schedule schedule = base_schedule;
   schedule.steps = whole_numbers(steps, "steps");
   return train::scaled(schedule, batch, reference_batch);
+}
+
+train::TrainerOptions TrainSettings::trainer(std::uint64_t seed, DType precision) const {
+  check(batch % accumulate == 0, ErrorKind::kUsage, "--accumulate {}: a batch of {} has no so many equal shares",
+        accumulate, batch);
+  train::TrainerOptions options;
+  options.schedule = schedule();
+  options.optimizer = optimizer;
+  options.optimizer.kind = optimizer_name == "adamw" ? train::OptimizerKind::kAdamW : train::OptimizerKind::kSgd;
+  options.seed = seed;
+  options.repeat_on_bad_loss = preset == "release";
+  options.accumulate = accumulate;
+  options.precision = precision;
+  options.ema_decay = ema;
+  return options;
 }
 
 train::LoaderOptions TrainSettings::loading(std::uint64_t seed) const {

@@ -11,8 +11,9 @@
 #include "train/augment.h"
 #include "train/copy_paste.h"
 #include "train/loader.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
-#include "train/sgd.h"
+#include "train/trainer.h"
 
 namespace usol {
 
@@ -34,10 +35,16 @@ struct TrainSettings {
   std::int64_t batch = 16, reference_batch = 16;
   train::Schedule base_schedule;  // for the reference batch and but for the steps
   std::vector<double> steps{80000};
-  train::SgdOptions sgd;
+  std::string optimizer_name = "sgd";
+  train::OptimizerOptions optimizer;  // but for the kind
+  std::int64_t accumulate = 1;
+  double ema = 0;
   std::int64_t precise_bn = 200, precise_bn_every = 0;
   // Output.
-  std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, workers = 2;
+  std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, pictures_every = 0, workers = 2;
+  // Evaluation while training; none without annotations.
+  std::string eval_annotations, eval_image_root;
+  std::int64_t eval_every = 5000, eval_short_side = 800;
 
   /// Declares all of these.
   void declare(Options& options);
@@ -45,6 +52,8 @@ struct TrainSettings {
   // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
   RcnnConfig detector(std::int64_t classes) const;
   train::Schedule schedule() const;
+  /// `precision`: of the device's products.
+  train::TrainerOptions trainer(std::uint64_t seed, DType precision) const;
   train::LoaderOptions loading(std::uint64_t seed) const;
   /// For the statistics of precise batch norms: without copy-paste.
   train::LoaderOptions precise_loading(std::uint64_t seed) const;

@@ -1,7 +1,10 @@
 #pragma once
 // What a forward pass depends on besides its input: mode, randomness and fellow ranks are arguments, never globals.
 
+#include <optional>
+
 #include "ops/all_reduce.h"
+#include "tensor/dtype.h"
 #include "tensor/generator.h"
 
 namespace usol {
@@ -12,8 +15,11 @@ class NormStatistics;
 
 struct Context {
   bool training = false;
-  Generator* rng = nullptr;                  // for layers and samplers that draw; needed by them only
-  Communicator* ranks = nullptr;             // for SyncBN; null: one process
+  Generator* rng = nullptr;       // for layers and samplers that draw; needed by them only
+  Communicator* ranks = nullptr;  // for SyncBN; null: one process
+  /// Format of a detector's maps and products; its parameters are cast on their way into them. Nothing: the model's
+  /// own.
+  std::optional<DType> dtype = {};
   nn::NormStatistics* statistics = nullptr;  // takes what batch norms see, in place of their running statistics
 };
 

@@ -43,20 +43,20 @@ bool Conv2d::parameters_want_gradient() const {
 }
 
 // With gradients a new product each time. Without them the last one, if nothing was written to since.
-Conv2d::Kernel Conv2d::kernel() const {
-  if (!norm) return {weight, bias};
+Conv2d::Kernel Conv2d::kernel(DType dtype) const {
+  if (!norm) return {cast(weight, dtype), bias.defined() ? cast(bias, dtype) : bias};
   const auto make = [&]() -> Kernel {
     const BatchNormAffine map =
         batch_norm_affine(norm->weight, norm->bias, norm->running_mean, norm->running_var, norm->epsilon);
     const Tensor scale = reshape(map.scale, {weight.size(0), 1, 1, 1});
-    return {cast(mul(cast(weight, scale.dtype()), scale), weight.dtype()), cast(map.shift, weight.dtype())};
+    return {cast(mul(cast(weight, scale.dtype()), scale), dtype), cast(map.shift, dtype)};
   };
   if (parameters_want_gradient()) return make();
   const std::array<std::uint64_t, 5> versions{weight.storage()->version(), norm->weight.storage()->version(),
                                               norm->bias.storage()->version(), norm->running_mean.storage()->version(),
                                               norm->running_var.storage()->version()};
   const std::lock_guard lock(cache_->mutex);
-  if (!cache_->kernel.weight.defined() || cache_->versions != versions) {
+  if (!cache_->kernel.weight.defined() || cache_->kernel.weight.dtype() != dtype || cache_->versions != versions) {
     cache_->kernel = make();
     cache_->versions = versions;
   }
@@ -67,10 +67,10 @@ Tensor Conv2d::run(const Tensor& x, const Context& context, bool relu) const {
   Conv2dOptions options = options_;
   if (norm && norm->uses_batch(context)) {
     options.relu = false;
-    return (*norm)(conv2d(x, weight, {}, options), context, relu);
+    return (*norm)(conv2d(x, cast(weight, x.dtype()), {}, options), context, relu);
   }
   options.relu = relu;
-  const Kernel k = kernel();
+  const Kernel k = kernel(x.dtype());
   return conv2d(x, k.weight, k.bias, options);
 }
 
@@ -82,7 +82,7 @@ Tensor Conv2d::add_to(const Tensor& y, const Tensor& x, const Context& context) 
     const Tensor branch = run(x, context, false);
     return options_.relu ? add_relu(y, branch) : add(y, branch);
   }
-  const Kernel k = kernel();
+  const Kernel k = kernel(x.dtype());
   Tensor sum = to_channels_last(y);
   conv2d_add_into(sum, x, k.weight, k.bias, options_);
   return sum;

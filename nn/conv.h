@@ -9,6 +9,7 @@
 #include "nn/init.h"
 #include "nn/norm.h"
 #include "nn/param_store.h"
+#include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/conv_transpose2d.h"
 
@@ -27,9 +28,9 @@ class Conv2d {
  public:
   Conv2d(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel, const ConvConfig& config = {});
 
-  /// x [N, in, H, W] -> [N, out, H', W'], channels last in memory. A norm with fixed statistics (frozen, or not
-  /// training) is folded into the convolution; where no parameter wants a gradient, the folded weight is kept until one
-  /// of them changes.
+  /// x [N, in, H, W] -> [N, out, H', W'], channels last in memory; weight and bias are cast to x's dtype. A norm with
+  /// fixed statistics (frozen, or not training) is folded into the convolution; where no parameter wants a gradient,
+  /// the folded weight is kept until one of them changes.
   Tensor operator()(const Tensor& x, const Context& context) const;
   /// [relu] (y + conv(x)) for y of the result's shape. Overwrites and returns y's memory where no gradient is recorded:
   /// y must be the caller's own.
@@ -48,8 +49,8 @@ class Conv2d {
   struct KernelCache;
 
   bool parameters_want_gradient() const;
-  /// What to convolve with where a norm's statistics are fixed: weight and bias with the norm in them.
-  Kernel kernel() const;
+  /// What to convolve with where a norm's statistics are fixed: weight and bias with the norm in them, in this dtype.
+  Kernel kernel(DType dtype) const;
   Tensor run(const Tensor& x, const Context& context, bool relu) const;
 
   Conv2dOptions options_;
@@ -68,8 +69,10 @@ struct ConvTranspose2d {
     options.stride = {stride, stride};
     options.relu = relu;
   }
-  /// x [N, in, H, W] -> [N, out, H', W'].
-  Tensor operator()(const Tensor& x) const { return conv_transpose2d(x, weight, bias, options); }
+  /// x [N, in, H, W] -> [N, out, H', W']; weight and bias are cast to x's dtype.
+  Tensor operator()(const Tensor& x) const {
+    return conv_transpose2d(x, cast(weight, x.dtype()), cast(bias, x.dtype()), options);
+  }
 };
 
 }  // namespace usol::nn

@@ -3,6 +3,7 @@
 
 #include "nn/init.h"
 #include "nn/param_store.h"
+#include "ops/cast.h"
 #include "ops/linear.h"
 
 namespace usol::nn {
@@ -15,9 +16,9 @@ struct Linear {
       : weight(scope.parameter("weight", {out, in}, init)) {
     if (with_bias) bias = scope.parameter("bias", {out}, init::zeros());
   }
-  /// x [..., in] -> [..., out].
+  /// x [..., in] -> [..., out]; weight and bias are cast to x's dtype.
   Tensor operator()(const Tensor& x, Activation activation = Activation::kNone) const {
-    return linear(x, weight, bias, activation);
+    return linear(x, cast(weight, x.dtype()), bias.defined() ? cast(bias, x.dtype()) : bias, activation);
   }
 };
 

@@ -24,14 +24,21 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+bool is_evaluation(const Json& line) {
+  for (const auto& [key, value] : line.items())
+    if (key.find('/') != std::string::npos) return true;
+  return false;
+}
+
 // Whole lines of steps before `first`.
-std::string lines_before(const fs::path& path, std::int64_t first) {
+std::string lines_before(const fs::path& path, std::int64_t first, bool evaluate_again) {
   std::ifstream in(path, std::ios::binary);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const Json json = Json::parse(line, nullptr, false);
     if (!json.is_object() || !json.contains("iteration") || !json["iteration"].is_number_integer()) continue;
-    if (json["iteration"].get<std::int64_t>() < first) kept += line + "\n";
+    const auto iteration = json["iteration"].get<std::int64_t>();
+    if (iteration < first && !(evaluate_again && iteration == first - 1 && is_evaluation(json))) kept += line + "\n";
   }
   return kept;
 }
@@ -43,8 +50,9 @@ std::string time_left(double seconds) {
 
 }  // namespace
 
-Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state) : path_(std::move(path)) {
-  write_file(path_, lines_before(path_, first));
+Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state, bool evaluate_again)
+    : path_(std::move(path)), events_(path_.parent_path() / "events.out.tfevents.usol", first) {
+  write_file(path_, lines_before(path_, first, evaluate_again));
   if (state.empty()) return;
   const Json steps = Json::parse(state, nullptr, false);
   check(steps.is_array(), ErrorKind::kFormat, "{}: the state of its open line is malformed", path_.string());
@@ -80,7 +88,26 @@ std::string Metrics::state() const {
   return steps.dump();
 }
 
-std::string Metrics::write(std::int64_t iterations) {
+void Metrics::append(std::int64_t iteration, const std::map<std::string, double>& values) {
+  Json line{{"iteration", iteration}};
+  for (const auto& [name, value] : values) line[name] = value;
+  std::ofstream out(path_, std::ios::app | std::ios::binary);
+  out << line.dump() << '\n';
+  out.flush();
+  check(out.good(), ErrorKind::kIo, "{}: cannot be written; is the disk full?", path_.string());
+  events_.add(iteration, values);
+}
+
+std::string Metrics::write_evaluation(std::int64_t iteration, const std::map<std::string, double>& values) {
+  append(iteration, values);
+  std::string text = fmt::format("evaluation after step {}:", iteration + 1);
+  for (const char* name : {"bbox/AP", "bbox/AP50", "bbox/AR100", "segm/AP", "segm/AP50", "segm/AR100"})
+    if (const auto found = values.find(name); found != values.end())
+      text += fmt::format("  {} {:.1f}", name, found->second);
+  return text;
+}
+
+std::string Metrics::write(std::int64_t iterations, std::size_t memory_bytes) {
   if (window_.empty()) return {};
   const StepReport& last = window_.back();
   std::map<std::string, std::vector<double>> losses;
@@ -102,18 +129,15 @@ std::string Metrics::write(std::int64_t iterations) {
     values["data_time"] = data;
     values["eta_seconds"] = eta;
   }
-  Json line{{"iteration", last.iteration}};
+  values["max_mem"] = std::round(static_cast<double>(memory_bytes) / (1 << 20));
+  append(last.iteration, values);
   std::string text = fmt::format("iteration {}/{}  loss {:.4f}", last.iteration + 1, iterations, values["total_loss"]);
-  for (const auto& [name, value] : values) {
-    line[name] = value;
-    if (losses.contains(name)) text += fmt::format("  {} {:.4f}", name.substr(std::string("loss_").size()), value);
-  }
+  for (const auto& [name, of_steps] : losses)
+    text += fmt::format("  {} {:.4f}", name.substr(std::string("loss_").size()), values[name]);
   text += fmt::format("  lr {:.3g}", last.learning_rate);
-  if (!seconds_.empty()) text += fmt::format("  {:.3f} s/it (data {:.3f})  {} left", seconds, data, time_left(eta));
-  std::ofstream out(path_, std::ios::app | std::ios::binary);
-  out << line.dump() << '\n';
-  out.flush();
-  check(out.good(), ErrorKind::kIo, "{}: cannot be written; is the disk full?", path_.string());
+  if (!seconds_.empty()) text += fmt::format("  {:.3f} s/it (data {:.3f})", seconds, data);
+  text += fmt::format("  {:.0f} MB", values["max_mem"]);
+  if (!seconds_.empty()) text += fmt::format("  {} left", time_left(eta));
   window_.clear();
   seconds_.clear();
   data_seconds_.clear();

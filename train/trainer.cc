@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::uint64_t kStepStream = 1ull << 61;  // random streams of steps, beside the loader's
 constexpr const char* kModel = "model/";
-constexpr const char* kMomentum = "momentum/";
+constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
+constexpr const char* kScale = "trainer/loss_scale";
 constexpr const char* kBottom = "backbone.bottom_up.";
 
 // Statistics that a forward pass writes, to be put back after a bad step.
@@ -45,13 +46,27 @@ StateDict with_prefix(const StateDict& state, const std::string& prefix) {
 
 }  // namespace
 
-Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& options)
-    : store_(store), model_(model), options_(options), sgd_(store, options.sgd) {
-  options.schedule.check_valid();
+void LossScale::update(bool good) {
+  if (!good) {
+    factor *= kBackoff;
+    good_steps = 0;
+  } else if (++good_steps == kGrowthInterval) {
+    factor *= kGrowth;
+    good_steps = 0;
+  }
 }
 
-// Losses and gradients. False if the loss is not finite.
-bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
+Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& options)
+    : store_(store), model_(model), options_(options), optimizer_(store, options.optimizer) {
+  options.schedule.check_valid();
+  check(options.accumulate >= 1, ErrorKind::kUsage, "trainer: expected at least one pass a step, got {}",
+        options.accumulate);
+  if (options.ema_decay != 0) ema_.emplace(store, options.ema_decay);
+  if (options.precision == DType::kF16) scale_.factor = LossScale::kFirst;
+}
+
+// The loss of a share of the batch; undefined if the model has diverged.
+Tensor Trainer::pass(std::span<const Sample> batch, Generator& generator, StepReport& report) const {
   const Device device = store_.entries().begin()->second.tensor.device();
   std::vector<Tensor> pictures;
   std::vector<rcnn::Truths> truths;
@@ -59,37 +74,58 @@ bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
     pictures.push_back(sample.image);
     truths.push_back(truths_of(sample, device));
   }
-  Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
   const rcnn::Sampler sampler = rcnn::random_sampler(generator);
   rcnn::Losses losses;
   try {
-    losses = model_.losses(pictures, truths, sampler, {.training = true, .rng = &generator});
+    losses =
+        model_.losses(pictures, truths, sampler, {.training = true, .rng = &generator, .dtype = options_.precision});
   } catch (const rcnn::Diverged&) {
     report.total = std::nan("");
-    return false;
+    return {};
   }
+  const auto passes = static_cast<double>(options_.accumulate);
   Tensor total;
   for (const auto& [name, loss] : losses) {
-    report.losses[name] = loss.item();
+    report.losses[name] += loss.item() / passes;
     total = total.defined() ? add(total, loss) : loss;
   }
-  report.total = total.item();
-  if (!std::isfinite(report.total)) return false;
-  sgd_.zero_grad();
-  backward(total);
+  report.total += total.item() / passes;
+  return total;
+}
+
+// Losses and gradients. False if a loss is not finite.
+bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
+  const auto passes = static_cast<std::size_t>(options_.accumulate), share = batch.size() / passes;
+  Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
+  bool first = true;
+  for (std::size_t i = 0; i < passes; ++i) {
+    const Tensor total = pass(std::span(batch).subspan(i * share, share), generator, report);
+    if (!std::isfinite(report.total)) return false;
+    if (first) optimizer_.zero_grad();
+    first = false;
+    collected_scale_ = scale_.factor;
+    const double seed = scale_.factor / static_cast<double>(passes);
+    backward(total, Tensor::full(total.shape(), seed, total.dtype(), total.device()));
+  }
   return true;
 }
 
 StepReport Trainer::step(const std::vector<Sample>& batch) {
-  check(!batch.empty(), "trainer: an empty batch");
+  check(!batch.empty() && static_cast<std::int64_t>(batch.size()) % options_.accumulate == 0, ErrorKind::kUsage,
+        "trainer: a batch of {} pictures for {} passes", batch.size(), options_.accumulate);
   StepReport report{.iteration = iteration_, .losses = {}};
   report.learning_rate = options_.schedule.rate(iteration_);
+  report.loss_scale = scale_.factor;
+  if (ema_ && iteration_ == 0) ema_->reset();  // weights may have been loaded since
   Buffers buffers(store_);
   const bool good_loss = compute(batch, report);
-  const bool moved = (good_loss || options_.repeat_on_bad_loss) && sgd_.step(report.learning_rate);
-  report.gradient_norm = sgd_.gradient_norm();
+  const bool moved =
+      (good_loss || options_.repeat_on_bad_loss) && optimizer_.step(report.learning_rate, 1 / collected_scale_);
+  report.gradient_norm = optimizer_.gradient_norm();
   report.bad = !good_loss || !moved;
   if (!moved) buffers.restore();
+  if (moved && ema_) ema_->update();
+  if (options_.precision == DType::kF16) scale_.update(!report.bad);
   bad_in_a_row_ = report.bad ? bad_in_a_row_ + 1 : 0;
   bad_steps_ += report.bad ? 1 : 0;
   ++iteration_;
@@ -101,23 +137,34 @@ StepReport Trainer::step(const std::vector<Sample>& batch) {
 }
 
 StateDict Trainer::state() const {
-  StateDict state;
+  StateDict state = optimizer_.state();
   for (const auto& [name, tensor] : store_.state_dict()) state[kModel + name] = tensor;
-  for (const auto& [name, tensor] : sgd_.state()) state[kMomentum + name] = tensor;
+  if (ema_)
+    for (const auto& [name, tensor] : ema_->state()) state[kEma + name] = tensor;
   state[kCounts] = Tensor::from<std::int64_t>({iteration_, bad_steps_, bad_in_a_row_}, {3});
+  state[kScale] = Tensor::from<double>({scale_.factor, static_cast<double>(scale_.good_steps)}, {2});
   return state;
 }
 
 void Trainer::load_state(const StateDict& state) {
-  const auto counts = state.find(kCounts);
-  check(counts != state.end() && counts->second.numel() == 3, ErrorKind::kFormat,
-        "trainer: no {} in the state: not a checkpoint of a training", kCounts);
-  sgd_.load_state(with_prefix(state, kMomentum));
+  const auto numbers = [&]<class T>(const char* name, std::int64_t count, T) {
+    const auto found = state.find(name);
+    check(found != state.end() && found->second.numel() == count, ErrorKind::kFormat,
+          "trainer: no {} in the state: not a checkpoint of a training", name);
+    return found->second.to_vector<T>();
+  };
+  const auto counts = numbers(kCounts, 3, std::int64_t{});
+  const auto scale = numbers(kScale, 2, double{});
+  StateDict of_optimizer;
+  for (const auto& [name, tensor] : state)
+    if (Optimizer::is_state(name)) of_optimizer[name] = tensor;
+  optimizer_.load_state(of_optimizer);
+  if (ema_) ema_->load_state(with_prefix(state, kEma));
   store_.load(with_prefix(state, kModel)).require_ok("model state");
-  const auto values = counts->second.to_vector<std::int64_t>();
-  iteration_ = values[0];
-  bad_steps_ = values[1];
-  bad_in_a_row_ = values[2];
+  iteration_ = counts[0];
+  bad_steps_ = counts[1];
+  bad_in_a_row_ = counts[2];
+  scale_ = {.factor = scale[0], .good_steps = static_cast<std::int64_t>(scale[1])};
 }
 
 StartReport start_from(ParamStore& store, const StateDict& state, const std::string& what) {

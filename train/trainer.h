@@ -1,24 +1,35 @@
 #pragma once
-// One step of the detector's training after another: losses, gradients, SGD. Everything random in a step depends on
-// (seed, iteration), so a training that goes on from its state makes the same steps as one that never stopped.
+// One step of the detector's training after another: losses, gradients, optimiser, averages. Everything random in a
+// step depends on (seed, iteration), so a training that goes on from its state makes the same steps as one that never
+// stopped.
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "models/rcnn/rcnn.h"
 #include "nn/param_store.h"
 #include "train/dataset.h"
+#include "train/ema.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
-#include "train/sgd.h"
 
 namespace usol::train {
 
 struct TrainerOptions {
   Schedule schedule;
-  SgdOptions sgd;
+  OptimizerOptions optimizer;
   std::uint64_t seed = 0;
+  /// A step is so many passes, each over its share of the batch, one after the other: losses and gradients are the
+  /// means of the passes', as those of so many processes would be. Norms take their statistics from a pass.
+  std::int64_t accumulate = 1;
+  /// Format of maps and products (f32, bf16, f16). Parameters, statistics, boxes and losses are f32 all the same.
+  DType precision = DType::kF32;
+  /// Of the running average of the weights; 0: none is kept.
+  double ema_decay = 0;
   /// What a loss that is not finite does: false: nothing, the step is skipped; true: as in the public code, the
   /// optimiser repeats the last step's gradients.
   bool repeat_on_bad_loss = false;
@@ -31,6 +42,18 @@ struct StepReport {
   double total = 0, learning_rate = 0;
   double gradient_norm = 0;  // of all parameters together, before clipping
   bool bad = false;          // loss or gradient not finite
+  double loss_scale = 1;     // that the step was made with
+};
+
+/// The factor by which losses are multiplied before gradients of f16 are taken, so that small ones do not vanish.
+/// Source: Micikevicius et al. 2018, "Mixed Precision Training"; PyTorch's GradScaler.
+struct LossScale {
+  static constexpr double kFirst = 65536, kGrowth = 2, kBackoff = 0.5;
+  static constexpr std::int64_t kGrowthInterval = 2000;  // good steps
+  double factor = 1;
+  std::int64_t good_steps = 0;  // since the factor changed
+
+  void update(bool good);
 };
 
 class Trainer {
@@ -43,21 +66,32 @@ class Trainer {
   StepReport step(const std::vector<Sample>& batch);
   /// Steps done.
   std::int64_t iteration() const { return iteration_; }
-  bool finished() const { return iteration_ >= options_.schedule.iterations; }
+  /// Steps of the whole training.
+  std::int64_t iterations() const { return options_.schedule.iterations; }
+  bool finished() const { return iteration_ >= iterations(); }
   std::int64_t bad_steps() const { return bad_steps_; }
 
-  /// Everything that the next steps depend on: "model/NAME", "momentum/NAME" and "trainer/counts", sharing storage.
+  /// The running average of the weights; null if none is kept.
+  Ema* ema() { return ema_ ? &*ema_ : nullptr; }
+  const LossScale& loss_scale() const { return scale_; }
+
+  /// Everything that the next steps depend on: "model/NAME", the optimiser's state, "ema/NAME", "trainer/counts" and
+  /// "trainer/loss_scale", sharing storage.
   StateDict state() const;
   /// Copies a state in. Throws Error(kFormat) if it does not fit the model.
   void load_state(const StateDict& state);
 
  private:
   bool compute(const std::vector<Sample>& batch, StepReport& report);
+  Tensor pass(std::span<const Sample> batch, Generator& generator, StepReport& report) const;
 
   ParamStore& store_;
   const Rcnn& model_;
   TrainerOptions options_;
-  Sgd sgd_;
+  Optimizer optimizer_;
+  std::optional<Ema> ema_;
+  LossScale scale_;
+  double collected_scale_ = 1;  // of the gradients that the optimiser has
   std::int64_t iteration_ = 0, bad_steps_ = 0, bad_in_a_row_ = 0;
 };
 

@@ -192,7 +192,8 @@ rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector
                           const rcnn::Sampler& sampler, const Context& context) const {
   check(pictures.size() == truths.size(), "rcnn: {} pictures, truths of {}", pictures.size(), truths.size());
   const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
-  const std::vector<Tensor> maps = features(to_model(preprocess(pictures)), context);
+  const Tensor images = to_model(preprocess(pictures));
+  const std::vector<Tensor> maps = features(images.to(context.dtype.value_or(images.dtype())), context);
   const rcnn::Rpn::Output output = rpn_->predict(maps, context);
   const std::vector<Tensor> anchors = rpn_->anchors(maps);
   const rcnn::RpnLosses of_rpn = rpn_->losses(anchors, output, truths, sampler);

@@ -56,7 +56,8 @@ class Rcnn {
   std::vector<Tensor> features(const Tensor& images, const Context& context) const;
 
   /// All losses of a batch, under Detectron2's names. Truths' masks are needed in a model with masks, at the pictures'
-  /// size. Throws rcnn::Diverged when training has diverged.
+  /// size. With context.dtype, maps and products are in that format, boxes and losses f32. Throws rcnn::Diverged when
+  /// training has diverged.
   rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                       const rcnn::Sampler& sampler, const Context& context) const;
   /// The objects of each picture, in pixels of the network's input. No gradient.

@@ -11,6 +11,7 @@
 
 #include "cli/verb.h"
 #include "io/coco.h"
+#include "io/event_file.h"
 #include "io/image.h"
 #include "io/rle.h"
 #include "io/safetensors.h"
@@ -45,10 +46,11 @@ class TrainTest : public testing::Test {
     }
     const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
     writer.finish(categories);
-    test::write_text(folder_ / "small.toml",
-                     "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
-                     "short-sides = [64]\nbatch = 2\nreference-batch = 2\nproposals = 50\nlr = 0.02\nwarmup = 5\n"
-                     "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\nprecise-bn = 3\nprecise-bn-every = 6\n");
+    test::write_text(
+        folder_ / "small.toml",
+        "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
+        "short-sides = [64]\nbatch = 2\nreference-batch = 2\nproposals = 50\nlr = 0.02\nwarmup = 5\n"
+        "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\nprecise-bn = 3\nprecise-bn-every = 6\n");
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   test::ProcessResult train(const std::string& out, const Words& more = {},
@@ -73,24 +75,40 @@ class TrainTest : public testing::Test {
     std::istringstream in(test::read_text(folder_ / out / "metrics.json"));
     for (std::string line; std::getline(in, line);) {
       Json json = Json::parse(line);
-      for (const char* key : {"time", "data_time", "eta_seconds"}) json.erase(key);
+      for (const char* key : {"time", "data_time", "eta_seconds", "max_mem"}) json.erase(key);
       lines.push_back(json);
     }
     return lines;
   }
   void expect_same_run(const std::string& a, const std::string& b) const {
     EXPECT_EQ(metrics(a), metrics(b));
-    EXPECT_EQ(test::read_text(folder_ / a / "model_final.safetensors"),
-              test::read_text(folder_ / b / "model_final.safetensors"));
+    for (const char* name : {"model_final.safetensors", "model_final_ema.safetensors"})
+      EXPECT_EQ(test::read_text(folder_ / a / name), test::read_text(folder_ / b / name)) << name;
   }
 
   test::TempDir folder_;
 };
 
 TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
-  const auto whole = train("whole");
+  // With everything on that has a state.
+  Words all{"--optimizer", "adamw", "--lr", "0.002", "--accumulate", "2", "--ema", "0.9", "--pictures-every", "6"};
+  for (const char* word :
+       {"--eval-annotations", "truth.json", "--eval-image-root", ".", "--eval-every", "6", "--eval-short-side", "64"})
+    all.push_back(std::string(word) == "truth.json" ? at(word)
+                  : std::string(word) == "."        ? folder_.path().string()
+                                                    : word);
+  Words resume = all;
+  resume.push_back("--resume");
+  const auto whole = train("whole", all);
   ASSERT_EQ(whole.status, 0) << whole.err;
-  ASSERT_EQ(metrics("whole").size(), 4u);
+  ASSERT_EQ(metrics("whole").size(), 6u);
+  EXPECT_TRUE(metrics("whole")[2].contains("segm/AP50")) << metrics("whole")[2];
+  EXPECT_EQ(metrics("whole")[2]["iteration"], 5);
+  EXPECT_NE(whole.err.find("evaluation after step 12:  bbox/AP "), std::string::npos) << whole.err;
+  EXPECT_TRUE(fs::exists(folder_ / "whole" / "pictures" / "step_0000006_1.jpg"));
+  const auto events = read_events(folder_ / "whole" / "events.out.tfevents.usol");
+  ASSERT_EQ(events.size(), 1u + 6 + 4);
+  EXPECT_EQ(events[1].scalars.at("total_loss"), metrics("whole")[0]["total_loss"].get<float>());
   EXPECT_EQ(metrics("whole")[0]["iteration"], 2);
   EXPECT_TRUE(metrics("whole")[0].contains("loss_cls_stage2"));
   EXPECT_NE(whole.err.find("iteration 3/12"), std::string::npos) << whole.err;
@@ -103,36 +121,58 @@ TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
                 folder_ / "killed" / "checkpoint_0000008.safetensors");
   const std::string lines = test::read_text(folder_ / "whole" / "metrics.json");
   test::write_text(folder_ / "killed" / "metrics.json", lines.substr(0, lines.size() - 40));
-  const auto resumed = train("killed", {"--resume"});
+  const auto resumed = train("killed", resume);
   ASSERT_EQ(resumed.status, 0) << resumed.err;
   EXPECT_NE(resumed.err.find("after step 8"), std::string::npos) << resumed.err;
   expect_same_run("whole", "killed");
 
+  // As kill -9 in the last evaluation leaves it, or after its line was written: it is made once more.
+  fs::create_directories(folder_ / "late");
+  for (const char* name : {"checkpoint_0000012.safetensors", "metrics.json"})
+    fs::copy_file(folder_ / "whole" / name, folder_ / "late" / name);
+  const auto late = train("late", resume);
+  ASSERT_EQ(late.status, 0) << late.err;
+  expect_same_run("whole", "late");
+
   // A real kill at any moment.
-  const auto killed = train("shot", {}, {.kill_after_seconds = 0.7});
-  const auto again = train("shot", {"--resume"});
+  const auto killed = train("shot", all, {.kill_after_seconds = 0.7});
+  const auto again = train("shot", resume);
   ASSERT_EQ(again.status, 0) << killed.err << again.err;
   expect_same_run("whole", "shot");
 
   // Changed settings are refused, so is an existing training without --resume.
   fs::remove(folder_ / "shot" / "model_final.safetensors");
-  const auto changed = train("shot", {"--resume", "--lr", "0.5"});
+  resume.insert(resume.end(), {"--momentum", "0.5"});
+  const auto changed = train("shot", resume);
   EXPECT_EQ(changed.status, kBadUsage);
-  EXPECT_NE(changed.err.find("settings.lr"), std::string::npos) << changed.err;
+  EXPECT_NE(changed.err.find("settings.momentum"), std::string::npos) << changed.err;
   EXPECT_EQ(train("shot").status, kBadUsage);
 }
 
 TEST_F(TrainTest, LossesFall) {
-  const auto result = train("fit", {"--iterations", "60", "--steps", "50", "--log-every", "10", "--no-copy-paste",
-                                    "--stages", "1", "--lr", "0.05"});
+  const auto result =
+      train("fit", {"--iterations", "60", "--steps", "50", "--log-every", "10", "--no-copy-paste", "--stages", "1",
+                    "--lr", "0.05", "--eval-annotations", at("truth.json"), "--eval-image-root",
+                    folder_.path().string(), "--eval-short-side", "64", "--eval-every", "0"});
   ASSERT_EQ(result.status, 0) << result.err;
   const auto lines = metrics("fit");
-  ASSERT_EQ(lines.size(), 6u);
-  EXPECT_LT(lines.back()["total_loss"].get<double>(), 0.75 * lines.front()["total_loss"].get<double>());
+  ASSERT_EQ(lines.size(), 7u);
+  EXPECT_LT(lines[5]["total_loss"].get<double>(), 0.75 * lines.front()["total_loss"].get<double>());
   // What comes out is a detector.
-  const auto found = test::run_usol({"predict", at("p0.png"), "--weights", at("fit/model_final.safetensors"), "--out",
-                                     at("found.json"), "--short-side", "64", "--score", "0"});
-  EXPECT_EQ(found.status, 0) << found.err;
+  const auto found = test::run_usol({"predict", at("truth.json"), "--image-root", folder_.path().string(), "--weights",
+                                     at("fit/model_final.safetensors"), "--out", at("found.json"), "--short-side", "64",
+                                     "--score", "0"});
+  ASSERT_EQ(found.status, 0) << found.err;
+  // The evaluation while training is that of usol predict and usol eval.
+  const auto scored = test::run_usol(
+      {"eval", "--gt", at("truth.json"), "--pred", at("found.json"), "--class-agnostic", "--out", at("scores.json")});
+  ASSERT_EQ(scored.status, 0) << scored.err;
+  const Json scores = Json::parse(test::read_text(folder_ / "scores.json"));
+  EXPECT_GT(scores["box"]["AR100"].get<double>(), 0);
+  for (const char* name : {"AP", "AP50", "AR100"}) {
+    EXPECT_NEAR(lines[6][std::string("bbox/") + name].get<double>(), 100 * scores["box"][name].get<double>(), 1e-9);
+    EXPECT_NEAR(lines[6][std::string("segm/") + name].get<double>(), 100 * scores["mask"][name].get<double>(), 1e-9);
+  }
 }
 
 TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
@@ -141,12 +181,37 @@ TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
   const auto missing = train("missing");
   EXPECT_EQ(missing.status, kFailure);
   EXPECT_NE(missing.err.find("p2.png"), std::string::npos) << missing.err;
-  // A disk that is full leaves no half checkpoint.
   write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
+  // An annotation without a mask, and one that is no JSON.
+  const std::string truth = test::read_text(folder_ / "truth.json");
+  const auto broken = [&](const std::string& from, const std::string& to) {
+    std::string text = truth;
+    text.replace(text.find(from), from.size(), to);
+    test::write_text(folder_ / "truth.json", text);
+    return train("broken");
+  };
+  const auto no_mask = broken("\"segmentation\"", "\"segmentations\"");
+  EXPECT_EQ(no_mask.status, kFailure);
+  EXPECT_NE(no_mask.err.find("annotations[0]"), std::string::npos) << no_mask.err;
+  const auto no_json = broken("\"bbox\":", "\"bbox\"");
+  EXPECT_EQ(no_json.status, kFailure);
+  EXPECT_NE(no_json.err.find("truth.json"), std::string::npos) << no_json.err;
+  test::write_text(folder_ / "truth.json", truth);
+  EXPECT_FALSE(fs::exists(folder_ / "broken"));
+  // So is a picture that evaluation misses: the checkpoint is there by then.
+  std::string lost = truth;
+  lost.replace(lost.find("p1.png"), 6, "p9.png");
+  test::write_text(folder_ / "lost.json", lost);
+  const auto evaluated = train("lost", {"--iterations", "2", "--steps", "1", "--precise-bn", "0", "--eval-annotations",
+                                        at("lost.json"), "--eval-image-root", folder_.path().string()});
+  EXPECT_EQ(evaluated.status, kFailure);
+  EXPECT_NE(evaluated.err.find("p9.png"), std::string::npos) << evaluated.err;
+  EXPECT_TRUE(fs::exists(folder_ / "lost" / "checkpoint_0000002.safetensors"));
+  // A disk that is full leaves no half checkpoint.
   const auto full = train("full", {}, {.file_size_limit = 4096});
   EXPECT_EQ(full.status, kFailure) << full.err;
   for (const auto& entry : fs::directory_iterator(folder_ / "full"))
-    EXPECT_EQ(entry.path().filename(), "metrics.json") << "left behind";
+    EXPECT_TRUE(entry.path().filename() == "metrics.json" || entry.path().extension() == ".usol") << entry.path();
 }
 
 TEST_F(TrainTest, StartsFromWeights) {

@@ -10,6 +10,7 @@
 
 #include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
 namespace usol {
