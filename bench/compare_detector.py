@@ -103,7 +103,8 @@ def torch_side(args):
         inputs = []
         for picture in pictures:
             truth = Instances((height, width), gt_boxes=Boxes(case["case.boxes"]),
-                              gt_classes=torch.zeros(TRUTHS, dtype=torch.int64), gt_masks=BitMasks(case["case.masks"].bool()))
+                              gt_classes=torch.zeros(TRUTHS, dtype=torch.int64),
+                              gt_masks=BitMasks(case["case.masks"].bool()))
             inputs.append({"image": picture, "instances": truth, "height": height, "width": width})
         optimiser = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, weight_decay=5e-5)
         model.train()
@@ -182,20 +183,20 @@ def main():
         ours = dict(os.environ, USOL_DETECTOR_CASE=case, USOL_BACKBONE_CASE=backbone)
         for round_number in range(args.rounds):
             for kind in ("infer", "train", "ops"):
-                filters = {"infer": "^(detector|backbone)/infer", "train": "^detector/train",
-                           "ops": "^op/(roi_align|batched_nms)"}[kind]
+                filters = {"infer": "^detector/infer", "train": "^detector/train",
+                           "ops": "^op/(roi_align_7|batched_nms)"}[kind]
                 times, peak = usol_times(args, filters, ours)
-                if kind == "infer":  # two benchmarks of one name: told apart by their runs
-                    backbone_times, _ = usol_times(args, "^backbone/infer", ours)
-                    times = usol_times(args, "^detector/infer", ours)[0] | {"backbone": backbone_times["infer"]}
+                if kind == "infer":
+                    times["backbone"] = usol_times(args, "^backbone/infer", ours)[0]["infer"]
                 if kind == "ops":
-                    times = {"nms": times.pop("batched_nms"), "roi_align": min(times.values())}
+                    times = {"nms": times["batched_nms"], "roi_align": times["roi_align_7"]}
                 note("usol", times)
                 memory[kind, "usol"] = min(memory.get((kind, "usol"), 1e18), peak)
                 for side, tunables in (("PyTorch", None), ("tuned", TUNED)):
                     environment = dict(os.environ, **({"GLIBC_TUNABLES": tunables} if tunables else {}))
-                    text, peak = run([sys.executable, __file__, *sys.argv[1:5], "--torch-side", kind, "--case", case,
-                                      "--repeats", str(args.repeats)], environment)
+                    command = [sys.executable, __file__, args.usol_bench, args.detectron2, args.cutler, args.picture,
+                               "--torch-side", kind, "--case", case, "--repeats", str(args.repeats)]
+                    text, peak = run(command, environment)
                     note(side, json.loads(text.strip().splitlines()[-1]))
                     memory[kind, side] = min(memory.get((kind, side), 1e18), peak)
                 print(f"round {round_number + 1}: {kind} done", file=sys.stderr, flush=True)
