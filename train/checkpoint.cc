@@ -44,12 +44,16 @@ fs::path CheckpointFolder::save(std::int64_t iteration, const StateDict& tensors
   fs::create_directories(folder_);
   fs::path path = folder_ / fmt::format("{}{:07}{}", kPrefix, iteration, kSuffix);
   save_safetensors(path, tensors, metadata);
+  remove_old();
+  return path;
+}
+
+void CheckpointFolder::remove_old() const {
   auto old = files();
   while (static_cast<std::int64_t>(old.size()) > keep_) {
     fs::remove(old.begin()->second);
     old.erase(old.begin());
   }
-  return path;
 }
 
 std::optional<fs::path> CheckpointFolder::newest() const {
@@ -60,6 +64,7 @@ std::optional<fs::path> CheckpointFolder::newest() const {
 std::optional<SavedState> CheckpointFolder::load_newest() const {
   const auto path = newest();
   if (!path) return std::nullopt;
+  remove_old();
   SafetensorsContent content = read_safetensors(*path);
   return SavedState{*path, std::move(content.tensors), std::move(content.metadata)};
 }

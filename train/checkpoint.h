@@ -28,11 +28,13 @@ class CheckpointFolder {
                              const std::map<std::string, std::string>& metadata) const;
   /// The file of the most iterations; nothing in a folder without any.
   std::optional<std::filesystem::path> newest() const;
-  /// Reads newest(). Throws as read_safetensors().
+  /// Reads newest(), and removes what save() would have removed: a run may have been killed in between. Throws as
+  /// read_safetensors().
   std::optional<SavedState> load_newest() const;
 
  private:
   std::map<std::int64_t, std::filesystem::path> files() const;  // by iteration
+  void remove_old() const;
 
   std::filesystem::path folder_;
   std::int64_t keep_;
