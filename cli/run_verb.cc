@@ -11,6 +11,7 @@
 #include "cli/verb.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
+#include "train/distributed.h"
 
 namespace usol {
 namespace {
@@ -35,6 +36,17 @@ struct Prepared {
   }
 };
 
+// Several processes of one command would each do the whole work, into the same files. Training shares it out itself.
+void check_alone(const std::string& name, const std::vector<std::string>& arguments) {
+  const int ranks = train::launched_ranks();
+  const bool sharded = std::any_of(arguments.begin(), arguments.end(),
+                                   [](const std::string& word) { return word.starts_with("--shard"); });
+  check(ranks == 1 || name == "train" || sharded, ErrorKind::kUsage,
+        "{} processes of usol {} were started together, and each would do the whole work: start one, or give each its "
+        "part with --shard K/N where the verb has it; usol train alone shares its work among processes",
+        ranks, name);
+}
+
 }  // namespace
 
 int run_verb(const std::string& name, const std::vector<std::string>& arguments) {
@@ -49,6 +61,7 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments)
     fmt::print("{}", options.to_toml());
     return kSuccess;
   }
+  check_alone(name, arguments);
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
   return prepared.verb->run(common, options);

@@ -5,6 +5,7 @@
 #include "cli/provenance.h"
 #include "cli/train_job.h"
 #include "cli/verb.h"
+#include "train/distributed.h"
 
 namespace usol {
 namespace {
@@ -29,10 +30,13 @@ class TrainVerb : public Verb {
         "--weights dino_rn50.pth --out run",
         "The paper's detector on MaskCut's masks");
     options.example("usol train --config run.toml --out run --resume", "Goes on after an interruption");
+    options.example("mpirun -n 4 usol train --config run.toml --out run",
+                    "Four processes share each batch; the losses are those of one");
   }
 
   int run(const Common& common, const Options& options) override {
-    return run_training(common, settings_, files_, make_info("train", common, options));
+    const auto ranks = train::join_ranks();
+    return run_training(common, settings_, files_, make_info("train", common, options), ranks.get());
   }
 
  private:

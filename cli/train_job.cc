@@ -25,6 +25,7 @@
 #include "io/safetensors.h"
 #include "io/sha256.h"
 #include "models/rcnn/rcnn.h"
+#include "ops/rank_values.h"
 #include "tensor/allocator.h"
 #include "tensor/check.h"
 #include "train/checkpoint.h"
@@ -61,10 +62,12 @@ void check_files(const Common& common, const TrainSettings& settings, const Trai
         "{} holds a training; --resume goes on with it, --force starts anew", files.out);
 }
 
-void start_from_weights(const Common& common, const std::string& weights, ParamStore& store) {
+// `speaks`: in one of the processes that do it.
+void start_from_weights(const Common& common, bool speaks, const std::string& weights, ParamStore& store) {
   StateDict state = load_checkpoint(weights).tensors;
   if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, "backbone.bottom_up.");
   const train::StartReport report = train::start_from(store, state, weights);
+  if (!speaks) return;
   common.note("{}: {} of the detector's {} tensors; {} start anew", weights, report.loaded.size(), store.names().size(),
               report.fresh.size());
   for (const auto& text : report.mismatched) common.warn("{}: {}", weights, text);
@@ -93,8 +96,10 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 class Run {
  public:
   Run(const Common& common, const TrainSettings& settings, const TrainFiles& files, const train::Dataset& data,
-      Json info)
+      Json info, Communicator* ranks)
       : common_(common),
+        ranks_(ranks),
+        leads_(!ranks || ranks->rank() == 0),
         settings_(settings),
         files_(files),
         folder_(files.out),
@@ -105,24 +110,28 @@ class Run {
         device_(common.device()),
         store_(seed_, device_),
         model_(Scope(store_), settings.detector(data.classes()), device_),
-        loading_(settings.loading(seed_)),
-        trainer_(store_, model_, settings.trainer(seed_, common.compute_dtype(device_))) {
+        loading_(shared(settings.loading(seed_))),
+        trainer_(store_, model_, trainer_options()) {
     if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());
   }
 
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
   int run() {
-    if (common_.force) remove_outputs(folder_, checkpoints_);
-    fs::create_directories(folder_);
+    wait_for_ranks();  // all have looked at the folder before anything changes in it
+    if (common_.force && leads_) remove_outputs(folder_, checkpoints_);
+    if (leads_) fs::create_directories(folder_);
+    wait_for_ranks();
     std::string open_line;
     Due due = Due::kNothing;
     if (common_.resume && checkpoints_.newest())
       std::tie(open_line, due) = go_on();
     else if (!files_.weights.empty())
-      start_from_weights(common_, files_.weights, store_);
-    train::Metrics metrics(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
-    metrics_ = &metrics;
+      start_from_weights(common_, leads_, files_.weights, store_);
+    check_same_start();
     train::Loader loader(data_, loading_, trainer_.iteration());
+    std::optional<train::Metrics> metrics;
+    if (leads_) metrics.emplace(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
+    metrics_ = metrics ? &*metrics : nullptr;
     Progress progress(common_, trainer_.iterations(), "steps", trainer_.iteration());
     if (due != Due::kNothing && !between_steps(due)) return stopped();
     while (!trainer_.finished()) {
@@ -130,28 +139,63 @@ class Run {
       const std::vector<train::Sample> batch = loader.next();
       const double data_seconds = since(begin);
       const train::StepReport report = trainer_.step(batch);
-      if (report.bad)
+      if (report.bad && leads_)
         common_.warn("step {}: loss or gradient is not finite; {} such steps{}", report.iteration + 1,
                      trainer_.bad_steps(),
                      report.loss_scale == trainer_.loss_scale().factor
                          ? ""
                          : fmt::format("; losses are scaled by {} from now on", trainer_.loss_scale().factor));
-      metrics.add(report, data_seconds, since(begin));
       progress.step(report.bad);
-      if (settings_.pictures_every > 0 && trainer_.iteration() % settings_.pictures_every == 0) draw(batch);
-      if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
-        const std::string line = metrics.write(trainer_.iterations(), allocator(device_.type).stats().peak_bytes);
-        if (!line.empty()) common_.note("{}", line);
+      if (leads_) {
+        metrics->add(report, data_seconds, since(begin));
+        if (settings_.pictures_every > 0 && trainer_.iteration() % settings_.pictures_every == 0) draw(batch);
+        if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
+          const std::string line = metrics->write(trainer_.iterations(), allocator(device_.type).stats().peak_bytes);
+          if (!line.empty()) common_.note("{}", line);
+        }
       }
       if (!between_steps(Due::kAll)) return stopped();
     }
     progress.finish();
+    if (!leads_) return kSuccess;
     if (trainer_.ema()) write_model(kFinalEma, trainer_.ema()->state());
     write_model(kFinalModel, store_.state_dict());
     return kSuccess;
   }
 
  private:
+  train::TrainerOptions trainer_options() const {
+    train::TrainerOptions options = settings_.trainer(seed_, common_.compute_dtype(device_));
+    options.ranks = ranks_;
+    return options;
+  }
+
+  // This rank's share of such batches.
+  train::LoaderOptions shared(train::LoaderOptions options) const {
+    if (!ranks_) return options;
+    options.rank = ranks_->rank();
+    options.ranks = ranks_->size();
+    options.passes = settings_.accumulate;
+    return options;
+  }
+
+  void wait_for_ranks() const { of_all_ranks(0, ranks_); }
+
+  // Before files on a network disk have reached every machine, ranks could go on from different states.
+  void check_same_start() const {
+    for (const double iteration : of_all_ranks(static_cast<double>(trainer_.iteration()), ranks_))
+      check(iteration == static_cast<double>(trainer_.iteration()), ErrorKind::kIo,
+            "{}: this process goes on after step {}, another one after step {}; do all machines see the same folder?",
+            folder_.string(), trainer_.iteration(), iteration);
+  }
+
+  // True once any rank has caught a signal, on all ranks at once. All must ask.
+  bool stop_asked() {
+    for (const double number : of_all_ranks(pending_signal(), ranks_))
+      if (signal_ == 0) signal_ = static_cast<int>(number);
+    return signal_ != 0;
+  }
+
   void write_model(const char* name, const StateDict& state) const {
     save_safetensors(folder_ / name, state, {{kInfo, info_.dump()}});
     common_.note("wrote {}", (folder_ / name).string());
@@ -159,7 +203,7 @@ class Run {
 
   int stopped() const {
     common_.note("stopped after step {}; --resume goes on", trainer_.iteration());
-    return 128 + pending_signal();
+    return 128 + signal_;
   }
 
   // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and what
@@ -179,6 +223,7 @@ class Run {
   }
 
   void save(Due due) const {
+    if (!leads_) return;
     checkpoints_.save(trainer_.iteration(), trainer_.state(),
                       {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}});
   }
@@ -196,7 +241,7 @@ class Run {
       save(Due::kAll);
       return false;
     }
-    const bool stop = pending_signal() != 0 && !trainer_.finished();
+    const bool stop = stop_asked() && !trainer_.finished();
     const bool saves = all && (stop || is_time(settings_.checkpoint_every));
     if (saves) save(evaluates ? Due::kEvaluation : Due::kNothing);
     if (stop) return false;
@@ -205,13 +250,20 @@ class Run {
     return false;
   }
 
-  // With the averages of the weights, if there are any. False if a signal came.
+  // With the averages of the weights, if there are any; the first rank does it, the others wait. False if a signal
+  // came.
   bool evaluate() {
-    common_.detail("evaluation on {}", settings_.eval_annotations);
-    const train::EmaScope averages(trainer_.ema());
-    const auto values = evaluation_->run(model_, [] { return pending_signal() != 0; });
-    if (values) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
-    return values.has_value();
+    bool done = true;
+    if (leads_) {
+      common_.detail("evaluation on {}", settings_.eval_annotations);
+      const train::EmaScope averages(trainer_.ema());
+      const auto values = evaluation_->run(model_, [] { return pending_signal() != 0; });
+      if (values) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
+      done = values.has_value();
+    }
+    if (max_over_ranks(done ? 0 : 1, ranks_) == 0) return true;
+    stop_asked();  // which signal
+    return false;
   }
 
   // What the first pictures of the batch teach, beside what the detector finds in them.
@@ -236,9 +288,9 @@ class Run {
   bool precise_batch_norm() {
     const auto of_present_weights = [&] {
       common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
-      train::Loader loader(data_, settings_.precise_loading(seed_));
+      train::Loader loader(data_, shared(settings_.precise_loading(seed_)));
       return train::precise_batch_norm(
-          model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [] { return pending_signal() != 0; });
+          model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [&] { return stop_asked(); }, ranks_);
     };
     if (!of_present_weights()) return false;
     const train::EmaScope averages(trainer_.ema());
@@ -246,6 +298,8 @@ class Run {
   }
 
   const Common& common_;
+  Communicator* ranks_;
+  bool leads_;
   const TrainSettings& settings_;
   const TrainFiles& files_;
   fs::path folder_;
@@ -259,12 +313,16 @@ class Run {
   train::LoaderOptions loading_;
   train::Trainer trainer_;
   std::optional<TrainEvaluation> evaluation_;
-  train::Metrics* metrics_ = nullptr;
+  train::Metrics* metrics_ = nullptr;  // the first rank's
+  int signal_ = 0;                     // that stops all ranks
 };
 
 }  // namespace
 
-int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
+int run_training(const Common& all_common, const TrainSettings& settings, const TrainFiles& files, Json info,
+                 Communicator* ranks) {
+  Common common = all_common;
+  common.quiet = common.quiet || (ranks && ranks->rank() > 0);
   const fs::path folder = files.out;
   check_files(common, settings, files, train::CheckpointFolder(folder, settings.keep));
   if (common.resume && fs::exists(folder / kFinalModel)) {
@@ -274,9 +332,10 @@ int run_training(const Common& common, const TrainSettings& settings, const Trai
   const train::Dataset data(files.annotations, files.image_root, settings.exif);
   if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
   info["annotations_sha256"] = sha256_file(files.annotations);
-  Run run(common, settings, files, data, std::move(info));
+  Run run(common, settings, files, data, std::move(info), ranks);
   common.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
               data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);
+  if (ranks) common.note("{} processes share each batch", ranks->size());
   return common.dry_run ? kSuccess : run.run();
 }
 

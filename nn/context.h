@@ -16,7 +16,7 @@ class NormStatistics;
 struct Context {
   bool training = false;
   Generator* rng = nullptr;       // for layers and samplers that draw; needed by them only
-  Communicator* ranks = nullptr;  // for SyncBN; null: one process
+  Communicator* ranks = nullptr;  // share the batch (SyncBN, losses); null: one process
   /// Format of a detector's maps and products; its parameters are cast on their way into them. Nothing: the model's
   /// own.
   std::optional<DType> dtype = {};

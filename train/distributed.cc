@@ -15,15 +15,6 @@
 namespace usol::train {
 namespace {
 
-// How many processes the launcher says it has started; 1 if nothing says so. MPI itself cannot be asked before it is
-// initialised, which a process that is alone should not have to wait for.
-int launched() {
-  // Open MPI's mpirun; MPICH's and Intel's; srun (within a step only, so that a script of several tasks counts as one).
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
-    if (const char* value = std::getenv(name)) return std::max(1, std::atoi(value));
-  return 1;
-}
-
 #ifdef USOL_WITH_MPI
 
 void check_mpi(int code, const char* what) {
@@ -92,12 +83,20 @@ class MpiRanks : public Communicator {
 
 }  // namespace
 
+// MPI itself cannot be asked before it is initialised, which a process that is alone should not have to wait for.
+int launched_ranks() {
+  // Open MPI's mpirun; MPICH's and Intel's; srun (within a step only, so that a script of several tasks counts as one).
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
+    if (const char* value = std::getenv(name)) return std::max(1, std::atoi(value));
+  return 1;
+}
+
 #ifdef USOL_WITH_MPI
 
 bool has_mpi() { return true; }
 
 std::unique_ptr<Communicator> join_ranks() {
-  const int wanted = launched();
+  const int wanted = launched_ranks();
   return wanted == 1 ? nullptr : std::make_unique<MpiRanks>(wanted);
 }
 
@@ -113,7 +112,7 @@ void abort_ranks(int status) {
 bool has_mpi() { return false; }
 
 std::unique_ptr<Communicator> join_ranks() {
-  const int wanted = launched();
+  const int wanted = launched_ranks();
   check(wanted == 1, ErrorKind::kUnsupported,
         "{} processes were started together, but this build has no MPI and each would do the whole work: start one, or "
         "install libopenmpi-dev and build again with -DUSOL_MPI=ON",

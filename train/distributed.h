@@ -11,6 +11,9 @@ namespace usol::train {
 /// True if this build has MPI.
 bool has_mpi();
 
+/// How many processes a launcher (mpirun, srun) says it has started together with this one; 1 if none says so.
+int launched_ranks();
+
 /// The processes that a launcher started together with this one, joined; null if this one is alone. Waits for all of
 /// them; call it once, in the main thread, which is the only one to communicate. The end of the returned object leaves
 /// the group, unless an exception is on its way: then abort_ranks() is due. Tensors on a device travel through host

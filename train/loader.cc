@@ -53,13 +53,23 @@ std::vector<GroupSampler::Item> GroupSampler::next() {
 Loader::Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_t first)
     : dataset_(dataset),
       options_(options),
-      groups_(options.group_size > 0 ? options.batch / options.group_size : 0),
+      all_groups_(options.group_size > 0 ? options.batch / options.group_size : 0),
+      groups_(all_groups_ / std::max<std::int64_t>(1, options.ranks)),
       sampler_(wide_pictures(dataset), std::max<std::int64_t>(1, options.group_size), options.seed),
+      drawn_(first * all_groups_),
       given_out_(first * groups_),
       taken_(first * groups_) {
-  check(groups_ > 0 && groups_ * options.group_size == options.batch, ErrorKind::kUsage,
+  check(all_groups_ > 0 && all_groups_ * options.group_size == options.batch, ErrorKind::kUsage,
         "loader: a batch of {} pictures is not whole groups of {}", options.batch, options.group_size);
-  for (std::int64_t i = 0; i < given_out_; ++i) sampler_.next();
+  check(options.rank >= 0 && options.rank < options.ranks && options.passes > 0,
+        "loader: rank {} of {}, {} passes make no sense", options.rank, options.ranks, options.passes);
+  check(options.ranks == 1 || all_groups_ % (options.ranks * options.passes) == 0, ErrorKind::kUsage,
+        "loader: a batch of {} pictures in groups of {} cannot be shared equally by {} processes{}: take a batch that "
+        "is a multiple of {}, or another number of processes",
+        options.batch, options.group_size, options.ranks,
+        options.passes == 1 ? "" : fmt::format(" in {} passes", options.passes),
+        options.group_size * options.ranks * options.passes);
+  for (std::int64_t i = 0; i < drawn_; ++i) sampler_.next();
   for (int i = 0; i < std::max(1, options.threads); ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -82,6 +92,20 @@ std::vector<Sample> Loader::make(const std::vector<GroupSampler::Item>& group) c
   return options_.copy_paste ? copy_pasted(samples, *options_.copy_paste, generators) : samples;
 }
 
+bool Loader::is_mine(std::int64_t group) const {
+  if (options_.ranks == 1) return true;
+  const std::int64_t part = all_groups_ / options_.passes, share = part / options_.ranks;
+  return group % part / share == options_.rank;
+}
+
+// The next group of this rank. Every rank draws all groups, so that what they are does not depend on ranks.
+std::vector<GroupSampler::Item> Loader::next_group() {
+  for (;;) {
+    std::vector<GroupSampler::Item> group = sampler_.next();
+    if (is_mine(drawn_++)) return group;
+  }
+}
+
 void Loader::work() {
   const std::int64_t most = groups_ * std::max(1, options_.ahead);
   for (;;) {
@@ -89,7 +113,7 @@ void Loader::work() {
     changed_.wait(lock, [&] { return stopping_ || given_out_ < taken_ + groups_ + most; });
     if (stopping_) return;
     const std::int64_t number = given_out_++;
-    const std::vector<GroupSampler::Item> group = sampler_.next();
+    const std::vector<GroupSampler::Item> group = next_group();
     lock.unlock();
     Made made;
     try {

@@ -48,18 +48,21 @@ struct LoaderOptions {
   std::optional<CopyPasteOptions> copy_paste = CopyPasteOptions{};  // within groups; nothing: off
   int threads = 2;
   int ahead = 2;  // batches made in advance
+  /// Of `ranks` processes this is number `rank`. It makes its share of a batch: whole groups, that lie together in each
+  /// of the batch's `passes` parts, which are trained on one after the other.
+  std::int64_t rank = 0, ranks = 1, passes = 1;
 };
 
 class Loader {
  public:
   /// Begins with batch number `first` (0 is the first of all). The data set must outlive this. Throws Error(kUsage) if
-  /// a batch is not whole groups.
+  /// a batch, or a rank's share of a part of it, is not whole groups.
   Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_t first = 0);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch. Rethrows what loading one of its pictures threw.
+  /// The next batch, or this rank's share of it. Rethrows what loading one of its pictures threw.
   std::vector<Sample> next();
 
  private:
@@ -68,15 +71,18 @@ class Loader {
     std::exception_ptr error;
   };
   void work();
+  bool is_mine(std::int64_t group) const;
+  std::vector<GroupSampler::Item> next_group();
   std::vector<Sample> make(const std::vector<GroupSampler::Item>& group) const;
 
   const Dataset& dataset_;
   LoaderOptions options_;
-  std::int64_t groups_;  // per batch
+  std::int64_t all_groups_, groups_;  // of a batch; of this rank's share
   std::mutex mutex_;
   std::condition_variable changed_;
   GroupSampler sampler_;
-  std::int64_t given_out_, taken_;  // groups
+  std::int64_t drawn_;              // groups, of all ranks
+  std::int64_t given_out_, taken_;  // groups of this rank
   std::map<std::int64_t, Made> made_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/param_store.h"
+#include "ops/all_reduce.h"
 
 namespace usol::train {
 
@@ -32,9 +33,8 @@ class Optimizer {
   /// a module of `faster` has no parameters or a number makes no sense, Error if a parameter is not f32.
   Optimizer(const ParamStore& store, const OptimizerOptions& options);
 
-  /// The gradients collected so far, in the order of the parameters; undefined where there is none. What sums them over
-  /// processes comes between backward() and step().
-  std::vector<Tensor> gradients() const;
+  /// Between backward() and step(): the sum of all ranks' gradients becomes each rank's. Small ones travel together.
+  void sum_gradients(Communicator& ranks);
   /// One step along gradient_scale times the collected gradients (a parameter without one stays as it is). Returns
   /// false, and changes nothing, if a gradient is not finite.
   bool step(double learning_rate, double gradient_scale = 1);

@@ -21,7 +21,7 @@ bool precise_batch_norm(const Rcnn& model, const ParamStore& store, std::int64_t
     if (stop()) return false;
     std::vector<Tensor> pictures;
     for (const Sample& sample : next()) pictures.push_back(sample.image);
-    model.features(model.preprocess(pictures).to(device),
+    model.features(model.preprocess(pictures, ranks).to(device),
                    {.training = true, .ranks = ranks, .statistics = &statistics});
   }
   check(statistics.size() == norms, "precise batch norm: the backbone has {} of the model's {} norms",

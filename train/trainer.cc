@@ -65,8 +65,9 @@ Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& opt
   if (options.precision == DType::kF16) scale_.factor = LossScale::kFirst;
 }
 
-// The loss of a share of the batch; undefined if the model has diverged.
-Tensor Trainer::pass(std::span<const Sample> batch, Generator& generator, StepReport& report) const {
+// The loss of a share of the batch that begins with that picture of the whole batch; undefined if the model has
+// diverged.
+Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, StepReport& report) const {
   const Device device = store_.entries().begin()->second.tensor.device();
   std::vector<Tensor> pictures;
   std::vector<rcnn::Truths> truths;
@@ -74,39 +75,56 @@ Tensor Trainer::pass(std::span<const Sample> batch, Generator& generator, StepRe
     pictures.push_back(sample.image);
     truths.push_back(truths_of(sample, device));
   }
-  const rcnn::Sampler sampler = rcnn::random_sampler(generator);
+  Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
+  const rcnn::Sampler sampler = rcnn::random_sampler(generator, first_picture);
   rcnn::Losses losses;
   try {
-    losses =
-        model_.losses(pictures, truths, sampler, {.training = true, .rng = &generator, .dtype = options_.precision});
+    losses = model_.losses(pictures, truths, sampler,
+                           {.training = true, .rng = &generator, .ranks = options_.ranks, .dtype = options_.precision});
   } catch (const rcnn::Diverged&) {
     report.total = std::nan("");
     return {};
   }
   const auto passes = static_cast<double>(options_.accumulate);
   Tensor total;
+  std::vector<double> values;
   for (const auto& [name, loss] : losses) {
-    report.losses[name] += loss.item() / passes;
+    values.push_back(loss.item());
     total = total.defined() ? add(total, loss) : loss;
   }
-  report.total += total.item() / passes;
+  values.push_back(total.item());
+  if (options_.ranks) {
+    Tensor sums = Tensor::from(values, {static_cast<std::int64_t>(values.size())});
+    options_.ranks->all_reduce_sum(sums);
+    values = sums.to_vector<double>();
+  }
+  auto value = values.begin();
+  for (const auto& [name, loss] : losses) report.losses[name] += *value++ / passes;
+  report.total += *value / passes;
   return total;
 }
 
 // Losses and gradients. False if a loss is not finite.
 bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
   const auto passes = static_cast<std::size_t>(options_.accumulate), share = batch.size() / passes;
-  Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
+  const auto rank = static_cast<std::size_t>(options_.ranks ? options_.ranks->rank() : 0);
+  const auto ranks = static_cast<std::size_t>(options_.ranks ? options_.ranks->size() : 1);
   bool first = true;
   for (std::size_t i = 0; i < passes; ++i) {
-    const Tensor total = pass(std::span(batch).subspan(i * share, share), generator, report);
-    if (!std::isfinite(report.total)) return false;
+    const auto first_picture = static_cast<std::int64_t>((i * ranks + rank) * share);
+    const Tensor total = pass(std::span(batch).subspan(i * share, share), first_picture, report);
+    if (!std::isfinite(report.total)) {
+      // The optimiser may go on with what there is: last step's sums, or those of the first passes.
+      if (!first && options_.ranks) optimizer_.sum_gradients(*options_.ranks);
+      return false;
+    }
     if (first) optimizer_.zero_grad();
     first = false;
     collected_scale_ = scale_.factor;
     const double seed = scale_.factor / static_cast<double>(passes);
     backward(total, Tensor::full(total.shape(), seed, total.dtype(), total.device()));
   }
+  if (options_.ranks) optimizer_.sum_gradients(*options_.ranks);
   return true;
 }
 

@@ -34,6 +34,9 @@ struct TrainerOptions {
   /// optimiser repeats the last step's gradients.
   bool repeat_on_bad_loss = false;
   std::int64_t most_bad_steps = 50;  // one after the other, before training is given up
+  /// The processes that train together; null: this one alone. Each has its share of every batch, as the loader deals
+  /// it out, and all make the same steps as one process with the whole batch.
+  Communicator* ranks = nullptr;
 };
 
 struct StepReport {
@@ -61,8 +64,9 @@ class Trainer {
   /// `model`'s parameters are in `store`; both must outlive this.
   Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& options);
 
-  /// Trains on a batch. After a bad step the model is as before it, statistics of norms included (unless
-  /// repeat_on_bad_loss). Throws Error after too many bad steps in a row.
+  /// Trains on a batch, or on this rank's share of it; the report is that of the whole batch on every rank. After a bad
+  /// step the model is as before it, statistics of norms included (unless repeat_on_bad_loss). Throws Error after too
+  /// many bad steps in a row.
   StepReport step(const std::vector<Sample>& batch);
   /// Steps done.
   std::int64_t iteration() const { return iteration_; }
@@ -83,7 +87,7 @@ class Trainer {
 
  private:
   bool compute(const std::vector<Sample>& batch, StepReport& report);
-  Tensor pass(std::span<const Sample> batch, Generator& generator, StepReport& report) const;
+  Tensor pass(std::span<const Sample> batch, std::int64_t first_picture, StepReport& report) const;
 
   ParamStore& store_;
   const Rcnn& model_;

@@ -7,6 +7,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/gather.h"
+#include "ops/rank_values.h"
 #include "ops/reduce.h"
 #include "ops/regression_loss.h"
 #include "ops/view.h"
@@ -32,9 +33,9 @@ BoxPredictions BoxHead::operator()(const Tensor& pooled) const {
 }
 
 BoxLosses BoxHead::losses(const BoxPredictions& predictions, const Tensor& boxes, const Tensor& gt_boxes,
-                          const Tensor& classes, const Tensor& weights, bool weigh_boxes) const {
-  const std::int64_t regions = boxes.size(0);
-  const double share = 1.0 / static_cast<double>(std::max<std::int64_t>(regions, 1));
+                          const Tensor& classes, const Tensor& weights, bool weigh_boxes, Communicator* ranks) const {
+  const double regions = sum_over_ranks(static_cast<double>(boxes.size(0)), ranks);
+  const double share = 1.0 / std::max(regions, 1.0);
   BoxLosses losses;
   Tensor each = cross_entropy(predictions.logits, classes);
   if (weights.defined()) each = mul(each, weights);

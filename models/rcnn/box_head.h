@@ -8,6 +8,7 @@
 #include "models/rcnn/boxes.h"
 #include "nn/linear.h"
 #include "nn/param_store.h"
+#include "ops/all_reduce.h"
 
 namespace usol::rcnn {
 
@@ -38,9 +39,10 @@ class BoxHead {
 
   /// Softmax cross-entropy, mean over regions, and L1 of the deltas of foreground regions, divided by the number of
   /// all regions. `boxes`, `gt_boxes` [R, 4], `classes` i64 [R]. `weights` [R] (may be undefined) multiplies each
-  /// region's classification loss, and its box loss too if `weigh_boxes`. 0 for no regions.
+  /// region's classification loss, and its box loss too if `weigh_boxes`. 0 for no regions. With `ranks` both are
+  /// divided by all ranks' regions.
   BoxLosses losses(const BoxPredictions& predictions, const Tensor& boxes, const Tensor& gt_boxes,
-                   const Tensor& classes, const Tensor& weights, bool weigh_boxes) const;
+                   const Tensor& classes, const Tensor& weights, bool weigh_boxes, Communicator* ranks = nullptr) const;
 
  private:
   BoxHeadConfig config_;

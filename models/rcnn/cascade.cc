@@ -100,9 +100,11 @@ std::vector<Samples> RoiHeads::sample(const std::vector<Proposals>& proposals, c
     const Matches matches =
         match(pairwise_iou(truths[n].boxes, boxes), {.low = kStages[0].iou, .high = kStages[0].iou});
     const Tensor classes = classes_of(matches, truths[n], config_.box.classes);
-    const SampledIndices sampled = sampler(
-        classes,
-        {.count = config_.samples, .positive_fraction = config_.positive_fraction, .background = config_.box.classes});
+    const SampledIndices sampled = sampler(classes, {.count = config_.samples,
+                                                     .positive_fraction = config_.positive_fraction,
+                                                     .background = config_.box.classes,
+                                                     .picture = static_cast<std::int64_t>(n),
+                                                     .of_regions = true});
     const Tensor rows = concat({sampled.positive, sampled.negative}).to(boxes.device());
     Samples samples{index_select(boxes, rows), index_select(classes, rows), index_select(matches.truth, rows), {}};
     if (truths[n].boxes.size(0) > 0) samples.gt_boxes = index_select(truths[n].boxes, samples.truth);
@@ -153,15 +155,15 @@ Losses RoiHeads::losses(const std::vector<Tensor>& features, const std::vector<P
     const std::vector<Tensor> boxes = boxes_of(samples);
     const BoxPredictions predictions = run_stage(features, boxes, k, context);
     const std::vector<Tensor> decoded = decode(predictions, boxes, k);
-    const Tensor weights = stage_weights(config_.droploss, samples, decoded, truths);
+    const Tensor weights = stage_weights(config_.droploss, samples, decoded, truths, context.ranks);
     std::vector<Tensor> gt_boxes, classes;
     for (const Samples& s : samples) {
       gt_boxes.push_back(s.gt_boxes.defined() ? s.gt_boxes : s.boxes);  // all background: never read
       classes.push_back(s.classes);
     }
-    const BoxLosses of_stage =
-        box_heads_[static_cast<std::size_t>(k)].losses(predictions, concat(boxes), concat(gt_boxes), concat(classes),
-                                                       weights, config_.droploss.preset == DropLossPreset::kPaper);
+    const BoxLosses of_stage = box_heads_[static_cast<std::size_t>(k)].losses(
+        predictions, concat(boxes), concat(gt_boxes), concat(classes), weights,
+        config_.droploss.preset == DropLossPreset::kPaper, context.ranks);
     const std::string suffix = config_.stages == 1 ? "" : "_stage" + std::to_string(k);
     losses["loss_cls" + suffix] = of_stage.cls;
     losses["loss_box_reg" + suffix] = of_stage.reg;
@@ -187,8 +189,9 @@ Tensor RoiHeads::mask_loss(const std::vector<Tensor>& features, const std::vecto
   }
   const Tensor logits = (*mask_head_)(pool_regions(features, boxes, config_.mask_pooled, true), context);
   const Tensor chosen = MaskHead::of_class(logits, concat(classes));
-  return MaskHead::loss(
-      chosen, targets.empty() ? Tensor::zeros(chosen.shape(), DType::kF32, chosen.device()) : concat(targets));
+  return MaskHead::loss(chosen,
+                        targets.empty() ? Tensor::zeros(chosen.shape(), DType::kF32, chosen.device()) : concat(targets),
+                        context.ranks);
 }
 
 std::vector<Detections> RoiHeads::detect_boxes(const std::vector<Tensor>& features,

@@ -9,6 +9,7 @@
 #include "ops/compare.h"
 #include "ops/concat.h"
 #include "ops/pairwise_iou.h"
+#include "ops/rank_values.h"
 #include "ops/reduce.h"
 #include "tensor/check.h"
 
@@ -34,14 +35,16 @@ Tensor release_truths(const Tensor& gt_boxes) {
 }
 
 Tensor stage_weights(const DropLoss& droploss, const std::vector<Samples>& samples, const std::vector<Tensor>& decoded,
-                     const std::vector<Truths>& truths) {
+                     const std::vector<Truths>& truths, Communicator* ranks) {
   if (droploss.preset == DropLossPreset::kOff) return {};
   check(samples.size() == decoded.size() && samples.size() == truths.size(),
         "droploss: samples of {} pictures, boxes of {}, truths of {}", samples.size(), decoded.size(), truths.size());
   const bool release = droploss.preset == DropLossPreset::kRelease;
+  const bool off = release && std::any_of(samples.begin(), samples.end(),
+                                          [](const Samples& of_picture) { return !of_picture.gt_boxes.defined(); });
+  if (release && max_over_ranks(off ? 1 : 0, ranks) > 0) return {};
   std::vector<Tensor> weights;
   for (std::size_t n = 0; n < samples.size(); ++n) {
-    if (release && !samples[n].gt_boxes.defined()) return {};
     weights.push_back(
         droploss_weights(decoded[n], release ? release_truths(samples[n].gt_boxes) : truths[n].boxes, droploss.iou));
   }

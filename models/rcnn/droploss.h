@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/rcnn/instances.h"
+#include "ops/all_reduce.h"
 #include "tensor/tensor.h"
 
 namespace usol::rcnn {
@@ -32,8 +33,8 @@ Tensor droploss_weights(const Tensor& decoded, const Tensor& truths, double iou)
 Tensor release_truths(const Tensor& gt_boxes);
 
 /// Weights of all regions of a stage, in the order of `samples`, or an undefined tensor if all of them count fully.
-/// `decoded`: each picture's decoded boxes; `truths`: each picture's truth boxes.
+/// `decoded`: each picture's decoded boxes; `truths`: each picture's truth boxes. The batch is that of all `ranks`.
 Tensor stage_weights(const DropLoss& droploss, const std::vector<Samples>& samples, const std::vector<Tensor>& decoded,
-                     const std::vector<Truths>& truths);
+                     const std::vector<Truths>& truths, Communicator* ranks = nullptr);
 
 }  // namespace usol::rcnn

@@ -7,6 +7,7 @@
 #include "ops/cast.h"
 #include "ops/elementwise.h"
 #include "ops/gather.h"
+#include "ops/rank_values.h"
 #include "ops/reduce.h"
 #include "ops/view.h"
 
@@ -34,8 +35,9 @@ Tensor MaskHead::of_class(const Tensor& logits, const Tensor& classes) {
   return reshape(gather(planes, classes.reshape({r, 1, 1}).expand({r, 1, m * m}).contiguous(), 1), {r, m, m});
 }
 
-Tensor MaskHead::loss(const Tensor& logits, const Tensor& targets) {
-  const double share = 1.0 / static_cast<double>(std::max<std::int64_t>(logits.numel(), 1));
+Tensor MaskHead::loss(const Tensor& logits, const Tensor& targets, Communicator* ranks) {
+  const double pixels = sum_over_ranks(static_cast<double>(logits.numel()), ranks);
+  const double share = 1.0 / std::max(pixels, 1.0);
   return affine(sum(binary_cross_entropy_with_logits(logits, targets)), share);
 }
 

@@ -8,6 +8,7 @@
 
 #include "nn/conv.h"
 #include "nn/param_store.h"
+#include "ops/all_reduce.h"
 
 namespace usol::rcnn {
 
@@ -24,8 +25,9 @@ class MaskHead {
   Tensor operator()(const Tensor& pooled, const Context& context) const;
   /// The plane of each region's class: logits [R, K, M, M], classes i64 [R] -> [R, M, M] f32.
   static Tensor of_class(const Tensor& logits, const Tensor& classes);
-  /// Binary cross-entropy of [R, M, M] against targets of 0 and 1, mean over pixels; 0 for no regions.
-  static Tensor loss(const Tensor& logits, const Tensor& targets);
+  /// Binary cross-entropy of [R, M, M] against targets of 0 and 1, mean over pixels (of all ranks together); 0 for no
+  /// regions.
+  static Tensor loss(const Tensor& logits, const Tensor& targets, Communicator* ranks = nullptr);
 
  private:
   std::vector<nn::Conv2d> convolutions_;

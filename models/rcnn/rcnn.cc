@@ -9,6 +9,7 @@
 #include "ops/compare.h"
 #include "ops/gather.h"
 #include "ops/paste_masks.h"
+#include "ops/rank_values.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
 
@@ -160,7 +161,7 @@ Rcnn Rcnn::from_state(StateDict state, std::string_view what, Device device, DTy
   return model;
 }
 
-Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures) const {
+Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks) const {
   check(!pictures.empty(), "rcnn: no pictures");
   rcnn::ImageSize most;
   for (const Tensor& p : pictures) {
@@ -169,6 +170,8 @@ Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures) const {
           "rcnn: expected pictures u8 or f32 [H, W, 3] on the CPU, got {} {}", p.dtype(), p.shape());
     most = {std::max(most.height, p.size(0)), std::max(most.width, p.size(1))};
   }
+  most = {static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.height), ranks)),
+          static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.width), ranks))};
   const std::int64_t step = backbone_->size_divisibility_px();
   const std::int64_t height = (most.height + step - 1) / step * step, width = (most.width + step - 1) / step * step;
   const auto n = static_cast<std::int64_t>(pictures.size());
@@ -188,16 +191,34 @@ std::vector<Tensor> Rcnn::features(const Tensor& images, const Context& context)
   return backbone_->forward(images, context);
 }
 
+// A rank whose predictions are not finite says so to the others, so that none waits for it: all throw Diverged.
+std::vector<rcnn::Proposals> Rcnn::training_proposals(const std::vector<Tensor>& anchors,
+                                                      const rcnn::Rpn::Output& output,
+                                                      const std::vector<rcnn::ImageSize>& sizes,
+                                                      Communicator* ranks) const {
+  std::vector<rcnn::Proposals> proposals;
+  std::string diverged;
+  try {
+    proposals = rpn_->proposals(anchors, output, sizes, true);
+  } catch (const rcnn::Diverged& error) {
+    diverged = error.what();
+  }
+  if (max_over_ranks(diverged.empty() ? 0 : 1, ranks) > 0)
+    throw rcnn::Diverged(ErrorKind::kInvalidArgument,
+                         diverged.empty() ? "rpn: training has diverged in another process" : diverged);
+  return proposals;
+}
+
 rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                           const rcnn::Sampler& sampler, const Context& context) const {
   check(pictures.size() == truths.size(), "rcnn: {} pictures, truths of {}", pictures.size(), truths.size());
   const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
-  const Tensor images = to_model(preprocess(pictures));
+  const Tensor images = to_model(preprocess(pictures, context.ranks));
   const std::vector<Tensor> maps = features(images.to(context.dtype.value_or(images.dtype())), context);
   const rcnn::Rpn::Output output = rpn_->predict(maps, context);
   const std::vector<Tensor> anchors = rpn_->anchors(maps);
-  const rcnn::RpnLosses of_rpn = rpn_->losses(anchors, output, truths, sampler);
-  const std::vector<rcnn::Proposals> proposals = rpn_->proposals(anchors, output, sizes, true);
+  const rcnn::RpnLosses of_rpn = rpn_->losses(anchors, output, truths, sampler, context);
+  const std::vector<rcnn::Proposals> proposals = training_proposals(anchors, output, sizes, context.ranks);
   rcnn::Losses losses = heads_->losses(for_heads(maps), proposals, sizes, truths, sampler, context);
   losses["loss_rpn_cls"] = of_rpn.cls;
   losses["loss_rpn_loc"] = of_rpn.loc;

@@ -50,14 +50,15 @@ class Rcnn {
   const rcnn::RoiHeads& heads() const { return *heads_; }
 
   /// Pictures u8 (or f32, 0..255) [H, W, 3] RGB at their network_size() -> [N, 3, H', W'], normalised, then zeros on
-  /// the right and below up to multiples of 32.
-  Tensor preprocess(const std::vector<Tensor>& pictures) const;
+  /// the right and below up to multiples of 32 that hold the pictures of all ranks.
+  Tensor preprocess(const std::vector<Tensor>& pictures, Communicator* ranks = nullptr) const;
   /// Feature maps p2 ... p6 of preprocessed pictures.
   std::vector<Tensor> features(const Tensor& images, const Context& context) const;
 
   /// All losses of a batch, under Detectron2's names. Truths' masks are needed in a model with masks, at the pictures'
-  /// size. With context.dtype, maps and products are in that format, boxes and losses f32. Throws rcnn::Diverged when
-  /// training has diverged.
+  /// size. With context.dtype, maps and products are in that format, boxes and losses f32. With context.ranks the
+  /// pictures are this rank's share of the batch, and so are the losses: to be added up over the ranks. Throws
+  /// rcnn::Diverged when training has diverged.
   rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                       const rcnn::Sampler& sampler, const Context& context) const;
   /// The objects of each picture, in pixels of the network's input. No gradient.
@@ -65,6 +66,8 @@ class Rcnn {
                                        const rcnn::DetectOptions& options = {}) const;
 
  private:
+  std::vector<rcnn::Proposals> training_proposals(const std::vector<Tensor>& anchors, const rcnn::Rpn::Output& output,
+                                                  const std::vector<rcnn::ImageSize>& sizes, Communicator* ranks) const;
   Tensor to_model(const Tensor& images) const;
 
   RcnnConfig config_;

@@ -14,6 +14,7 @@
 #include "ops/gather.h"
 #include "ops/nms.h"
 #include "ops/pairwise_iou.h"
+#include "ops/rank_values.h"
 #include "ops/reduce.h"
 #include "ops/regression_loss.h"
 #include "ops/topk.h"
@@ -108,7 +109,7 @@ std::vector<Proposals> Rpn::proposals(const std::vector<Tensor>& anchors, const 
 }
 
 RpnLosses Rpn::losses(const std::vector<Tensor>& anchors, const Output& output, const std::vector<Truths>& truths,
-                      const Sampler& sampler) const {
+                      const Sampler& sampler, const Context& context) const {
   const Tensor all = concat(anchors);
   const std::int64_t count = all.size(0), images = static_cast<std::int64_t>(truths.size());
   std::vector<Tensor> chosen, positive, targets, positive_anchors, labels;
@@ -116,8 +117,8 @@ RpnLosses Rpn::losses(const std::vector<Tensor>& anchors, const Output& output, 
     const Truths& of_image = truths[static_cast<std::size_t>(n)];
     const Matches matches = match(pairwise_iou(of_image.boxes, all),
                                   {.low = config_.negative_below, .high = config_.positive_from, .low_quality = true});
-    const SampledIndices sampled =
-        sampler(matches.label, {.count = config_.samples, .positive_fraction = 0.5, .background = kNegative});
+    const SampledIndices sampled = sampler(
+        matches.label, {.count = config_.samples, .positive_fraction = 0.5, .background = kNegative, .picture = n});
     const auto rows = [&](const Tensor& indices) {  // of all pictures' anchors
       const Tensor at = indices.to(all.device());
       return index_select(
@@ -134,7 +135,8 @@ RpnLosses Rpn::losses(const std::vector<Tensor>& anchors, const Output& output, 
     targets.push_back(index_select(of_image.boxes, index_select(matches.truth, at)));
     positive_anchors.push_back(index_select(all, at));
   }
-  const double share = 1.0 / static_cast<double>(config_.samples * images);
+  const double pictures = sum_over_ranks(static_cast<double>(images), context.ranks);
+  const double share = 1.0 / (static_cast<double>(config_.samples) * pictures);
   const Tensor logits = reshape(cast(concat(output.logits, 1), DType::kF32), {images * count});
   const Tensor deltas = reshape(cast(concat(output.deltas, 1), DType::kF32), {images * count, 4});
   RpnLosses losses;

@@ -50,9 +50,10 @@ class Rpn {
   /// Each picture's proposals. No gradient. Throws Diverged in training.
   std::vector<Proposals> proposals(const std::vector<Tensor>& anchors, const Output& output,
                                    const std::vector<ImageSize>& sizes, bool training) const;
-  /// Binary cross-entropy of objectness and L1 of deltas over sampled anchors, both divided by samples x pictures.
+  /// Binary cross-entropy of objectness and L1 of deltas over sampled anchors, both divided by samples x pictures, all
+  /// ranks' pictures.
   RpnLosses losses(const std::vector<Tensor>& anchors, const Output& output, const std::vector<Truths>& truths,
-                   const Sampler& sampler) const;
+                   const Sampler& sampler, const Context& context) const;
 
   const RpnConfig& config() const { return config_; }
 

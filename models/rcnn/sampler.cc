@@ -11,6 +11,11 @@
 #include "tensor/check.h"
 
 namespace usol::rcnn {
+namespace {
+
+constexpr int kPartBits = 36;
+
+}  // namespace
 
 Tensor sample_without_repeats(std::int64_t n, std::int64_t count, Generator& generator) {
   std::vector<std::int64_t> numbers(static_cast<std::size_t>(n));
@@ -24,8 +29,8 @@ Tensor sample_without_repeats(std::int64_t n, std::int64_t count, Generator& gen
   return Tensor::from(numbers, {count});
 }
 
-Sampler random_sampler(Generator& generator) {
-  return [&generator](const Tensor& labels, const SamplerOptions& options) {
+Sampler random_sampler(const Generator& start, std::int64_t first_picture) {
+  return [start, first_picture](const Tensor& labels, const SamplerOptions& options) {
     check(labels.rank() == 1 && labels.dtype() == DType::kI64, "sampler: expected labels i64 [N], got {} {}",
           labels.dtype(), labels.shape());
     const Tensor is_background = equal(labels, static_cast<double>(options.background));
@@ -33,6 +38,10 @@ Sampler random_sampler(Generator& generator) {
     const Tensor positive = nonzero(logical_and(used, logical_not(is_background))), negative = nonzero(is_background);
     const auto most = static_cast<std::int64_t>(static_cast<double>(options.count) * options.positive_fraction);
     const std::int64_t positives = std::min(positive.numel(), most);
+    // Each sampling has a part of the stream to itself, much longer than it needs.
+    const auto part = static_cast<std::uint64_t>(2 * (first_picture + options.picture) + (options.of_regions ? 1 : 0));
+    Generator generator = start;
+    generator.set_position(part << kPartBits);
     const auto pick = [&](const Tensor& from, std::int64_t count) {
       return index_select(from, sample_without_repeats(from.numel(), count, generator).to(from.device()));
     };

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "tensor/error.h"
+#include "tests/support/process.h"
 
 namespace usol::train {
 namespace {
@@ -13,6 +14,13 @@ namespace {
 TEST(Distributed, AProcessAloneNeedsNoGroup) {
   EXPECT_EQ(join_ranks(), nullptr);
   abort_ranks(1);  // and has nobody to take along
+}
+
+TEST(Distributed, OtherVerbsRefuseToDoTheSameWorkTwice) {
+  const auto result =
+      test::run_usol({"maskcut", "x.png", "--out", "x.json"}, {.environment = {{"OMPI_COMM_WORLD_SIZE", "2"}}});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("--shard"), std::string::npos) << result.err;
 }
 
 TEST(Distributed, ABuildWithoutMpiRefusesAGroup) {

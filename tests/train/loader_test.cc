@@ -143,5 +143,30 @@ TEST_F(LoaderTest, ThreadsAndTheStartChangeNothing) {
   EXPECT_THROW(Loader(data, {.batch = 5}), Error);
 }
 
+TEST_F(LoaderTest, RanksShareABatch) {
+  const Dataset data = dataset();
+  const AugmentOptions augment{.short_sides = {20, 24, 32}};
+  Loader whole(data, {.batch = 8, .seed = 9, .augment = augment});
+  LoaderOptions options{.batch = 8, .seed = 9, .augment = augment, .ranks = 2};
+  Loader first(data, options);
+  options.rank = 1;
+  Loader second(data, options, 1);
+  options.passes = 2;
+  Loader second_of_parts(data, options);
+  for (int i = 0; i < 3; ++i) {
+    const std::vector<Sample> all = whole.next();
+    const auto of = [&](std::size_t begin, std::size_t end) {
+      return std::vector<Sample>(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 all.begin() + static_cast<std::ptrdiff_t>(end));
+    };
+    EXPECT_EQ(bytes_of(first.next()), bytes_of(of(0, 4))) << i;
+    if (i > 0) EXPECT_EQ(bytes_of(second.next()), bytes_of(of(4, 8))) << i;
+    std::vector<Sample> parts = of(2, 4);
+    for (const Sample& sample : of(6, 8)) parts.push_back(sample);
+    EXPECT_EQ(bytes_of(second_of_parts.next()), bytes_of(parts)) << i;
+  }
+  EXPECT_THROW(Loader(data, {.batch = 6, .ranks = 2}), Error);
+}
+
 }  // namespace
 }  // namespace usol::train

@@ -87,10 +87,17 @@ TEST(Sampler, SharesAndRepeats) {
   const auto few = sampler(all, {.count = 80, .positive_fraction = 0.25, .background = 2});
   EXPECT_EQ(few.positive.numel(), 20);
   EXPECT_EQ(few.negative.numel(), 30);  // all there are
-  Generator again(3);
-  EXPECT_EQ(rcnn::random_sampler(again)(all, {.count = 32, .positive_fraction = 0.25, .background = 2})
-                .negative.to_vector<std::int64_t>(),
-            some.negative.to_vector<std::int64_t>());
+  // What is drawn depends on the picture's number in the batch and on what is sampled, not on what was drawn before.
+  const auto drawn = [&](std::int64_t first, std::int64_t picture, bool of_regions) {
+    return rcnn::random_sampler(Generator(3), first)(
+               all,
+               {.count = 32, .positive_fraction = 0.25, .background = 2, .picture = picture, .of_regions = of_regions})
+        .negative.to_vector<std::int64_t>();
+  };
+  EXPECT_EQ(drawn(0, 0, false), some.negative.to_vector<std::int64_t>());
+  EXPECT_EQ(drawn(0, 5, true), drawn(3, 2, true));
+  EXPECT_NE(drawn(0, 5, true), drawn(0, 5, false));
+  EXPECT_NE(drawn(0, 5, true), drawn(0, 4, true));
 }
 
 TEST(RoiPooler, LevelsAtTheirBorders) {

@@ -1,0 +1,204 @@
+// `mpirun -n 2 usol train`: two processes that share a batch make the steps of one, and the loss of one ends the job.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cli/verb.h"
+#include "io/coco.h"
+#include "io/image.h"
+#include "io/rle.h"
+#include "io/safetensors.h"
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+#include "train/checkpoint.h"
+#include "train/distributed.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+namespace usol {
+namespace {
+
+fs::path mpirun() {
+  std::istringstream folders(std::getenv("PATH"));
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (fs::exists(fs::path(folder) / "mpirun")) return fs::path(folder) / "mpirun";
+  return {};
+}
+
+// Pictures of many sizes with a bright rectangle each.
+class TrainMpiTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!train::has_mpi()) GTEST_SKIP() << "this build has no MPI";
+    if (mpirun().empty()) GTEST_SKIP() << "there is no mpirun on the PATH";
+    CocoWriter writer(folder_ / "truth.json");
+    for (std::int64_t i = 0; i < 8; ++i) {
+      const std::string name = fmt::format("p{}.png", i);
+      const std::int64_t height = 56 + 6 * i, width = i % 2 == 0 ? 50 : 120;
+      Tensor image = Tensor::full({height, width, 3}, 40, DType::kU8),
+             mask = Tensor::zeros({height, width}, DType::kU8);
+      for (Tensor* tensor : {&image, &mask})
+        tensor->slice(0, 4, 40 + 2 * i).slice(1, 12 - i, 40).fill(tensor == &mask ? 1 : 220);
+      write_png(folder_ / name, image);
+      writer.add_image({i + 1, height, width, name});
+      CocoAnnotation annotation;
+      annotation.id = annotation.image_id = i + 1;
+      annotation.category_id = 1;
+      annotation.box = {static_cast<double>(12 - i), 4, static_cast<double>(28 + i), static_cast<double>(36 + 2 * i)};
+      writer.add_annotation(annotation, rle_encode(mask));
+    }
+    const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
+    writer.finish(categories);
+    test::write_text(
+        folder_ / "small.toml",
+        "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
+        "short-sides = [48, 64, 80]\nbatch = 8\nreference-batch = 8\nproposals = 50\nlr = 0.02\nwarmup = 0\n"
+        "iterations = 4\nsteps = [3]\nlog-every = 1\ncheckpoint-every = 2\nprecise-bn = 2\n");
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  test::ProcessResult train(int processes, const std::string& out, const Words& more = {}) const {
+    Words words;
+    if (processes > 1)
+      words = {mpirun(), "--allow-run-as-root",     "--oversubscribe",
+               "-n",     std::to_string(processes), test::usol_binary()};
+    words.insert(words.end(), {"train", "--config", at("small.toml"), "--annotations", at("truth.json"), "--image-root",
+                               folder_.path().string(), "--threads", "1", "--workers", "1", "--out", at(out)});
+    words.insert(words.end(), more.begin(), more.end());
+    return processes > 1 ? test::run_process(words) : test::run_usol(words);
+  }
+  std::vector<Json> metrics(const std::string& out) const {
+    std::vector<Json> lines;
+    std::istringstream in(test::read_text(folder_ / out / "metrics.json"));
+    for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+  void expect_same_training(const std::string& a, const std::string& b) const {
+    const auto lines_a = metrics(a), lines_b = metrics(b);
+    ASSERT_EQ(lines_a.size(), lines_b.size());
+    for (std::size_t i = 0; i < lines_a.size(); ++i)
+      for (const auto& [key, value] : lines_a[i].items())
+        if (key.find("loss") != std::string::npos)
+          EXPECT_NEAR(value.get<double>(), lines_b[i].at(key).get<double>(), 1e-5) << key << " of line " << i;
+    const auto model_a = read_safetensors(folder_ / a / "model_final.safetensors").tensors;
+    const auto model_b = read_safetensors(folder_ / b / "model_final.safetensors").tensors;
+    ASSERT_EQ(model_a.size(), model_b.size());
+    for (const auto& [name, tensor] : model_a) {
+      if (tensor.dtype() != DType::kF32) continue;
+      const auto values_a = tensor.to_vector<float>(), values_b = model_b.at(name).to_vector<float>();
+      double largest = 0, difference = 0;
+      for (std::size_t i = 0; i < values_a.size(); ++i) {
+        largest = std::max(largest, std::abs(static_cast<double>(values_a[i])));
+        difference = std::max(difference, std::abs(static_cast<double>(values_a[i]) - values_b[i]));
+      }
+      // Biases that begin at zero have moved by 1e-4 only: the rounding of sums that cancel shows in them.
+      EXPECT_LE(difference, 1e-5 * largest + 1e-7) << name;
+    }
+  }
+
+  test::TempDir folder_;
+};
+
+TEST_F(TrainMpiTest, TwoProcessesMakeTheStepsOfOne) {
+  const auto one = train(1, "one"), two = train(2, "two");
+  ASSERT_EQ(one.status, 0) << one.err;
+  ASSERT_EQ(two.status, 0) << two.err;
+  expect_same_training("one", "two");
+  EXPECT_EQ(two.err.find("2 processes share"), two.err.rfind("2 processes share")) << "both speak: " << two.err;
+
+  // The release's losses, and passes of shares.
+  const Words other{"--preset", "release", "--accumulate", "2", "--iterations", "2", "--steps", "1"};
+  const auto one_release = train(1, "one_release", other), two_release = train(2, "two_release", other);
+  ASSERT_EQ(one_release.status, 0) << one_release.err;
+  ASSERT_EQ(two_release.status, 0) << two_release.err;
+  expect_same_training("one_release", "two_release");
+
+  // One process goes on where two were stopped.
+  fs::remove(folder_ / "two" / "model_final.safetensors");
+  fs::remove(folder_ / "two" / "checkpoint_0000004.safetensors");
+  const auto resumed = train(1, "two", {"--resume"});
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  expect_same_training("one", "two");
+}
+
+TEST_F(TrainMpiTest, ABatchThatCannotBeSharedIsAnError) {
+  const auto result = train(2, "odd", {"--batch", "6"});
+  EXPECT_EQ(result.status, kBadUsage) << result.err;
+  EXPECT_NE(result.err.find("cannot be shared equally by 2 processes"), std::string::npos) << result.err;
+}
+
+// Process of rank 1 of the training in that folder; -1 if there is none.
+pid_t second_rank(const std::string& out) {
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    try {
+      if (test::read_text(entry.path() / "cmdline").find(out) != std::string::npos &&
+          test::read_text(entry.path() / "environ").find("OMPI_COMM_WORLD_RANK=1") != std::string::npos)
+        return std::stoi(name);
+    } catch (const Error&) {  // it has ended meanwhile
+    }
+  }
+  return -1;
+}
+
+// Sends a signal to the second process of the training in `out` once that checkpoint is there.
+class Signaller {
+ public:
+  Signaller(const fs::path& out, const std::string& checkpoint, int signal)
+      : thread_([this, out, checkpoint, signal] {
+          while (!ended_ && !fs::exists(out / checkpoint)) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          const pid_t process = second_rank(out.string());
+          if (process > 0) sent_ = kill(process, signal) == 0;
+        }) {}
+  /// Call it when the training has ended; false if nothing was sent.
+  bool sent() {
+    ended_ = true;
+    if (thread_.joinable()) thread_.join();
+    return sent_;
+  }
+  ~Signaller() { sent(); }
+  Signaller(const Signaller&) = delete;
+  Signaller& operator=(const Signaller&) = delete;
+
+ private:
+  std::atomic<bool> ended_ = false, sent_ = false;
+  std::thread thread_;
+};
+
+TEST_F(TrainMpiTest, ALostProcessEndsTheJob) {
+  const fs::path out = folder_ / "lost";
+  Signaller signaller(out, "checkpoint_0000004.safetensors", SIGKILL);
+  const auto result = train(2, "lost", {"--iterations", "2000", "--steps", "1999"});
+  ASSERT_TRUE(signaller.sent()) << result.err;
+  EXPECT_NE(result.status, 0) << result.err;
+  EXPECT_FALSE(fs::exists(out / "model_final.safetensors"));
+  const auto saved = train::CheckpointFolder(out, 2).load_newest();
+  ASSERT_TRUE(saved.has_value());
+  EXPECT_TRUE(saved->tensors.contains("trainer/counts"));
+}
+
+TEST_F(TrainMpiTest, ASignalToOneProcessStopsAll) {
+  const fs::path out = folder_ / "stopped";
+  Signaller signaller(out, "checkpoint_0000002.safetensors", SIGUSR1);
+  const auto result = train(2, "stopped", {"--iterations", "2000", "--steps", "1999"});
+  ASSERT_TRUE(signaller.sent()) << result.err;
+  EXPECT_EQ(result.status, 128 + SIGUSR1) << result.err;
+  EXPECT_NE(result.err.find("--resume goes on"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace usol
