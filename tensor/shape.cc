@@ -41,7 +41,8 @@ Shape Shape::row_major_strides() const {
   std::int64_t stride = 1;
   for (int d = rank_ - 1; d >= 0; --d) {
     strides[d] = stride;
-    stride *= std::max<std::int64_t>((*this)[d], 1);
+    // Past 64 bits only where there is no element (numel() checks the others), so where no stride is used.
+    if (__builtin_mul_overflow(stride, std::max<std::int64_t>((*this)[d], 1), &stride)) stride = 0;
   }
   return strides;
 }
