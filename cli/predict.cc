@@ -43,8 +43,8 @@ class PredictVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Finds the objects in pictures with a detector: Cascade Mask R-CNN or Mask R-CNN on a ResNet with a feature "
-        "pyramid, as CutLER trains them. The objects go to a COCO file (compressed RLE masks, boxes, scores), ready "
-        "for evaluation or as the pseudo-masks of another round of training.");
+        "pyramid, as CutLER trains them, or on ViTDet. The objects go to a COCO file (compressed RLE masks, boxes, "
+        "scores), ready for evaluation or as the pseudo-masks of another round of training.");
     inputs_.declare(options);
     options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
     options.group("Detector");
@@ -58,11 +58,14 @@ class PredictVerb : public Verb {
     options.add("--most N", most_, "Objects per picture at most");
     options.at_least("most", 1);
     options.at_most("most", 100000);
-    options.add("--short-side PX", short_px_, "Pictures are resized so that this is their short side ...");
-    options.at_least("short-side", 1);
+    options.add(
+        "--short-side PX", short_px_,
+        "Pictures are resized so that this is their short side ... 0: what the detector is made for, 800, or the "
+        "side of ViTDet's square");
+    options.at_least("short-side", 0);
     options.at_most("short-side", 16384);
-    options.add("--long-side PX", long_px_, "... but the long one no longer than this");
-    options.at_least("long-side", 1);
+    options.add("--long-side PX", long_px_, "... but the long one no longer than this; 0: 1333, or that square");
+    options.at_least("long-side", 0);
     options.at_most("long-side", 16384);
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
@@ -95,7 +98,8 @@ class PredictVerb : public Verb {
     for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights_, text);
     const Rcnn model = Rcnn::from_state(std::move(checkpoint.tensors), weights_, device, common.compute_dtype(device));
     const std::int64_t classes = model.config().heads.box.classes;
-    const std::string name = model.config().heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN";
+    const std::string name = std::string(model.config().heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN") +
+                             (model.config().vitdet ? " on ViTDet" : "");
     common.note("{}: {} on {}", weights_, name, to_string(device));
     job.output = out_;
     job.shard = Shard::parse(shard_.text);
@@ -105,6 +109,9 @@ class PredictVerb : public Verb {
     }
     job.info = make_info("predict", common, options, sha256);
     job.info["detector"] = name;
+    const std::int64_t square = model.config().vitdet ? model.config().vitdet->image_px : 0;
+    if (short_px_ == 0) short_px_ = square > 0 ? square : 800;
+    if (long_px_ == 0) long_px_ = square > 0 ? square : 1333;
     job.load = [&](const InputImage& input) -> ImageCompute {
       return [&, picture = read(input)] {
         return make_result(picture, model.detect({picture.resized}, detect_options())[0]);
@@ -184,7 +191,7 @@ class PredictVerb : public Verb {
   ShardOption shard_;
   std::string weights_, out_, overlays_;
   double score_ = 0.35, nms_ = 0.5;
-  std::int64_t most_ = 100, short_px_ = 800, long_px_ = 1333, batch_ = 8;
+  std::int64_t most_ = 100, short_px_ = 0, long_px_ = 0, batch_ = 8;
   bool exif_ = true;
 };
 

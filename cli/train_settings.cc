@@ -45,10 +45,23 @@ void TrainSettings::declare(Options& options) {
   options.add("--group-size N", group_size, "Pictures among which objects are pasted; of like shape");
   options.at_least("group-size", 1);
   options.group("Detector");
+  options.choice("--arch", arch, {"resnet", "vitdet"},
+                 "The backbone: a ResNet with a feature pyramid, or a plain ViT with patches of 16 px");
   options.add("--stages N", stages, "3: Cascade Mask R-CNN; 1: Mask R-CNN");
   options.add("--blocks N", blocks, "Blocks of res2 ... res5");
   options.add("--resnet-channels N", resnet_channels, "Width of res2's result");
   options.at_least("resnet-channels", 4);
+  options.add("--vit-width N", vit_width, "ViTDet: width of the ViT, of which every 64 are a head");
+  options.at_least("vit-width", 64);
+  options.add("--vit-depth N", vit_depth, "ViTDet: blocks; the last one of each quarter attends to the whole picture");
+  options.at_least("vit-depth", 4);
+  options.add("--image-side PX", image_px, "ViTDet: pictures are padded to this square; give as --long-side no more");
+  options.at_least("image-side", 32);
+  options.at_most("image-side", 16384);
+  options.add("--drop-path P", drop_path,
+              "ViTDet: probability of leaving out the last block's branches; less before it");
+  options.at_least("drop-path", 0);
+  options.at_most("drop-path", 0.9);
   options.add("--channels N", channels, "Width of the pyramid and the mask head");
   options.at_least("channels", 1);
   options.add("--hidden N", hidden, "Width of the box head");
@@ -130,7 +143,21 @@ RcnnConfig TrainSettings::detector(std::int64_t classes) const {
   const std::vector<std::int64_t> numbers = whole_numbers(blocks, "blocks");
   check(numbers.size() == 4, ErrorKind::kUsage, "--blocks: expected four numbers, got {}", numbers.size());
   check(resnet_channels % 4 == 0, ErrorKind::kUsage, "--resnet-channels {}: expected a multiple of 4", resnet_channels);
-  RcnnConfig c = cutler_config(stages, classes);
+  RcnnConfig c = arch == "vitdet" ? vitdet_config(stages, classes) : cutler_config(stages, classes);
+  if (c.vitdet) {
+    check(vit_width % 64 == 0 && vit_depth % 4 == 0 && image_px % 32 == 0, ErrorKind::kUsage,
+          "--vit-width {}, --vit-depth {}, --image-side {}: expected multiples of 64, 4 and 32", vit_width, vit_depth,
+          image_px);
+    VitDetConfig& v = *c.vitdet;
+    v.width = vit_width;
+    v.depth = vit_depth;
+    v.heads = vit_width / 64;
+    v.mlp_hidden = 4 * vit_width;
+    v.global_blocks = evenly_spaced_global_blocks(vit_depth);
+    v.image_px = image_px;
+    v.drop_path = drop_path;
+    v.channels = channels;
+  }
   std::copy(numbers.begin(), numbers.end(), c.resnet.blocks.begin());
   c.resnet.res2_channels = resnet_channels;
   c.resnet.stem_channels = c.resnet.width_per_group = resnet_channels / 4;

@@ -26,6 +26,9 @@ struct TrainSettings {
   train::CopyPasteOptions paste;  // but for the preset
   std::int64_t group_size = 2;
   // Detector.
+  std::string arch = "resnet";
+  std::int64_t vit_width = 768, vit_depth = 12, image_px = 1024;
+  double drop_path = 0.1;
   std::vector<double> blocks{3, 4, 6, 3};
   std::int64_t stages = 3, resnet_channels = 256, channels = 256, hidden = 1024, proposals = 4000;
   double rpn_nms = 0.65;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "nn/conv_norm.h"
 #include "nn/drop_path.h"
 #include "ops/attention.h"
 #include "ops/cast.h"
@@ -22,21 +23,6 @@ namespace {
 
 // PyTorch's start of a convolution: U(-b, b), b = 1 / sqrt(fan in).
 Initializer pytorch_start() { return init::kaiming_uniform(std::sqrt(5.0f)); }
-
-// Maps [N, C, H, W], normalised over the channels of each pixel: Detectron2's "LN".
-Tensor of_channels(const nn::LayerNorm& norm, const Tensor& x) {
-  return permute(norm(permute(x, {0, 2, 3, 1})), {0, 3, 1, 2});
-}
-
-// A convolution without bias, and that norm.
-struct NormedConv {
-  nn::Conv2d conv;
-  nn::LayerNorm norm;
-  NormedConv(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel)
-      : conv(scope, in, out, kernel, {.padding = kernel / 2, .bias = false, .init = pytorch_start()}),
-        norm(scope / "norm", out) {}
-  Tensor operator()(const Tensor& x, const Context& context) const { return of_channels(norm, conv(x, context)); }
-};
 
 // x [N, H, W, C] with `fill` [C] below and on the right up to multiples of `step`.
 Tensor padded(const Tensor& x, const Tensor& fill, std::int64_t step) {
@@ -162,7 +148,7 @@ VitDet::Block::Block(const Scope& scope, const VitDetConfig& c, std::int64_t ind
 
 Tensor VitDet::Block::operator()(Tensor x, const Context& context, std::int64_t heads) const {
   const std::int64_t n = x.size(0), h = x.size(1), w = x.size(2);
-  Tensor mixed = qkv(norm1(x));
+  Tensor mixed = qkv(nn::normed(norm1, x));
   if (window > 0) {
     // Pixels that fill the last windows are zeros before the projection, so its bias behind it. They are keys like all.
     const Tensor windows = to_windows(padded(mixed, cast(qkv.bias, mixed.dtype()), window), window);
@@ -174,15 +160,16 @@ Tensor VitDet::Block::operator()(Tensor x, const Context& context, std::int64_t 
     return add(x, nn::drop_path(last(branch), drop_path, context));
   };
   x = add_branch(mixed, proj);
-  return add_branch(fc1(norm2(x), Activation::kGelu), fc2);
+  return add_branch(fc1(nn::normed(norm2, x), Activation::kGelu), fc2);
 }
 
 // Four maps of the last one, each by itself: by deconvolutions, as it is, by pooling; then two convolutions.
 struct VitDet::Pyramid {
   struct Level {
-    NormedConv first, second;
+    nn::ConvNorm first, second;
     Level(const Scope& scope, std::int64_t place, std::int64_t in, std::int64_t out)
-        : first(scope / place, in, out, 1), second(scope / (place + 1), out, out, 3) {}
+        : first(scope / place, in, out, 1, true, false, pytorch_start()),
+          second(scope / (place + 1), out, out, 3, true, false, pytorch_start()) {}
     Tensor operator()(const Tensor& x, const Context& context) const { return second(first(x, context), context); }
   };
   nn::ConvTranspose2d up4, up4_again, up2;
@@ -201,7 +188,7 @@ struct VitDet::Pyramid {
   }
 
   std::vector<Tensor> operator()(const Tensor& x, const Context& context) const {
-    const Tensor four = up4_again(gelu(of_channels(norm4, up4(x)))), two = up2(x);
+    const Tensor four = up4_again(gelu(nn::norm_channels(norm4, up4(x)))), two = up2(x);
     const Tensor half = max_pool2d(x, {.kernel = {2, 2}, .stride = {2, 2}});
     std::vector<Tensor> maps{levels[0](four, context), levels[1](two, context), levels[2](x, context),
                              levels[3](half, context)};

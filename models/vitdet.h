@@ -52,8 +52,6 @@ class VitDet : public Backbone {
   std::vector<Tensor> forward(const Tensor& images, const Context& context) const override;
   /// Two patches: the pyramid's smallest map of its own has half the resolution.
   std::int64_t size_divisibility_px() const override { return 2 * config_.patch; }
-  /// The side of the square that pictures are padded to in its training.
-  std::int64_t square_px() const { return config_.image_px; }
 
  private:
   struct Block {

@@ -16,7 +16,7 @@ constexpr const char* kModel = "model/";
 constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
 constexpr const char* kScale = "trainer/loss_scale";
-constexpr const char* kBottom = "backbone.bottom_up.";
+constexpr std::string_view kBottoms[] = {"backbone.bottom_up.", "backbone.net."};  // a ResNet's place, and a ViT's
 
 // Statistics that a forward pass writes, to be put back after a bad step.
 class Buffers {
@@ -190,8 +190,8 @@ StartReport start_from(ParamStore& store, const StateDict& state, const std::str
   std::set<std::string> used;
   for (const std::string& name : store.names()) {
     auto found = state.find(name);
-    if (found == state.end() && name.starts_with(kBottom))
-      found = state.find(name.substr(std::string_view(kBottom).size()));
+    for (const std::string_view bottom : kBottoms)
+      if (found == state.end() && name.starts_with(bottom)) found = state.find(name.substr(bottom.size()));
     if (found == state.end()) {
       report.fresh.push_back(name);
       continue;
@@ -209,7 +209,9 @@ StartReport start_from(ParamStore& store, const StateDict& state, const std::str
   for (const auto& [name, tensor] : state)
     if (!used.contains(name)) report.unused.push_back(name);
   check(!report.loaded.empty(), ErrorKind::kFormat,
-        "{}: none of its tensors fits the detector; expected a detector or a ResNet under Detectron2's names", what);
+        "{}: none of its tensors fits the detector; expected a detector, or its backbone alone: a ResNet under "
+        "Detectron2's names, a ViT of the same width and patch",
+        what);
   return report;
 }
 

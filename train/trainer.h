@@ -100,8 +100,8 @@ class Trainer {
 };
 
 /// Copies what `state` has into the model's parameters by name: a detector's names, or a backbone's alone (without
-/// "backbone.bottom_up."). Parameters of another shape, such as the predictors of other classes, keep their start, as
-/// in Detectron2. `what` names the file. Throws Error(kFormat) if nothing fits.
+/// "backbone.bottom_up." or "backbone.net."). Parameters of another shape, such as the predictors of other classes, keep
+/// their start, as in Detectron2. `what` names the file. Throws Error(kFormat) if nothing fits.
 struct StartReport {
   std::vector<std::string> loaded, fresh, unused;
   std::vector<std::string> mismatched;  // "name: expected [..], got [..]"; these are fresh too

@@ -18,17 +18,23 @@ namespace usol::rcnn {
 BoxHead::BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig& c, const BoxCoder& coder)
     : config_(c),
       coder_(coder),
-      fc1_(head / "fc1", c.channels * c.pooled * c.pooled, c.hidden, true, init::kaiming_uniform(1)),
-      fc2_(head / "fc2", c.hidden, c.hidden, true, init::kaiming_uniform(1)),
       cls_score_(predictor / "cls_score", c.hidden, c.classes + 1, true, init::normal(0.01f)),
       bbox_pred_(predictor / "bbox_pred", c.hidden, 4, true, init::normal(0.001f)) {
   check(c.class_agnostic || c.classes == 1,
         "box head: {} classes with a box each; only class-agnostic boxes are supported (one class is both)", c.classes);
+  for (std::int64_t i = 1; i <= c.convolutions; ++i)
+    convolutions_.emplace_back(head / ("conv" + std::to_string(i)), c.channels, c.channels, 3, c.norm, true);
+  for (std::int64_t i = 1; i <= c.fully_connected; ++i)
+    fully_connected_.emplace_back(head / ("fc" + std::to_string(i)),
+                                  i == 1 ? c.channels * c.pooled * c.pooled : c.hidden, c.hidden, true,
+                                  init::kaiming_uniform(1));
 }
 
-BoxPredictions BoxHead::operator()(const Tensor& pooled) const {
-  const Tensor flat = reshape(pooled, {pooled.size(0), config_.channels * config_.pooled * config_.pooled});
-  const Tensor hidden = fc2_(fc1_(flat, Activation::kRelu), Activation::kRelu);
+BoxPredictions BoxHead::operator()(const Tensor& pooled, const Context& context) const {
+  Tensor hidden = pooled;
+  for (const nn::ConvNorm& layer : convolutions_) hidden = layer(hidden, context);
+  hidden = reshape(hidden, {pooled.size(0), config_.channels * config_.pooled * config_.pooled});
+  for (const nn::Linear& layer : fully_connected_) hidden = layer(hidden, Activation::kRelu);
   return {cast(cls_score_(hidden), DType::kF32), cast(bbox_pred_(hidden), DType::kF32)};
 }
 

@@ -1,11 +1,13 @@
 #pragma once
-// One stage of the box head: region features -> two fully connected layers -> class scores and box deltas, with its
-// losses. Parameter names: <head>.fc1, .fc2; <predictor>.cls_score, .bbox_pred.
+// One stage of the box head: region features -> convolutions, if any -> fully connected layers -> class scores and box
+// deltas, with its losses. Parameter names: <head>.conv1 ..., .fc1, .fc2; <predictor>.cls_score, .bbox_pred.
 // Source: Lin et al. 2017; Detectron2's FastRCNNConvFCHead and FastRCNNOutputLayers.
 
 #include <cstdint>
+#include <vector>
 
 #include "models/rcnn/boxes.h"
+#include "nn/conv_norm.h"
 #include "nn/linear.h"
 #include "nn/param_store.h"
 #include "ops/all_reduce.h"
@@ -14,6 +16,9 @@ namespace usol::rcnn {
 
 struct BoxHeadConfig {
   std::int64_t channels = 256, pooled = 7;  // of the region features
+  std::int64_t convolutions = 0;            // before the fully connected layers; ViTDet has 4 ...
+  bool norm = false;                        // ... with norms ("LN")
+  std::int64_t fully_connected = 2;         // layers; ViTDet has 1
   std::int64_t hidden = 1024;
   std::int64_t classes = 1;  // without the background
   /// One box per region; false: one per class (the same for one class).
@@ -34,7 +39,7 @@ class BoxHead {
   BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig& config, const BoxCoder& coder);
 
   /// pooled [R, C, P, P].
-  BoxPredictions operator()(const Tensor& pooled) const;
+  BoxPredictions operator()(const Tensor& pooled, const Context& context) const;
   const BoxCoder& coder() const { return coder_; }
 
   /// Softmax cross-entropy, mean over regions, and L1 of the deltas of foreground regions, divided by the number of
@@ -47,7 +52,9 @@ class BoxHead {
  private:
   BoxHeadConfig config_;
   BoxCoder coder_;
-  nn::Linear fc1_, fc2_, cls_score_, bbox_pred_;
+  std::vector<nn::ConvNorm> convolutions_;
+  std::vector<nn::Linear> fully_connected_;
+  nn::Linear cls_score_, bbox_pred_;
 };
 
 }  // namespace usol::rcnn

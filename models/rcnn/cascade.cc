@@ -132,10 +132,10 @@ std::vector<Samples> RoiHeads::relabel(const std::vector<Tensor>& decoded, const
 
 BoxPredictions RoiHeads::run_stage(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes,
                                    std::int64_t stage, const Context& context) const {
-  Tensor pooled = pool_regions(features, boxes, config_.box.pooled, false);
+  Tensor pooled = pool_regions(features, boxes, config_.box.pooled, config_.box.convolutions > 0);
   if (context.training && config_.stages > 1)
     pooled = scale_gradient(pooled, 1.0 / static_cast<double>(config_.stages));
-  return box_heads_[static_cast<std::size_t>(stage)](pooled);
+  return box_heads_[static_cast<std::size_t>(stage)](pooled, context);
 }
 
 std::vector<Tensor> RoiHeads::decode(const BoxPredictions& predictions, const std::vector<Tensor>& boxes,

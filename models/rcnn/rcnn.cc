@@ -65,6 +65,29 @@ class Shapes {
   const StateDict* state_;
 };
 
+// The ResNet and its pyramid; false if there is none.
+bool read_resnet_fpn(const Shapes& shapes, RcnnConfig& c) {
+  const std::string bottom = "backbone.bottom_up.";
+  for (int stage = 0; stage < 4; ++stage)
+    c.resnet.blocks[static_cast<std::size_t>(stage)] =
+        shapes.count(bottom + "res" + std::to_string(stage + 2) + ".", ".conv1.weight");
+  c.resnet.stem_channels = shapes.size(bottom + "stem.conv1.weight", 0);
+  c.resnet.res2_channels = shapes.size(bottom + "res2.0.conv3.weight", 0);
+  const std::int64_t middle = shapes.size(bottom + "res2.0.conv2.weight", 0);
+  const std::int64_t per_group = shapes.size(bottom + "res2.0.conv2.weight", 1);
+  if (c.resnet.stem_channels == 0 || middle == 0 || per_group == 0) return false;
+  c.resnet.groups = middle / per_group;
+  c.resnet.width_per_group = per_group;
+  c.fpn.channels = shapes.size("backbone.fpn_output2.weight", 0);
+  c.fpn.norm = shapes.has("backbone.fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
+  return true;
+}
+
+std::shared_ptr<Backbone> make_backbone(const Scope& scope, const RcnnConfig& config) {
+  if (config.vitdet) return std::make_shared<VitDet>(scope, *config.vitdet);
+  return std::make_shared<Fpn>(scope, config.resnet, config.fpn);
+}
+
 bool leave_out(const std::string& name) {
   return name == "pixel_mean" || name == "pixel_std" || name.starts_with("proposal_generator.anchor_generator.");
 }
@@ -79,41 +102,54 @@ RcnnConfig cutler_config(std::int64_t stages, std::int64_t classes) {
   return config;
 }
 
+RcnnConfig vitdet_config(std::int64_t stages, std::int64_t classes) {
+  RcnnConfig config = cutler_config(stages, classes);
+  config.vitdet.emplace();
+  config.rpn.convolutions = 2;
+  config.rpn.nms = 0.7;
+  config.rpn.post_nms_train = 1000;
+  config.heads.box.convolutions = 4;
+  config.heads.box.fully_connected = 1;
+  config.heads.box.norm = config.heads.mask->norm = true;
+  return config;
+}
+
 std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
   const Shapes shapes(state);
-  const std::string bottom = "backbone.bottom_up.", rpn = "proposal_generator.rpn_head.conv.weight";
+  const std::string rpn = "proposal_generator.rpn_head.conv.";
   const std::string box = "roi_heads.box_predictor.", mask = "roi_heads.mask_head.";
   const bool cascade = shapes.has(box + "0.cls_score.weight");
   const std::string first_box = cascade ? box + "0." : box;
   const std::string first_head = std::string("roi_heads.box_head.") + (cascade ? "0." : "");
-  if (!shapes.has(bottom + "stem.conv1.weight") || !shapes.has(rpn) || !shapes.has(first_box + "cls_score.weight") ||
+  const bool deep_rpn = shapes.has(rpn + "conv0.weight");
+  if ((!shapes.has(rpn + "weight") && !deep_rpn) || !shapes.has(first_box + "cls_score.weight") ||
       !shapes.has(first_head + "fc1.weight"))
     return std::nullopt;
   RcnnConfig c;
-  for (int stage = 0; stage < 4; ++stage)
-    c.resnet.blocks[static_cast<std::size_t>(stage)] =
-        shapes.count(bottom + "res" + std::to_string(stage + 2) + ".", ".conv1.weight");
-  c.resnet.stem_channels = shapes.size(bottom + "stem.conv1.weight", 0);
-  c.resnet.res2_channels = shapes.size(bottom + "res2.0.conv3.weight", 0);
-  const std::int64_t middle = shapes.size(bottom + "res2.0.conv2.weight", 0);
-  const std::int64_t per_group = shapes.size(bottom + "res2.0.conv2.weight", 1);
-  if (middle == 0 || per_group == 0) return std::nullopt;
-  c.resnet.groups = middle / per_group;
-  c.resnet.width_per_group = per_group;
-  c.fpn.channels = shapes.size("backbone.fpn_output2.weight", 0);
-  c.fpn.norm = shapes.has("backbone.fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
-  c.rpn.channels = shapes.size(rpn, 0);
+  if (const auto vitdet = vitdet_config(state, "backbone.")) {
+    c = vitdet_config();
+    c.vitdet = vitdet;
+  } else if (!read_resnet_fpn(shapes, c)) {
+    return std::nullopt;
+  }
+  const std::int64_t channels = c.vitdet ? c.vitdet->channels : c.fpn.channels;
+  c.rpn.convolutions = deep_rpn ? shapes.count(rpn + "conv", ".weight") : 1;
+  c.rpn.channels = shapes.size(rpn + (deep_rpn ? "conv0.weight" : "weight"), 0);
   c.heads.stages = cascade ? shapes.count(box, ".cls_score.weight") : 1;
   if (c.heads.stages != 1 && c.heads.stages != 3) return std::nullopt;
-  c.heads.box.channels = c.fpn.channels;
+  c.heads.box.channels = channels;
+  c.heads.box.convolutions = shapes.count(first_head + "conv", ".weight", 1);
+  c.heads.box.norm = shapes.has(first_head + "conv1.norm.weight");
+  c.heads.box.fully_connected = shapes.count(first_head + "fc", ".weight", 1);
   c.heads.box.hidden = shapes.size(first_head + "fc1.weight", 0);
   c.heads.box.classes = shapes.size(first_box + "cls_score.weight", 0) - 1;
   c.heads.box.class_agnostic = shapes.size(first_box + "bbox_pred.weight", 0) == 4;
   c.heads.mask.reset();
   if (shapes.has(mask + "predictor.weight"))
-    c.heads.mask = rcnn::MaskHeadConfig{.channels = c.fpn.channels,
+    c.heads.mask = rcnn::MaskHeadConfig{.channels = channels,
                                         .hidden = shapes.size(mask + "deconv.weight", 1),
                                         .convolutions = shapes.count(mask + "mask_fcn", ".weight", 1),
+                                        .norm = shapes.has(mask + "mask_fcn1.norm.weight"),
                                         .classes = shapes.size(mask + "predictor.weight", 0)};
   return c;
 }
@@ -136,7 +172,7 @@ Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dt
     : config_(config),
       device_(device),
       dtype_(dtype),
-      backbone_(std::make_shared<Fpn>(scope / "backbone", config.resnet, config.fpn)),
+      backbone_(make_backbone(scope / "backbone", config)),
       rpn_(std::make_shared<rcnn::Rpn>(scope / "proposal_generator", config.rpn)),
       heads_(std::make_shared<rcnn::RoiHeads>(scope / "roi_heads", config.heads)) {
   const std::vector<FeatureSpec>& maps = backbone_->outputs();
@@ -150,8 +186,9 @@ Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dt
 Rcnn Rcnn::from_state(StateDict state, std::string_view what, Device device, DType dtype) {
   const auto config = rcnn_config(state);
   check(config.has_value(), ErrorKind::kFormat,
-        "{}: not a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid (no backbone.bottom_up, "
-        "proposal_generator and roi_heads that fit together); see what the file holds with 'usol info'",
+        "{}: not a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid or on ViTDet (no "
+        "backbone.bottom_up or backbone.net, proposal_generator and roi_heads that fit together); see what the file "
+        "holds with 'usol info'",
         what);
   std::erase_if(state, [](const auto& entry) { return leave_out(entry.first); });
   auto store = std::make_shared<ParamStore>(std::move(state), device, dtype);
@@ -170,6 +207,8 @@ Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks
           "rcnn: expected pictures u8 or f32 [H, W, 3] on the CPU, got {} {}", p.dtype(), p.shape());
     most = {std::max(most.height, p.size(0)), std::max(most.width, p.size(1))};
   }
+  if (config_.vitdet)
+    most = {std::max(most.height, config_.vitdet->image_px), std::max(most.width, config_.vitdet->image_px)};
   most = {static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.height), ranks)),
           static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.width), ranks))};
   const std::int64_t step = backbone_->size_divisibility_px();

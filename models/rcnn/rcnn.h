@@ -13,14 +13,16 @@
 #include "models/rcnn/cascade.h"
 #include "models/rcnn/instances.h"
 #include "models/rcnn/rpn.h"
+#include "models/vitdet.h"
 #include "nn/context.h"
 #include "nn/param_store.h"
 
 namespace usol {
 
 struct RcnnConfig {
-  ResNetConfig resnet;
+  ResNetConfig resnet;  // with a feature pyramid ...
   FpnConfig fpn;
+  std::optional<VitDetConfig> vitdet;  // ... unless this is the backbone
   rcnn::RpnConfig rpn;
   rcnn::RoiHeadsConfig heads;
 };
@@ -28,6 +30,9 @@ struct RcnnConfig {
 /// CutLER's settings with a ResNet-50: three stages (Cascade Mask R-CNN) or one (Mask R-CNN), `classes` without the
 /// background. The norm is SyncBN throughout, nothing is frozen.
 RcnnConfig cutler_config(std::int64_t stages = 3, std::int64_t classes = 1);
+/// The settings of Detectron2's ViTDet project with a ViT-B: norms ("LN") in the heads, one fully connected layer, a
+/// deeper RPN, its thresholds.
+RcnnConfig vitdet_config(std::int64_t stages = 3, std::int64_t classes = 1);
 /// Reads stages, classes, widths, depths and norms off a checkpoint's shapes; nothing if it is no detector of this
 /// kind.
 std::optional<RcnnConfig> rcnn_config(const StateDict& state);
@@ -50,7 +55,7 @@ class Rcnn {
   const rcnn::RoiHeads& heads() const { return *heads_; }
 
   /// Pictures u8 (or f32, 0..255) [H, W, 3] RGB at their network_size() -> [N, 3, H', W'], normalised, then zeros on
-  /// the right and below up to multiples of 32 that hold the pictures of all ranks.
+  /// the right and below up to ViTDet's square, or to multiples of 32 that hold the pictures of all ranks.
   Tensor preprocess(const std::vector<Tensor>& pictures, Communicator* ranks = nullptr) const;
   /// Feature maps p2 ... p6 of preprocessed pictures.
   std::vector<Tensor> features(const Tensor& images, const Context& context) const;

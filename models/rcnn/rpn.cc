@@ -48,15 +48,20 @@ Candidates keep(const Candidates& c, const Tensor& mask) {
 
 Rpn::Rpn(const Scope& scope, const RpnConfig& config)
     : config_(config),
-      conv_(scope / "rpn_head" / "conv", config.channels, config.channels, 3,
-            {.padding = 1, .relu = true, .init = init::normal(0.01f)}),
       objectness_(scope / "rpn_head" / "objectness_logits", config.channels, kRatios, 1, {.init = init::normal(0.01f)}),
-      deltas_(scope / "rpn_head" / "anchor_deltas", config.channels, 4 * kRatios, 1, {.init = init::normal(0.01f)}) {}
+      deltas_(scope / "rpn_head" / "anchor_deltas", config.channels, 4 * kRatios, 1, {.init = init::normal(0.01f)}) {
+  const Scope conv = scope / "rpn_head" / "conv";
+  for (std::int64_t i = 0; i < config.convolutions; ++i)
+    convolutions_.emplace_back(config.convolutions == 1 ? conv : conv / ("conv" + std::to_string(i)), config.channels,
+                               config.channels, 3,
+                               nn::ConvConfig{.padding = 1, .relu = true, .init = init::normal(0.01f)});
+}
 
 Rpn::Output Rpn::predict(const std::vector<Tensor>& features, const Context& context) const {
   Output output;
   for (const Tensor& feature : features) {
-    const Tensor hidden = conv_(feature, context);
+    Tensor hidden = feature;
+    for (const nn::Conv2d& layer : convolutions_) hidden = layer(hidden, context);
     const std::int64_t n = feature.size(0);
     output.logits.push_back(reshape(permute(objectness_(hidden, context), {0, 2, 3, 1}), {n, -1}));
     // Channels are (ratio, coordinate).

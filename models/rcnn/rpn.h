@@ -17,8 +17,9 @@ namespace usol::rcnn {
 
 struct RpnConfig {
   std::int64_t channels = 256;
-  double first_anchor_px = 32;  // on p2; twice that on every next level
-  double nms = 0.65;            // proposals of one level that overlap more are one; 0.7 in the self-training rounds
+  std::int64_t convolutions = 1;  // before the predictions; ViTDet has 2
+  double first_anchor_px = 32;    // on p2; twice that on every next level
+  double nms = 0.65;              // proposals of one level that overlap more are one; 0.7 in the self-training rounds
   std::int64_t pre_nms_train = 2000, pre_nms_test = 1000;    // candidates per level
   std::int64_t post_nms_train = 4000, post_nms_test = 1000;  // proposals over all levels
   double negative_below = 0.3, positive_from = 0.7;
@@ -60,7 +61,8 @@ class Rpn {
  private:
   RpnConfig config_;
   BoxCoder coder_;
-  nn::Conv2d conv_, objectness_, deltas_;
+  std::vector<nn::Conv2d> convolutions_;
+  nn::Conv2d objectness_, deltas_;
 };
 
 }  // namespace usol::rcnn

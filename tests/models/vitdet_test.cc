@@ -1,16 +1,19 @@
-// models/vitdet beside Detectron2's ViTDet project (tests/golden/make_vitdet.py).
+// models/vitdet and the detector on it beside Detectron2's ViTDet project (tests/golden/make_vitdet.py).
 #include "models/vitdet.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
+#include "models/rcnn/rcnn.h"
 #include "nn/drop_path.h"
 #include "ops/elementwise.h"
 #include "ops/reduce.h"
 #include "tensor/error.h"
+#include "tests/models/rcnn/golden_run.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
 #include "tests/support/pattern.h"
@@ -18,27 +21,66 @@
 namespace usol::test {
 namespace {
 
-StateDict golden_weights() {  // of the backbone, without "backbone."
-  StateDict state;
-  for (const auto& [name, tensor] : load_golden("vitdet_weights.safetensors"))
-    if (name.starts_with("backbone.")) state[name.substr(9)] = tensor;
+constexpr double kStage = 1e-4;
+
+// What the script chose, except for what a state dict's shapes say.
+RcnnConfig golden_vitdet_config() {
+  RcnnConfig c = rcnn_config(load_golden("vitdet_weights.safetensors")).value();
+  c.rpn.samples = 32;
+  c.rpn.pre_nms_train = 60;
+  c.rpn.post_nms_train = 100;
+  c.rpn.pre_nms_test = 150;
+  c.rpn.post_nms_test = 100;
+  c.heads.samples = 12;
+  return c;
+}
+
+StateDict golden_vitdet_weights() {
+  StateDict state = load_golden("vitdet_weights.safetensors");
+  std::erase_if(state, [](const auto& entry) {
+    return entry.first.starts_with("pixel_") || entry.first.find("anchor_generator") != std::string::npos;
+  });
   return state;
 }
 
-VitDetConfig golden_config() { return vitdet_config(golden_weights(), "").value(); }
+struct GoldenVitDet {
+  explicit GoldenVitDet(const std::string& file, const std::string& name = "whole")
+      : run(file, name, "vitdet_"), model(Scope(store), golden_vitdet_config()) {
+    store.load(golden_vitdet_weights()).require_ok("vitdet_weights");
+  }
+  GoldenRun run;
+  ParamStore store{0};
+  Rcnn model;
+};
+
+void expect_gradients(const ParamStore& store, const GoldenRun& run, const std::string& prefix) {
+  std::size_t compared = 0;
+  for (const auto& [name, entry] : store.entries()) {
+    if (!name.starts_with(prefix)) continue;
+    ASSERT_TRUE(grad(entry.tensor).defined()) << name;
+    EXPECT_LE(relative_error(grad(entry.tensor), run.at("grad/" + name.substr(prefix.size()))), 1e-3) << name;
+    ++compared;
+  }
+  EXPECT_GT(compared, 100u);
+}
 
 TEST(VitDet, SizesAreReadOffTheShapes) {
-  const VitDetConfig c = golden_config();
-  EXPECT_EQ(c.width, 16);
-  EXPECT_EQ(c.depth, 8);
-  EXPECT_EQ(c.heads, 2);
-  EXPECT_EQ(c.mlp_hidden, 64);
-  EXPECT_EQ(c.window, 4);
-  EXPECT_EQ(c.global_blocks, (std::vector<std::int64_t>{1, 3, 5, 7}));
-  EXPECT_EQ(c.image_px, 160);
-  EXPECT_EQ(c.position_grid, 4);
-  EXPECT_TRUE(c.position_of_class);
-  EXPECT_FALSE(vitdet_config({}, "").has_value());
+  const RcnnConfig c = golden_vitdet_config();
+  ASSERT_TRUE(c.vitdet.has_value());
+  EXPECT_EQ(c.vitdet->width, 16);
+  EXPECT_EQ(c.vitdet->depth, 8);
+  EXPECT_EQ(c.vitdet->heads, 2);
+  EXPECT_EQ(c.vitdet->mlp_hidden, 64);
+  EXPECT_EQ(c.vitdet->window, 4);
+  EXPECT_EQ(c.vitdet->global_blocks, (std::vector<std::int64_t>{1, 3, 5, 7}));
+  EXPECT_EQ(c.vitdet->image_px, 160);
+  EXPECT_EQ(c.vitdet->position_grid, 4);
+  EXPECT_TRUE(c.vitdet->position_of_class);
+  EXPECT_EQ(c.heads.stages, 3);
+  EXPECT_EQ(c.heads.box.convolutions, 4);
+  EXPECT_EQ(c.heads.box.fully_connected, 1);
+  EXPECT_EQ(c.rpn.convolutions, 2);
+  EXPECT_TRUE(c.heads.mask->norm);
 }
 
 TEST(VitDet, TheDefaultsAreDetectron2sViTB) {
@@ -54,35 +96,106 @@ TEST(VitDet, TheDefaultsAreDetectron2sViTB) {
   EXPECT_EQ(shape("net.blocks.11.attn.rel_pos_w"), "[127, 2]");
   EXPECT_EQ(shape("simfp_2.0.weight"), "[24, 12, 2, 2]");
   EXPECT_EQ(shape("simfp_5.2.norm.bias"), "[8]");
-  EXPECT_EQ(vitdet.square_px(), 1024);
+  EXPECT_EQ(vitdet.size_divisibility_px(), 32);
   std::string names;
   for (const FeatureSpec& spec : vitdet.outputs()) names += spec.name + " " + std::to_string(spec.stride_px) + " ";
   EXPECT_EQ(names, "p2 4 p3 8 p4 16 p5 32 p6 64 ");
 }
 
-// Windows that do not fit the map, and positions resized for its rows but not for its columns. Loading is strict.
-TEST(VitDet, MapsAndEveryGradientEqualDetectron2) {
-  const auto maps_of = load_golden("vitdet_test.safetensors"), grads_of = load_golden("vitdet_train.safetensors");
-  ParamStore store;
-  const VitDet vitdet(Scope(store), golden_config());
-  store.load(golden_weights()).require_ok("vitdet_weights");
+// Windows that do not fit the map, and positions resized for its rows but not for its columns.
+TEST(VitDet, BackboneOnPicturesThatAreNotSquare) {
+  const GoldenVitDet golden("test", "alone"), training("train", "alone");
   const Tensor images = pattern({2, 3, 96, 160}, 0);
   Tensor loss = Tensor::zeros({});
-  const std::vector<Tensor> maps = vitdet.forward(images, {});
+  const std::vector<Tensor> maps = golden.model.features(images, {});
   ASSERT_EQ(maps.size(), 5u);
   for (std::size_t i = 0; i < maps.size(); ++i) {
     const std::string name = "p" + std::to_string(i + 2);
-    EXPECT_LE(relative_error(maps[i], maps_of.at("alone/" + name)), 1e-4) << name;
+    EXPECT_LE(relative_error(maps[i], golden.run.at(name)), kStage) << name;
     loss = add(loss, mean(mul(maps[i], pattern(maps[i].shape(), 1 + i))));
   }
   backward(loss);
-  for (const auto& [name, entry] : store.entries()) {
-    ASSERT_TRUE(grad(entry.tensor).defined()) << name;
-    EXPECT_LE(relative_error(grad(entry.tensor), grads_of.at("alone/grad/" + name)), 1e-3) << name;
+  expect_gradients(golden.store, training.run, "backbone.");
+}
+
+TEST(VitDet, EveryStageOfInference) {
+  const NoGrad no_grad;
+  const GoldenVitDet golden("test");
+  const Rcnn& model = golden.model;
+  const Tensor images = model.preprocess(golden_pictures());
+  EXPECT_EQ(images.shape(), (Shape{2, 3, 160, 160}));
+  const std::vector<Tensor> maps = model.features(images, {});
+  std::vector<Tensor> theirs;
+  for (std::size_t l = 0; l < maps.size(); ++l) {
+    theirs.push_back(golden.run.at("p" + std::to_string(l + 2)));
+    EXPECT_LE(relative_error(maps[l], theirs.back()), kStage) << "p" << l + 2;
   }
-  const NoGrad no_grad;  // the path of inference
-  const std::vector<Tensor> again = vitdet.forward(images, {});
-  for (std::size_t i = 0; i < maps.size(); ++i) EXPECT_LE(relative_error(again[i], maps[i]), 1e-5) << i;
+  const rcnn::Rpn::Output output = model.rpn().predict(theirs, {});
+  for (std::size_t l = 0; l < theirs.size(); ++l)
+    EXPECT_LE(relative_error(output.logits[l], golden.run.at("rpn_logits_" + std::to_string(l))), kStage) << l;
+  const std::vector<rcnn::ImageSize> sizes{{96, 128}, {80, 120}};
+  const auto proposals = model.rpn().proposals(model.rpn().anchors(theirs), output, sizes, false);
+  std::vector<Tensor> boxes = golden.run.list("proposals");
+  for (std::size_t n = 0; n < 2; ++n) EXPECT_LE(relative_error(proposals[n].boxes, boxes[n]), kStage) << n;
+  theirs.pop_back();
+  for (std::int64_t k = 0; k < 3; ++k) {
+    const std::string stage = "_" + std::to_string(k);
+    const rcnn::BoxPredictions p = model.heads().run_stage(theirs, boxes, k, {});
+    EXPECT_LE(relative_error(p.logits, golden.run.at("logits" + stage)), kStage) << k;
+    EXPECT_LE(relative_error(p.deltas, golden.run.at("deltas" + stage)), kStage) << k;
+    boxes = model.heads().decode({golden.run.at("logits" + stage), golden.run.at("deltas" + stage)}, boxes, k);
+    for (std::size_t n = 0; n < 2; ++n) boxes[n] = rcnn::clip(boxes[n], sizes[n]);
+  }
+  const auto found = model.detect(golden_pictures(), {.most = 20});
+  std::vector<rcnn::Detections> same;  // the reference's boxes, of which the masks are the last stage
+  for (std::size_t n = 0; n < 2; ++n) {
+    const std::string image = "_" + std::to_string(n);
+    const Tensor expected = golden.run.at("detected_boxes" + image);
+    EXPECT_LE(relative_error(found[n].boxes, expected), kStage) << n;
+    EXPECT_LE(relative_error(found[n].scores, golden.run.at("detected_scores" + image)), kStage) << n;
+    same.push_back({expected, found[n].scores, Tensor::zeros({expected.size(0)}, DType::kI64), {}});
+  }
+  model.heads().add_masks(theirs, same);
+  for (std::size_t n = 0; n < 2; ++n) {
+    const Tensor expected = golden.run.at("detected_masks_" + std::to_string(n));
+    EXPECT_LE(relative_error(same[n].masks.slice(0, 0, 6), expected), kStage) << n;
+  }
+}
+
+TEST(VitDet, LossesAndEveryGradient) {
+  const GoldenVitDet golden("train");
+  const rcnn::Losses losses =
+      golden.model.losses(golden_pictures(), golden_truths(), golden.run.sampler(), {.training = true});
+  EXPECT_EQ(losses.size(), 9u);
+  Tensor total;
+  for (const auto& [name, loss] : losses) {
+    const double expected = golden.run.at(name).item();
+    EXPECT_NEAR(loss.item(), expected, 1e-5 * std::max(1.0, std::abs(expected))) << name;
+    total = total.defined() ? add(total, loss) : loss;
+  }
+  backward(total);
+  expect_gradients(golden.store, golden.run, "");
+}
+
+TEST(VitDet, LoadsWholeAndStrictly) {
+  const Rcnn model = Rcnn::from_state(load_golden("vitdet_weights.safetensors"), "golden");
+  EXPECT_TRUE(model.config().vitdet.has_value());
+  StateDict state = golden_vitdet_weights();
+  state.erase("backbone.net.blocks.3.attn.rel_pos_w");
+  try {
+    Rcnn::from_state(state, "golden");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("backbone.net.blocks.3.attn.rel_pos_w"), std::string::npos) << e.what();
+  }
+}
+
+// What a picture loses beyond the square is nothing: it is padded to multiples of 32 then.
+TEST(VitDet, PicturesLargerThanTheSquare) {
+  const NoGrad no_grad;
+  const GoldenVitDet golden("test");
+  const Tensor picture = Tensor::zeros({100, 170, 3}, DType::kU8);
+  EXPECT_EQ(golden.model.preprocess({picture}).shape(), (Shape{1, 3, 160, 192}));
 }
 
 TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
@@ -99,10 +212,10 @@ TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
   EXPECT_EQ(nn::drop_path(x, 0.25, {}).raw(), x.raw());
   EXPECT_THROW(nn::drop_path(x, 0.25, {.training = true}), Error);
 
-  VitDetConfig config = golden_config();
-  config.drop_path = 0.5;
+  RcnnConfig config = golden_vitdet_config();
+  config.vitdet->drop_path = 0.5;
   ParamStore store;
-  const VitDet vitdet(Scope(store), config);
+  const VitDet vitdet(Scope(store), *config.vitdet);
   const Tensor images = pattern({2, 3, 64, 64}, 0);
   Generator a(1), b(1), c(2);
   const auto run = [&](Generator& g) { return vitdet.forward(images, {.training = true, .rng = &g})[2]; };
@@ -114,7 +227,7 @@ TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
 TEST(VitDet, Errors) {
   EXPECT_THROW(evenly_spaced_global_blocks(6), Error);
   EXPECT_EQ(evenly_spaced_global_blocks(24), (std::vector<std::int64_t>{5, 11, 17, 23}));
-  VitDetConfig config = golden_config();
+  VitDetConfig config = *golden_vitdet_config().vitdet;
   ParamStore store;
   const VitDet vitdet(Scope(store), config);
   EXPECT_THROW(vitdet.forward(Tensor::zeros({1, 3, 48, 64}), {}), Error);

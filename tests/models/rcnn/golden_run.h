@@ -21,7 +21,8 @@ std::vector<rcnn::Truths> golden_truths(bool second = true);
 /// What the script recorded of a run while training or testing.
 class GoldenRun {
  public:
-  GoldenRun(const std::string& file, const std::string& run);
+  /// A run of tests/golden/<kind><file>.safetensors.
+  GoldenRun(const std::string& file, const std::string& run, const std::string& kind = "rcnn_");
   bool has(const std::string& name) const { return tensors_.contains(run_ + "/" + name); }
   const Tensor& at(const std::string& name) const;
   /// name_0, name_1, ...

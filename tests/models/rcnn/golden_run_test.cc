@@ -58,8 +58,8 @@ std::vector<rcnn::Truths> golden_truths(bool second) {
   return truths;
 }
 
-GoldenRun::GoldenRun(const std::string& file, const std::string& run)
-    : tensors_(load_golden("rcnn_" + file + ".safetensors")), run_(run) {}
+GoldenRun::GoldenRun(const std::string& file, const std::string& run, const std::string& kind)
+    : tensors_(load_golden(kind + file + ".safetensors")), run_(run) {}
 
 const Tensor& GoldenRun::at(const std::string& name) const { return tensors_.at(run_ + "/" + name); }
 
