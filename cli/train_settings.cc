@@ -105,6 +105,10 @@ void TrainSettings::declare(Options& options) {
   options.at_least("clip", 0);
   options.add("--faster MODULE", optimizer.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
   options.add("--faster-by FACTOR", optimizer.faster_by, "... so many times");
+  options.add("--layer-decay FACTOR", optimizer.layer_decay,
+              "ViTDet: a block learns so many times as fast as the one above it");
+  options.at_least("layer-decay", 0.01);
+  options.at_most("layer-decay", 1);
   options.add("--ema DECAY", ema,
               "Keep a running average of the weights as well (0.999 say; 0: none); model_final_ema.safetensors has it");
   options.at_least("ema", 0);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kBucketElements = 25 << 18;  // 25 MiB of f32 travel together
 constexpr double kClipEpsilon = 1e-6;               // clip_grad_norm_'s
+constexpr std::string_view kVitBlock = "backbone.net.blocks.";
 constexpr const char *kMomentum = "momentum/", *kAverage = "exp_avg/", *kSquare = "exp_avg_sq/",
                      *kSteps = "adamw_steps/";
 
@@ -41,9 +43,19 @@ bool is_norm_parameter(const ParamStore& store, const std::string& name) {
   return module.substr(dot == std::string::npos ? 0 : dot + 1).starts_with("norm");
 }
 
+double layer_factor(const std::string& name, double decay, std::int64_t depth) {
+  std::int64_t layer = depth + 1;
+  if (name == "backbone.net.pos_embed" || name.starts_with("backbone.net.patch_embed.")) layer = 0;
+  if (name.starts_with(kVitBlock)) layer = std::stoll(name.substr(kVitBlock.size())) + 1;
+  return std::pow(decay, static_cast<double>(depth + 1 - layer));
+}
+
 Optimizer::Optimizer(const ParamStore& store, const OptimizerOptions& options) : options_(options) {
   check_options(options);
   std::vector<std::string> unknown = options.faster;
+  std::int64_t depth = 0;
+  while (store.entries().contains(fmt::format("{}{}.norm1.weight", kVitBlock, depth))) ++depth;
+  check(options.layer_decay == 1 || depth > 0, ErrorKind::kUsage, "optimizer: layer decay is for detectors on a ViT");
   for (const std::string& name : store.names()) {
     const ParamStore::Entry& entry = store.entries().at(name);
     if (entry.kind != ParamStore::Kind::kParameter || !requires_grad(entry.tensor)) continue;
@@ -55,8 +67,9 @@ Optimizer::Optimizer(const ParamStore& store, const OptimizerOptions& options) :
     std::erase(unknown, module_of(name));
     Parameter p{
         .name = name, .tensor = tensor, .first = {}, .second = {}, .steps = {}, .weight_decay = 0, .rate_factor = 1};
-    p.weight_decay = is_norm_parameter(store, name) ? options.weight_decay_norm : options.weight_decay;
-    p.rate_factor = faster ? options.faster_by : 1;
+    const bool undecayed = is_norm_parameter(store, name) || name.ends_with(".pos_embed");
+    p.weight_decay = undecayed ? options.weight_decay_norm : options.weight_decay;
+    p.rate_factor = (faster ? options.faster_by : 1) * layer_factor(name, options.layer_decay, depth);
     p.first = Tensor::zeros(tensor.shape(), DType::kF32, tensor.device());
     if (options.kind == OptimizerKind::kAdamW) {
       p.second = Tensor::zeros(tensor.shape(), DType::kF32, tensor.device());

@@ -22,10 +22,16 @@ struct OptimizerOptions {
   double clip_norm = 1;                  // largest L2 norm of each parameter's gradient on its own; 0: no clipping
   std::vector<std::string> faster = {};  // modules ("roi_heads.mask_head.predictor") whose parameters learn ...
   double faster_by = 1;                  // ... so many times faster
+  double layer_decay = 1;                // see layer_factor()
 };
 
 /// True for weight and bias of a normalisation layer: beside a "running_var", or in a module named norm...
 bool is_norm_parameter(const ParamStore& store, const std::string& name);
+
+/// How fast a parameter of a detector on a ViT of `depth` blocks learns, of the full rate: `decay` once for each layer
+/// above it. Position and patches are the lowest layer, then come the blocks, then all else. Source: Clark et al. 2020,
+/// "ELECTRA", appendix; Detectron2's get_vit_lr_decay_rate.
+double layer_factor(const std::string& name, double decay, std::int64_t depth);
 
 class Optimizer {
  public:
