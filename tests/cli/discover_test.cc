@@ -284,7 +284,7 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
 
   // Stopped by signals again and again, then resumed: the same bytes.
   int stops = 0;
-  double delay = 0.15;
+  double delay = 0.005;
   for (int attempt = 0; attempt < 40; ++attempt, delay *= 1.4) {
     ProcessOptions options;
     options.kill_after_seconds = delay;

@@ -87,15 +87,15 @@ TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
   EXPECT_EQ(round2["predictions_sha256"], done[9]["sha256"]);
   EXPECT_TRUE(Json::parse(test::read_text(folder_ / "whole" / "round2" / "eval" / "metrics.json")).contains("mask"));
 
-  // Killed at random moments, until it is through.
+  // Killed at random moments, ever later, until it is through: soon enough for the fastest machine to be killed, late
+  // enough in the end for the slowest to get on.
   Generator random(11);
   Words resumed = evaluated;
   resumed.push_back("--resume");
   int kills = 0;
-  for (;; ++kills) {
-    ASSERT_LT(kills, 200);
-    // Long enough for some progress on a slow machine.
-    const auto part = run("shot", resumed, {.kill_after_seconds = (1 + kills / 10) * random.uniform(0.1, 0.7)});
+  for (double longest = 0.02;; longest *= 1.15, ++kills) {
+    ASSERT_LT(kills, 80);
+    const auto part = run("shot", resumed, {.kill_after_seconds = longest * random.uniform(0.5, 1)});
     if (part.status == kSuccess) break;
     ASSERT_EQ(part.status, 128 + 9) << part.err;
   }
