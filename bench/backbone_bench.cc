@@ -10,6 +10,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
 #include "bench/benchmarks.h"
+#include "bench/given_case.h"
 #include "io/safetensors.h"
 #include "models/fpn.h"
 #include "ops/elementwise.h"
@@ -58,16 +59,7 @@ void train(benchmark::State& state, const std::string& path) {
 }  // namespace
 
 void register_backbone_benchmarks() {
-  const char* path = std::getenv("USOL_BACKBONE_CASE");
-  if (!path) return;
-  const auto add_one = [&](const char* name, void (*run)(benchmark::State&, const std::string&)) {
-    benchmark::RegisterBenchmark(name, run, std::string(path))
-        ->UseRealTime()
-        ->MeasureProcessCPUTime()
-        ->Unit(benchmark::kMillisecond);
-  };
-  add_one("backbone/infer", infer);
-  add_one("backbone/train", train);
+  register_given_case("USOL_BACKBONE_CASE", {{"backbone/infer", infer}, {"backbone/train", train}});
 }
 
 }  // namespace usol

@@ -17,33 +17,12 @@ import tempfile
 import time
 import warnings
 
+from cutler_model import build
+
+warnings.simplefilter("ignore")
 TUNED = ("glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
          "glibc.malloc.trim_threshold=17179869184")
-# Spread scores and boxes, which start out all alike.
-SPREAD = {"objectness_logits.weight": 0.05, "anchor_deltas.weight": 0.02, "cls_score.weight": 0.05,
-          "bbox_pred.weight": 0.02, "mask_head.predictor.weight": 0.3}
 TRUTHS = 12
-
-
-def build(detectron2, cutler):
-    warnings.simplefilter("ignore")
-    sys.path[:0] = [detectron2, cutler + "/cutler"]
-    import modeling
-    import torch
-    from config import add_cutler_config
-    from detectron2.config import get_cfg
-    cfg = get_cfg()
-    add_cutler_config(cfg)
-    cfg.merge_from_file(f"{cutler}/cutler/model_zoo/configs/CutLER-ImageNet/cascade_mask_rcnn_R_50_FPN.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    torch.manual_seed(0)
-    model = modeling.build_model(cfg)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            for end, std in SPREAD.items():
-                if name.endswith(end):
-                    value.normal_(0, std)
-    return model
 
 
 def make_case(args, path):

@@ -12,39 +12,17 @@ import sys
 import tempfile
 import time
 
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from cutler_model import build
+
 DETECTRON2, CUTLER, USOL = sys.argv[1:4]
-sys.path[:0] = [DETECTRON2, CUTLER + "/cutler"]
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image, ImageOps  # noqa: E402
-
-import modeling  # noqa: E402
-from config import add_cutler_config  # noqa: E402
-from detectron2.config import get_cfg  # noqa: E402
-from detectron2.data.transforms import ResizeShortestEdge  # noqa: E402
-
-# Spread scores and boxes, which start out all alike.
-SPREAD = {"objectness_logits.weight": 0.05, "anchor_deltas.weight": 0.02, "cls_score.weight": 0.05,
-          "bbox_pred.weight": 0.02, "mask_head.predictor.weight": 0.3}
-
-
-def build():
-    cfg = get_cfg()
-    add_cutler_config(cfg)
-    cfg.merge_from_file(f"{CUTLER}/cutler/model_zoo/configs/CutLER-ImageNet/cascade_mask_rcnn_R_50_FPN.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    torch.manual_seed(0)
-    model = modeling.build_model(cfg).eval()
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            for end, std in SPREAD.items():
-                if name.endswith(end):
-                    value.normal_(0, std)
-    return model
 
 
 def reference(model, path):
+    from detectron2.data.transforms import ResizeShortestEdge  # build() has made it findable
     picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     resized = ResizeShortestEdge([800, 800], 1333).get_transform(picture).apply_image(picture)
     x = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
@@ -55,7 +33,7 @@ def reference(model, path):
 
 
 def main():
-    model = build()
+    model = build(DETECTRON2, CUTLER).eval()
     with tempfile.TemporaryDirectory() as folder:
         weights, out = os.path.join(folder, "r50.pth"), os.path.join(folder, "out.json")
         torch.save({"model": model.state_dict()}, weights)

@@ -4,11 +4,11 @@
 // either. For bench/compare_detector.py.
 #include <benchmark/benchmark.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "bench/benchmarks.h"
+#include "bench/given_case.h"
 #include "io/safetensors.h"
 #include "models/rcnn/rcnn.h"
 #include "train/trainer.h"
@@ -54,16 +54,7 @@ void train_step(benchmark::State& state, const std::string& path) {
 }  // namespace
 
 void register_detector_benchmarks() {
-  const char* path = std::getenv("USOL_DETECTOR_CASE");
-  if (!path) return;
-  const auto add_one = [&](const char* name, void (*run)(benchmark::State&, const std::string&)) {
-    benchmark::RegisterBenchmark(name, run, std::string(path))
-        ->UseRealTime()
-        ->MeasureProcessCPUTime()
-        ->Unit(benchmark::kMillisecond);
-  };
-  add_one("detector/infer", infer);
-  add_one("detector/train", train_step);
+  register_given_case("USOL_DETECTOR_CASE", {{"detector/infer", infer}, {"detector/train", train_step}});
 }
 
 }  // namespace usol

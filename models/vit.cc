@@ -102,9 +102,7 @@ Vit::Vit(const Scope& scope, const VitConfig& config) : config_(config) {
   const std::int64_t d = config.width;
   check(d > 0 && d % config.head_width == 0, "vit: width {} is not a multiple of the head width {}", d,
         config.head_width);
-  const Scope projection = scope / "patch_embed" / "proj";
-  patch_weight_ = projection.parameter("weight", {d, 3, config.patch, config.patch}, init::trunc_normal(0.02f));
-  patch_bias_ = projection.parameter("bias", {d}, init::zeros());
+  patch_embed_.emplace(scope / "patch_embed" / "proj", d, config.patch);
   cls_token_ = scope.parameter("cls_token", {1, 1, d}, init::trunc_normal(0.02f));
   pos_embed_ = scope.parameter("pos_embed", {1, config.grid * config.grid + 1, d}, init::trunc_normal(0.02f));
   if (config.registers > 0)
@@ -147,14 +145,9 @@ Tensor Vit::position_embedding(std::int64_t h, std::int64_t w) const {
 }
 
 Tensor Vit::embed(const Tensor& images, const Tensor& position) const {
+  const Tensor patches = (*patch_embed_)(images);
   const std::int64_t p = config_.patch, d = config_.width, n = images.size(0);
-  check(images.rank() == 4 && images.size(1) == 3 && images.size(2) % p == 0 && images.size(3) % p == 0 &&
-            images.size(2) > 0 && images.size(3) > 0,
-        "vit: expected images [N, 3, H, W] with H and W multiples of {}, got {}", p, images.shape());
   const std::int64_t h = images.size(2) / p, w = images.size(3) / p;
-  // A convolution whose stride is its kernel is a product with the patches as rows.
-  const Tensor rows = reshape(permute(reshape(images, {n, 3, h, p, w, p}), {0, 2, 4, 1, 3, 5}), {n, h * w, 3 * p * p});
-  const Tensor patches = linear(cast(rows, patch_weight_.dtype()), reshape(patch_weight_, {d, 3 * p * p}), patch_bias_);
   Tensor x = add(concat({expand(cls_token_, {n, 1, d}), patches}, 1),
                  position.defined() ? position : position_embedding(h, w));
   if (register_tokens_.defined())

@@ -14,6 +14,7 @@
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/param_store.h"
+#include "nn/patch_embed.h"
 
 namespace usol {
 
@@ -95,7 +96,8 @@ class Vit {
 
   VitConfig config_;
   std::shared_ptr<ParamStore> owned_;  // keeps what from_state() made
-  Tensor patch_weight_, patch_bias_, cls_token_, pos_embed_, register_tokens_, mask_token_;
+  std::optional<nn::PatchEmbed> patch_embed_;
+  Tensor cls_token_, pos_embed_, register_tokens_, mask_token_;
   std::vector<Block> blocks_;
   std::optional<nn::LayerNorm> norm_;
 };

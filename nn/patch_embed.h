@@ -21,9 +21,8 @@ struct PatchEmbed {
       : weight(scope.parameter("weight", {width, 3, patch_px, patch_px}, init)),
         bias(scope.parameter("bias", {width}, init::zeros())) {}
 
-  /// images [N, 3, H, W], H and W multiples of the patch -> [N, H / p * W / p, D], row by row, in the
-  /// images' dtype unless that is f32 and the weights' is not. Throws Error on other
-  /// shapes.
+  /// images [N, 3, H, W], H and W multiples of the patch -> [N, H / p * W / p, D], row by row, in the images' dtype
+  /// unless that is f32 and the weights' is not. Throws Error on other shapes.
   Tensor operator()(const Tensor& images) const {
     const std::int64_t p = weight.size(2), d = weight.size(0);
     check(images.rank() == 4 && images.size(1) == 3 && images.size(2) % p == 0 && images.size(3) % p == 0 &&

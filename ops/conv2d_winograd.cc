@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <vector>
 
 #include "ops/conv2d_winograd_tiles.h"
 #include "ops/gemm.h"
+#include "ops/weight_cache.h"
 #include "tensor/parallel.h"
 
 namespace usol {
@@ -56,35 +54,6 @@ Tensor transformed(const Tensor& weight) {
   return result;
 }
 
-// Transformed weights by the memory they were made from. An entry holds as long as its tensor lives and is unchanged.
-class Transformed {
- public:
-  Tensor of(const Tensor& weight) {
-    const std::lock_guard lock(mutex_);
-    const auto found = entries_.find(weight.raw());
-    if (found != entries_.end() && found->second.current() && found->second.shape == weight.shape())
-      return found->second.made;
-    std::erase_if(entries_, [](const auto& entry) { return !entry.second.current(); });
-    const Tensor made = transformed(weight);
-    entries_.insert_or_assign(weight.raw(), Entry{weight.storage(), weight.storage()->version(), weight.shape(), made});
-    return made;
-  }
-
- private:
-  struct Entry {
-    std::weak_ptr<Storage> source;
-    std::uint64_t version;
-    Shape shape;
-    Tensor made;
-    bool current() const {
-      const auto storage = source.lock();
-      return storage && storage->version() == version;
-    }
-  };
-  std::mutex mutex_;
-  std::map<const std::byte*, Entry> entries_;
-};
-
 }  // namespace
 
 bool winograd_fits(const Tensor& x, const Tensor& weight, const Conv2dOptions& o, const Tensor& out) {
@@ -98,9 +67,13 @@ bool winograd_fits(const Tensor& x, const Tensor& weight, const Conv2dOptions& o
 
 void conv2d_winograd(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                      bool accumulate, Tensor& out) {
-  static Transformed& cache = *new Transformed;  // outlives every tensor
-  const Tensor kernels = cache.of(weight);
+  static auto& cache = *new WeightCache<Tensor>;  // outlives every tensor
   const std::int64_t height = x.size(2), width = x.size(3), ins = x.size(1), outs = out.size(1);
+  const auto found = cache.find(weight, [&](const Tensor& made) {
+    return made.shape() == Shape{kPositions, ins, outs};
+  });
+  const Tensor kernels = found ? *found : transformed(weight);
+  if (!found) cache.keep(weight, kernels);
   const std::int64_t out_height = out.size(2), out_width = out.size(3);
   const std::int64_t across = tiles_along(out_width), per_map = across * tiles_along(out_height);
   const std::int64_t tiles = tiles_of(out);

@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <mutex>
-#include <optional>
 #include <unordered_map>
 
 #include "ops/onednn.h"
@@ -11,6 +9,7 @@
 
 #include "autograd/grad_mode.h"
 #include "ops/onednn_engine.h"
+#include "ops/weight_cache.h"
 #include "tensor/check.h"
 
 namespace usol {
@@ -138,38 +137,6 @@ void reorder(const memory& from, const memory& to) {
   dnnl::reorder(from, to).execute(stream(), const_cast<memory&>(from), const_cast<memory&>(to));
 }
 
-// Packed weights by the memory they were packed from. An entry holds as long as its tensor lives and is unchanged.
-class PackedWeights {
- public:
-  std::optional<memory> find(const Tensor& weight, const memory::desc& desc) {
-    const std::lock_guard lock(mutex_);
-    const auto [first, end] = entries_.equal_range(address(weight));
-    for (auto entry = first; entry != end; ++entry)
-      if (entry->second.current() && entry->second.packed.get_desc() == desc) return entry->second.packed;
-    return std::nullopt;
-  }
-  void keep(const Tensor& weight, const memory& packed) {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(entries_, [](const auto& entry) { return !entry.second.current(); });
-    entries_.emplace(address(weight), Entry{weight.storage(), weight.storage()->version(), packed});
-  }
-
- private:
-  struct Entry {
-    std::weak_ptr<Storage> source;
-    std::uint64_t version;
-    memory packed;
-    bool current() const {
-      const auto storage = source.lock();
-      return storage && storage->version() == version;
-    }
-  };
-  static const std::byte* address(const Tensor& weight) { return weight.raw(); }
-
-  std::mutex mutex_;
-  std::multimap<const std::byte*, Entry> entries_;
-};
-
 // Room for weights in a primitive's layout, from the tensors' allocator: it hands out the same pages again and again.
 struct Room {
   Tensor bytes;
@@ -182,7 +149,7 @@ struct Room {
 // Calls use() with the weights in the layout that the primitive wants.
 template <class F>
 void with_packed_weight(const Convolution& c, const Tensor& weight, bool keep, F&& use) {
-  static PackedWeights& cache = *new PackedWeights;  // outlives every tensor
+  static auto& cache = *new WeightCache<memory>;  // outlives every tensor
   const memory plain = wrap(c.plain_weight, weight);
   if (c.weight == c.plain_weight) return use(plain);
   if (!keep) {
@@ -192,7 +159,8 @@ void with_packed_weight(const Convolution& c, const Tensor& weight, bool keep, F
     stream().wait();
     return;
   }
-  if (const auto found = cache.find(weight, c.weight)) return use(*found);
+  if (const auto found = cache.find(weight, [&](const memory& packed) { return packed.get_desc() == c.weight; }))
+    return use(*found);
   const memory packed(c.weight, engine());
   reorder(plain, packed);
   cache.keep(weight, packed);

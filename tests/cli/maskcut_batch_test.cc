@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/options.h"
+#include "cli/run_verb.h"
 #include "cli/verb.h"
 #include "io/coco.h"
 #include "io/safetensors.h"
@@ -43,18 +43,7 @@ class CudaMaskcut : public testing::Test {
   int maskcut(const Words& words) const {
     Words all = {test::source_path("tests/pictures"), "--weights", at("w.safetensors"), "-q"};
     all.insert(all.end(), words.begin(), words.end());
-    for (const VerbEntry& entry : verbs()) {
-      if (entry.name != "maskcut") continue;
-      Options options("usol maskcut", entry.name, entry.summary);
-      const auto verb = entry.make();
-      verb->declare(options);
-      Common common;
-      common.declare(options);
-      EXPECT_TRUE(options.parse(all));
-      return verb->run(common, options);
-    }
-    ADD_FAILURE() << "no verb maskcut";
-    return kFailure;
+    return run_verb("maskcut", all);
   }
   Json parts(const std::string& name) const {
     const Json json = Json::parse(test::read_text(folder_ / name));

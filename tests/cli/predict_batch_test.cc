@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/options.h"
+#include "cli/run_verb.h"
 #include "cli/verb.h"
 #include "io/coco.h"
 #include "io/safetensors.h"
@@ -34,18 +34,7 @@ class PredictBatch : public testing::Test {
     Words all = {test::source_path("tests/pictures"), "--weights", at("w.safetensors"), "-q", "--out", at(out)};
     all.insert(all.end(), {"--short-side", "32", "--long-side", "64", "--score", "0", "--most", "5"});
     all.insert(all.end(), words.begin(), words.end());
-    for (const VerbEntry& entry : verbs()) {
-      if (entry.name != "predict") continue;
-      Options options("usol predict", entry.name, entry.summary);
-      const auto verb = entry.make();
-      verb->declare(options);
-      Common common;
-      common.declare(options);
-      EXPECT_TRUE(options.parse(all));
-      return verb->run(common, options);
-    }
-    ADD_FAILURE() << "no verb predict";
-    return kFailure;
+    return run_verb("predict", all);
   }
 
   test::TempDir folder_;
