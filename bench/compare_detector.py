@@ -2,9 +2,11 @@
 """The detector's speed and memory beside Detectron2's with PyTorch, in one run: a table in Markdown on stdout.
 
 usage: compare_detector.py USOL_BENCH DETECTRON2_SOURCE CUTLER_SOURCE PICTURE [--rounds 2] [--size 800 1216]
+       [--coco ANNOTATIONS FOLDER]
 
 Cascade Mask R-CNN on R50-FPN with random weights, one picture for inference, two for a training step (losses,
-gradients, SGD), f32. Both sides take turns in processes of their own; times are the best of all rounds. "tuned" is
+gradients, SGD), f32; with --coco also what it takes to make a training batch of two of these pictures, in one thread:
+decoding, resizing, flipping, CutLER's copy-paste. Both sides take turns in processes of their own; times are the best of all rounds. "tuned" is
 PyTorch with huge pages and no trimming of its heap. Memory is the process's peak. Needs torch, torchvision, safetensors
 and what Detectron2 imports.
 """
@@ -17,12 +19,14 @@ import tempfile
 import time
 import warnings
 
-from cutler_model import build
+from cutler_model import build, settings
 
 warnings.simplefilter("ignore")
 TUNED = ("glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
          "glibc.malloc.trim_threshold=17179869184")
 TRUTHS = 12
+PARTS = ("forward", "backward", "optimizer")
+BATCHES = 40
 
 
 def make_case(args, path):
@@ -53,6 +57,44 @@ def best(repeats, work):
     return min(times)
 
 
+def best_step(steps):
+    """The fastest step, with its parts; each step is a dict of PARTS."""
+    fastest = min(steps, key=lambda parts: sum(parts.values()))
+    return {"train": sum(fastest.values()), **fastest}
+
+
+def seconds_of_a_batch(args):
+    """Mean over BATCHES pairs of pictures, as CutLER's data set mapper and trainer make them."""
+    cfg = settings(args.detectron2, args.cutler)
+    import copy
+    import random
+    import torch
+    from PIL import Image
+    Image.LINEAR = Image.BILINEAR  # CutLER's code has the name that Pillow dropped
+    from data.dataset_mapper import DatasetMapper
+    from detectron2.data.datasets import load_coco_json
+    from engine.train_loop import CustomSimpleTrainer
+    random.seed(0)
+    annotations, folder = args.coco
+    records = [r for r in load_coco_json(annotations, folder) if any(not a.get("iscrowd") for a in r["annotations"])]
+    random.shuffle(records)
+    groups, waiting = [], {True: [], False: []}
+    while len(groups) < BATCHES:
+        for record in records:  # pictures of one orientation share a batch
+            pair = waiting[record["width"] > record["height"]]
+            pair.append(record)
+            if len(pair) == 2:
+                groups.append(pair[:])
+                pair.clear()
+    mapper = DatasetMapper(cfg, True)
+    trainer = CustomSimpleTrainer(torch.nn.Module(), [], None, cfg=cfg)
+    start = time.perf_counter()
+    for group in groups[:BATCHES]:
+        samples = [mapper(record) for record in group]
+        trainer.copy_and_paste(copy.deepcopy(samples[::-1]), samples)
+    return (time.perf_counter() - start) / BATCHES
+
+
 def torch_side(args):
     """Times one kind of work in this process."""
     import torch
@@ -70,6 +112,9 @@ def torch_side(args):
             result = {"roi_align": best(3, lambda: torchvision.ops.roi_align(features, boxes, 7, 0.5, 0, True)),
                       "nms": best(5, lambda: torchvision.ops.nms(many, scores, 0.3))}
         print(json.dumps(result))
+        return
+    if what == "data":
+        print(json.dumps({"data": seconds_of_a_batch(args)}))
         return
     model = build(args.detectron2, args.cutler)  # which finds detectron2
     from detectron2.structures import BitMasks, Boxes, Instances
@@ -90,11 +135,18 @@ def torch_side(args):
 
         def step():
             with EventStorage(0):
+                clock = [time.perf_counter()]
                 optimiser.zero_grad()
-                sum(model(inputs).values()).backward()
+                loss = sum(model(inputs).values())
+                clock.append(time.perf_counter())
+                loss.backward()
+                clock.append(time.perf_counter())
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
-        print(json.dumps({"train": best(args.repeats, step)}))
+                clock.append(time.perf_counter())
+            return dict(zip(PARTS, (b - a for a, b in zip(clock, clock[1:]))))
+        step()
+        print(json.dumps(best_step([step() for _ in range(args.repeats)])))
         return
     model.eval()
     batch = [{"image": pictures[0], "height": height, "width": width}]
@@ -124,8 +176,10 @@ def usol_times(args, filters, environment):
     for entry in json.loads(text)["benchmarks"]:
         if entry["run_type"] == "iteration":
             scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[entry["time_unit"]]
-            name = entry["name"].split("/")[1]
-            times[name] = min(times.get(name, 1e9), entry["real_time"] * scale)
+            name, seconds = entry["name"].split("/")[1], entry["real_time"] * scale
+            if seconds < times.get(name, 1e9):
+                times[name] = seconds
+                times.update({part: entry[part] for part in PARTS if part in entry})
     return times, memory
 
 
@@ -136,6 +190,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=2, help="in each round")
     parser.add_argument("--size", type=int, nargs=2, default=[800, 1216])
+    parser.add_argument("--coco", nargs=2, metavar=("ANNOTATIONS", "FOLDER"))
     parser.add_argument("--torch-side", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -147,8 +202,10 @@ def main():
     memory = {}
 
     def note(side, times):
+        if times.get("train", 0) > found.get(("train", side), 1e9):
+            return  # with its parts
         for work, seconds in times.items():
-            found[work, side] = min(found.get((work, side), 1e9), seconds)
+            found[work, side] = seconds if work in PARTS else min(found.get((work, side), 1e9), seconds)
 
     with tempfile.TemporaryDirectory() as folder:
         case, backbone = os.path.join(folder, "case.safetensors"), os.path.join(folder, "backbone.safetensors")
@@ -160,10 +217,12 @@ def main():
                    "images": torch.randn(1, 3, *args.size)}, backbone)
         del tensors
         ours = dict(os.environ, USOL_DETECTOR_CASE=case, USOL_BACKBONE_CASE=backbone)
+        kinds = {"infer": "^detector/infer", "train": "^detector/train", "ops": "^op/(roi_align_7|batched_nms)"}
+        if args.coco:
+            ours["USOL_LOADER_CASE"] = ":".join(args.coco)
+            kinds["data"] = "^detector/data"
         for round_number in range(args.rounds):
-            for kind in ("infer", "train", "ops"):
-                filters = {"infer": "^detector/infer", "train": "^detector/train",
-                           "ops": "^op/(roi_align_7|batched_nms)"}[kind]
+            for kind, filters in kinds.items():
                 times, peak = usol_times(args, filters, ours)
                 if kind == "infer":
                     times["backbone"] = usol_times(args, "^backbone/infer", ours)[0]["infer"]
@@ -175,6 +234,7 @@ def main():
                     environment = dict(os.environ, **({"GLIBC_TUNABLES": tunables} if tunables else {}))
                     command = [sys.executable, __file__, args.usol_bench, args.detectron2, args.cutler, args.picture,
                                "--torch-side", kind, "--case", case, "--repeats", str(args.repeats)]
+                    command += ["--coco", *args.coco] if args.coco else []
                     text, peak = run(command, environment)
                     note(side, json.loads(text.strip().splitlines()[-1]))
                     memory[kind, side] = min(memory.get((kind, side), 1e18), peak)
@@ -183,9 +243,12 @@ def main():
           f"{args.size[0]} x {args.size[1]}, best of {args.rounds} x {args.repeats}\n")
     print("| work | usol | PyTorch | times | tuned | times |\n|---|---|---|---|---|---|")
     names = {"backbone": "R50-FPN features", "infer": "cascade, a picture to boxes and masks",
-             "train": "training step, two pictures", "roi_align": "RoIAlign, 1000 boxes 7 x 7", "nms": "NMS, 4000 boxes"}
+             "train": "training step, two pictures", "forward": "  its losses", "backward": "  its gradients",
+            "optimizer": "  clipping and SGD", "data": "the pictures of a step, one thread", "roi_align": "RoIAlign, 1000 boxes 7 x 7", "nms": "NMS, 4000 boxes"}
     for work, name in names.items():
-        unit, scale = ("ms", 1e3) if work in ("roi_align", "nms") else ("s", 1)
+        if (work, "usol") not in found:
+            continue
+        unit, scale = ("ms", 1e3) if work in ("optimizer", "data", "roi_align", "nms") else ("s", 1)
         ours, plain, tuned = (found[work, side] * scale for side in ("usol", "PyTorch", "tuned"))
         print(f"| {name} | {ours:.3g} {unit} | {plain:.3g} {unit} | **{plain / ours:.2f}** | {tuned:.3g} {unit} | "
               f"{tuned / ours:.2f} |")

@@ -1,7 +1,8 @@
 // The whole detector at full size: "detector/infer" (a picture to boxes and masks) and "detector/train" (a step on two
-// pictures: losses, gradients, SGD). Runs only where USOL_DETECTOR_CASE names a .safetensors file of Detectron2's
-// parameters and "case.pictures" u8 [2, H, W, 3], "case.boxes" f32 [G, 4], "case.masks" u8 [G, H, W], the truths of
-// either. For bench/compare_detector.py.
+// pictures: losses, gradients, SGD, with the seconds of each as counters). Runs only where USOL_DETECTOR_CASE names a
+// .safetensors file of Detectron2's parameters and "case.pictures" u8 [2, H, W, 3], "case.boxes" f32 [G, 4],
+// "case.masks" u8 [G, H, W], the truths of either. "detector/data": groups of two pictures as training sees them, made
+// by one thread, where USOL_LOADER_CASE is "ANNOTATIONS:FOLDER". For bench/compare_detector.py.
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -11,6 +12,7 @@
 #include "bench/given_case.h"
 #include "io/safetensors.h"
 #include "models/rcnn/rcnn.h"
+#include "train/loader.h"
 #include "train/trainer.h"
 
 namespace usol {
@@ -48,13 +50,27 @@ void train_step(benchmark::State& state, const std::string& path) {
   options.schedule.learning_rate = 1e-5;
   train::Trainer trainer(store, model, options);
   trainer.step(batch);  // memory is fetched from the system
-  for (auto _ : state) trainer.step(batch);
+  train::StepReport report;
+  for (auto _ : state) report = trainer.step(batch);
+  state.counters["forward"] = report.seconds.forward;
+  state.counters["backward"] = report.seconds.backward;
+  state.counters["optimizer"] = report.seconds.optimizer;
+}
+
+void data(benchmark::State& state, const std::string& files) {
+  const auto colon = files.find(':');
+  const train::Dataset dataset(files.substr(0, colon), files.substr(colon + 1));
+  train::LoaderOptions options{.batch = 2, .threads = 1, .ahead = 1};
+  train::Loader loader(dataset, options);
+  for (int i = 0; i <= options.ahead; ++i) loader.next();  // what was made before the clock starts
+  for (auto _ : state) loader.next();
 }
 
 }  // namespace
 
 void register_detector_benchmarks() {
   register_given_case("USOL_DETECTOR_CASE", {{"detector/infer", infer}, {"detector/train", train_step}});
+  register_given_case("USOL_LOADER_CASE", {{"detector/data", data}});
 }
 
 }  // namespace usol

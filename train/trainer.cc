@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <chrono>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -17,6 +18,19 @@ constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
 constexpr const char* kScale = "trainer/loss_scale";
 constexpr std::string_view kBottoms[] = {"backbone.bottom_up.", "backbone.net."};  // a ResNet's place, and a ViT's
+
+// Adds the time it lives to `seconds`.
+class AddTime {
+ public:
+  explicit AddTime(double& seconds) : seconds_(seconds) {}
+  ~AddTime() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  AddTime(const AddTime&) = delete;
+  AddTime& operator=(const AddTime&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 // Statistics that a forward pass writes, to be put back after a bad step.
 class Buffers {
@@ -112,7 +126,11 @@ bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
   bool first = true;
   for (std::size_t i = 0; i < passes; ++i) {
     const auto first_picture = static_cast<std::int64_t>((i * ranks + rank) * share);
-    const Tensor total = pass(std::span(batch).subspan(i * share, share), first_picture, report);
+    Tensor total;
+    {
+      const AddTime time(report.seconds.forward);
+      total = pass(std::span(batch).subspan(i * share, share), first_picture, report);
+    }
     if (!std::isfinite(report.total)) {
       // The optimiser may go on with what there is: last step's sums, or those of the first passes.
       if (!first && options_.ranks) optimizer_.sum_gradients(*options_.ranks);
@@ -122,8 +140,10 @@ bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
     first = false;
     collected_scale_ = scale_.factor;
     const double seed = scale_.factor / static_cast<double>(passes);
+    const AddTime time(report.seconds.backward);
     backward(total, Tensor::full(total.shape(), seed, total.dtype(), total.device()));
   }
+  const AddTime time(report.seconds.backward);
   if (options_.ranks) optimizer_.sum_gradients(*options_.ranks);
   return true;
 }
@@ -131,14 +151,18 @@ bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
 StepReport Trainer::step(const std::vector<Sample>& batch) {
   check(!batch.empty() && static_cast<std::int64_t>(batch.size()) % options_.accumulate == 0, ErrorKind::kUsage,
         "trainer: a batch of {} pictures for {} passes", batch.size(), options_.accumulate);
-  StepReport report{.iteration = iteration_, .losses = {}};
+  StepReport report;
+  report.iteration = iteration_;
   report.learning_rate = options_.schedule.rate(iteration_);
   report.loss_scale = scale_.factor;
   if (ema_ && iteration_ == 0) ema_->reset();  // weights may have been loaded since
   Buffers buffers(store_);
   const bool good_loss = compute(batch, report);
-  const bool moved =
-      (good_loss || options_.repeat_on_bad_loss) && optimizer_.step(report.learning_rate, 1 / collected_scale_);
+  bool moved = false;
+  {
+    const AddTime time(report.seconds.optimizer);
+    moved = (good_loss || options_.repeat_on_bad_loss) && optimizer_.step(report.learning_rate, 1 / collected_scale_);
+  }
   report.gradient_norm = optimizer_.gradient_norm();
   report.bad = !good_loss || !moved;
   if (!moved) buffers.restore();

@@ -46,6 +46,11 @@ struct StepReport {
   double gradient_norm = 0;  // of all parameters together, before clipping
   bool bad = false;          // loss or gradient not finite
   double loss_scale = 1;     // that the step was made with
+  /// Wall time by part, waits for other processes included. Kernels of a GPU count where they are waited for: those of
+  /// backward with the optimiser.
+  struct {
+    double forward = 0, backward = 0, optimizer = 0;
+  } seconds;
 };
 
 /// The factor by which losses are multiplied before gradients of f16 are taken, so that small ones do not vanish.
