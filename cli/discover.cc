@@ -103,6 +103,7 @@ class DiscoverVerb : public Verb {
   int run(const Common& common, const Options& options) override {
     if (training_.wanted()) {
       check(method_.name() == "found", ErrorKind::kUsage, "--train-head goes with --method found");
+      check(!common.ranks, ErrorKind::kUsage, "--train-head is the work of one process: start no others with it");
       check(out_.empty() && overlays_.empty() && maps_.empty(), ErrorKind::kUsage,
             "--train-head writes the layer alone; leave out --out, --overlays and --maps");
       return training_.run(common, options, source_, inputs_, exif_);
@@ -137,6 +138,7 @@ class DiscoverVerb : public Verb {
     };
     return run_image_job(common, job);
   }
+  bool shares_work() const override { return true; }
 
  private:
   ImageResult save(const InputImage& input, const Tensor& image, const FoundObjects& found) const {

@@ -82,6 +82,7 @@ class FeaturesVerb : public Verb {
     };
     return run_image_job(common, job);
   }
+  bool shares_work() const override { return true; }
 
  private:
   InputOptions inputs_;

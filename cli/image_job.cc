@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cinttypes>
+#include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -19,6 +22,8 @@
 #include "cli/read_ahead.h"
 #include "cli/signals.h"
 #include "io/json_stream.h"
+#include "ops/all_reduce.h"
+#include "ops/rank_values.h"
 #include "tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -65,62 +70,121 @@ std::string record_json(const ImageRecord& record) {
                      fmt::join(record.annotations, ","));
 }
 
+// What one process does, and its journal.
+struct Part {
+  std::string journal;
+  Json header;
+  std::int64_t first, last;  // inputs
+};
+
+// Processes that share the work have a part and a journal each; one of them prepares, and assembles the output from all
+// journals.
 class Runner {
  public:
   Runner(const Common& common, ImageJob& job)
       : common_(common),
         job_(job),
-        journal_path_(job.output + ".journal"),
         header_(make_header(job)),
         device_(device_model(common.device())),
-        first_(job.shard.first(job.inputs.size())),
-        last_(job.shard.last(job.inputs.size())) {}
+        processes_(common.ranks ? common.ranks->size() : 1),
+        own_(part({common.ranks ? common.ranks->rank() + 1 : 1, processes_})) {
+    check(processes_ == 1 || job.shard.count == 1, ErrorKind::kUsage,
+          "--shard is for processes that are started one by one; the {} of mpirun or srun share the work without it",
+          processes_);
+  }
 
   int run() {
-    if (common_.dry_run) return dry_run();
-    if (common_.resume && !common_.force && fs::exists(job_.output) && !fs::exists(journal_path_)) {
-      return confirm_finished();
+    if (common_.dry_run) return common_.by_leader([&] { return dry_run(); });
+    if (common_.by_leader([&] { return prepare() ? 1 : 0; }) == 0) return kSuccess;
+    int signal = 0;
+    std::int64_t done = 0;
+    {
+      Journal journal = resume(own_);
+      journal.append_device(device_);
+      signal = work(journal);
+      journal.sync();
+      done = journal.records();
     }
-    std::optional<Journal> journal(open_journal());
-    journal->append_device(device_);
-    const int signal = work(*journal);
-    journal->sync();
+    signal = static_cast<int>(max_over_ranks(signal, common_.ranks));
     if (signal != 0) {
-      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal, journal->records(),
-                   last_ - first_);
+      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal,
+                   sum_over_ranks(static_cast<double>(done), common_.ranks), total());
       return 128 + signal;
     }
-    assemble(*journal);
-    list_failures();
-    if (!failures_.empty()) return kSomeInputsFailed;
-    journal.reset();
-    fs::remove(journal_path_);
-    return kSuccess;
+    return common_.by_leader([&] { return finish(); });
   }
 
  private:
-  int confirm_finished() {
-    Json info = read_info(job_.output);
-    if (info.is_null()) info = Json::object();
-    for (const char* key : {"device", "failed"}) info.erase(key);
-    const std::string changed = describe_differences(info, header_);
-    check(changed.empty(), ErrorKind::kUsage, "--resume: {} was made with other settings ({}); --force replaces it",
-          job_.output, changed);
-    common_.note("{} is finished already", job_.output);
-    return kSuccess;
+  // Of the K-th of N processes.
+  Part part(const Shard& process) const {
+    const auto inputs = job_.inputs.size();
+    if (process.count == 1)
+      return {job_.output + ".journal", header_, job_.shard.first(inputs), job_.shard.last(inputs)};
+    Part part{fmt::format("{}.{}of{}.journal", job_.output, process.index, process.count), header_,
+              process.first(inputs), process.last(inputs)};
+    part.header["shard"] = fmt::format("{}/{}", process.index, process.count);
+    return part;
   }
 
-  Journal open_journal() {
-    check(!fs::is_directory(job_.output), ErrorKind::kUsage, "{} is a folder; give the name of a file", job_.output);
-    if (common_.force) {
-      for (const auto& path : {fs::path(job_.output), fs::path(journal_path_)}) fs::remove(path);
+  std::vector<Part> parts() const {
+    std::vector<Part> all;
+    for (std::int64_t k = 1; k <= processes_; ++k) all.push_back(part({k, processes_}));
+    return all;
+  }
+
+  std::int64_t total() const { return job_.shard.last(job_.inputs.size()) - job_.shard.first(job_.inputs.size()); }
+
+  Journal resume(const Part& part) const {
+    return Journal::resume(part.journal, part.header, part.first, part.last,
+                           [&](const std::string& text) { common_.warn("{}", text); });
+  }
+
+  // The parts that have a journal, of however many processes.
+  std::vector<Part> begun() const {
+    std::vector<Part> found;
+    const fs::path output = job_.output;
+    const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
+    if (!fs::exists(folder)) return found;
+    const std::string start = output.filename().string() + ".";
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with(start)) continue;
+      Shard process;
+      int length = 0;
+      const char* rest = name.c_str() + start.size();
+      const bool is_one = name == start + "journal";
+      const bool is_shared =
+          std::sscanf(rest, "%" SCNd64 "of%" SCNd64 ".journal%n", &process.index, &process.count, &length) == 2 &&
+          start.size() + static_cast<std::size_t>(length) == name.size() && process.count > 1 && process.index >= 1 &&
+          process.index <= process.count;
+      if (is_one || is_shared) found.push_back(part(process));
     }
-    const bool has_journal = fs::exists(journal_path_);
-    if (!common_.resume) {
-      check(!has_journal, ErrorKind::kUsage,
-            "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
-            journal_path_);
+    return found;
+  }
+
+  static void remove_journals(const std::vector<Part>& parts) {
+    for (const Part& part : parts) fs::remove(part.journal);
+  }
+
+  // Before any process begins: afterwards every part has its journal. False if all was done before.
+  bool prepare() {
+    check(!fs::is_directory(job_.output), ErrorKind::kUsage, "{} is a folder; give the name of a file", job_.output);
+    std::vector<Part> before = begun();
+    if (common_.force) {
+      fs::remove(job_.output);
+      remove_journals(before);
+      before.clear();
+    } else if (!common_.resume) {
+      for (const Part& part : before)
+        fail(ErrorKind::kUsage,
+             fmt::format(
+                 "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
+                 part.journal));
       check(!fs::exists(job_.output), ErrorKind::kUsage, "{} exists; --force replaces it", job_.output);
+    } else if (fs::exists(job_.output) && (before.empty() || !read_info(job_.output).contains("failed"))) {
+      confirm_finished();
+      remove_journals(before);
+      return false;
     }
     if (const auto folder = fs::path(job_.output).parent_path(); !folder.empty()) {
       std::error_code error;
@@ -128,9 +192,37 @@ class Runner {
       check(!error, ErrorKind::kIo, "{}: cannot be made: {}", folder.string(), error.message());
     }
     remove_leftovers();
-    if (!has_journal) return Journal::create(journal_path_, header_, first_, last_);
-    return Journal::resume(journal_path_, header_, first_, last_,
-                           [&](const std::string& text) { common_.warn("{}", text); });
+    for (const Part& part : parts())
+      if (!fs::exists(part.journal)) Journal::create(part.journal, part.header, part.first, part.last);
+    take_over(before);
+    return true;
+  }
+
+  // What another number of processes had done goes into the journals of the present parts.
+  void take_over(std::vector<Part> before) const {
+    const std::vector<Part> present = parts();
+    std::erase_if(before, [&](const Part& old) {
+      return std::any_of(present.begin(), present.end(), [&](const Part& p) { return p.journal == old.journal; });
+    });
+    for (const Part& part : present) {
+      for (const Part& old : before) {
+        if (old.first >= part.last || old.last <= part.first) continue;
+        Journal journal = resume(part);
+        journal.take_over(resume(old));
+        journal.sync();
+      }
+    }
+    remove_journals(before);
+  }
+
+  void confirm_finished() {
+    Json info = read_info(job_.output);
+    if (info.is_null()) info = Json::object();
+    for (const char* key : {"device", "failed"}) info.erase(key);
+    const std::string changed = describe_differences(info, header_);
+    check(changed.empty(), ErrorKind::kUsage, "--resume: {} was made with other settings ({}); --force replaces it",
+          job_.output, changed);
+    common_.note("{} is finished already", job_.output);
   }
 
   // A run that was killed while it assembled the output has left an unfinished copy of it (io/atomic_file.h).
@@ -148,13 +240,14 @@ class Runner {
   // Does what the journal lacks; returns the signal that stopped it, or 0.
   int work(Journal& journal) {
     std::vector<std::int64_t> todo;
-    for (std::int64_t i = first_; i < last_; ++i) {
+    for (std::int64_t i = own_.first; i < own_.last; ++i) {
       if (!journal.has_record(i)) todo.push_back(i);
     }
-    const auto total = last_ - first_;
-    const auto done_before = total - static_cast<std::int64_t>(todo.size());
-    if (done_before > 0) common_.note("{} of {} images were done before", done_before, total);
-    Progress progress(common_, total, "images", done_before);
+    const auto count = own_.last - own_.first;
+    const auto done_before = count - static_cast<std::int64_t>(todo.size());
+    if (common_.ranks) common_.note("{} processes share {} images; the first one speaks", processes_, total());
+    if (done_before > 0) common_.note("{} of {} images were done before", done_before, count);
+    Progress progress(common_, count, "images", done_before);
     const auto record_all = [&](auto&& next) {
       std::size_t left = todo.size();
       while (std::optional<DonePicture> done = next()) {
@@ -210,7 +303,6 @@ class Runner {
     if (done.error) {
       const std::string text = failure_text(done.error);
       journal.append_error(done.index, text);
-      failures_.push_back({done.index, text});
       common_.detail("failed: {}: {}", job_.inputs.file_name(done.index), text);
       return false;
     }
@@ -220,63 +312,80 @@ class Runner {
     return true;
   }
 
-  void assemble(const Journal& journal) {
+  // The output, from the journals of all parts. Returns the exit status.
+  int finish() {
     RecordAssembler assembler(job_.output);
     auto failed = Json::array();
-    for (std::int64_t i = first_; i < last_; ++i) {
-      if (!journal.has_record(i)) {
-        failed.push_back(job_.inputs.file_name(i));
-        continue;
-      }
-      const std::string line = journal.line(i);
-      const auto bytes = std::as_bytes(std::span(line));
-      JsonSplitter splitter(
-          own_bytes({bytes.begin(), bytes.end()}, fmt::format("{}: the record of input {}", journal_path_, i)));
-      for (JsonPiece piece; splitter.next(piece);) {
-        if (piece.kind != JsonPiece::Kind::kElement) continue;
-        if (piece.index == 0) {
-          assembler.add_image(piece.text);
-        } else {
-          assembler.add_annotation(piece.text);
+    std::vector<std::string> texts;  // why the first of them failed
+    std::set<std::string> devices;
+    for (const Part& part : parts()) {
+      const Journal journal = resume(part);
+      devices.insert(journal.devices().begin(), journal.devices().end());
+      for (std::int64_t i = part.first; i < part.last; ++i) {
+        if (journal.has_record(i)) {
+          add_record(assembler, journal, i);
+          continue;
         }
+        check(journal.has_error(i), ErrorKind::kIo, "{}: nothing about {}; do all machines see the same folder?",
+              part.journal, job_.inputs.file_name(i));
+        failed.push_back(job_.inputs.file_name(i));
+        if (texts.size() < kListedFailures) texts.push_back(Json::parse(journal.line(i))["error"]);
       }
     }
     Json info = header_;
-    info["device"] = journal.devices();
-    if (!failed.empty()) info["failed"] = std::move(failed);
+    info["device"] = fmt::format("{}", fmt::join(devices, "; "));
+    if (!failed.empty()) info["failed"] = failed;
     assembler.finish(job_.categories, info);
     common_.note("wrote {}: {} images, {} annotations", job_.output, assembler.images(), assembler.annotations());
+    if (failed.empty()) {
+      remove_journals(parts());
+      return kSuccess;
+    }
+    list_failures(failed, texts);
+    return kSomeInputsFailed;
   }
 
-  void list_failures() const {
-    if (failures_.empty()) return;
-    common_.warn("{} of {} images failed:", failures_.size(), last_ - first_);
-    for (std::size_t i = 0; i < std::min(failures_.size(), kListedFailures); ++i) {
-      common_.console->line(fmt::format("  {}: {}", job_.inputs.file_name(failures_[i].index), failures_[i].text));
+  static void add_record(RecordAssembler& assembler, const Journal& journal, std::int64_t index) {
+    const std::string line = journal.line(index);
+    const auto bytes = std::as_bytes(std::span(line));
+    JsonSplitter splitter(own_bytes({bytes.begin(), bytes.end()},
+                                    fmt::format("{}: the record of input {}", journal.path().string(), index)));
+    for (JsonPiece piece; splitter.next(piece);) {
+      if (piece.kind != JsonPiece::Kind::kElement) continue;
+      if (piece.index == 0) {
+        assembler.add_image(piece.text);
+      } else {
+        assembler.add_annotation(piece.text);
+      }
     }
-    if (failures_.size() > kListedFailures) {
-      common_.console->line(fmt::format("  and {} more", failures_.size() - kListedFailures));
-    }
-    common_.console->line(fmt::format("All are in {}; --resume tries them again.", journal_path_));
+  }
+
+  void list_failures(const Json& failed, const std::vector<std::string>& texts) const {
+    common_.warn("{} of {} images failed:", failed.size(), total());
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      common_.console->line(fmt::format("  {}: {}", failed[i].get<std::string>(), texts[i]));
+    if (failed.size() > texts.size()) common_.console->line(fmt::format("  and {} more", failed.size() - texts.size()));
+    common_.console->line(fmt::format("All are in {}; --resume tries them again.",
+                                      processes_ == 1 ? own_.journal : job_.output + ".*.journal"));
   }
 
   // Measures a few pictures spread over the work and scales up.
   int dry_run() {
     using Clock = std::chrono::steady_clock;
-    std::int64_t done = 0;
-    std::vector<std::int64_t> todo;
-    if (common_.resume && fs::exists(journal_path_)) {
-      const auto journal = Journal::resume(journal_path_, header_, first_, last_,
-                                           [&](const std::string& text) { common_.warn("{}", text); });
-      for (std::int64_t i = first_; i < last_; ++i) {
-        if (!journal.has_record(i)) todo.push_back(i);
+    std::set<std::int64_t> done;
+    if (common_.resume) {
+      for (const Part& part : begun()) {
+        const Journal journal = resume(part);
+        for (std::int64_t i = part.first; i < part.last; ++i)
+          if (journal.has_record(i)) done.insert(i);
       }
-      done = last_ - first_ - static_cast<std::int64_t>(todo.size());
-    } else {
-      for (std::int64_t i = first_; i < last_; ++i) todo.push_back(i);
     }
-    common_.note("would work on {} images{} and write {}", todo.size(),
-                 done > 0 ? fmt::format(" ({} are done)", done) : "", job_.output);
+    std::vector<std::int64_t> todo;
+    for (std::int64_t i = own_.first; i < own_.last; ++i)
+      if (!done.contains(i)) todo.push_back(i);
+    common_.note("would work on {} images{} and write {}", total() - static_cast<std::int64_t>(done.size()),
+                 done.empty() ? "" : fmt::format(" ({} are done)", done.size()), job_.output);
+    if (common_.ranks) common_.note("{} processes share them; what follows is the first one's part", processes_);
     if (fs::exists(job_.output) && !common_.force) common_.note("{} exists: --force would be needed", job_.output);
     const bool batched = job_.batched.batch > 0;
     const auto samples = std::min(todo.size(), batched ? static_cast<std::size_t>(job_.batched.batch) : 4);
@@ -313,18 +422,12 @@ class Runner {
     return kSuccess;
   }
 
-  struct Failure {
-    std::int64_t index;
-    std::string text;
-  };
-
   const Common& common_;
   ImageJob& job_;
-  std::string journal_path_;
   Json header_;
   std::string device_;
-  std::int64_t first_, last_;
-  std::vector<Failure> failures_;
+  std::int64_t processes_;  // that share the work
+  Part own_;                // this one's
 };
 
 }  // namespace

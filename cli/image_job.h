@@ -1,6 +1,7 @@
 #pragma once
 // The loop of every verb that does something to many pictures: read ahead, compute, save, journal; failures are counted
-// and listed, signals stop it cleanly, and the output is assembled from the journal at the end.
+// and listed, signals stop it cleanly, and the output is assembled from the journal at the end. Processes that were
+// started together (mpirun, srun) share the pictures.
 
 #include <any>
 #include <cstdint>
@@ -72,6 +73,9 @@ struct ShardOption {
 /// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed).
 /// With --dry-run it says what would be done and estimates time and space from a few pictures.
 /// A shard's output has "shard": "K/N" in its info; `usol merge` joins them.
+/// With common.ranks, every process works on its part, the K-th of N, and has a journal, FILE.KofN.journal; one of them
+/// writes the output: the bytes that one process would have written. --resume takes over what another number of
+/// processes had done. Every process must call, and gets the same status. Throws Error(kUsage) for --shard with them.
 int run_image_job(const Common& common, ImageJob& job);
 
 /// Writes images and annotations (whose ids are replaced by 1, 2, ...) to a COCO file: the last step of a job, and of

@@ -235,10 +235,17 @@ std::string Journal::line(std::int64_t index) const {
   }
 }
 
-std::string Journal::devices() const {
-  auto sorted = devices_;
-  std::sort(sorted.begin(), sorted.end());
-  return fmt::format("{}", fmt::join(sorted, "; "));
+void Journal::take_over(const Journal& other) {
+  for (const std::string& device : other.devices_) append_device(device);
+  const auto end = [](const Journal& journal) {
+    return journal.first_ + static_cast<std::int64_t>(journal.places_.size());
+  };
+  for (std::int64_t i = std::max(first_, other.first_); i < std::min(end(*this), end(other)); ++i) {
+    if (has_record(i) || !other.has_record(i)) continue;
+    const auto offset = size_;
+    append(other.line(i));
+    note(i, Kind::kRecord, offset);
+  }
 }
 
 }  // namespace usol

@@ -43,8 +43,10 @@ class Journal {
   std::int64_t records() const { return records_; }
   /// The line of an index that has one, read back from the file.
   std::string line(std::int64_t index) const;
-  /// Devices that worked on it, sorted, joined by "; ".
-  std::string devices() const;
+  /// Copies the records of another journal that this one lacks, as far as they are of its inputs, and the devices.
+  void take_over(const Journal& other);
+  /// Devices that worked on it.
+  const std::vector<std::string>& devices() const { return devices_; }
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t bytes() const { return size_; }
 

@@ -67,6 +67,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
   }
-  usol::train::abort_ranks(status);  // the other processes of a training would wait for this one for ever
+  usol::train::abort_ranks(status);  // the other processes would wait for this one for ever
   return status;
 }

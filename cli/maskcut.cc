@@ -49,6 +49,7 @@ class MaskcutVerb : public Verb {
     }
     return work_.run(common, options, "maskcut", outputs);
   }
+  bool shares_work() const override { return true; }
 
  private:
   MaskcutWork work_;

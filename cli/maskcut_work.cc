@@ -160,7 +160,7 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
     job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
   }
   const int status = run_image_job(common, job);
-  if (!outputs.times.empty() && !common.dry_run) clock_->write(outputs.times);
+  if (!outputs.times.empty() && !common.dry_run && common.leads()) clock_->write(outputs.times);
   return status;
 }
 

@@ -123,6 +123,7 @@ class PredictVerb : public Verb {
     }
     return run_image_job(common, job);
   }
+  bool shares_work() const override { return true; }
 
  private:
   rcnn::DetectOptions detect_options() const { return {.score = score_, .nms = nms_, .most = most_}; }

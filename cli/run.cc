@@ -39,6 +39,7 @@ class RunVerb : public Verb {
                                  .times = (folder / "times.json").string()};
     const int status = work_.run(common, options, "run", outputs);
     if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    if (!common.leads()) return status;
     ReportOptions report;
     report.title = "Objects found by usol";
     report.picture = work_.picture_paths();
@@ -47,6 +48,7 @@ class RunVerb : public Verb {
         write_report_page(common, (folder / "index.html").string(), read_report_sources({out_}), report);
     return status == kSuccess ? page_status : status;
   }
+  bool shares_work() const override { return true; }
 
  private:
   static std::vector<ReportStep> next_steps(const std::string& masks) {

@@ -9,6 +9,7 @@
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
+#include "ops/all_reduce.h"
 #include "tensor/check.h"
 #include "tensor/parallel.h"
 #include "train/distributed.h"
@@ -36,23 +37,12 @@ struct Prepared {
   }
 };
 
-// Several processes of one command would each do the whole work, into the same files. Training shares it out itself.
-void check_alone(const std::string& name, const std::vector<std::string>& arguments) {
-  const int ranks = train::launched_ranks();
-  const bool sharded = std::any_of(arguments.begin(), arguments.end(),
-                                   [](const std::string& word) { return word.starts_with("--shard"); });
-  check(ranks == 1 || name == "train" || sharded, ErrorKind::kUsage,
-        "{} processes of usol {} were started together, and each would do the whole work: start one, or give each its "
-        "part with --shard K/N where the verb has it; usol train alone shares its work among processes",
-        ranks, name);
-}
-
 }  // namespace
 
-int run_verb(const std::string& name, const std::vector<std::string>& arguments) {
+int run_verb(const std::string& name, const std::vector<std::string>& arguments, Communicator* ranks) {
   Prepared prepared(entry_of(name));
   Options& options = prepared.options;
-  const Common& common = prepared.common;
+  Common& common = prepared.common;
   if (!options.parse(arguments)) {
     fmt::print("{}", options.help());
     return kSuccess;
@@ -61,10 +51,13 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments)
     fmt::print("{}", options.to_toml());
     return kSuccess;
   }
-  check_alone(name, arguments);
+  const std::unique_ptr<Communicator> joined = ranks ? nullptr : train::join_ranks();
+  common.ranks = ranks ? ranks : joined.get();
+  if (!common.leads()) common.quiet = true;
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
-  return prepared.verb->run(common, options);
+  const auto work = [&] { return prepared.verb->run(common, options); };
+  return prepared.verb->shares_work() ? work() : common.by_leader(work);
 }
 
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments) {

@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "ops/all_reduce.h"
+
 namespace usol {
 
 /// What `usol NAME ARGUMENT...` does: reads the options, prints the help or the settings if they are asked for, else
-/// runs the verb. Returns the exit status. Throws Error.
-int run_verb(const std::string& name, const std::vector<std::string>& arguments);
+/// runs the verb, together with `ranks`; without them it joins the processes that were started together with this one
+/// (train::join_ranks). All of them return the same exit status. Throws Error.
+int run_verb(const std::string& name, const std::vector<std::string>& arguments, Communicator* ranks = nullptr);
 /// The settings that these arguments, and the files they name, result in (Options::settings). Throws Error(kUsage).
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments);
 

@@ -40,7 +40,8 @@ class SelfTrainVerb : public Verb {
         "self-training, each of which predicts on the training pictures, merges what was found with the masks of "
         "before, and trains on from the last weights. Every stage is a verb of usol and has a folder of its own below "
         "DIR; DIR/manifest.json says which are done. A run that was interrupted goes on in the stage it was in with "
-        "--resume; --resume with more --rounds adds rounds to a finished run.");
+        "--resume; --resume with more --rounds adds rounds to a finished run. Processes that mpirun or srun started "
+        "together share masks, trainings and predictions.");
     options.about(
         "Settings of stages: --train-config and --round-config are files for usol train; the sections [maskcut], "
         "[predict] and [eval] of --config are read by those verbs.");
@@ -82,43 +83,25 @@ class SelfTrainVerb : public Verb {
     plan(common);
     // Wrong settings of the last stage are found before the first one.
     for (const Stage& stage : stages_) settings_.push_back(verb_settings(stage.verb, stage.words));
-    info_ = make_info("self-train", common, options, weights_.empty() ? "" : sha256_file(weights_));
-    for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
-                                    {"maskcut_weights_sha256", maskcut_weights_},
-                                    {"eval_annotations_sha256", eval_annotations_}})
-      if (!file.empty()) info_[key] = sha256_file(file);
-    const fs::path manifest = fs::path(out_) / "manifest.json";
     if (common.dry_run) return show_plan(common);
-    check(common.resume || common.force || !fs::exists(manifest), ErrorKind::kUsage,
-          "{} exists; --resume goes on, --force starts anew", manifest.string());
-    if (common.force) {
-      fs::remove(manifest);
-      for (const Stage& stage : stages_) fs::remove_all(fs::path(out_) / stage.name);
-    }
-    const std::size_t done_before = fs::exists(manifest) ? read_manifest(manifest) : 0;
-    fs::create_directories(out_);
-    remove_torn_files(out_);
-    write_manifest(manifest);
+    const auto done_before = static_cast<std::size_t>(common.by_leader([&] { return prepare(common, options); }));
     for (std::size_t i = done_before; i < stages_.size(); ++i) {
       throw_if_interrupted();
       common.note("stage {} of {}: {} (usol {})", i + 1, stages_.size(), stages_[i].name, stages_[i].verb);
-      const int status = run_stage(stages_[i]);
+      const int status = run_stage(common, stages_[i]);
       if (status != kSuccess && status != kSomeInputsFailed) {
         if (status > 128) common.note("stopped in stage {}; --resume goes on", stages_[i].name);
         return status;
       }
-      done_.push_back({{"name", stages_[i].name},
-                       {"verb", stages_[i].verb},
-                       {"settings", settings_[i]},
-                       {"status", status},
-                       {"output", fs::relative(stages_[i].output, out_).generic_string()},
-                       {"sha256", sha256_file(stages_[i].output)}});
-      write_manifest(manifest);
+      common.by_leader([&] { return note_done(i, status); });
     }
     common.note("all {} stages are done; the last detector is {}", stages_.size(), model_.string());
-    const bool failed = std::any_of(done_.begin(), done_.end(), [](const Json& s) { return s["status"] != kSuccess; });
-    return failed ? kSomeInputsFailed : kSuccess;
+    return common.by_leader([&] {
+      const auto failed = [](const Json& stage) { return stage["status"] != kSuccess; };
+      return std::any_of(done_.begin(), done_.end(), failed) ? kSomeInputsFailed : kSuccess;
+    });
   }
+  bool shares_work() const override { return true; }
 
  private:
   void check_files() {
@@ -222,14 +205,48 @@ class SelfTrainVerb : public Verb {
     return kSuccess;
   }
 
+  // The folder and its manifest, by one process for all. Returns how many stages are done.
+  int prepare(const Common& common, const Options& options) {
+    info_ = make_info("self-train", common, options, weights_.empty() ? "" : sha256_file(weights_));
+    for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
+                                    {"maskcut_weights_sha256", maskcut_weights_},
+                                    {"eval_annotations_sha256", eval_annotations_}})
+      if (!file.empty()) info_[key] = sha256_file(file);
+    check(common.resume || common.force || !fs::exists(manifest()), ErrorKind::kUsage,
+          "{} exists; --resume goes on, --force starts anew", manifest().string());
+    if (common.force) {
+      fs::remove(manifest());
+      for (const Stage& stage : stages_) fs::remove_all(fs::path(out_) / stage.name);
+    }
+    const std::size_t done = fs::exists(manifest()) ? read_manifest() : 0;
+    fs::create_directories(out_);
+    remove_torn_files(out_);
+    write_manifest();
+    return static_cast<int>(done);
+  }
+
+  int note_done(std::size_t i, int status) {
+    done_.push_back({{"name", stages_[i].name},
+                     {"verb", stages_[i].verb},
+                     {"settings", settings_[i]},
+                     {"status", status},
+                     {"output", fs::relative(stages_[i].output, out_).generic_string()},
+                     {"sha256", sha256_file(stages_[i].output)}});
+    write_manifest();
+    return 0;
+  }
+
+  fs::path manifest() const { return fs::path(out_) / "manifest.json"; }
+
   // From the start on, so that a folder in which something was begun is known.
-  void write_manifest(const fs::path& path) const {
+  void write_manifest() const {
     const Json content = {{"usol_self_train", 1}, {"info", info_}, {"stages", done_}};
-    write_file(path, content.dump(1) + "\n");
+    write_file(manifest(), content.dump(1) + "\n");
   }
 
   // Takes over the stages that are done; returns how many.
-  std::size_t read_manifest(const fs::path& path) {
+  std::size_t read_manifest() {
+    const fs::path path = manifest();
     std::ifstream file(path);
     const Json was = Json::parse(file, nullptr, false);
     check(was.is_object() && was.contains("info") && was.contains("stages") && was["stages"].is_array(),
@@ -251,12 +268,15 @@ class SelfTrainVerb : public Verb {
   }
 
   // Throws what the verb throws, with the stage's name.
-  int run_stage(const Stage& stage) const {
-    const fs::path folder = stage.output.parent_path();
-    fs::create_directories(folder);
-    remove_torn_files(folder);
+  int run_stage(const Common& common, const Stage& stage) const {
+    common.by_leader([&] {
+      const fs::path folder = stage.output.parent_path();
+      fs::create_directories(folder);
+      remove_torn_files(folder);
+      return 0;
+    });
     try {
-      return run_verb(stage.verb, stage.words);
+      return run_verb(stage.verb, stage.words, common.ranks);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kInterrupted) throw;
       fail(error.kind(), fmt::format("stage {}: {}", stage.name, error.what()));

@@ -5,7 +5,6 @@
 #include "cli/provenance.h"
 #include "cli/train_job.h"
 #include "cli/verb.h"
-#include "train/distributed.h"
 
 namespace usol {
 namespace {
@@ -35,9 +34,9 @@ class TrainVerb : public Verb {
   }
 
   int run(const Common& common, const Options& options) override {
-    const auto ranks = train::join_ranks();
-    return run_training(common, settings_, files_, make_info("train", common, options), ranks.get());
+    return run_training(common, settings_, files_, make_info("train", common, options));
   }
+  bool shares_work() const override { return true; }
 
  private:
   TrainSettings settings_;

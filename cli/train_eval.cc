@@ -1,6 +1,7 @@
 #include "cli/train_eval.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "cli/read_ahead.h"
 #include "eval/coco_eval.h"
 #include "io/image.h"
+#include "ops/rank_values.h"
 #include "tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -16,10 +18,37 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
+constexpr std::size_t kShare = 4;  // pictures of a rank between two exchanges
+
 struct Loaded {
-  std::int64_t image_id = 0;
   Tensor picture, resized;
 };
+
+// An object of the truth's picture number `image`, as numbers that ranks can exchange.
+void put(std::vector<double>& numbers, std::size_t image, const FoundObject& object) {
+  const Rle& mask = object.mask;
+  const Box& box = object.box;
+  for (const double number :
+       {static_cast<double>(image), static_cast<double>(object.label), object.score, box[0], box[1], box[2], box[3],
+        static_cast<double>(mask.height), static_cast<double>(mask.width), static_cast<double>(mask.counts.size())})
+    numbers.push_back(number);
+  numbers.insert(numbers.end(), mask.counts.begin(), mask.counts.end());
+}
+
+// The next object, and its picture's number.
+std::pair<std::size_t, FoundObject> take(const double*& at) {
+  const auto image = static_cast<std::size_t>(*at++);
+  FoundObject object;
+  object.label = static_cast<std::int64_t>(*at++);
+  object.score = *at++;
+  for (double& side : object.box) side = *at++;
+  object.mask.height = static_cast<std::int64_t>(*at++);
+  object.mask.width = static_cast<std::int64_t>(*at++);
+  const auto runs = static_cast<std::size_t>(*at++);
+  object.mask.counts.reserve(runs);
+  for (std::size_t i = 0; i < runs; ++i) object.mask.counts.push_back(static_cast<std::uint32_t>(*at++));
+  return {image, std::move(object)};
+}
 
 }  // namespace
 
@@ -34,33 +63,48 @@ TrainEvaluation::TrainEvaluation(const TrainSettings& settings, std::int64_t cla
         "--eval-annotations {}: {} categories, but the training has {}", truth_.name, categories_.size(), classes);
 }
 
-std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& model,
-                                                                  const std::function<bool()>& stop) const {
+std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& model, const std::function<bool()>& stop,
+                                                                  Communicator* ranks) const {
   AnnotationSet found;
   found.name = "predictions";
   found.is_results = true;
   // Detectron2's threshold where there are classes; all detections where there is one, as CutLER evaluates.
   const rcnn::DetectOptions options{.score = class_agnostic_ ? 0 : 0.05};
+  const auto rank = static_cast<std::size_t>(ranks ? ranks->rank() : 0);
+  const auto size = static_cast<std::size_t>(ranks ? ranks->size() : 1);
+  const std::size_t total = truth_.images.size(), share = ranks ? kShare : 1;
+  const auto is_own = [&](std::size_t image) { return image / share % size == rank; };
   std::size_t next = 0;
   ReadAhead<Loaded> pictures(
       [&]() -> std::optional<Loaded> {
-        if (next == truth_.images.size()) return std::nullopt;
-        const CocoImage& image = truth_.images[next++];
-        const fs::path path = fs::path(settings_.eval_image_root) / image.file_name;
-        Loaded loaded{image.id, decode_image(path, {.apply_exif = settings_.exif}), {}};
+        while (next < total && !is_own(next)) ++next;
+        if (next == total) return std::nullopt;
+        const fs::path path = fs::path(settings_.eval_image_root) / truth_.images[next++].file_name;
+        Loaded loaded{decode_image(path, {.apply_exif = settings_.exif}), {}};
         loaded.resized = resized_for_network(loaded.picture, settings_.eval_short_side, settings_.augment.long_side);
         return loaded;
       },
       2);
-  while (const auto loaded = pictures.next()) {
+  for (std::size_t first = 0; first < total; first += share * size) {
     if (stop()) return std::nullopt;
-    for (const FoundObject& object : find_objects(model, loaded->picture, loaded->resized, options)) {
+    std::vector<double> numbers;
+    for (std::size_t image = first; image < std::min(first + share * size, total); ++image) {
+      if (!is_own(image)) continue;
+      const Loaded loaded = *pictures.next();
+      for (const FoundObject& object : find_objects(model, loaded.picture, loaded.resized, options))
+        put(numbers, image, object);
+    }
+    numbers = gather_values(numbers, ranks);
+    if (rank > 0) continue;
+    for (const double* at = numbers.data(); at != numbers.data() + numbers.size();) {
+      const auto [image, object] = take(at);
       CocoAnnotation annotation =
-          object.annotation(loaded->image_id, categories_[static_cast<std::size_t>(object.label)]);
+          object.annotation(truth_.images[image].id, categories_[static_cast<std::size_t>(object.label)]);
       annotation.segmentation = found.add(object.mask);
       found.annotations.push_back(std::move(annotation));
     }
   }
+  if (rank > 0) return std::map<std::string, double>();
   std::map<std::string, double> values;
   for (const IouType type : {IouType::kBox, IouType::kMask}) {
     const std::string prefix = type == IouType::kBox ? "bbox/" : "segm/";

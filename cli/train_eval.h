@@ -11,6 +11,7 @@
 #include "cli/train_settings.h"
 #include "io/coco.h"
 #include "models/rcnn/rcnn.h"
+#include "ops/all_reduce.h"
 
 namespace usol {
 
@@ -22,9 +23,11 @@ class TrainEvaluation {
   TrainEvaluation(const TrainSettings& settings, std::int64_t classes);
 
   /// Percentages under Detectron2's names ("bbox/AP", "segm/AP50", "bbox/AR100", ...); what there is no truth for is
-  /// left out. Nothing once `stop`, which is asked before each picture, says yes. Throws Error if a picture cannot be
-  /// read.
-  std::optional<std::map<std::string, double>> run(const Rcnn& model, const std::function<bool()>& stop) const;
+  /// left out. With `ranks`, each finds the objects of its share of the pictures, and the first one alone gets
+  /// percentages: those of one process. Nothing once `stop`, which is asked now and then, says yes (on all ranks at
+  /// once). Throws Error if a picture cannot be read.
+  std::optional<std::map<std::string, double>> run(const Rcnn& model, const std::function<bool()>& stop,
+                                                   Communicator* ranks = nullptr) const;
 
  private:
   const TrainSettings& settings_;

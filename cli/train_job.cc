@@ -96,10 +96,10 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 class Run {
  public:
   Run(const Common& common, const TrainSettings& settings, const TrainFiles& files, const train::Dataset& data,
-      Json info, Communicator* ranks)
+      Json info)
       : common_(common),
-        ranks_(ranks),
-        leads_(!ranks || ranks->rank() == 0),
+        ranks_(common.ranks),
+        leads_(common.leads()),
         settings_(settings),
         files_(files),
         folder_(files.out),
@@ -250,20 +250,14 @@ class Run {
     return false;
   }
 
-  // With the averages of the weights, if there are any; the first rank does it, the others wait. False if a signal
-  // came.
+  // With the averages of the weights, if there are any. False if a signal came.
   bool evaluate() {
-    bool done = true;
-    if (leads_) {
-      common_.detail("evaluation on {}", settings_.eval_annotations);
-      const train::EmaScope averages(trainer_.ema());
-      const auto values = evaluation_->run(model_, [] { return pending_signal() != 0; });
-      if (values) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
-      done = values.has_value();
-    }
-    if (max_over_ranks(done ? 0 : 1, ranks_) == 0) return true;
-    stop_asked();  // which signal
-    return false;
+    common_.detail("evaluation on {}", settings_.eval_annotations);
+    const train::EmaScope averages(trainer_.ema());
+    const auto values = evaluation_->run(
+        model_, [&] { return stop_asked(); }, ranks_);
+    if (values && leads_) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
+    return values.has_value();
   }
 
   // What the first pictures of the batch teach, beside what the detector finds in them.
@@ -319,10 +313,7 @@ class Run {
 
 }  // namespace
 
-int run_training(const Common& all_common, const TrainSettings& settings, const TrainFiles& files, Json info,
-                 Communicator* ranks) {
-  Common common = all_common;
-  common.quiet = common.quiet || (ranks && ranks->rank() > 0);
+int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
   const fs::path folder = files.out;
   check_files(common, settings, files, train::CheckpointFolder(folder, settings.keep));
   if (common.resume && fs::exists(folder / kFinalModel)) {
@@ -332,10 +323,10 @@ int run_training(const Common& all_common, const TrainSettings& settings, const 
   const train::Dataset data(files.annotations, files.image_root, settings.exif);
   if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
   info["annotations_sha256"] = sha256_file(files.annotations);
-  Run run(common, settings, files, data, std::move(info), ranks);
+  Run run(common, settings, files, data, std::move(info));
   common.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
               data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);
-  if (ranks) common.note("{} processes share each batch", ranks->size());
+  if (common.ranks) common.note("{} processes share each batch", common.ranks->size());
   return common.dry_run ? kSuccess : run.run();
 }
 

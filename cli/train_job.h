@@ -7,7 +7,6 @@
 
 #include "cli/train_settings.h"
 #include "cli/verb.h"
-#include "ops/all_reduce.h"
 
 namespace usol {
 
@@ -20,13 +19,14 @@ struct TrainFiles {
   std::string out;                      // the folder of all results
 };
 
-/// Trains, together with `ranks` if there are any, and returns the exit status: 0, or 128 + n after signal n, with a
-/// checkpoint for --resume. `info` is make_info()'s; the files' hashes are added to it, it is written into checkpoints,
-/// and --resume refuses another one. A training that is in `out` already is an error unless --force (made anew) or
+/// Trains, together with common.ranks if there are any, and returns the exit status: 0, or 128 + n after signal n, with
+/// a checkpoint for --resume. `info` is make_info()'s; the files' hashes are added to it, it is written into
+/// checkpoints, and --resume refuses another one. A training that is in `out` already is an error unless --force (made
+/// anew) or
 /// --resume (continued; nothing is done if it was finished). With --dry-run everything is read and nothing written. All
 /// ranks read; the first one alone writes and speaks. A signal to any of them stops all after the same step. Throws
 /// Error(kUsage) for files that are missing or settings that do not fit, and what reading pictures throws.
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files,
-                 nlohmann::ordered_json info, Communicator* ranks = nullptr);
+                 nlohmann::ordered_json info);
 
 }  // namespace usol

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "ops/gemm.h"
+#include "ops/rank_values.h"
 #include "tensor/check.h"
 #include "tensor/device_count.h"
 
@@ -34,6 +35,12 @@ std::vector<VerbEntry> verbs() {
 
 bool is_verb(const std::string& name) {
   return std::any_of(registry().begin(), registry().end(), [&](const auto& entry) { return entry.name == name; });
+}
+
+bool Common::leads() const { return !ranks || ranks->rank() == 0; }
+
+int Common::by_leader(const std::function<int()>& work) const {
+  return static_cast<int>(sum_over_ranks(leads() ? work() : 0, ranks));
 }
 
 Device Common::device() const {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,8 @@
 #include "tensor/dtype.h"
 
 namespace usol {
+
+class Communicator;
 
 // What the process returns. Errors of kind kUsage give kBadUsage, all others kFailure; a signal n gives 128 + n.
 inline constexpr int kSuccess = 0, kFailure = 1, kBadUsage = 2, kSomeInputsFailed = 3;
@@ -31,12 +34,17 @@ struct Common {
   std::string config;
   bool print_config = false, dry_run = false, force = false, resume = false;
   std::shared_ptr<Console> console = std::make_shared<Console>();
+  Communicator* ranks = nullptr;  // the processes that do this verb together (mpirun, srun); null: this one is alone
 
   /// The device of --device. Throws Error(kUnsupported) with the remedy if this binary or machine has none.
   Device device() const;
   /// The number format of models for --precision on that device. Throws Error(kUnsupported) with the remedy for what
   /// the device or this build cannot do.
   DType compute_dtype(const Device& device) const;
+  /// True in one of the processes: the one that speaks, and writes what there is one of.
+  bool leads() const;
+  /// What `work`, done by the process that leads while the others wait, has returned: in all of them. All must ask.
+  int by_leader(const std::function<int()>& work) const;
   /// A message for people, on stderr; silent with -q.
   template <class... Args>
   void note(fmt::format_string<Args...> format, Args&&... args) const {
@@ -63,6 +71,8 @@ class Verb {
   virtual void declare(Options& options) = 0;
   /// Does the work once the options are read; returns the exit status. Throws Error.
   virtual int run(const Common& common, const Options& options) = 0;
+  /// True if processes that were started together share the work: each calls run(). Else one of them does it all.
+  virtual bool shares_work() const { return false; }
 };
 
 struct VerbEntry {

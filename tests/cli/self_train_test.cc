@@ -4,19 +4,23 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "cli/run_verb.h"
 #include "cli/verb.h"
+#include "io/coco.h"
 #include "tensor/generator.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -25,6 +29,18 @@ using Words = std::vector<std::string>;
 namespace usol {
 namespace {
 
+// A training's figures.
+std::string without_times(const std::string& metrics) {
+  std::string text;
+  std::istringstream in(metrics);
+  for (std::string line; std::getline(in, line);) {
+    Json json = Json::parse(line);
+    for (const char* key : {"time", "data_time", "eta_seconds", "max_mem"}) json.erase(key);
+    text += json.dump() + "\n";
+  }
+  return text;
+}
+
 class SelfTrainTest : public testing::Test {
  protected:
   SelfTrainTest() {
@@ -32,7 +48,8 @@ class SelfTrainTest : public testing::Test {
     test::write_scenes(folder_ / "scenes", options, 4);
     const std::string detector =
         "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\nshort-sides = [48]\n"
-        "batch = 2\nreference-batch = 2\nprecise-bn = 2\nproposals = 30\nlr = 0.02\nwarmup = 2\ncheckpoint-every = "
+        "batch = 2\ngroup-size = 1\nreference-batch = 2\nprecise-bn = 2\nproposals = 30\nlr = 0.02\nwarmup = "
+        "2\ncheckpoint-every = "
         "2\nlog-every = 2\n";
     test::write_text(folder_ / "base.toml", detector + "iterations = 5\nsteps = [4]\n");
     test::write_text(folder_ / "round.toml", detector + "iterations = 3\nsteps = [2]\ndroploss = false\n");
@@ -42,32 +59,41 @@ class SelfTrainTest : public testing::Test {
                      "[predict]\nshort-side = 48\n");
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
-  test::ProcessResult run(const std::string& out, const Words& more = {},
-                          const test::ProcessOptions& options = {}) const {
+  test::ProcessResult run(const std::string& out, const Words& more = {}, const test::ProcessOptions& options = {},
+                          int processes = 1) const {
     Words words{"self-train", "--config", at("loop.toml"), "--image-root", at("scenes"),
                 "--threads",  "1",        "--out",         at(out)};
     words.insert(words.end(), more.begin(), more.end());
-    return test::run_usol(words, options);
+    return test::run_ranks(processes, words, options);
   }
+  Words evaluated() const { return {"--eval-annotations", at("scenes/truth.json"), "--eval-image-root", at("scenes")}; }
   Json manifest(const std::string& out) const { return Json::parse(test::read_text(folder_ / out / "manifest.json")); }
-  // All files but trainings' figures, which have times, and what kill -9 left half written.
+  // All files but TensorBoard's, which have times, and what kill -9 left half written; trainings' figures without their
+  // times.
   std::map<std::string, std::string> files(const std::string& out) const {
     std::map<std::string, std::string> all;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / out)) {
       const fs::path name = fs::relative(entry.path(), folder_ / out);
-      const bool figures = name.string().ends_with("train/metrics.json") || name.extension() == ".usol";
-      if (entry.is_regular_file() && !figures && name.extension() != ".tmp")
-        all[name.string()] = test::read_text(entry.path());
+      if (!entry.is_regular_file() || name.extension() == ".usol" || name.extension() == ".tmp") continue;
+      const std::string text = test::read_text(entry.path());
+      all[name.string()] = name.string().ends_with("train/metrics.json") ? without_times(text) : text;
     }
     return all;
+  }
+  void expect_same_files(const std::string& a, const std::string& b) const {
+    const auto expected = files(a), got = files(b);
+    for (const auto& [name, content] : expected) {
+      ASSERT_TRUE(got.contains(name)) << name;
+      EXPECT_TRUE(got.at(name) == content) << name;
+    }
+    for (const auto& [name, content] : got) EXPECT_TRUE(expected.contains(name)) << name << " was left behind";
   }
 
   test::TempDir folder_;
 };
 
 TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
-  const Words evaluated{"--eval-annotations", at("scenes/truth.json"), "--eval-image-root", at("scenes")};
-  const auto whole = run("whole", evaluated);
+  const auto whole = run("whole", evaluated());
   ASSERT_EQ(whole.status, kSuccess) << whole.err;
   std::vector<std::string> names;
   const Json done = manifest("whole")["stages"];
@@ -90,7 +116,7 @@ TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
   // Killed at random moments, ever later, until it is through: soon enough for the fastest machine to be killed, late
   // enough in the end for the slowest to get on.
   Generator random(11);
-  Words resumed = evaluated;
+  Words resumed = evaluated();
   resumed.push_back("--resume");
   int kills = 0;
   for (double longest = 0.02;; longest *= 1.15, ++kills) {
@@ -100,12 +126,52 @@ TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
     ASSERT_EQ(part.status, 128 + 9) << part.err;
   }
   EXPECT_GT(kills, 1);
-  const auto expected = files("whole"), got = files("shot");
-  for (const auto& [name, content] : expected) {
-    ASSERT_TRUE(got.contains(name)) << name;
-    EXPECT_TRUE(got.at(name) == content) << name;
+  expect_same_files("whole", "shot");
+}
+
+TEST_F(SelfTrainTest, TwoProcessesGoThroughTheSameStages) {
+  if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
+  Words words = evaluated();
+  words.insert(words.end(), {"--rounds", "1"});
+  const auto one = run("one", words), two = run("two", words, {}, 2);
+  ASSERT_EQ(one.status, kSuccess) << one.err;
+  ASSERT_EQ(two.status, kSuccess) << two.err;
+  const Json stages_one = manifest("one")["stages"], stages_two = manifest("two")["stages"];
+  EXPECT_EQ(manifest("one")["info"], manifest("two")["info"]);
+  ASSERT_EQ(stages_one.size(), stages_two.size());
+  for (std::size_t i = 0; i < stages_one.size(); ++i)
+    for (const char* key : {"name", "settings", "status"}) EXPECT_EQ(stages_one[i][key], stages_two[i][key]);
+  EXPECT_EQ(stages_one[0]["sha256"], stages_two[0]["sha256"]);  // MaskCut's masks
+  // Sums over processes are rounded elsewhere, and that is all.
+  const auto scores = [&](const std::string& out) {
+    std::vector<double> best;
+    for (const auto& found : read_coco(folder_ / out / "base/eval-predict/predictions.json").annotations)
+      best.push_back(found.score);
+    return best;
+  };
+  const auto scores_one = scores("one"), scores_two = scores("two");
+  ASSERT_EQ(scores_one.size(), scores_two.size());
+  for (std::size_t i = 0; i < scores_one.size(); ++i) EXPECT_NEAR(scores_one[i], scores_two[i], 1e-4) << i;
+  const auto one_files = files("one"), two_files = files("two");
+  for (const auto& [name, content] : two_files) EXPECT_TRUE(one_files.contains(name)) << name;
+  EXPECT_EQ(one_files.size(), two_files.size());
+
+  // One of the processes is killed twice, in different stages.
+  words.push_back("--resume");
+  for (const char* seen : {"base/train/checkpoint_0000002.safetensors", "round1/predict"}) {
+    const auto killed = run("lost", words,
+                            {.meanwhile =
+                                 [&](pid_t child) {
+                                   const auto begun = [&] { return fs::exists(folder_ / "lost" / seen); };
+                                   ASSERT_TRUE(test::wait_until(begun, child));
+                                   kill(test::rank_process(at("lost"), 1), SIGKILL);
+                                 }},
+                            2);
+    ASSERT_NE(killed.status, kSuccess) << killed.err;
   }
-  for (const auto& [name, content] : got) EXPECT_TRUE(expected.contains(name)) << name << " was left behind";
+  const auto resumed = run("lost", words, {}, 2);
+  ASSERT_EQ(resumed.status, kSuccess) << resumed.err;
+  expect_same_files("two", "lost");
 }
 
 TEST_F(SelfTrainTest, RoundsCanBeAddedAndChangesAreRefused) {

@@ -7,12 +7,12 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cli/verb.h"
@@ -23,7 +23,6 @@
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "train/checkpoint.h"
-#include "train/distributed.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -32,19 +31,11 @@ using Words = std::vector<std::string>;
 namespace usol {
 namespace {
 
-fs::path mpirun() {
-  std::istringstream folders(std::getenv("PATH"));
-  for (std::string folder; std::getline(folders, folder, ':');)
-    if (fs::exists(fs::path(folder) / "mpirun")) return fs::path(folder) / "mpirun";
-  return {};
-}
-
 // Pictures of many sizes with a bright rectangle each.
 class TrainMpiTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!train::has_mpi()) GTEST_SKIP() << "this build has no MPI";
-    if (mpirun().empty()) GTEST_SKIP() << "there is no mpirun on the PATH";
+    if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
     CocoWriter writer(folder_ / "truth.json");
     for (std::int64_t i = 0; i < 8; ++i) {
       const std::string name = fmt::format("p{}.png", i);
@@ -71,14 +62,21 @@ class TrainMpiTest : public testing::Test {
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   test::ProcessResult train(int processes, const std::string& out, const Words& more = {}) const {
-    Words words;
-    if (processes > 1)
-      words = {mpirun(), "--allow-run-as-root",     "--oversubscribe",
-               "-n",     std::to_string(processes), test::usol_binary()};
-    words.insert(words.end(), {"train", "--config", at("small.toml"), "--annotations", at("truth.json"), "--image-root",
-                               folder_.path().string(), "--threads", "1", "--workers", "1", "--out", at(out)});
+    Words words{"train",
+                "--config",
+                at("small.toml"),
+                "--annotations",
+                at("truth.json"),
+                "--image-root",
+                folder_.path().string(),
+                "--threads",
+                "1",
+                "--workers",
+                "1",
+                "--out",
+                at(out)};
     words.insert(words.end(), more.begin(), more.end());
-    return processes > 1 ? test::run_process(words) : test::run_usol(words);
+    return test::run_ranks(processes, words);
   }
   std::vector<Json> metrics(const std::string& out) const {
     std::vector<Json> lines;
@@ -134,25 +132,32 @@ TEST_F(TrainMpiTest, TwoProcessesMakeTheStepsOfOne) {
   expect_same_training("one", "two");
 }
 
+TEST_F(TrainMpiTest, SharedEvaluationScoresAsOneProcessDoes) {
+  ASSERT_EQ(train(1, "start").status, 0);
+  // A step that changes nothing but the norms' running averages.
+  Words words{"--weights",          at("start/model_final.safetensors"),
+              "--eval-annotations", at("truth.json"),
+              "--eval-image-root",  folder_.path().string()};
+  for (const auto& [option, value] : {std::pair{"--iterations", "1"},
+                                      {"--steps", "1"},
+                                      {"--lr", "1e-9"},
+                                      {"--precise-bn", "0"},
+                                      {"--eval-short-side", "64"}})
+    words.insert(words.end(), {option, value});
+  const auto one = train(1, "one", words), two = train(2, "two", words);
+  ASSERT_EQ(one.status, 0) << one.err;
+  ASSERT_EQ(two.status, 0) << two.err;
+  const Json scores = metrics("one").back(), shared = metrics("two").back();
+  EXPECT_GT(scores.at("bbox/AR100").get<double>(), 0) << scores;
+  for (const auto& [key, value] : scores.items()) {
+    if (key.find('/') != std::string::npos) EXPECT_NEAR(value.get<double>(), shared.at(key).get<double>(), 0.5) << key;
+  }
+}
+
 TEST_F(TrainMpiTest, ABatchThatCannotBeSharedIsAnError) {
   const auto result = train(2, "odd", {"--batch", "6"});
   EXPECT_EQ(result.status, kBadUsage) << result.err;
   EXPECT_NE(result.err.find("cannot be shared equally by 2 processes"), std::string::npos) << result.err;
-}
-
-// Process of rank 1 of the training in that folder; -1 if there is none.
-pid_t second_rank(const std::string& out) {
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    try {
-      if (test::read_text(entry.path() / "cmdline").find(out) != std::string::npos &&
-          test::read_text(entry.path() / "environ").find("OMPI_COMM_WORLD_RANK=1") != std::string::npos)
-        return std::stoi(name);
-    } catch (const Error&) {  // it has ended meanwhile
-    }
-  }
-  return -1;
 }
 
 // Sends a signal to the second process of the training in `out` once that checkpoint is there.
@@ -161,7 +166,7 @@ class Signaller {
   Signaller(const fs::path& out, const std::string& checkpoint, int signal)
       : thread_([this, out, checkpoint, signal] {
           while (!ended_ && !fs::exists(out / checkpoint)) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-          const pid_t process = second_rank(out.string());
+          const pid_t process = test::rank_process(out.string(), 1);
           if (process > 0) sent_ = kill(process, signal) == 0;
         }) {}
   /// Call it when the training has ended; false if nothing was sent.

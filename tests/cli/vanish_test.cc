@@ -1,10 +1,9 @@
 // Pictures that vanish, and signals that arrive, while a job is at work on its list: every verb that goes through many
 // pictures counts the loss, names it, and makes it good with --resume. A named pipe among the pictures holds the reader
-// exactly there until the test lets it go.
+// exactly there until the test lets it go. The same where processes share the list, and one of them is lost.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -22,6 +21,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -55,42 +55,41 @@ class VanishTest : public testing::TestWithParam<JobCase> {
 
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   std::string list() const { return at(GetParam().list); }
-  std::string journal() const { return test::read_text(list() + ".journal"); }
+  std::string journal(const std::string& part = "") const { return test::read_text(list() + part + ".journal"); }
   void put(const std::string& name) const {
     fs::remove(folder_ / "in" / name);
     fs::copy_file(test::source_path("tests/pictures/chelsea.jpg"), folder_ / "in" / name);
   }
-  std::size_t records() const {
+  std::size_t records(const std::string& part = "") const {
+    if (!fs::exists(list() + part + ".journal")) return 0;
     std::size_t count = 0;
-    const std::string text = journal();
+    const std::string text = journal(part);
     for (auto at = text.find("\"record\""); at != std::string::npos; at = text.find("\"record\"", at + 1)) ++count;
     return count;
   }
 
-  test::ProcessResult run(const Words& more, const std::function<void(pid_t)>& meanwhile = {}) const {
+  Words arguments(const Words& more) const {
     Words words = {GetParam().verb, at("in"), "--threads", "1", "--out", at(GetParam().out)};
     for (const std::string& word : GetParam().words)
       words.push_back(word == "WEIGHTS" ? at("detector.safetensors") : word);
     words.insert(words.end(), more.begin(), more.end());
-    return test::run_usol(words, {.directory = folder_.path().string(), .meanwhile = meanwhile});
+    return words;
+  }
+  test::ProcessResult run(const Words& more, const std::function<void(pid_t)>& meanwhile = {},
+                          int processes = 1) const {
+    return test::run_ranks(processes, arguments(more), {.directory = folder_.path().string(), .meanwhile = meanwhile});
   }
 
   // Waits for the first picture's record: the list is read, the second picture is being opened, nothing behind it was.
   void wait_for_first_record(pid_t child) const {
-    const auto there = [&] { return fs::exists(list() + ".journal") && records() == 1; };
-    while (!there() && running(child)) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    EXPECT_TRUE(there());
+    EXPECT_TRUE(test::wait_until([&] { return records() == 1; }, child));
   }
   // Ends the wait for the second picture, which proves to be no picture.
-  void open_pipe(pid_t child) const {
+  void open_pipe(pid_t child, const std::string& name = "in/2.jpg") const {
     int pipe = -1;
-    while (running(child) && (pipe = open(at("in/2.jpg").c_str(), O_WRONLY | O_NONBLOCK)) < 0)
+    while (test::running(child) && (pipe = open(at(name).c_str(), O_WRONLY | O_NONBLOCK)) < 0)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     if (pipe >= 0) close(pipe);
-  }
-  static bool running(pid_t child) {
-    siginfo_t info{};
-    return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
   }
   // The pipe and what vanished are pictures again: --resume makes the bytes of a run that was never disturbed.
   void expect_resume_makes_good(std::size_t done_before) {
@@ -138,12 +137,117 @@ TEST_P(VanishTest, TerminationMidRunKeepsWhatIsDone) {
   expect_resume_makes_good(1);
 }
 
+TEST_P(VanishTest, ProcessesThatCannotJoinEachOtherWriteNothing) {
+  const auto result = test::run_usol(arguments({}), {.environment = {{"PMI_SIZE", "2"}}});
+  EXPECT_EQ(result.status, kFailure) << result.err;
+  EXPECT_NE(result.err.find("2 processes were started together, but"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(list()) || fs::exists(list() + ".journal"));
+}
+
+// Two processes share the pictures: the first one has 1 and 2, the other one 3 and 4.
+class VanishRanksTest : public VanishTest {
+ protected:
+  void SetUp() override {
+    if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
+  }
+  std::size_t journals() const {
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(fs::path(list()).parent_path()))
+      count += entry.path().extension() == ".journal";
+    return count;
+  }
+  // Until the first process waits for the pipe, and the other one for the first.
+  void wait_for_three_records(pid_t child) const {
+    EXPECT_TRUE(test::wait_until([&] { return records(".1of2") == 1 && records(".2of2") == 2; }, child));
+  }
+  std::string bytes_of_one() {
+    EXPECT_EQ(run({"--force"}).status, kSuccess);
+    return test::read_text(list());
+  }
+};
+
+TEST_P(VanishRanksTest, ALostProcessEndsTheJobAndAnyNumberOfThemGoOn) {
+  for (const int lost : {0, 1}) {
+    const auto killed = run(
+        {},
+        [&](pid_t child) {
+          wait_for_three_records(child);
+          const pid_t process = test::rank_process(at("in"), lost);
+          ASSERT_GT(process, 0);
+          kill(process, SIGKILL);
+        },
+        2);
+    EXPECT_NE(killed.status, kSuccess) << killed.err;
+    EXPECT_FALSE(fs::exists(list()));
+    put("2.jpg");
+    const int later = lost == 0 ? 2 : 1;
+    const auto resumed = run({"--resume"}, {}, later);
+    EXPECT_EQ(resumed.status, kSuccess) << resumed.err;
+    EXPECT_NE(resumed.err.find(later == 2 ? "1 of 2 images were done before" : "3 of 4 images were done before"),
+              std::string::npos)
+        << resumed.err;
+    EXPECT_EQ(journals(), 0u);
+    const std::string bytes = test::read_text(list());
+    EXPECT_EQ(bytes, bytes_of_one());
+    fs::remove(list());
+    fs::remove(at("in/2.jpg"));
+    ASSERT_EQ(mkfifo(at("in/2.jpg").c_str(), 0600), 0);
+  }
+}
+
+TEST_P(VanishRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
+  fs::remove(at("in/1.jpg"));
+  ASSERT_EQ(mkfifo(at("in/1.jpg").c_str(), 0600), 0);
+  // A signal to one process: it finishes the picture in hand, the other one its part.
+  const auto stopped = run(
+      {},
+      [&](pid_t child) {
+        EXPECT_TRUE(test::wait_until([&] { return records(".2of2") == 2; }, child));
+        kill(test::rank_process(at("in"), 0), SIGUSR1);
+        open_pipe(child, "in/1.jpg");
+      },
+      2);
+  EXPECT_EQ(stopped.status, 128 + SIGUSR1) << stopped.err;
+  EXPECT_NE(stopped.err.find("stopped by signal 10; 2 of 4 images are done"), std::string::npos) << stopped.err;
+  EXPECT_FALSE(fs::exists(list()));
+
+  put("1.jpg");
+  const auto failed = run(
+      {"--resume"}, [&](pid_t child) { open_pipe(child); }, 2);
+  EXPECT_EQ(failed.status, kSomeInputsFailed) << failed.err;
+  EXPECT_NE(failed.err.find("1 of 4 images failed"), std::string::npos) << failed.err;
+  EXPECT_EQ(failed.err.find("images failed"), failed.err.rfind("images failed")) << "both speak: " << failed.err;
+  EXPECT_EQ(Json::parse(test::read_text(list()))["info"]["failed"], Json({"2.jpg"}));
+  EXPECT_EQ(journals(), 2u);
+
+  put("2.jpg");
+  const auto refused = run({}, {}, 2);
+  EXPECT_EQ(refused.status, kBadUsage);
+  EXPECT_NE(refused.err.find("--resume continues it"), std::string::npos) << refused.err;
+  const auto good = run({"--resume"}, {}, 2);
+  EXPECT_EQ(good.status, kSuccess) << good.err;
+  EXPECT_EQ(journals(), 0u);
+  const std::string bytes = test::read_text(list());
+  EXPECT_EQ(bytes, bytes_of_one());
+  const auto again = run({"--resume"}, {}, 2);
+  EXPECT_EQ(again.status, kSuccess);
+  EXPECT_NE(again.err.find("is finished already"), std::string::npos) << again.err;
+}
+
+TEST_P(VanishRanksTest, SharesAreOfMpirunOrOfTheUser) {
+  put("2.jpg");
+  const auto result = run({"--shard", "1/2"}, {}, 2);
+  EXPECT_EQ(result.status, kBadUsage);
+  EXPECT_NE(result.err.find("share the work without it"), std::string::npos) << result.err;
+}
+
 const JobCase kJobs[] = {
     {"maskcut", {"--backbone", "colour", "--size", "64", "--no-crf"}, "a.json", "a.json"},
     {"features", {"--backbone", "colour", "--size", "64"}, "f", "f/features.json"},
     {"predict", {"--weights", "WEIGHTS", "--short-side", "64", "--long-side", "96"}, "a.json", "a.json"},
 };
 INSTANTIATE_TEST_SUITE_P(Verbs, VanishTest, testing::ValuesIn(kJobs), name_of);
+INSTANTIATE_TEST_SUITE_P(Verbs, VanishRanksTest, testing::ValuesIn(kJobs), name_of);
 
 }  // namespace
 }  // namespace usol

@@ -15,8 +15,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include "tensor/check.h"
+#include "train/distributed.h"
 
 namespace fs = std::filesystem;
 
@@ -102,6 +104,45 @@ ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessO
   std::vector<std::string> command{usol_binary()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return run_process(command, options);
+}
+
+namespace {
+
+std::string mpirun() {
+  std::istringstream folders(std::getenv("PATH"));
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (fs::exists(fs::path(folder) / "mpirun")) return fs::path(folder) / "mpirun";
+  return {};
+}
+
+}  // namespace
+
+std::string no_ranks() {
+  if (!train::has_mpi()) return "this build has no MPI";
+  return mpirun().empty() ? "there is no mpirun on the PATH" : "";
+}
+
+ProcessResult run_ranks(int count, const std::vector<std::string>& arguments, const ProcessOptions& options) {
+  if (count == 1) return run_usol(arguments, options);
+  std::vector<std::string> command{mpirun(), "--allow-run-as-root", "--oversubscribe",
+                                   "-n",     std::to_string(count), usol_binary()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return run_process(command, options);
+}
+
+pid_t rank_process(const std::string& word, int rank) {
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    try {
+      if (read_text(entry.path() / "cmdline").find(word) != std::string::npos &&
+          read_text(entry.path() / "environ").find(fmt::format("OMPI_COMM_WORLD_RANK={}", rank) + '\0') !=
+              std::string::npos)
+        return std::stoi(name);
+    } catch (const Error&) {  // it has ended meanwhile
+    }
+  }
+  return -1;
 }
 
 std::string read_text(const std::filesystem::path& path) {

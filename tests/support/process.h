@@ -32,6 +32,13 @@ ProcessResult run_process(const std::vector<std::string>& command, const Process
 /// run_process of the usol binary with these arguments.
 ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
 
+/// Why processes cannot be started together here: no MPI in the build, or no mpirun on the PATH. Empty if they can.
+std::string no_ranks();
+/// run_usol in `count` processes that mpirun starts together; of one, without it.
+ProcessResult run_ranks(int count, const std::vector<std::string>& arguments, const ProcessOptions& options = {});
+/// The process of that rank with `word` in its command line; -1 if there is none (yet).
+pid_t rank_process(const std::string& word, int rank);
+
 /// Whole file as a string. Throws Error if it cannot be read.
 std::string read_text(const std::filesystem::path& path);
 /// Writes the file, making its folder.
