@@ -106,9 +106,9 @@ class Runner {
       done = journal.records();
     }
     signal = static_cast<int>(max_over_ranks(signal, common_.ranks));
+    done = static_cast<std::int64_t>(sum_over_ranks(static_cast<double>(done), common_.ranks));
     if (signal != 0) {
-      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal,
-                   sum_over_ranks(static_cast<double>(done), common_.ranks), total());
+      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal, done, total());
       return 128 + signal;
     }
     return common_.by_leader([&] { return finish(); });
@@ -150,14 +150,10 @@ class Runner {
       const std::string name = entry.path().filename().string();
       if (!name.starts_with(start)) continue;
       Shard process;
-      int length = 0;
-      const char* rest = name.c_str() + start.size();
-      const bool is_one = name == start + "journal";
-      const bool is_shared =
-          std::sscanf(rest, "%" SCNd64 "of%" SCNd64 ".journal%n", &process.index, &process.count, &length) == 2 &&
-          start.size() + static_cast<std::size_t>(length) == name.size() && process.count > 1 && process.index >= 1 &&
-          process.index <= process.count;
-      if (is_one || is_shared) found.push_back(part(process));
+      std::sscanf(name.c_str() + start.size(), "%" SCNd64 "of%" SCNd64, &process.index, &process.count);
+      if (process.index < 1 || process.index > process.count) continue;
+      Part candidate = part(process);
+      if (fs::path(candidate.journal).filename() == name) found.push_back(std::move(candidate));
     }
     return found;
   }
@@ -192,6 +188,7 @@ class Runner {
       check(!error, ErrorKind::kIo, "{}: cannot be made: {}", folder.string(), error.message());
     }
     remove_leftovers();
+    for (const Part& part : before) resume(part);  // refuses other settings before anything is begun with them
     for (const Part& part : parts())
       if (!fs::exists(part.journal)) Journal::create(part.journal, part.header, part.first, part.last);
     take_over(before);

@@ -53,7 +53,7 @@ TEST_F(JournalTest, ReadsBackWhatWasAppended) {
     EXPECT_EQ(journal.records(), 2);
     EXPECT_EQ(journal.line(12), R"({"index":12,"record":[{"id": 1}]})");
     EXPECT_EQ(Json::parse(journal.line(10))["error"], "gone: \"x\"\n\xEF\xBF\xBD");
-    EXPECT_EQ(journal.devices(), (std::vector<std::string>{"A", "B"}));
+    EXPECT_EQ(journal.devices(), (std::vector<std::string>{"B", "A"}));
     journal.append_record(10, "[1]");
     EXPECT_TRUE(journal.has_record(10));
   }

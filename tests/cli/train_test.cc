@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/verb.h"
@@ -18,6 +20,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -53,8 +56,7 @@ class TrainTest : public testing::Test {
         "iterations = 12\nsteps = [10]\nlog-every = 3\ncheckpoint-every = 4\nprecise-bn = 3\nprecise-bn-every = 6\n");
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
-  test::ProcessResult train(const std::string& out, const Words& more = {},
-                            const test::ProcessOptions& options = {}) const {
+  Words arguments(const std::string& out, const Words& more) const {
     Words words{"train",
                 "--config",
                 at("small.toml"),
@@ -67,7 +69,11 @@ class TrainTest : public testing::Test {
                 "--out",
                 at(out)};
     words.insert(words.end(), more.begin(), more.end());
-    return test::run_usol(words, options);
+    return words;
+  }
+  test::ProcessResult train(const std::string& out, const Words& more = {},
+                            const test::ProcessOptions& options = {}) const {
+    return test::run_usol(arguments(out, more), options);
   }
   // metrics.json without the times.
   std::vector<Json> metrics(const std::string& out) const {
@@ -147,6 +153,46 @@ TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
   EXPECT_EQ(changed.status, kBadUsage);
   EXPECT_NE(changed.err.find("settings.momentum"), std::string::npos) << changed.err;
   EXPECT_EQ(train("shot").status, kBadUsage);
+}
+
+// The process stops, or is lost, in what comes between two steps: precise batch norms, or the evaluation.
+TEST_F(TrainTest, AStopBetweenStepsIsMadeGood) {
+  Words words{"--verbose", "--eval-annotations", at("truth.json"), "--eval-image-root", folder_.path().string()};
+  for (const auto& [option, value] : {std::pair{"--iterations", "6"},
+                                      {"--steps", "5"},
+                                      {"--precise-bn", "40"},
+                                      {"--precise-bn-every", "2"},
+                                      {"--eval-every", "2"},
+                                      {"--eval-short-side", "64"}})
+    words.insert(words.end(), {option, value});
+  const auto whole = train("whole", words);
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  for (const char* phase : {"statistics of the norms", "evaluation on"}) {
+    for (const int signal : {SIGTERM, SIGKILL}) {
+      const std::string out = fmt::format("{}{}", phase[0], signal), log = at(out + ".log");
+      Words logged{"/bin/sh", "-c", "exec \"$0\" \"$@\" 2> " + log, test::usol_binary()};
+      const Words all = arguments(out, words);
+      logged.insert(logged.end(), all.begin(), all.end());
+      const auto stopped = test::run_process(
+          logged, {.meanwhile = [&](pid_t process) {
+            const auto begun = [&] { return fs::exists(log) && test::read_text(log).find(phase) != std::string::npos; };
+            ASSERT_TRUE(test::wait_until(begun, process));
+            kill(process, signal);
+          }});
+      EXPECT_EQ(stopped.status, 128 + signal) << test::read_text(log);
+      if (signal == SIGTERM) {
+        EXPECT_NE(test::read_text(log).find("; --resume goes on"), std::string::npos) << test::read_text(log);
+      }
+      Words resume = words;
+      resume.push_back("--resume");
+      const auto resumed = train(out, resume);
+      ASSERT_EQ(resumed.status, 0) << resumed.err;
+      EXPECT_EQ(metrics("whole"), metrics(out)) << out;
+      EXPECT_EQ(test::read_text(folder_ / "whole" / "model_final.safetensors"),
+                test::read_text(folder_ / out / "model_final.safetensors"))
+          << out;
+    }
+  }
 }
 
 TEST_F(TrainTest, LossesFall) {
