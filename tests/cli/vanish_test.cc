@@ -138,13 +138,6 @@ TEST_P(VanishTest, TerminationMidRunKeepsWhatIsDone) {
   expect_resume_makes_good(1);
 }
 
-TEST_P(VanishTest, ProcessesThatCannotJoinEachOtherWriteNothing) {
-  const auto result = test::run_usol(arguments({}), {.environment = {{"PMI_SIZE", "2"}}});
-  EXPECT_EQ(result.status, kFailure) << result.err;
-  EXPECT_NE(result.err.find("2 processes were started together, but"), std::string::npos) << result.err;
-  EXPECT_FALSE(fs::exists(list()) || fs::exists(list() + ".journal"));
-}
-
 // Two processes share the pictures: the first one has 1 and 2, the other one 3 and 4.
 class VanishRanksTest : public VanishTest {
  protected:
