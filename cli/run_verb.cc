@@ -56,8 +56,10 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments,
   if (!common.leads()) common.quiet = true;
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
-  const auto work = [&] { return prepared.verb->run(common, options); };
-  return prepared.verb->shares_work() ? work() : common.by_leader(work);
+  if (prepared.verb->shares_work()) return prepared.verb->run(common, options);
+  Common alone = common;
+  alone.ranks = nullptr;
+  return common.by_leader([&] { return prepared.verb->run(alone, options); });
 }
 
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments) {

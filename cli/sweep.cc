@@ -112,10 +112,11 @@ class SweepVerb : public Verb {
       if (of_group != kSuccess && of_group != kSomeInputsFailed) return of_group;
       status = std::max(status, of_group);
     }
-    if (common.dry_run) return status;
+    if (common.dry_run || !common.leads()) return status;
     write_results(common, options, annotations_.empty() ? nullptr : &truth);
     return status;
   }
+  bool shares_work() const override { return true; }
 
  private:
   fs::path folder(const Point& point) const { return fs::path(out_) / point.choice.name; }
@@ -189,7 +190,7 @@ class SweepVerb : public Verb {
       common.note("{} points with these features are done", members.size());
       return kSuccess;
     }
-    if (common.force && !common.dry_run) {
+    if (common.force && !common.dry_run && common.leads()) {
       for (const std::size_t p : members) fs::remove_all(folder(points_[p]));
       fs::remove(fs::path(out_) / "sweep.json");
     }
@@ -200,7 +201,7 @@ class SweepVerb : public Verb {
       return [&, input, image, prepared] { return compute(input, image, source->features(prepared), cuts); };
     };
     const int status = run_image_job(common, job);
-    if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    if (common.dry_run || !common.leads() || (status != kSuccess && status != kSomeInputsFailed)) return status;
     split(job, members);
     if (status == kSuccess) fs::remove(job.output);  // else --resume tries the failed pictures again
     return status;

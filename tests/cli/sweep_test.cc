@@ -30,14 +30,14 @@ class SweepTest : public testing::Test {
     for (const char* name : {"camera.jpg", "clock.jpg"})
       fs::copy_file(fs::path(test::source_path("tests/pictures")) / name, folder_ / "pictures" / name);
   }
-  test::ProcessResult usol(const Words& arguments, test::ProcessOptions options = {}) {
+  test::ProcessResult usol(const Words& arguments, test::ProcessOptions options = {}, int processes = 1) {
     options.directory = folder_.path().string();
-    return test::run_usol(arguments, options);
+    return test::run_ranks(processes, arguments, options);
   }
-  test::ProcessResult sweep(const Words& more) {
+  test::ProcessResult sweep(const Words& more, int processes = 1) {
     Words arguments = {"sweep", "pictures", "--backbone", "colour", "--no-crf", "--size", "96", "--out", "s"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return usol(arguments);
+    return usol(arguments, {}, processes);
   }
   ordered_json json(const std::string& name) { return ordered_json::parse(test::read_text(folder_ / name)); }
   // What `usol maskcut` finds.
@@ -83,6 +83,23 @@ TEST_F(SweepTest, PointsAreWhatMaskcutAndEvalMakeOfThem) {
   EXPECT_THAT(page, HasSubstr("id=\"sweep\""));
   EXPECT_THAT(page, HasSubstr("mask AP50 over tau"));
   EXPECT_THAT(page, HasSubstr("tau 0.3, size 128"));
+}
+
+TEST_F(SweepTest, ProcessesShareThePictures) {
+  if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
+  const Words params = {"--param", "tau=0.15,0.3", "--param", "size=64,96"};
+  ASSERT_EQ(sweep(params).status, 0);
+  fs::rename(folder_ / "s", folder_ / "alone");
+  const auto shared = sweep(params, 2);
+  ASSERT_EQ(shared.status, 0) << shared.err;
+  std::size_t files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "alone")) {
+    if (!entry.is_regular_file()) continue;
+    ++files;
+    EXPECT_EQ(test::read_text(entry.path()),
+              test::read_text(folder_ / "s" / fs::relative(entry.path(), folder_ / "alone")));
+  }
+  EXPECT_EQ(files, 7u);  // four points and three tables
 }
 
 TEST_F(SweepTest, GoesOnAndRefusesOtherSettings) {
