@@ -27,7 +27,8 @@ class MaskcutVerb : public Verb {
     options.add("--dump-only NAMES", dump_only_,
                 "Of these, only some: x,P is what usol report shows, and far smaller than W", OptionKind::kRun);
     options.add("--times FILE", times_,
-                "Also how many seconds each stage took, for usol report (with a GPU: how long the host was in it)",
+                "Also how many seconds each stage took, for usol report (with a GPU: how long the host was in it; of "
+                "several processes: the first one's)",
                 OptionKind::kRun);
     options.example("usol maskcut images --weights dino_vitbase8_pretrain.pth --out masks.json --overlays look",
                     "The whole method on a folder, with pictures to look at");

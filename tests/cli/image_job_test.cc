@@ -315,6 +315,19 @@ TEST_F(ImageJobTest, LeftoversOfAKilledAssemblyAreRemovedAndAFolderIsNoOutput) {
   EXPECT_NE(usage_error(job("d")).find("is a folder"), std::string::npos);
 }
 
+TEST_F(ImageJobTest, AKillThatLeftSomeJournalsOfAFinishedRunLosesNothing) {
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  const std::string whole = text("a.json");
+  for (const char* name : {"a.json.journal", "a.json.2of3.journal"}) test::write_text(folder_ / name, "whatever");
+  test::write_text(folder_ / "a.json.4of3.journal", "not ours");
+  common_.resume = true;
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_EQ(computed_, 0);
+  EXPECT_EQ(text("a.json"), whole);
+  EXPECT_FALSE(exists("a.json.journal") || exists("a.json.2of3.journal"));
+  EXPECT_TRUE(exists("a.json.4of3.journal"));
+}
+
 TEST_F(ImageJobTest, ADryRunWritesNothing) {
   common_.dry_run = true;
   EXPECT_EQ(run(job("a.json")), kSuccess);

@@ -207,6 +207,10 @@ TEST_P(OneVerbRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
   EXPECT_EQ(stopped.status, 128 + SIGUSR1) << stopped.err;
   EXPECT_NE(stopped.err.find("stopped by signal 10; 2 of 4 images are done"), std::string::npos) << stopped.err;
   EXPECT_FALSE(fs::exists(list()));
+  const auto other = run({"--resume", "--tau", "0.3"});
+  EXPECT_EQ(other.status, kBadUsage);
+  EXPECT_NE(other.err.find("settings.tau: was 0.15, is 0.3"), std::string::npos) << other.err;
+  EXPECT_EQ(journals(), 2u) << "nothing is begun with other settings";
 
   put("1.jpg");
   test::write_text(folder_ / "in/2.jpg", "no picture");
