@@ -159,15 +159,16 @@ TEST_F(SelfTrainTest, TwoProcessesGoThroughTheSameStages) {
   // One of the processes is killed twice, in different stages.
   words.push_back("--resume");
   for (const char* seen : {"base/train/checkpoint_0000002.safetensors", "round1/predict"}) {
+    bool sent = false;
     const auto killed = run("lost", words,
                             {.meanwhile =
                                  [&](pid_t child) {
                                    const auto begun = [&] { return fs::exists(folder_ / "lost" / seen); };
                                    ASSERT_TRUE(test::wait_until(begun, child));
-                                   kill(test::rank_process(at("lost"), 1), SIGKILL);
+                                   sent = test::send_signal(test::rank_process(at("lost"), 1), SIGKILL);
                                  }},
                             2);
-    ASSERT_NE(killed.status, kSuccess) << killed.err;
+    EXPECT_EQ(killed.status == kSuccess, !sent) << killed.err;  // unless the machine was too fast for this
   }
   const auto resumed = run("lost", words, {}, 2);
   ASSERT_EQ(resumed.status, kSuccess) << resumed.err;

@@ -166,9 +166,7 @@ TEST_P(VanishRanksTest, ALostProcessEndsTheJobAndAnyNumberOfThemGoOn) {
         {},
         [&](pid_t child) {
           wait_for_three_records(child);
-          const pid_t process = test::rank_process(at("in"), lost);
-          ASSERT_GT(process, 0);
-          kill(process, SIGKILL);
+          EXPECT_TRUE(test::send_signal(test::rank_process(at("in"), lost), SIGKILL));
         },
         2);
     EXPECT_NE(killed.status, kSuccess) << killed.err;
@@ -200,7 +198,7 @@ TEST_P(OneVerbRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
       {},
       [&](pid_t child) {
         EXPECT_TRUE(test::wait_until([&] { return records(".2of2") == 2; }, child));
-        kill(test::rank_process(at("in"), 0), SIGUSR1);
+        EXPECT_TRUE(test::send_signal(test::rank_process(at("in"), 0), SIGUSR1));
         open_pipe(child, "in/1.jpg");
       },
       2);

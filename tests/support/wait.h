@@ -1,9 +1,10 @@
 #pragma once
-// Waiting for what a child process has done, as it is seen on the disk: never for a time.
+// Waiting for what a child process has done, as it is seen on the disk: never for a time. And signals to it.
 
 #include <sys/wait.h>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <thread>
 
@@ -23,5 +24,8 @@ inline bool wait_until(const std::function<bool()>& there, pid_t child) {
   }
   return true;
 }
+
+/// Sends a signal to one process; false if there is none (-1 would mean all of them to kill()).
+inline bool send_signal(pid_t process, int signal) { return process > 0 && kill(process, signal) == 0; }
 
 }  // namespace usol::test
