@@ -38,6 +38,8 @@ class MaskcutVerb : public Verb {
                     "The images of a COCO file, with its ids; goes on where it was interrupted");
     options.example("usol maskcut images --weights W.pth --out part3.json --shard 3/8",
                     "One of eight machines; `usol merge` joins their files");
+    options.example("mpirun -n 8 usol maskcut images --weights W.pth --out masks.json",
+                    "Eight processes share the pictures; the file is that of one");
   }
 
   int run(const Common& common, const Options& options) override {
