@@ -1,3 +1,5 @@
+// The reader of pickles, as a stack machine that builds a tree and calls nothing. Over 600 lines for the format's sixty
+// opcodes: one switch, to be read beside Python's pickletools.
 #include "io/pickle.h"
 
 #include <bit>
