@@ -35,12 +35,12 @@ void check_patches(const FrameSize& pixels, std::int64_t patch) {
         pixels.width, patches, patch, kMostPatches);
 }
 
-ImageRecord make_record(const InputImage& input, const Tensor& image, const FoundObjects& found, bool swap_sides) {
+ImageRecord make_record(const InputImage& input, const Tensor& image, const DiscoveredObjects& found, bool swap_sides) {
   ImageRecord record;
   CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
   if (swap_sides) std::swap(entry.height, entry.width);
   record.image = coco_image_json(entry);
-  for (const FoundObject& object : found.objects) {
+  for (const DiscoveredObject& object : found.objects) {
     const Rle rle = rle_encode(object.mask);
     CocoAnnotation annotation;
     annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
@@ -141,13 +141,13 @@ class DiscoverVerb : public Verb {
   bool shares_work() const override { return true; }
 
  private:
-  ImageResult save(const InputImage& input, const Tensor& image, const FoundObjects& found) const {
+  ImageResult save(const InputImage& input, const Tensor& image, const DiscoveredObjects& found) const {
     ImageResult out;
     out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
     std::vector<std::byte> overlay;
     if (!overlays_.empty()) {
       std::vector<Tensor> masks;
-      for (const FoundObject& object : found.objects) masks.push_back(object.mask);
+      for (const DiscoveredObject& object : found.objects) masks.push_back(object.mask);
       overlay = encode_jpeg(draw_masks(image, masks, found.soft), 90);
     }
     const Tensor map = maps_.empty() ? Tensor() : found.soft.to(DType::kF32);

@@ -25,7 +25,7 @@ Tensor from_frame(const Tensor& mask, std::int64_t patch, const FrameSize& pixel
   return mask_to_image_size(frame, image.size(0), image.size(1), Preset::kPaper);
 }
 
-void add_mask(FoundObjects& found, Tensor mask) {
+void add_mask(DiscoveredObjects& found, Tensor mask) {
   if (mask_area(mask) == 0) return;
   const Box box = rle_to_box(rle_encode(mask));
   found.objects.push_back({std::move(mask), box});
@@ -128,14 +128,14 @@ std::vector<Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int6
   return tokencut(maps.features, patch, pixels, {.tau = tau_, .eigenvectors = method_ == "tokencut-3ev" ? 3 : 1});
 }
 
-FoundObjects DiscoverMethod::find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const {
+DiscoveredObjects DiscoverMethod::find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const {
   MaskCutOptions options;
   options.preset = preset();
   options.tau = tau_;
   options.size = size_;
   options.patch = patch;
   options.native_aspect = native_aspect_;
-  FoundObjects found;
+  DiscoveredObjects found;
   for (PseudoMask& mask : maskcut(maps.features, image, options).masks) {
     const Box box = rle_to_box(rle_encode(mask.mask));
     found.objects.push_back({std::move(mask.mask), box, mask.score});
@@ -143,8 +143,8 @@ FoundObjects DiscoverMethod::find_maskcut(const PatchMaps& maps, const Tensor& i
   return found;
 }
 
-FoundObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                           const FrameSize& pixels) const {
+DiscoveredObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
+                                                const FrameSize& pixels) const {
   Saliency saliency{Tensor::zeros({image.size(0), image.size(1)}, DType::kF64),
                     Tensor::zeros({image.size(0), image.size(1)}, DType::kU8)};
   if (method_ == "tokencut") {
@@ -164,17 +164,17 @@ FoundObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& 
       saliency.soft = saliency.mask.to(DType::kF64);
     }
   }
-  FoundObjects found;
+  DiscoveredObjects found;
   found.soft = saliency.soft;
   add_mask(found, saliency.mask);
   return found;
 }
 
-FoundObjects DiscoverMethod::find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                  const FrameSize& pixels) const {
+DiscoveredObjects DiscoverMethod::find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
+                                       const FrameSize& pixels) const {
   if (method_ == "maskcut") return find_maskcut(maps, image, patch);
   if (saliency()) return find_saliency(maps, image, patch, pixels);
-  FoundObjects found;
+  DiscoveredObjects found;
   const bool own_size = pixels == FrameSize{image.size(0), image.size(1)};
   for (const Discovery& object : discover(maps, patch, pixels)) {
     add_mask(found, from_frame(object.mask, patch, pixels, image));

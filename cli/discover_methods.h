@@ -17,14 +17,14 @@
 
 namespace usol {
 
-struct FoundObject {
+struct DiscoveredObject {
   Tensor mask;  // u8 [H, W] of 0/1 at the picture's size, not empty
   Box box{};    // left, top, width, height; as the method has it
   double score = 1;
 };
 
-struct FoundObjects {
-  std::vector<FoundObject> objects;
+struct DiscoveredObjects {
+  std::vector<DiscoveredObject> objects;
   Tensor soft;  // saliency: f64 [H, W] in about 0..1
 };
 
@@ -42,7 +42,7 @@ class DiscoverMethod {
 
   /// The objects of a picture u8 [H, W, 3]; `pixels` is what its patch grid stands for (FeatureOptions::picture_size).
   /// Throws Error if the maps do not belong to the picture.
-  FoundObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch, const FrameSize& pixels) const;
+  DiscoveredObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch, const FrameSize& pixels) const;
 
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
@@ -53,8 +53,8 @@ class DiscoverMethod {
  private:
   bool background_only() const { return method_ == "found" && found_stage_ == "background"; }
   std::vector<Discovery> discover(const PatchMaps& maps, std::int64_t patch, const FrameSize& pixels) const;
-  FoundObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
-  FoundObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
+  DiscoveredObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
+  DiscoveredObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
                              const FrameSize& pixels) const;
 
   std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", found_stage_ = "layer",

@@ -93,7 +93,8 @@ TEST_F(MergeTest, PaperPutsTheScriptsSlipsRight) {
       EXPECT_EQ(annotations[i], expected[i]);
     }
     EXPECT_GT(areas, 0u);
-    for (const Json& image : merged()["images"])
+    const Json all = merged();
+    for (const Json& image : all["images"])
       for (const Json& record : annotations)
         if (record["image_id"] == image["id"]) {
           EXPECT_EQ(record["segmentation"]["size"], Json::array({image["height"], image["width"]}));
