@@ -155,7 +155,7 @@ class MergeVerb : public Verb {
     if (release) {
       copy_images(writer);
     } else {
-      for (const CocoImage& image : previous.images) writer.add_image(image);
+      for (const CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
     }
     Json info = make_info("merge", common, options);
     info["previous_sha256"] = sha256_file(previous_);

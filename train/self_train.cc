@@ -140,6 +140,18 @@ RoundResult next_round(const AnnotationSet& previous, const AnnotationSet& predi
   return Round(previous, predictions, options).run();
 }
 
+std::vector<CocoImage> round_images(const AnnotationSet& previous, const RoundResult& result) {
+  std::vector<CocoImage> images = previous.images;
+  for (const RoundObject& object : result.objects) {
+    const Segmentation& mask = object.annotation->segmentation;
+    if (mask.kind != Segmentation::Kind::kRle) continue;  // a polygon has no sides of its own
+    CocoImage& image = images[static_cast<std::size_t>(object.image - previous.images.data())];
+    image.height = mask.height;
+    image.width = mask.width;
+  }
+  return images;
+}
+
 std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset) {
   const Rle mask = mask_of(*object.set, *object.annotation, *object.image);
   CocoAnnotation annotation = *object.annotation;
