@@ -15,9 +15,49 @@ namespace {
 
 std::atomic<std::uint64_t> next_sequence{1};
 
-// How many recorded inputs of this pass each leaf still waits for.
-std::unordered_map<GradMeta*, int> count_leaf_uses(const std::shared_ptr<Node>& root) {
-  std::unordered_map<GradMeta*, int> uses;
+constexpr const char* kCheckpoint = "checkpoint";
+
+// Calls the hooks of the leaves that backward() reaches, once each. A backward() inside another one, which runs a
+// checkpoint again, leaves that to the outer one: other checkpoints may reach the same leaves.
+class Hooks {
+ public:
+  Hooks() : outermost_(current_ == nullptr) {
+    if (outermost_) current_ = this;
+  }
+  ~Hooks() {
+    if (outermost_) current_ = nullptr;
+  }
+  Hooks(const Hooks&) = delete;
+  Hooks& operator=(const Hooks&) = delete;
+
+  void reached(const std::shared_ptr<GradMeta>& leaf) {
+    if (leaf->on_ready) current_->reached_.push_back(leaf);
+  }
+  void finished(GradMeta& leaf) {
+    if (outermost_ && leaf.on_ready && leaf.grad.defined() && called_.insert(&leaf).second) leaf.on_ready(leaf.grad);
+  }
+  /// All that were reached and of which `is_finished` is true.
+  template <class IsFinished>
+  void all_finished(IsFinished is_finished) {
+    for (std::size_t i = 0; outermost_ && i < reached_.size(); ++i)
+      if (is_finished(reached_[i].get())) finished(*reached_[i]);
+  }
+
+ private:
+  static thread_local Hooks* current_;  // of the outermost backward() of this thread
+  bool outermost_;
+  std::vector<std::shared_ptr<GradMeta>> reached_;
+  std::unordered_set<GradMeta*> called_;
+};
+thread_local Hooks* Hooks::current_ = nullptr;
+
+struct Ahead {
+  std::unordered_map<GradMeta*, int> uses;  // how many recorded inputs of this pass each leaf still waits for
+  int checkpoints = 0;                      // how many have not run again
+};
+
+Ahead look_ahead(const std::shared_ptr<Node>& root) {
+  Ahead ahead;
   std::unordered_set<Node*> seen;
   std::vector<Node*> open;
   if (root) open.push_back(root.get());
@@ -25,15 +65,16 @@ std::unordered_map<GradMeta*, int> count_leaf_uses(const std::shared_ptr<Node>& 
     Node* node = open.back();
     open.pop_back();
     if (!seen.insert(node).second) continue;
+    if (node->op_name == kCheckpoint) ++ahead.checkpoints;
     for (const auto& input : node->inputs) {
       if (!input) continue;
       if (input->node)
         open.push_back(input->node.get());
       else
-        ++uses[input.get()];
+        ++ahead.uses[input.get()];
     }
   }
-  return uses;
+  return ahead;
 }
 
 }  // namespace
@@ -97,7 +138,8 @@ void backward(const Tensor& root, Tensor seed) {
   }
   check(seed.shape() == root.shape(), "backward: seed of shape {} for a root of {}", seed.shape(), root.shape());
   const NoGrad no_grad;
-  std::unordered_map<GradMeta*, int> uses = count_leaf_uses(root.grad_meta()->node);
+  Ahead ahead = look_ahead(root.grad_meta()->node);
+  Hooks hooks;
 
   struct Pending {
     std::shared_ptr<Node> node;
@@ -111,6 +153,7 @@ void backward(const Tensor& root, Tensor seed) {
         add_into(meta->grad, grad);
       else
         meta->grad = grad.clone();
+      hooks.reached(meta);
       return;
     }
     Pending& entry = pending[meta->node->sequence];
@@ -143,11 +186,13 @@ void backward(const Tensor& root, Tensor seed) {
               grads[i].shape(), node.input_shapes[i]);
         deliver(input, grads[i]);
       }
-      if (!input->node && --uses[input.get()] == 0 && input->on_ready && input->grad.defined())
-        input->on_ready(input->grad);
+      if (!input->node && --ahead.uses[input.get()] == 0 && ahead.checkpoints == 0) hooks.finished(*input);
     }
+    if (node.op_name == kCheckpoint && --ahead.checkpoints == 0)
+      hooks.all_finished([&](GradMeta* leaf) { return ahead.uses[leaf] == 0; });
     node.inputs.clear();
   }
+  hooks.all_finished([](GradMeta*) { return true; });
 }
 
 Saved::Saved(const Tensor& tensor)
@@ -174,7 +219,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
   set_requires_grad(anchor);
   std::vector<Tensor> recorded = inputs;
   recorded.push_back(anchor);
-  return record("checkpoint", recorded, output, [function, saved](const Tensor& grad_output, const Needs& needs) {
+  return record(kCheckpoint, recorded, output, [function, saved](const Tensor& grad_output, const Needs& needs) {
     const GradMode recording(true);
     std::vector<Tensor> again;
     for (std::size_t i = 0; i < saved.size(); ++i) {

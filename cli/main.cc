@@ -23,7 +23,7 @@ std::string overview() {
       "Usage: usol VERB [ARGUMENT...]\n\nVerbs:\n";
   for (const auto& verb : verbs()) text += fmt::format("  {:<12}{}\n", verb.name, verb.summary);
   text +=
-      "\n`usol VERB --help` explains a verb, with examples. `usol --version` prints the version.\n"
+      "\n`usol VERB --help` explains a verb, with examples. `usol --version` also says what it was built with.\n"
       "Results go to files, messages to stderr. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
       "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
   return text;
@@ -37,7 +37,7 @@ int dispatch(const std::vector<std::string>& arguments) {
   const std::string& first = arguments[0];
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (first == "--version") {
-    fmt::print("usol {}\n", version());
+    fmt::print("usol {}\nbuilt with {}\n", version(), built_with());
     return kSuccess;
   }
   if (first == "--help" || first == "-h" || (first == "help" && rest.empty())) {

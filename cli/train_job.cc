@@ -113,6 +113,11 @@ class Run {
         loading_(shared(settings.loading(seed_))),
         trainer_(store_, model_, trainer_options()) {
     if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());
+    if (!trainer_.sums()) return;
+    std::vector<double> mib;
+    for (const std::int64_t bytes : trainer_.sums()->bucket_bytes())
+      mib.push_back(static_cast<double>(bytes) / (1 << 20));
+    common_.detail("gradients travel in {} buckets of {:.2f} MiB", mib.size(), fmt::join(mib, ", "));
   }
 
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.

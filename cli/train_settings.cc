@@ -140,6 +140,9 @@ void TrainSettings::declare(Options& options) {
   options.add("--workers N", workers, "Threads that prepare pictures", OptionKind::kRun);
   options.at_least("workers", 1);
   options.at_most("workers", 256);
+  options.flag("--no-overlap", overlap,
+               "Several processes: add up gradients after the backward pass, not during it; the results are the same",
+               OptionKind::kRun);
 }
 
 RcnnConfig TrainSettings::detector(std::int64_t classes) const {
@@ -195,6 +198,7 @@ train::TrainerOptions TrainSettings::trainer(std::uint64_t seed, DType precision
   options.accumulate = accumulate;
   options.precision = precision;
   options.ema_decay = ema;
+  options.overlap = overlap;
   return options;
 }
 

@@ -45,6 +45,7 @@ struct TrainSettings {
   std::int64_t precise_bn = 200, precise_bn_every = 0;
   // Output.
   std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, pictures_every = 0, workers = 2;
+  bool overlap = true;
   // Evaluation while training; none without annotations.
   std::string eval_annotations, eval_image_root;
   std::int64_t eval_every = 5000, eval_short_side = 800;

@@ -7,6 +7,7 @@
 #include "ops/rank_values.h"
 #include "tensor/check.h"
 #include "tensor/device_count.h"
+#include "train/distributed.h"
 
 namespace usol {
 namespace {
@@ -44,16 +45,17 @@ int Common::by_leader(const std::function<int()>& work) const {
 }
 
 Device Common::device() const {
-  const Device device = Device::parse(device_name);
+  Device device = Device::parse(device_name);
   if (device.is_cuda()) {
     check(is_linked(DeviceType::kCuda), ErrorKind::kUnsupported,
           "--device {}: this binary has no CUDA; use usol-cuda (scripts/build makes it where nvcc is found) or "
           "--device cpu",
           device_name);
     const int count = device_count(DeviceType::kCuda);
+    if (ranks && device_name == "cuda" && count > 1) device.index = train::local_rank();  // each its own
     check(device.index < count, ErrorKind::kUnsupported,
           "--device {}: {} CUDA device{} found; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
-          device_name, count, count == 1 ? "" : "s");
+          to_string(device), count, count == 1 ? "" : "s");
   }
   return device;
 }

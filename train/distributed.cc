@@ -1,12 +1,22 @@
 #include "train/distributed.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
+#include <deque>
 #include <exception>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "tensor/check.h"
+#include "train/device_sums.h"
+#include "train/gradient_sums.h"
 
 #ifdef USOL_WITH_MPI
 #include <mpi.h>
@@ -26,23 +36,93 @@ void check_mpi(int code, const char* what) {
                                        std::string(text, static_cast<std::size_t>(length))));
 }
 
-class MpiRanks : public Communicator {
+void add_up(Tensor& tensor, MPI_Comm group) {
+  constexpr std::int64_t kMost = 1 << 30;  // MPI counts with int
+  const auto reduce = [&](auto* values, MPI_Datatype type) {
+    for (std::int64_t first = 0; first < tensor.numel(); first += kMost) {
+      const auto part = static_cast<int>(std::min(kMost, tensor.numel() - first));
+      check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + first, part, type, MPI_SUM, group), "all-reduce");
+    }
+  };
+  if (tensor.dtype() == DType::kF32)
+    reduce(tensor.mutable_data<float>(), MPI_FLOAT);
+  else
+    reduce(tensor.mutable_data<double>(), MPI_DOUBLE);
+}
+
+// A thread that does one job after another. MPI moves large messages only while somebody is in one of its functions, so
+// what is to travel beside the computation needs a thread.
+class Worker {
+ public:
+  Worker() : thread_([jobs = jobs_] { work(*jobs); }) {}
+  /// After an exception a job may wait for ever for another rank: then its thread is left to abort_ranks().
+  void end(bool wait) {
+    {
+      const std::lock_guard lock(jobs_->mutex);
+      jobs_->ended = true;
+    }
+    jobs_->changed.notify_one();
+    if (wait)
+      thread_.join();
+    else
+      thread_.detach();
+  }
+  std::future<void> add(std::function<void()> job) {
+    std::packaged_task<void()> task(std::move(job));
+    std::future<void> done = task.get_future();
+    {
+      const std::lock_guard lock(jobs_->mutex);
+      jobs_->waiting.push_back(std::move(task));
+    }
+    jobs_->changed.notify_one();
+    return done;
+  }
+
+ private:
+  struct Jobs {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::packaged_task<void()>> waiting;
+    bool ended = false;
+  };
+  static void work(Jobs& jobs) {
+    for (;;) {
+      std::unique_lock lock(jobs.mutex);
+      jobs.changed.wait(lock, [&] { return jobs.ended || !jobs.waiting.empty(); });
+      if (jobs.waiting.empty()) return;
+      std::packaged_task<void()> task = std::move(jobs.waiting.front());
+      jobs.waiting.pop_front();
+      lock.unlock();
+      task();
+    }
+  }
+
+  std::shared_ptr<Jobs> jobs_ = std::make_shared<Jobs>();
+  std::thread thread_;
+};
+
+class MpiRanks : public OverlappingRanks {
  public:
   explicit MpiRanks(int wanted) : exceptions_(std::uncaught_exceptions()) {
     int provided = 0;
-    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
     check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
-    check(provided >= MPI_THREAD_FUNNELED, ErrorKind::kUnsupported,
-          "this MPI does not allow a process to have threads; take one built with thread support");
+    check(provided == MPI_THREAD_MULTIPLE, ErrorKind::kUnsupported,
+          "this MPI does not let two threads communicate at once (MPI_THREAD_MULTIPLE); take one built with it");
     check(size_ == wanted, ErrorKind::kUnsupported,
           "{} processes were started together, but MPI knows of {}: start them with the mpirun of the MPI that this "
           "binary was built with, or with srun --mpi=pmix",
           wanted, size_);
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &started_), "MPI_Comm_dup");
+    worker_.emplace();
   }
   ~MpiRanks() override {
-    if (std::uncaught_exceptions() == exceptions_) MPI_Finalize();
+    const bool failed = std::uncaught_exceptions() != exceptions_;
+    if (worker_) worker_->end(!failed);
+    device_sums_.reset();
+    if (!failed) MPI_Finalize();
   }
   MpiRanks(const MpiRanks&) = delete;
   MpiRanks& operator=(const MpiRanks&) = delete;
@@ -52,31 +132,50 @@ class MpiRanks : public Communicator {
 
   // MPI promises that all processes receive identical results.
   void all_reduce_sum(Tensor& tensor) override {
-    check(tensor.is_contiguous() && (tensor.dtype() == DType::kF32 || tensor.dtype() == DType::kF64),
-          "all-reduce: expected a dense f32 or f64 tensor, got {} {}", tensor.dtype(), tensor.shape());
-    if (!tensor.is_cpu()) {
-      Tensor host = tensor.to(Device::cpu());
-      all_reduce_sum(host);
+    check_tensor(tensor);
+    Tensor host = tensor.to(Device::cpu());
+    add_up(host, MPI_COMM_WORLD);
+    if (!tensor.is_cpu()) tensor.copy_from(host.to(tensor.device()));
+  }
+
+  // In a group of their own: these sums and the others cannot be taken for each other.
+  std::future<void> start_all_reduce_sum(Tensor tensor) override {
+    check_tensor(tensor);
+    if (!tensor.is_cpu() && device_sums_library()) return device_sums(tensor.device()).start(tensor);
+    Tensor host = tensor.to(Device::cpu());
+    std::future<void> sum = worker_->add([host, group = started_]() mutable { add_up(host, group); });
+    if (tensor.is_cpu()) return sum;
+    return std::async(std::launch::deferred, [host, tensor, sum = std::move(sum)]() mutable {
+      sum.get();
       tensor.copy_from(host.to(tensor.device()));
-      return;
-    }
-    if (tensor.dtype() == DType::kF32)
-      reduce(tensor.mutable_data<float>(), tensor.numel(), MPI_FLOAT);
-    else
-      reduce(tensor.mutable_data<double>(), tensor.numel(), MPI_DOUBLE);
+    });
   }
 
  private:
-  template <class T>
-  static void reduce(T* values, std::int64_t count, MPI_Datatype type) {
-    constexpr std::int64_t kMost = 1 << 30;  // MPI counts with int
-    for (std::int64_t first = 0; first < count; first += kMost) {
-      const auto part = static_cast<int>(std::min(kMost, count - first));
-      check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + first, part, type, MPI_SUM, MPI_COMM_WORLD), "all-reduce");
+  // The group of the devices, joined with the first sum that is started on one.
+  DeviceSums& device_sums(const Device& device) {
+    if (!device_sums_) {
+      std::string id;
+      const std::string own = device_sums_library()->make_id();
+      worker_
+          ->add([&] {
+            id = own;
+            check_mpi(MPI_Bcast(id.data(), static_cast<int>(id.size()), MPI_CHAR, 0, started_), "broadcast");
+          })
+          .get();
+      device_sums_ = device_sums_library()->join(id, rank_, size_, device);
     }
+    return *device_sums_;
+  }
+  static void check_tensor(const Tensor& tensor) {
+    check(tensor.is_contiguous() && (tensor.dtype() == DType::kF32 || tensor.dtype() == DType::kF64),
+          "all-reduce: expected a dense f32 or f64 tensor, got {} {}", tensor.dtype(), tensor.shape());
   }
 
   int exceptions_, rank_ = 0, size_ = 1;
+  MPI_Comm started_ = MPI_COMM_NULL;
+  std::optional<Worker> worker_;
+  std::unique_ptr<DeviceSums> device_sums_;
 };
 
 #endif
@@ -89,6 +188,12 @@ int launched_ranks() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
     if (const char* value = std::getenv(name)) return std::max(1, std::atoi(value));
   return 1;
+}
+
+int local_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"})
+    if (const char* value = std::getenv(name)) return std::max(0, std::atoi(value));
+  return 0;
 }
 
 #ifdef USOL_WITH_MPI

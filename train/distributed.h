@@ -14,11 +14,16 @@ bool has_mpi();
 /// How many processes a launcher (mpirun, srun) says it has started together with this one; 1 if none says so.
 int launched_ranks();
 
+/// This process's number among those that the launcher started on the same machine; 0 if none says so. Processes that
+/// see several GPUs take the one of this number.
+int local_rank();
+
 /// The processes that a launcher started together with this one, joined; null if this one is alone. Waits for all of
-/// them; call it once, in the main thread, which is the only one to communicate. The end of the returned object leaves
-/// the group, unless an exception is on its way: then abort_ranks() is due. Tensors on a device travel through host
-/// memory. Throws Error(kUnsupported) with the remedy if there are several processes and this build has no MPI, or MPI
-/// does not know of them.
+/// them; call it once, in the main thread, the only one to use the result. Sums that are started travel in a thread of
+/// their own. The end of the returned object leaves the group, unless an exception is on its way: then abort_ranks() is
+/// due. Tensors on a device travel through host memory, except sums that are started in a CUDA binary with NCCL: those
+/// go from GPU to GPU, of which each process must have its own. Throws Error(kUnsupported) with the remedy if there are
+/// several processes and this build has no MPI, or MPI does not know of them or lacks MPI_THREAD_MULTIPLE.
 std::unique_ptr<Communicator> join_ranks();
 
 /// Ends all processes of the group with this exit status, and does not return; does nothing in a process that is alone

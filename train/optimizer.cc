@@ -16,8 +16,7 @@
 namespace usol::train {
 namespace {
 
-constexpr std::int64_t kBucketElements = 25 << 18;  // 25 MiB of f32 travel together
-constexpr double kClipEpsilon = 1e-6;               // clip_grad_norm_'s
+constexpr double kClipEpsilon = 1e-6;  // clip_grad_norm_'s
 constexpr std::string_view kVitBlock = "backbone.net.blocks.";
 constexpr const char *kMomentum = "momentum/", *kAverage = "exp_avg/", *kSquare = "exp_avg_sq/",
                      *kSteps = "adamw_steps/";
@@ -81,40 +80,10 @@ Optimizer::Optimizer(const ParamStore& store, const OptimizerOptions& options) :
         unknown.empty() ? "" : unknown.front());
 }
 
-void Optimizer::sum_gradients(Communicator& ranks) {
-  const NoGrad no_grad;
-  // A parameter has a gradient on all ranks or on none, as in one process.
-  std::vector<double> has(parameters_.size());
-  for (std::size_t i = 0; i < has.size(); ++i) has[i] = grad(parameters_[i].tensor).defined() ? 1 : 0;
-  Tensor anywhere = Tensor::from(has, {static_cast<std::int64_t>(has.size())});
-  ranks.all_reduce_sum(anywhere);
-  has = anywhere.to_vector<double>();
-  std::vector<const Tensor*> bucket;
-  std::int64_t elements = 0;
-  const auto send = [&] {
-    std::vector<Tensor> flat;
-    for (const Tensor* parameter : bucket) {
-      const Tensor gradient = grad(*parameter);
-      flat.push_back(gradient.defined() ? gradient.contiguous().reshape({gradient.numel()})
-                                        : Tensor::zeros({parameter->numel()}, DType::kF32, parameter->device()));
-    }
-    Tensor all = concat(flat);
-    ranks.all_reduce_sum(all);
-    std::int64_t first = 0;
-    for (const Tensor* parameter : bucket) {
-      set_grad(*parameter, all.slice(0, first, first + parameter->numel()).reshape(parameter->shape()));
-      first += parameter->numel();
-    }
-    bucket.clear();
-    elements = 0;
-  };
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (has[i] == 0) continue;
-    bucket.push_back(&parameters_[i].tensor);
-    elements += parameters_[i].tensor.numel();
-    if (elements >= kBucketElements) send();
-  }
-  if (!bucket.empty()) send();
+std::vector<Tensor> Optimizer::parameters() const {
+  std::vector<Tensor> parameters;
+  for (const Parameter& p : parameters_) parameters.push_back(p.tensor);
+  return parameters;
 }
 
 void Optimizer::move(Parameter& p, const Tensor& gradient, double learning_rate, double scale) {

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "nn/param_store.h"
-#include "ops/all_reduce.h"
 
 namespace usol::train {
 
@@ -39,8 +38,8 @@ class Optimizer {
   /// a module of `faster` has no parameters or a number makes no sense, Error if a parameter is not f32.
   Optimizer(const ParamStore& store, const OptimizerOptions& options);
 
-  /// Between backward() and step(): the sum of all ranks' gradients becomes each rank's. Small ones travel together.
-  void sum_gradients(Communicator& ranks);
+  /// The parameters that it moves, in the order of their construction.
+  std::vector<Tensor> parameters() const;
   /// One step along gradient_scale times the collected gradients (a parameter without one stays as it is). Returns
   /// false, and changes nothing, if a gradient is not finite.
   bool step(double learning_rate, double gradient_scale = 1);

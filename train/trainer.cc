@@ -6,13 +6,15 @@
 #include <utility>
 
 #include "autograd/tape.h"
+#include "nn/drop_path.h"
 #include "ops/elementwise.h"
 #include "tensor/check.h"
 
 namespace usol::train {
 namespace {
 
-constexpr std::uint64_t kStepStream = 1ull << 61;  // random streams of steps, beside the loader's
+// Random streams of steps, beside the loader's: of the samplings, and of layers that draw.
+constexpr std::uint64_t kStepStream = 1ull << 61, kLayerStream = kStepStream | 1ull << 60;
 constexpr const char* kModel = "model/";
 constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
@@ -75,6 +77,8 @@ Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& opt
   options.schedule.check_valid();
   check(options.accumulate >= 1, ErrorKind::kUsage, "trainer: expected at least one pass a step, got {}",
         options.accumulate);
+  if (options.ranks)
+    sums_.emplace(optimizer_.parameters(), *options.ranks, GradientSumsOptions{.overlap = options.overlap});
   if (options.ema_decay != 0) ema_.emplace(store, options.ema_decay);
   if (options.precision == DType::kF16) scale_.factor = LossScale::kFirst;
 }
@@ -90,11 +94,13 @@ Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, 
     truths.push_back(truths_of(sample, device));
   }
   Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
+  Generator of_layers(options_.seed, kLayerStream | static_cast<std::uint64_t>(iteration_));
+  of_layers.set_position(nn::drop_path_start(first_picture));
   const rcnn::Sampler sampler = rcnn::random_sampler(generator, first_picture);
   rcnn::Losses losses;
   try {
     losses = model_.losses(pictures, truths, sampler,
-                           {.training = true, .rng = &generator, .ranks = options_.ranks, .dtype = options_.precision});
+                           {.training = true, .rng = &of_layers, .ranks = options_.ranks, .dtype = options_.precision});
   } catch (const rcnn::Diverged&) {
     report.total = std::nan("");
     return {};
@@ -133,18 +139,19 @@ bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
     }
     if (!std::isfinite(report.total)) {
       // The optimiser may go on with what there is: last step's sums, or those of the first passes.
-      if (!first && options_.ranks) optimizer_.sum_gradients(*options_.ranks);
+      if (!first && sums_) sums_->finish();
       return false;
     }
     if (first) optimizer_.zero_grad();
     first = false;
     collected_scale_ = scale_.factor;
+    if (sums_ && i + 1 == passes) sums_->expect_last_backward();
     const double seed = scale_.factor / static_cast<double>(passes);
     const AddTime time(report.seconds.backward);
     backward(total, Tensor::full(total.shape(), seed, total.dtype(), total.device()));
   }
   const AddTime time(report.seconds.backward);
-  if (options_.ranks) optimizer_.sum_gradients(*options_.ranks);
+  if (sums_) sums_->finish();
   return true;
 }
 

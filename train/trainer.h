@@ -14,6 +14,7 @@
 #include "nn/param_store.h"
 #include "train/dataset.h"
 #include "train/ema.h"
+#include "train/gradient_sums.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -37,6 +38,8 @@ struct TrainerOptions {
   /// The processes that train together; null: this one alone. Each has its share of every batch, as the loader deals
   /// it out, and all make the same steps as one process with the whole batch.
   Communicator* ranks = nullptr;
+  /// Sums of gradients travel during backward; false: after it. The results are the same bits.
+  bool overlap = true;
 };
 
 struct StepReport {
@@ -80,6 +83,8 @@ class Trainer {
   bool finished() const { return iteration_ >= iterations(); }
   std::int64_t bad_steps() const { return bad_steps_; }
 
+  /// How gradients travel; null without other ranks.
+  const GradientSums* sums() const { return sums_ ? &*sums_ : nullptr; }
   /// The running average of the weights; null if none is kept.
   Ema* ema() { return ema_ ? &*ema_ : nullptr; }
   const LossScale& loss_scale() const { return scale_; }
@@ -98,6 +103,7 @@ class Trainer {
   const Rcnn& model_;
   TrainerOptions options_;
   Optimizer optimizer_;
+  std::optional<GradientSums> sums_;  // if there are other ranks
   std::optional<Ema> ema_;
   LossScale scale_;
   double collected_scale_ = 1;  // of the gradients that the optimiser has
@@ -105,8 +111,8 @@ class Trainer {
 };
 
 /// Copies what `state` has into the model's parameters by name: a detector's names, or a backbone's alone (without
-/// "backbone.bottom_up." or "backbone.net."). Parameters of another shape, such as the predictors of other classes, keep
-/// their start, as in Detectron2. `what` names the file. Throws Error(kFormat) if nothing fits.
+/// "backbone.bottom_up." or "backbone.net."). Parameters of another shape, such as the predictors of other classes,
+/// keep their start, as in Detectron2. `what` names the file. Throws Error(kFormat) if nothing fits.
 struct StartReport {
   std::vector<std::string> loaded, fresh, unused;
   std::vector<std::string> mismatched;  // "name: expected [..], got [..]"; these are fresh too

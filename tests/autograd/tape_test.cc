@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+#include <vector>
+
 #include "autograd/grad_mode.h"
 #include "ops/elementwise.h"
 #include "ops/reduce.h"
@@ -95,6 +98,18 @@ TEST(Tape, HooksRunOnceTheLeafIsFinished) {
   set_grad_hook(x, [&](const Tensor& g) { seen.push_back(g.item()); });
   backward(add(mul(x, x), x));
   EXPECT_EQ(seen, (std::vector<double>{7}));
+}
+
+// d/dw of 2 w (checkpoint) + 3 w (checkpoint) + 5 w, the last one first in backward; v is finished before.
+TEST(Tape, HooksWaitForTheLastCheckpoint) {
+  const Tensor x = leaf({2}), w = leaf({3}), v = leaf({1}), u = leaf({1});
+  std::vector<std::pair<char, double>> seen;
+  for (const auto& [name, tensor] : {std::pair{'w', w}, {'v', v}, {'u', u}})
+    set_grad_hook(tensor, [&seen, name = name](const Tensor& g) { seen.emplace_back(name, g.item()); });
+  const auto times_w = [&](const std::vector<Tensor>& in) { return mul(in[0], w); };
+  const Tensor first = checkpoint(times_w, {affine(u, 2, 0)}), second = checkpoint(times_w, {affine(x, 1.5, 0)});
+  backward(add(add(first, second), mul(affine(w, 5, 0), v)));
+  EXPECT_EQ(seen, (std::vector<std::pair<char, double>>{{'v', 15}, {'w', 10}, {'u', 6}}));
 }
 
 }  // namespace

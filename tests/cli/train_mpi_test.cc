@@ -124,6 +124,12 @@ TEST_F(TrainMpiTest, TwoProcessesMakeTheStepsOfOne) {
   ASSERT_EQ(two_release.status, 0) << two_release.err;
   expect_same_training("one_release", "two_release");
 
+  // Sums that wait for the end of backward are the same bits.
+  const auto later = train(2, "later", {"--no-overlap"});
+  ASSERT_EQ(later.status, 0) << later.err;
+  EXPECT_EQ(test::read_text(folder_ / "later" / "model_final.safetensors"),
+            test::read_text(folder_ / "two" / "model_final.safetensors"));
+
   // One process goes on where two were stopped.
   fs::remove(folder_ / "two" / "model_final.safetensors");
   fs::remove(folder_ / "two" / "checkpoint_0000004.safetensors");
@@ -152,6 +158,17 @@ TEST_F(TrainMpiTest, SharedEvaluationScoresAsOneProcessDoes) {
   for (const auto& [key, value] : scores.items()) {
     if (key.find('/') != std::string::npos) EXPECT_NEAR(value.get<double>(), shared.at(key).get<double>(), 0.5) << key;
   }
+}
+
+// What is drawn for a picture depends on its place in the whole batch.
+TEST_F(TrainMpiTest, ViTDetLeavesOutTheSamePaths) {
+  const Words vit{"--arch",       "vitdet", "--vit-width", "64",    "--vit-depth",  "4",   "--image-side",  "64",
+                  "--long-side",  "64",     "--lr",        "0.002", "--drop-path",  "0.9", "--batch",       "4",
+                  "--iterations", "2",      "--steps",     "2",     "--precise-bn", "0",   "--short-sides", "48"};
+  const auto one = train(1, "one", vit), two = train(2, "two", vit);
+  ASSERT_EQ(one.status, 0) << one.err;
+  ASSERT_EQ(two.status, 0) << two.err;
+  expect_same_training("one", "two");
 }
 
 TEST_F(TrainMpiTest, ABatchThatCannotBeSharedIsAnError) {

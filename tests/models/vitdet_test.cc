@@ -209,6 +209,17 @@ TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
     for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(values[6 * n + i], values[6 * n] != 0 ? 4.0f / 3 : 0.0f);
   }
   EXPECT_NEAR(kept, 3000, 4 * std::sqrt(4000 * 0.25 * 0.75));
+  // Shares of the batch draw what the whole one draws, in the next layer too.
+  const Tensor next = nn::drop_path(x, 0.25, {.training = true, .rng = &generator});
+  EXPECT_NE(next.to_vector<float>(), values);
+  for (const std::int64_t first : {0, 1500}) {
+    Generator again(3);
+    again.set_position(nn::drop_path_start(first));
+    const Context share{.training = true, .rng = &again};
+    for (const Tensor& whole : {y, next})
+      EXPECT_EQ(nn::drop_path(x.slice(0, first, first + 2500), 0.25, share).to_vector<float>(),
+                whole.slice(0, first, first + 2500).to_vector<float>());
+  }
   EXPECT_EQ(nn::drop_path(x, 0.25, {}).raw(), x.raw());
   EXPECT_THROW(nn::drop_path(x, 0.25, {.training = true}), Error);
 

@@ -2,15 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <barrier>
-#include <thread>
-
 #include "autograd/tape.h"
 #include "ops/cast.h"
 #include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "tests/support/thread_ranks.h"
 
 namespace usol::test {
 namespace {
@@ -99,35 +97,6 @@ TEST_P(BatchNormGolden, EqualsPyTorch) {
 
 INSTANTIATE_TEST_SUITE_P(PyTorch, BatchNormGolden, testing::Values("train", "train_relu", "infer"));
 
-// Ranks that are threads of this process: everyone leaves a pointer, waits, adds up all of them in the order of ranks.
-class Threads {
- public:
-  explicit Threads(int count) : tensors_(static_cast<std::size_t>(count)), barrier_(count) {}
-
-  class Rank : public Communicator {
-   public:
-    Rank(Threads& all, int rank) : all_(all), rank_(rank) {}
-    int rank() const override { return rank_; }
-    int size() const override { return static_cast<int>(all_.tensors_.size()); }
-    void all_reduce_sum(Tensor& tensor) override {
-      all_.tensors_[static_cast<std::size_t>(rank_)] = tensor.clone();
-      all_.barrier_.arrive_and_wait();
-      tensor.fill(0);
-      for (const Tensor& t : all_.tensors_)
-        for (std::int64_t i = 0; i < tensor.numel(); ++i) tensor.mutable_data<double>()[i] += t.data<double>()[i];
-      all_.barrier_.arrive_and_wait();
-    }
-
-   private:
-    Threads& all_;
-    int rank_;
-  };
-
- private:
-  std::vector<Tensor> tensors_;
-  std::barrier<> barrier_;
-};
-
 // One image on one rank, three on the other: as if all four were in one process.
 TEST(SyncBatchNorm, TwoRanksEqualOneProcess) {
   const auto golden = load_golden("batch_norm.safetensors");
@@ -136,9 +105,8 @@ TEST(SyncBatchNorm, TwoRanksEqualOneProcess) {
     Tensor y, x, weight, bias, mean, variance;
   };
   std::vector<Result> results(2);
-  Threads threads(2);
-  const auto work = [&](std::size_t rank) {
-    Threads::Rank communicator(threads, static_cast<int>(rank));
+  ThreadRanks::run(2, [&](Communicator& communicator) {
+    const auto rank = static_cast<std::size_t>(communicator.rank());
     Result& r = results[rank];
     const auto [first, end] = images[rank];
     r = {{},
@@ -150,10 +118,7 @@ TEST(SyncBatchNorm, TwoRanksEqualOneProcess) {
     for (Tensor* t : {&r.x, &r.weight, &r.bias}) set_requires_grad(*t);
     r.y = batch_norm_train(r.x, r.weight, r.bias, r.mean, r.variance, {.relu = true, .ranks = &communicator});
     backward(r.y, golden.at("seed").slice(0, first, end));
-  };
-  std::thread other(work, 1);
-  work(0);
-  other.join();
+  });
   for (std::size_t rank = 0; rank < 2; ++rank) {
     const auto [first, end] = images[rank];
     const Result& r = results[rank];
@@ -173,20 +138,16 @@ TEST(SyncBatchNorm, TwoRanksEqualOneProcess) {
 }
 
 TEST(SyncBatchNorm, ARankWithoutImagesTakesPart) {
-  Threads threads(2);
   Tensor means[2];
-  const auto work = [&](int rank) {
-    Threads::Rank communicator(threads, rank);
+  ThreadRanks::run(2, [&](Communicator& communicator) {
+    const int rank = communicator.rank();
     Tensor x = Tensor::full({rank == 0 ? 0 : 2, 3, 2, 2}, 5);
     set_requires_grad(x);
     Tensor weight = Tensor::full({3}, 1), bias = Tensor::zeros({3}), variance = Tensor::full({3}, 1);
     means[rank] = Tensor::zeros({3});
     const Tensor y = batch_norm_train(x, weight, bias, means[rank], variance, {.momentum = 1, .ranks = &communicator});
     backward(y, Tensor::zeros(y.shape()));
-  };
-  std::thread other(work, 1);
-  work(0);
-  other.join();
+  });
   for (const Tensor& mean : means) EXPECT_EQ(mean.to_vector<float>(), std::vector<float>(3, 5.0f));
 }
 
