@@ -1,5 +1,6 @@
 #include "cli/detect.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "io/draw.h"
@@ -21,6 +22,17 @@ CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t categ
 Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px) {
   const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
   return resize(picture, size.height, size.width, Filter::kBilinear);
+}
+
+std::vector<Tensor> TestViews::of(const Tensor& picture) const {
+  std::vector<Tensor> views;
+  for (const std::int64_t short_px : short_sides) {
+    const Tensor view = resized_for_network(picture, short_px, long_px);
+    const bool known =
+        std::any_of(views.begin(), views.end(), [&](const Tensor& v) { return v.shape() == view.shape(); });
+    if (!known) views.push_back(view);
+  }
+  return views;
 }
 
 std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Tensor& resized, const Tensor& picture) {

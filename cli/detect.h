@@ -24,6 +24,15 @@ struct FoundObject {
 
 /// The picture (u8 [H, W, 3]) as it enters the network. Source: Detectron2, ResizeShortestEdge.
 Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px);
+/// Test-time augmentation: the sizes in which a detector sees a picture. Source: Detectron2, TEST.AUG.
+struct TestViews {
+  std::vector<std::int64_t> short_sides{400, 500, 600, 700, 800, 900, 1000, 1100, 1200};
+  std::int64_t long_px = 4000;
+  bool mirrored = true;  // and each size's mirror image
+
+  /// The picture (u8 [H, W, 3]) in each size; a size that comes again is left out.
+  std::vector<Tensor> of(const Tensor& picture) const;
+};
 /// What the network found in `resized` as objects of `picture`, by descending score.
 std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Tensor& resized, const Tensor& picture);
 /// The objects in a picture; `resized` is resized_for_network() of it.

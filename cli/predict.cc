@@ -14,11 +14,13 @@
 #include "cli/inputs.h"
 #include "cli/provenance.h"
 #include "cli/verb.h"
+#include "cli/whole_numbers.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/image.h"
 #include "io/sha256.h"
 #include "models/rcnn/rcnn.h"
+#include "models/rcnn/tta.h"
 #include "tensor/check.h"
 #include "tensor/stream.h"
 
@@ -35,7 +37,8 @@ rcnn::Detections on_cpu(const rcnn::Detections& d) {
 // A picture on its way.
 struct Picture {
   InputImage input;
-  Tensor image, resized;  // as decoded, and at the network's size
+  Tensor image, resized;      // as decoded, and at the network's size
+  std::vector<Tensor> views;  // ... and at those of --tta
 };
 
 class PredictVerb : public Verb {
@@ -67,6 +70,14 @@ class PredictVerb : public Verb {
     options.add("--long-side PX", long_px_, "... but the long one no longer than this; 0: 1333, or that square");
     options.at_least("long-side", 0);
     options.at_most("long-side", 16384);
+    options.flag("--tta", tta_,
+                 "Test-time augmentation: look at each picture in several sizes, merge the boxes of all and average "
+                 "their masks; ten to twenty times the work");
+    options.add("--tta-short-sides PX", tta_short_sides_, "Those sizes: the short side, resized from --short-side ...");
+    options.add("--tta-long-side PX", tta_views_.long_px, "... but the long one no longer than this");
+    options.at_least("tta-long-side", 1);
+    options.at_most("tta-long-side", 16384);
+    options.flag("--no-tta-flip", tta_views_.mirrored, "Without the mirror image of each size");
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
     options.add("--overlays DIR", overlays_, "Also a picture of each result: masks, boxes, scores", OptionKind::kRun);
@@ -80,6 +91,8 @@ class PredictVerb : public Verb {
                     "The objects in a folder of pictures, with pictures to look at");
     options.example("usol predict val2017.json --image-root val2017 --weights W.pth --out found.json --score 0",
                     "All detections, for usol eval");
+    options.example("usol predict val2017.json --image-root val2017 --weights W.pth --out found.json --score 0 --tta",
+                    "The same with Detectron2's test-time augmentation; --tta-short-sides 600,800 for less of it");
   }
 
   int run(const Common& common, const Options& options) override {
@@ -87,6 +100,14 @@ class PredictVerb : public Verb {
     check(!weights_.empty(), ErrorKind::kUsage,
           "--weights FILE is missing: a detector's weights, such as CutLER's cutler_cascade_final.pth");
     check(fs::exists(weights_), ErrorKind::kUsage, "--weights {}: no such file", weights_);
+    for (const char* key : {"tta-short-sides", "tta-long-side", "tta-flip"})
+      check(tta_ || !options.given(key), ErrorKind::kUsage, "--{} is for --tta", key);
+    check(!tta_ || !options.given("batch") || batch_ == 1, ErrorKind::kUsage,
+          "--batch {}: with --tta a picture's own sizes are the batch; leave it out", batch_);
+    if (tta_) {
+      tta_views_.short_sides = whole_numbers(tta_short_sides_, "tta-short-sides");
+      batch_ = 1;
+    }
     ImageJob job;
     job.inputs = inputs_.collect();
     if (job.inputs.ignored() > 0)
@@ -113,9 +134,7 @@ class PredictVerb : public Verb {
     if (short_px_ == 0) short_px_ = square > 0 ? square : 800;
     if (long_px_ == 0) long_px_ = square > 0 ? square : 1333;
     job.load = [&](const InputImage& input) -> ImageCompute {
-      return [&, picture = read(input)] {
-        return make_result(picture, model.detect({picture.resized}, detect_options())[0]);
-      };
+      return [&, picture = read(input)] { return make_result(picture, detect(model, {&picture})[0]); };
     };
     if (!device.is_cpu()) {
       job.batched = batched(model, device);
@@ -126,12 +145,25 @@ class PredictVerb : public Verb {
   bool shares_work() const override { return true; }
 
  private:
-  rcnn::DetectOptions detect_options() const { return {.score = score_, .nms = nms_, .most = most_}; }
-
   Picture read(const InputImage& input) const {
-    Picture picture{input, decode_image(input.path, {.apply_exif = exif_}), {}};
+    Picture picture{input, decode_image(input.path, {.apply_exif = exif_}), {}, {}};
     picture.resized = resized_for_network(picture.image, short_px_, long_px_);
+    if (tta_) picture.views = tta_views_.of(picture.resized);
     return picture;
+  }
+
+  // What is in the pictures, in pixels of `resized`, or of `image` with --tta.
+  std::vector<rcnn::Detections> detect(const Rcnn& model, const std::vector<const Picture*>& pictures) const {
+    const rcnn::DetectOptions how{.score = score_, .nms = nms_, .most = most_};
+    std::vector<Tensor> resized;
+    std::vector<rcnn::Detections> found;
+    for (const Picture* p : pictures) {
+      if (tta_)
+        found.push_back(
+            rcnn::detect_augmented(model, p->views, tta_views_.mirrored, {p->image.size(0), p->image.size(1)}, how));
+      resized.push_back(p->resized);
+    }
+    return tta_ ? found : model.detect(resized, how);
   }
 
   // Together go the pictures that the network pads to one size, so that none gets another frame than alone.
@@ -154,9 +186,9 @@ class PredictVerb : public Verb {
       }
       std::vector<BatchedPicture> out(pictures.size());
       for (const auto& [size, members] : by_size) {
-        std::vector<Tensor> together;
-        for (const std::size_t i : members) together.push_back(pictures[i]->resized);
-        const std::vector<rcnn::Detections> found = model.detect(together, detect_options());
+        std::vector<const Picture*> together;
+        for (const std::size_t i : members) together.push_back(pictures[i].get());
+        const std::vector<rcnn::Detections> found = detect(model, together);
         for (std::size_t m = 0; m < members.size(); ++m)
           out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
             return make_result(*picture, on_host);
@@ -169,7 +201,8 @@ class PredictVerb : public Verb {
 
   ImageResult make_result(const Picture& picture, const rcnn::Detections& detections) const {
     const InputImage& input = picture.input;
-    const std::vector<FoundObject> found = to_picture(detections, picture.resized, picture.image);
+    const std::vector<FoundObject> found =
+        to_picture(detections, tta_ ? picture.image : picture.resized, picture.image);
     ImageResult result;
     result.record.image = coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
     for (const FoundObject& f : found) {
@@ -193,7 +226,9 @@ class PredictVerb : public Verb {
   std::string weights_, out_, overlays_;
   double score_ = 0.35, nms_ = 0.5;
   std::int64_t most_ = 100, short_px_ = 0, long_px_ = 0, batch_ = 8;
-  bool exif_ = true;
+  bool exif_ = true, tta_ = false;
+  TestViews tta_views_;  // but for the short sides
+  std::vector<double> tta_short_sides_{tta_views_.short_sides.begin(), tta_views_.short_sides.end()};
 };
 
 const RegisterVerb<PredictVerb> kPredict("predict", "objects in pictures, with a trained detector");

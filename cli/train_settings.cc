@@ -1,9 +1,9 @@
 #include "cli/train_settings.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
+#include "cli/whole_numbers.h"
 #include "tensor/check.h"
 
 namespace usol {
@@ -13,16 +13,6 @@ const std::map<std::string, std::map<std::string, std::string>> kPresets = {
     {"paper", {{"lr", "0.005"}, {"gamma", "0.2"}}},
     {"release", {{"lr", "0.01"}, {"gamma", "0.02"}}},
 };
-
-std::vector<std::int64_t> whole_numbers(const std::vector<double>& values, const std::string& key) {
-  std::vector<std::int64_t> result;
-  for (double v : values) {
-    check(std::nearbyint(v) == v && v >= 1 && v <= 1e9, ErrorKind::kUsage,
-          "--{}: expected whole numbers above 0, got {}", key, v);
-    result.push_back(static_cast<std::int64_t>(v));
-  }
-  return result;
-}
 
 }  // namespace
 

@@ -71,13 +71,16 @@ Detections choose(Tensor boxes, Tensor scores, const ImageSize& size, const Dete
   const Device device = boxes.device();
   const Tensor labels = Tensor::from(label, {found.numel()}).to(device);
   boxes = index_select(boxes, Tensor::from(region, {found.numel()}).to(device));
-  const Tensor chosen = index_select(foreground.reshape({foreground.numel()}), found);
-  const Tensor kept = batched_nms(boxes, chosen, labels, options.nms);
-  const Tensor first = kept.slice(0, 0, std::min(options.most, kept.size(0)));
-  return {index_select(boxes, first), index_select(chosen, first), index_select(labels, first), {}};
+  return best_of(boxes, index_select(foreground.reshape({foreground.numel()}), found), labels, options);
 }
 
 }  // namespace
+
+Detections best_of(const Tensor& boxes, const Tensor& scores, const Tensor& classes, const DetectOptions& options) {
+  const Tensor kept = batched_nms(boxes, scores, classes, options.nms);
+  const Tensor first = kept.slice(0, 0, std::min(options.most, kept.size(0)));
+  return {index_select(boxes, first), index_select(scores, first), index_select(classes, first), {}};
+}
 
 RoiHeads::RoiHeads(const Scope& scope, const RoiHeadsConfig& config) : config_(config) {
   check(config.stages == 1 || config.stages == 3, "roi heads: expected 1 or 3 stages, got {}", config.stages);

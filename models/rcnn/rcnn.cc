@@ -264,16 +264,20 @@ rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector
   return losses;
 }
 
-std::vector<rcnn::Detections> Rcnn::detect(const std::vector<Tensor>& pictures,
-                                           const rcnn::DetectOptions& options) const {
+Rcnn::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const {
   const NoGrad no_grad;
   const Context context;
   const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
   const std::vector<Tensor> maps = features(to_model(preprocess(pictures)), context);
   const auto proposals = rpn_->proposals(rpn_->anchors(maps), rpn_->predict(maps, context), sizes, false);
-  std::vector<rcnn::Detections> found = heads_->detect_boxes(for_heads(maps), proposals, sizes, options);
-  heads_->add_masks(for_heads(maps), found);
-  return found;
+  return {for_heads(maps), heads_->detect_boxes(for_heads(maps), proposals, sizes, options)};
+}
+
+std::vector<rcnn::Detections> Rcnn::detect(const std::vector<Tensor>& pictures,
+                                           const rcnn::DetectOptions& options) const {
+  Seen seen = see(pictures, options);
+  heads_->add_masks(seen.maps, seen.found);
+  return seen.found;
 }
 
 Tensor Rcnn::to_model(const Tensor& images) const { return images.to(dtype_).to(device_); }

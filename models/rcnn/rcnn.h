@@ -66,6 +66,13 @@ class Rcnn {
   /// rcnn::Diverged when training has diverged.
   rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                       const rcnn::Sampler& sampler, const Context& context) const;
+  /// What the heads see of pictures (p2 ... p5), and the objects found there, without masks.
+  struct Seen {
+    std::vector<Tensor> maps;
+    std::vector<rcnn::Detections> found;
+  };
+  /// The first half of detect(). No gradient.
+  Seen see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const;
   /// The objects of each picture, in pixels of the network's input. No gradient.
   std::vector<rcnn::Detections> detect(const std::vector<Tensor>& pictures,
                                        const rcnn::DetectOptions& options = {}) const;

@@ -15,6 +15,7 @@
 #include "io/rle.h"
 #include "io/safetensors.h"
 #include "models/rcnn/rcnn.h"
+#include "models/rcnn/tta.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
@@ -93,6 +94,48 @@ TEST_F(PredictTest, TheObjectsAreTheModels) {
     EXPECT_NEAR(set.annotations[i].score, found.scores.select(0, row).item(), 1e-5);
     EXPECT_NEAR(set.annotations[i].box[0], found.boxes.select(0, row).select(0, 0).item(), 1e-2);
   }
+}
+
+TEST_F(PredictTest, WithTestTimeAugmentation) {
+  const Words words{cat(), "--weights", at("detector.safetensors"), "--score", "0",
+                    "--most", "10", "--tta", "--tta-short-sides", "64,96,200"};
+  const auto with = [&](Words more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return predict(more);
+  };
+  const auto result = with({"--tta-long-side", "128", "--out", at("a.json")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  // The picture at --short-side is resized again; beyond 128 px there is one size only.
+  const Tensor picture = decode_image(cat());
+  const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
+  const Tensor resized = resize(picture, network.height, network.width, Filter::kBilinear);
+  std::vector<Tensor> views;
+  for (const std::int64_t side : {64, 96}) {
+    const rcnn::ImageSize view = network_size(network, side, 128);
+    views.push_back(resize(resized, view.height, view.width, Filter::kBilinear));
+  }
+  EXPECT_LT(views[1].size(0), 96);
+  const Rcnn model = Rcnn::from_state(state_, "golden");
+  const rcnn::Detections found =
+      rescaled(rcnn::detect_augmented(model, views, true, size, {.most = 10}), size, size);
+  const AnnotationSet set = read_coco(folder_ / "a.json");
+  ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
+  const Tensor masks = full_masks(found, size);
+  for (std::size_t i = 0; i < set.annotations.size(); ++i) {
+    const auto row = static_cast<std::int64_t>(i);
+    EXPECT_NEAR(set.annotations[i].score, found.scores.select(0, row).item(), 1e-5);
+    EXPECT_NEAR(set.annotations[i].box[0], found.boxes.select(0, row).select(0, 0).item(), 1e-2);
+    EXPECT_EQ(set.annotations[i].area, static_cast<double>(rle_area(rle_encode(masks.select(0, row)))));
+  }
+  EXPECT_EQ(Json::parse(set.info_json)["settings"]["tta"], true);
+  ASSERT_EQ(with({"--tta-long-side", "128", "--no-tta-flip", "--out", at("b.json")}).status, 0);
+  EXPECT_NE(test::read_text(folder_ / "b.json"), test::read_text(folder_ / "a.json"));
+
+  const std::string weights = at("detector.safetensors"), out = at("c.json");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--batch", "4"}, "--batch 4: with");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--no-tta-flip"}, "--tta-flip is for --tta");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--tta-short-sides", "0.5"},
+                     "--tta-short-sides: expected whole numbers");
 }
 
 TEST_F(PredictTest, ResumingGivesTheSameBytes) {

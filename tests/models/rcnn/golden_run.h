@@ -1,5 +1,6 @@
 #pragma once
-// The runs recorded in tests/golden/rcnn_*.safetensors (make_rcnn.py): CutLER's detectors at small widths.
+// The runs recorded in tests/golden/rcnn_*.safetensors (make_rcnn.py) and vitdet_*.safetensors: detectors at small
+// widths.
 
 #include <map>
 #include <string>
@@ -14,6 +15,9 @@ namespace usol::test {
 RcnnConfig golden_config(std::int64_t stages);
 /// Parameters of "cascade" or "mask".
 StateDict golden_weights(const std::string& run);
+/// The same of make_vitdet.py, whose detector is on ViTDet.
+RcnnConfig golden_vitdet_config();
+StateDict golden_vitdet_weights();
 /// The two pictures, u8 [H, W, 3].
 std::vector<Tensor> golden_pictures();
 /// Their truths; the second has none in the run "none".

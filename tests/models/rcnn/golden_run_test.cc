@@ -41,6 +41,26 @@ StateDict golden_weights(const std::string& run) {
   return state;
 }
 
+// What the script chose, except for what a state dict's shapes say.
+RcnnConfig golden_vitdet_config() {
+  RcnnConfig c = rcnn_config(load_golden("vitdet_weights.safetensors")).value();
+  c.rpn.samples = 32;
+  c.rpn.pre_nms_train = 60;
+  c.rpn.post_nms_train = 100;
+  c.rpn.pre_nms_test = 150;
+  c.rpn.post_nms_test = 100;
+  c.heads.samples = 12;
+  return c;
+}
+
+StateDict golden_vitdet_weights() {
+  StateDict state = load_golden("vitdet_weights.safetensors");
+  std::erase_if(state, [](const auto& entry) {
+    return entry.first.starts_with("pixel_") || entry.first.find("anchor_generator") != std::string::npos;
+  });
+  return state;
+}
+
 std::vector<Tensor> golden_pictures() {
   const auto file = load_golden("rcnn_weights.safetensors");
   return {file.at("picture_0"), file.at("picture_1")};

@@ -1,0 +1,19 @@
+#pragma once
+// Test-time augmentation: a detector looks at one picture in several sizes, and mirrored, and what it finds is made
+// one. Place: between the detector and `usol predict --tta`. Source: Detectron2's GeneralizedRCNNWithTTA.
+
+#include <vector>
+
+#include "models/rcnn/rcnn.h"
+
+namespace usol::rcnn {
+
+/// The objects of one picture, in pixels of a picture of `size`. `views`: that picture u8 [H, W, 3] in each of its
+/// sizes; with `mirrored` the network sees each one's mirror image as well. Every view finds boxes under `options`; of
+/// all of them suppression chooses again; a mask is the mean of all views' masks over its box. The network takes three
+/// views at a time, as the reference does (a frame is as large as the largest of them), and all views' maps are kept
+/// until the masks are made: about 85 bytes in f32 for each pixel of the views. No gradient.
+Detections detect_augmented(const Rcnn& model, const std::vector<Tensor>& views, bool mirrored, const ImageSize& size,
+                            const DetectOptions& options);
+
+}  // namespace usol::rcnn
