@@ -38,6 +38,7 @@ class MaskcutWork {
 
   // ---- the parts of the work, for `usol sweep`
   InputList inputs() const { return inputs_.collect(); }
+  const InputOptions& input_options() const { return inputs_; }
   /// Where the features come from. Throws as FeatureOptions::open().
   std::unique_ptr<FeatureSource> open(const Common& common) { return source_.open(common); }
   const std::string& weights_sha256() const { return source_.weights_sha256(); }

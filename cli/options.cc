@@ -85,16 +85,6 @@ struct Options::Parser {
   std::map<std::string, CLI::Option*> by_key;
 };
 
-std::vector<std::int64_t> whole_numbers(const std::vector<double>& values, const std::string& key) {
-  std::vector<std::int64_t> result;
-  for (double v : values) {
-    check(std::nearbyint(v) == v && v >= 1 && v <= 1e9, ErrorKind::kUsage,
-          "--{}: expected whole numbers above 0, got {}", key, v);
-    result.push_back(static_cast<std::int64_t>(v));
-  }
-  return result;
-}
-
 bool is_momentary(const std::string& key) {
   for (const char* name : {"quiet", "verbose", "config", "print-config", "dry-run", "force", "resume"}) {
     if (key == name) return true;

@@ -107,8 +107,6 @@ class Options {
   std::unique_ptr<Parser> parser_;
 };
 
-/// A list of numbers that must be whole and above 0. Throws Error(kUsage) naming the option.
-std::vector<std::int64_t> whole_numbers(const std::vector<double>& values, const std::string& key);
 /// The keys of --config and --print-config, and of the switches that say how this one run is done.
 bool is_momentary(const std::string& key);
 

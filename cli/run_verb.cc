@@ -68,4 +68,10 @@ nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<
   return prepared.options.settings();
 }
 
+std::string verb_settings_file(const std::string& name, const std::vector<std::string>& arguments) {
+  Prepared prepared(entry_of(name));
+  prepared.options.parse(arguments);
+  return prepared.options.to_toml();
+}
+
 }  // namespace usol

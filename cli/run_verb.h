@@ -15,5 +15,7 @@ namespace usol {
 int run_verb(const std::string& name, const std::vector<std::string>& arguments, Communicator* ranks = nullptr);
 /// The settings that these arguments, and the files they name, result in (Options::settings). Throws Error(kUsage).
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments);
+/// All values that they result in, as a settings file for --config.
+std::string verb_settings_file(const std::string& name, const std::vector<std::string>& arguments);
 
 }  // namespace usol

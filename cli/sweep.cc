@@ -1,9 +1,11 @@
-// usol sweep: MaskCut under many settings at once, scored against the truth: the paper's ablations in one command.
-// Features are computed once for all settings that share them, cuts once for all numbers of masks.
+// usol sweep: MaskCut, and detectors trained on its masks, under many settings, scored against the truth: the paper's
+// ablations in one command. Features are computed once for all settings that share them, cuts once for all numbers of
+// masks, and masks once for all detectors that learn from them.
 #include "eval/sweep.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +18,7 @@
 #include "cli/journal.h"
 #include "cli/maskcut_work.h"
 #include "cli/provenance.h"
+#include "cli/sweep_train.h"
 #include "cli/verb.h"
 #include "eval/coco_eval.h"
 #include "eval/match_images.h"
@@ -59,26 +62,34 @@ class SweepVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "MaskCut under many settings, scored against the truth as `usol eval --pseudo-masks` does it. DIR gets a "
-        "folder "
-        "for each point (masks.json, metrics.json) and the results of all as sweep.json, sweep.csv and sweep.md; `usol "
-        "report DIR` shows them. Features are computed once for all points that share them (a new --size, say, needs "
-        "new ones), and cuts once for all numbers of masks.");
+        "folder for each point (masks.json, metrics.json) and the results of all as sweep.json, sweep.csv and "
+        "sweep.md; `usol report DIR` shows them. Features are computed once for all points that share them (a new "
+        "--size, say, needs new ones), and cuts once for all numbers of masks.");
+    options.about(
+        "With a setting of usol train, or rounds, among the parameters, each point is a detector: trained on the masks "
+        "(made once for all points that share them), run on held-out pictures and scored there by usol self-train in "
+        "the point's folder. --resume goes on in the step that was interrupted.");
     base_.declare(options, false);
     options.group("The sweep");
-    options.add(
-        "--param KEY=VALUES", params_,
-        "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut that changes the result; give it "
-        "once for each setting",
-        OptionKind::kRun);
+    options.add("--param KEY=VALUES", params_,
+                "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut or usol train that changes the "
+                "result, or rounds; give it once for each setting",
+                OptionKind::kRun);
     options.flag("--one-at-a-time", one_at_a_time_,
                  "Vary each setting with the others as they are, instead of all combinations", OptionKind::kRun);
     options.add("--annotations FILE", annotations_, "The truth, COCO JSON; without it masks are only counted",
                 OptionKind::kRun);
     options.add("--out DIR", out_, "Folder for the results", OptionKind::kRun);
+    training_.declare(options);
     options.example(
         "usol sweep val.json --image-root val2017 --annotations val.json --weights W.pth --one-at-a-time --param "
         "size=240,360,480,640 --param tau=0,0.1,0.15,0.2,0.3 --param masks=2,3,4 --out ablations",
         "The paper's ablations of MaskCut");
+    options.example(
+        "usol sweep train --weights W.pth --param droploss-iou=0,0.01,0.1,0.2 --train-config "
+        "configs/cutler_cascade.toml --train-weights dino_rn50.pth --eval-annotations val.json --eval-image-root val "
+        "--out droploss",
+        "That of DropLoss: MaskCut once, a detector for each threshold");
     options.example("usol report ablations --out ablations.html", "Their tables and curves");
   }
 
@@ -87,13 +98,76 @@ class SweepVerb : public Verb {
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
     std::vector<SweepParameter> parameters;
     for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
-    make_points(options, sweep_points(parameters, one_at_a_time_));
+    choices_ = sweep_points(parameters, one_at_a_time_);
+    plan(common, options);
     const fs::path result = fs::path(out_) / "sweep.json";
     check(common.resume || common.force || common.dry_run || !fs::exists(result), ErrorKind::kUsage,
           "{} exists; --resume goes on, --force replaces it", result.string());
     AnnotationSet truth;
     if (!annotations_.empty()) truth = read_coco(annotations_);
 
+    int status = make_masks(common, options);
+    if (trained_ && (status == kSuccess || status == kSomeInputsFailed))
+      status = std::max(status, training_.run(common));
+    if (status != kSuccess && status != kSomeInputsFailed) return status;
+    if (common.dry_run || !common.leads()) return status;
+    write_results(common, options, annotations_.empty() ? nullptr : &truth);
+    return status;
+  }
+  bool shares_work() const override { return true; }
+
+ private:
+  fs::path folder(const Point& point) const { return fs::path(out_) / point.choice.name; }
+
+  static Json maskcut_settings() {
+    Options own("usol sweep", "sweep", "");
+    MaskcutWork work;
+    work.declare(own, false);
+    return own.settings();
+  }
+
+  // The points' masks, and their detectors if there are any.
+  void plan(const Common& common, const Options& options) {
+    const Json known = maskcut_settings();
+    const auto is_maskcuts = [&](const std::string& key) {
+      return known.contains(key) || key == "weights" || key == "from-features";
+    };
+    for (const SweepPoint& choice : choices_)
+      for (const auto& [key, value] : choice.settings) {
+        check(is_maskcuts(key) || training_.has(key), ErrorKind::kUsage,
+              "--param {}: expected an option of usol maskcut that changes the result: {}, weights; or one of usol "
+              "train, or rounds",
+              key, fmt::join(keys_of(known), ", "));
+        trained_ = trained_ || !is_maskcuts(key);
+      }
+    if (!trained_) {
+      check(!training_.has_masks(), ErrorKind::kUsage, "--train-masks is for --param of an option of usol train");
+      return make_points(options, choices_);
+    }
+    std::vector<SweepPoint> of_masks;
+    std::vector<std::string> masks;
+    for (const SweepPoint& choice : choices_) {
+      SweepPoint point;
+      for (const auto& setting : choice.settings)
+        if (is_maskcuts(setting.first)) point.settings.push_back(setting);
+      point.name = point.settings.empty() ? "masks" : sweep_name(point.settings);
+      if (training_.has_masks()) {
+        check(point.settings.empty(), ErrorKind::kUsage, "--param {}: with --train-masks there is no MaskCut",
+              point.name);
+        masks.push_back(training_.masks());
+        continue;
+      }
+      masks.push_back((fs::path(out_) / point.name / "masks.json").string());
+      if (std::none_of(of_masks.begin(), of_masks.end(), [&](const auto& p) { return p.name == point.name; }))
+        of_masks.push_back(std::move(point));
+    }
+    make_points(options, std::move(of_masks));
+    const InputOptions& inputs = base_.input_options();
+    training_.plan(common, choices_, options.settings()["preset"], masks, inputs.inputs, inputs.image_root, out_);
+  }
+
+  // masks.json of every point of MaskCut.
+  int make_masks(const Common& common, const Options& options) {
     // Points by the features they need, in the order of the sweep.
     std::vector<std::pair<std::string, std::vector<std::size_t>>> groups;
     for (std::size_t p = 0; p < points_.size(); ++p) {
@@ -105,21 +179,16 @@ class SweepVerb : public Verb {
         found->second.push_back(p);
       }
     }
-    common.note("{} points, features computed {} times for each picture", points_.size(), groups.size());
+    if (!groups.empty())
+      common.note("{} points, features computed {} times for each picture", points_.size(), groups.size());
     int status = kSuccess;
     for (std::size_t g = 0; g < groups.size(); ++g) {
       const int of_group = run_group(common, options, g, groups[g].second);
       if (of_group != kSuccess && of_group != kSomeInputsFailed) return of_group;
       status = std::max(status, of_group);
     }
-    if (common.dry_run || !common.leads()) return status;
-    write_results(common, options, annotations_.empty() ? nullptr : &truth);
     return status;
   }
-  bool shares_work() const override { return true; }
-
- private:
-  fs::path folder(const Point& point) const { return fs::path(out_) / point.choice.name; }
 
   void make_points(const Options& options, std::vector<SweepPoint> choices) {
     const Json base = options.settings();
@@ -139,12 +208,7 @@ class SweepVerb : public Verb {
         if (!swept)
           arguments.push_back(fmt::format("--{}={}", key, value.is_string() ? value.get<std::string>() : value.dump()));
       }
-      for (const auto& [key, value] : point.choice.settings) {
-        check(known.contains(key) || key == "weights" || key == "from-features", ErrorKind::kUsage,
-              "--param {}: expected an option of usol maskcut that changes the result: {}, weights", key,
-              fmt::join(keys_of(known), ", "));
-        arguments.push_back(fmt::format("--{}={}", key, value));
-      }
+      for (const auto& [key, value] : point.choice.settings) arguments.push_back(fmt::format("--{}={}", key, value));
       own.parse(arguments);
       point.settings = base;
       const Json settings = own.settings();
@@ -287,10 +351,7 @@ class SweepVerb : public Verb {
     sweep["points"] = Json::array();
     for (const Point& point : points_) {
       AnnotationSet masks = read_coco(folder(point) / "masks.json");
-      Json entry{{"name", point.choice.name}, {"settings", Json::object()}};
-      for (const auto& [key, value] : point.choice.settings) entry["settings"][key] = value;
-      entry["images"] = masks.images.size();
-      entry["objects"] = masks.annotations.size();
+      Json entry = entry_of(point.choice, masks);
       if (truth != nullptr) {
         entry["metrics"] = score(*truth, masks);
         Json metrics = entry["metrics"];
@@ -299,7 +360,8 @@ class SweepVerb : public Verb {
       }
       sweep["points"].push_back(std::move(entry));
     }
-    sweep["info"] = make_info("sweep", common, options, points_.front().work.weights_sha256());
+    if (trained_) sweep["points"] = detectors();
+    sweep["info"] = make_info("sweep", common, options, points_.empty() ? "" : points_.front().work.weights_sha256());
     sweep["info"]["device"] = device_model(common.device());
     const std::string table = sweep_markdown(sweep);
     write_file(fs::path(out_) / "sweep.csv", sweep_csv(sweep));
@@ -311,6 +373,26 @@ class SweepVerb : public Verb {
       start = end + 1;
     }
     common.note("wrote {0}/sweep.json, sweep.csv, sweep.md; usol report {0} --out PAGE.html shows them", out_);
+  }
+
+  static Json entry_of(const SweepPoint& choice, const AnnotationSet& objects) {
+    Json entry{{"name", choice.name}, {"settings", Json::object()}};
+    for (const auto& [key, value] : choice.settings) entry["settings"][key] = value;
+    entry["images"] = objects.images.size();
+    entry["objects"] = objects.annotations.size();
+    return entry;
+  }
+
+  Json detectors() const {
+    Json points = Json::array();
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      Json entry = entry_of(choices_[i], read_coco(training_.predictions(i)));
+      std::ifstream file(training_.metrics(i));
+      entry["metrics"] = Json::parse(file);
+      entry["metrics"].erase("info");
+      points.push_back(std::move(entry));
+    }
+    return points;
   }
 
   // As usol eval --pseudo-masks.
@@ -331,10 +413,14 @@ class SweepVerb : public Verb {
   std::vector<std::string> params_;
   std::string annotations_, out_;
   bool one_at_a_time_ = false;
-  std::vector<Point> points_;
+  SweepTraining training_;
+  bool trained_ = false;             // the points are detectors
+  std::vector<SweepPoint> choices_;  // the points
+  std::vector<Point> points_;        // ... of MaskCut
 };
 
-const RegisterVerb<SweepVerb> kSweep("sweep", "MaskCut under many settings, scored: the paper's ablations");
+const RegisterVerb<SweepVerb> kSweep("sweep",
+                                     "MaskCut and detectors under many settings, scored: the paper's ablations");
 
 }  // namespace
 }  // namespace usol

@@ -11,16 +11,6 @@ using Json = nlohmann::ordered_json;
 namespace usol {
 namespace {
 
-std::string name_of(const std::vector<std::pair<std::string, std::string>>& settings) {
-  std::string name;
-  for (const auto& [key, value] : settings) {
-    if (!name.empty()) name += ',';
-    name += key + '=' + value;
-  }
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-}
-
 // Columns in the order in which the points bring them up: settings, then numbers.
 struct Table {
   std::vector<std::string> settings;
@@ -59,6 +49,16 @@ std::string csv_cell(const std::string& text) {
 }
 
 }  // namespace
+
+std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& settings) {
+  std::string name;
+  for (const auto& [key, value] : settings) {
+    if (!name.empty()) name += ',';
+    name += key + '=' + value;
+  }
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
 
 SweepParameter parse_sweep_parameter(const std::string& text) {
   const std::size_t equals = text.find('=');
@@ -103,7 +103,7 @@ std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& paramete
       points.push_back(std::move(point));
     }
   }
-  for (SweepPoint& point : points) point.name = name_of(point.settings);
+  for (SweepPoint& point : points) point.name = sweep_name(point.settings);
   return points;
 }
 

@@ -24,6 +24,9 @@ struct SweepPoint {
   std::vector<std::pair<std::string, std::string>> settings;
 };
 
+/// "tau=0.1,masks=3" from settings, with no folder in it.
+std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& settings);
+
 /// All combinations, the last parameter fastest; or `one_at_a_time`, each parameter's values with the others as they
 /// are. Throws Error(kUsage) without parameters, for a key that comes twice, and for more than 10000 points.
 std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& parameters, bool one_at_a_time);

@@ -135,7 +135,8 @@ TEST_F(SweepTest, RefusesWhatMakesNoSense) {
       {{"--param", "tau=lots"}, "expected a number"},
       {{"--param", "masks=0"}, "at least 1"},
       {{"--param", "colour=1"}, "--param colour: expected an option of usol maskcut"},
-      {{"--param", "batch=1"}, "--param batch: expected an option"},
+      {{"--param", "overlays=1"}, "--param overlays: expected an option"},
+      {{"--param", "batch=1"}, "--train-config FILE is missing"},  // usol train's
       {{"--param", "tau=0.1", "--annotations", "nowhere"}, "nowhere: no such file"},
       {{"--param", "tau=0.1", "--shard", "1/2"}, "--shard"},
   };
