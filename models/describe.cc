@@ -8,7 +8,9 @@
 #include <optional>
 #include <string_view>
 
+#include "models/rcnn/rcnn.h"
 #include "models/vit.h"
+#include "tensor/error.h"
 #include "tensor/format.h"
 #include "tensor/shape.h"
 
@@ -239,6 +241,30 @@ std::optional<Expected> detector_parameters(const Tensors& tensors) {
   return e;
 }
 
+// The same of a detector on ViTDet, asked of the model itself, which takes the file's own tensors. Nothing if its sizes
+// cannot be read, or if the tensors that they are read from claim a model far beyond what the file holds.
+std::optional<Expected> vitdet_parameters(const Tensors& tensors) {
+  const auto config = rcnn_config(tensors);
+  if (!config || !config->vitdet) return std::nullopt;
+  const auto number = [](std::int64_t n) { return static_cast<double>(n); };
+  const VitDetConfig& v = *config->vitdet;
+  const rcnn::BoxHeadConfig& box = config->heads.box;
+  double held = 0;
+  for (const auto& [name, tensor] : tensors) held += number(tensor.numel());
+  const double claimed = number(v.depth) * number(v.width) * (4 * number(v.width) + 2 * number(v.mlp_hidden)) +
+                         49 * number(box.channels) * number(box.hidden);
+  if (claimed > 2 * held) return std::nullopt;
+  try {
+    ParamStore store(tensors, {}, DType::kF32);
+    const Rcnn model(Scope(store), *config);
+    Expected e;
+    for (const auto& [name, entry] : store.entries()) e[name] = entry.tensor.shape();
+    return e;
+  } catch (const Error&) {  // sizes that fit no model
+    return std::nullopt;
+  }
+}
+
 // Detectron2 also stores what no parameter is.
 void compare_detector(const Tensors& tensors, const Expected& expected, Description& out) {
   compare(tensors, expected, out);
@@ -259,6 +285,10 @@ std::optional<Description> describe_detector(const Tensors& tensors) {
   if (const auto blocks = resnet_blocks(tensors, kDetectron2, kBottomUp)) backbone = resnet_name(*blocks);
   if (any_begins_with(tensors, "backbone.net.blocks.")) {
     backbone = fmt::format("ViT with {} blocks", count_numbered(tensors, "backbone.net.blocks."));
+    if (const auto v = vitdet_config(tensors, "backbone."))
+      out.facts.emplace_back(
+          "ViT", fmt::format("width {}, {} heads, patch {}, windows of {} x {} patches, pictures of {} px", v->width,
+                             v->heads, v->patch, v->window, v->window, v->image_px));
   }
   if (any_begins_with(tensors, "backbone.fpn_lateral2.")) {
     backbone += any_begins_with(tensors, "backbone.fpn_lateral2.norm.") ? ", FPN with norm" : ", FPN";
@@ -273,7 +303,9 @@ std::optional<Description> describe_detector(const Tensors& tensors) {
   if (const Tensor* boxes = find(tensors, predictor + "bbox_pred.weight", 2)) {
     out.facts.emplace_back("boxes", boxes->size(0) == 4 ? "class-agnostic" : "one per class");
   }
-  if (const auto expected = detector_parameters(tensors)) compare_detector(tensors, *expected, out);
+  auto expected = detector_parameters(tensors);
+  if (!expected) expected = vitdet_parameters(tensors);
+  if (expected) compare_detector(tensors, *expected, out);
   return out;
 }
 

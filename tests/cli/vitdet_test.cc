@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cli/run_verb.h"
 #include "cli/verb.h"
 #include "io/coco.h"
 #include "io/image.h"
 #include "io/rle.h"
 #include "io/safetensors.h"
 #include "models/vit.h"
+#include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
@@ -99,6 +101,54 @@ TEST_F(VitDetVerbs, TrainFromDinoThenInfoAndPredict) {
   EXPECT_NE(found.err.find("Cascade Mask R-CNN on ViTDet"), std::string::npos) << found.err;
   const auto json = nlohmann::json::parse(test::read_text(folder_ / "found.json"));
   EXPECT_FALSE(json["annotations"].empty());
+}
+
+// The whole loop: DINO's ViT is what the first training starts from, the detector of before what a round does.
+TEST_F(VitDetVerbs, SelfTrain) {
+  const std::string detector =
+      "[train]\narch = \"vitdet\"\nvit-width = 64\nvit-depth = 8\nimage-side = 64\nshort-sides = [48]\nlong-side = 64\n"
+      "channels = 8\nhidden = 16\nbatch = 2\nreference-batch = 2\niterations = 2\nsteps = [1]\nproposals = 50\n"
+      "optimizer = \"adamw\"\nlr = 1e-4\nlayer-decay = 0.7\n";
+  test::write_text(folder_ / "base.toml", detector);
+  test::write_text(folder_ / "round.toml", detector + "droploss = false\n");
+  // Of a detector that has learned for two steps, the best objects whatever their score.
+  test::write_text(folder_ / "loop.toml",
+                   "[self-train]\nrounds = 1\nthresholds = [0.01]\ndetections = 3\ntrain-config = \"base.toml\"\n"
+                   "round-config = \"round.toml\"\n");
+  const auto result = test::run_usol(
+      {"self-train", "--config", at("loop.toml"), "--image-root", folder_.path().string(), "--annotations",
+       at("truth.json"), "--weights", at("dino.safetensors"), "--out", at("loop"), "--threads", "1",
+       "--eval-annotations", at("truth.json"), "--eval-image-root", folder_.path().string()});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("99 of the detector's"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("; 0 start anew"), std::string::npos) << result.err;
+  const auto json = [&](const std::string& name) {
+    return nlohmann::json::parse(test::read_text(folder_ / "loop" / name));
+  };
+  const auto stages = json("manifest.json")["stages"];
+  EXPECT_EQ(stages.size(), 8u);
+  EXPECT_FALSE(json("round1/predict/predictions.json")["annotations"].empty());
+  const auto merged = json("round1/merge/masks.json")["annotations"];
+  EXPECT_GT(merged.size(), 2u);
+  EXPECT_TRUE(json("round1/eval/metrics.json").contains("mask"));
+  const auto predict =
+      test::run_usol({"predict", at("p0.png"), "--weights", at("loop/round1/train/model_final.safetensors"), "--out",
+                      at("tta.json"), "--score", "0", "--tta", "--tta-short-sides", "32,48", "--tta-long-side", "64"});
+  EXPECT_EQ(predict.status, 0) << predict.err;
+}
+
+TEST_F(VitDetVerbs, TheConfigsFitTogether) {
+  const std::string config = test::source_path("configs/vitdet_self_train.toml");
+  const auto shown =
+      test::run_usol({"self-train", "--config", config, "--image-root", folder_.path().string(), "--annotations",
+                      at("truth.json"), "--weights", at("dino.safetensors"), "--out", at("x"), "--dry-run"});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  const auto base = verb_settings("train", {"--config", test::source_path("configs/vitdet_b_droploss.toml")});
+  const auto round = verb_settings("train", {"--config", test::source_path("configs/vitdet_b_self_train_round.toml")});
+  for (const char* key : {"arch", "vit-width", "vit-depth", "stages", "channels", "hidden"})
+    EXPECT_EQ(base[key], round[key]) << key;
+  EXPECT_EQ(base["droploss"], true);
+  EXPECT_EQ(round["droploss"], false);
 }
 
 TEST_F(VitDetVerbs, WrongSizesAreNamed) {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/golden.h"
+
 namespace usol {
 namespace {
 
@@ -151,6 +153,26 @@ TEST(Describe, Detectors) {
   EXPECT_EQ(faster.architecture, "Faster R-CNN");
   EXPECT_THAT(faster.facts, ElementsAre(Pair("backbone", "ViT with 1 blocks, simple feature pyramid"),
                                         Pair("classes", "80"), Pair("boxes", "one per class")));
+}
+
+TEST(Describe, ADetectorOnViTDet) {
+  Tensors t = test::load_golden("vitdet_weights.safetensors");
+  const Description whole = describe_weights(t);
+  EXPECT_EQ(whole.architecture, "Cascade Mask R-CNN");
+  EXPECT_THAT(whole.facts,
+              Contains(Pair("ViT", "width 16, 2 heads, patch 16, windows of 4 x 4 patches, pictures of 160 px")));
+  EXPECT_THAT(whole.facts, Contains(Pair("backbone", "ViT with 8 blocks, simple feature pyramid")));
+  expect_complete(whole);
+  t.erase("backbone.net.blocks.3.attn.rel_pos_w");
+  t["backbone.simfp_5.2.norm.bias"] = shaped({9});
+  t["backbone.net.norm.weight"] = shaped({16});
+  const Description d = describe_weights(t);
+  EXPECT_THAT(d.missing, ElementsAre("backbone.net.blocks.3.attn.rel_pos_w [19, 8]"));
+  EXPECT_THAT(d.mismatched, ElementsAre("backbone.simfp_5.2.norm.bias: expected [8], got [9]"));
+  EXPECT_THAT(d.unexpected, ElementsAre("backbone.net.norm.weight"));
+  // A width that no file of this size holds.
+  t["backbone.net.patch_embed.proj.weight"] = shaped({std::int64_t{1} << 40, 3, 16, 16});
+  EXPECT_THAT(describe_weights(t).missing, IsEmpty());
 }
 
 TEST(Describe, UnknownAndAbsurdTensorsAreNoArchitecture) {

@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
 
 #include "autograd/grad_mode.h"
 #include "autograd/tape.h"
 #include "models/rcnn/rcnn.h"
+#include "models/rcnn/sampler.h"
 #include "nn/drop_path.h"
 #include "ops/elementwise.h"
 #include "ops/reduce.h"
@@ -155,6 +157,39 @@ TEST(VitDet, LossesAndEveryGradient) {
   }
   backward(total);
   expect_gradients(golden.store, golden.run, "");
+}
+
+// As `usol train --precision bf16`: maps and products of 16 bits, weights, boxes and losses f32. All anchors and
+// regions are sampled, so that both formats have the same ones but for proposals near a threshold.
+TEST(VitDet, SixteenBitLossesFollowThoseOfF32) {
+  RcnnConfig config = golden_vitdet_config();
+  config.rpn.samples = config.heads.samples = 100000;
+  std::map<DType, std::map<std::string, double>> losses;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    ParamStore store{0};
+    const Rcnn model(Scope(store), config);
+    store.load(golden_vitdet_weights()).require_ok("vitdet_weights");
+    const rcnn::Losses all = model.losses(golden_pictures(), golden_truths(), rcnn::random_sampler(Generator(1)),
+                                          {.training = true, .dtype = dtype});
+    Tensor total;
+    for (const auto& [name, loss] : all) {
+      EXPECT_EQ(loss.dtype(), DType::kF32) << name;
+      losses[dtype][name] = loss.item();
+      total = total.defined() ? add(total, loss) : loss;
+    }
+    backward(total);
+    for (const auto& [name, entry] : store.entries()) {
+      const Tensor gradient = grad(entry.tensor);
+      ASSERT_TRUE(gradient.defined()) << name;
+      EXPECT_EQ(gradient.dtype(), DType::kF32) << name;
+      EXPECT_TRUE(std::isfinite(sum(abs(gradient)).item())) << name;
+    }
+  }
+  for (const auto& [name, expected] : losses[DType::kF32]) {
+    EXPECT_NEAR(losses[DType::kBF16][name], expected, 1e-1 * expected) << name;  // a cascade chooses regions by overlap
+    EXPECT_NEAR(losses[DType::kF16][name], expected, 2e-2 * expected) << name;
+    EXPECT_NE(losses[DType::kBF16][name], expected) << name;  // else it was not used
+  }
 }
 
 TEST(VitDet, LoadsWholeAndStrictly) {
