@@ -1,5 +1,6 @@
 // What scripts/package relies on, as far as it is quick to check: an installed usol runs from any folder, and the
 // scripts know the version. The packages themselves are made and tried by scripts/nightly.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ TEST(Package, AnInstalledUsolRunsAndBringsItsDocuments) {
   ASSERT_EQ(installed.status, 0) << installed.err;
   const auto run = test::run_process({(to / "bin/usol").string(), "--version"});
   EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_EQ(run.out, "usol " + std::string(version()) + "\n");
+  EXPECT_EQ(run.out, fmt::format("usol {}\nbuilt with {}\n", version(), built_with()));
   for (const char* file : {"share/doc/usol/copyright", "share/doc/usol/README.md", "share/doc/usol/docs/clusters.md",
                            "share/usol/download-weights"}) {
     EXPECT_TRUE(fs::exists(to / file)) << file;
