@@ -388,8 +388,9 @@ class SweepVerb : public Verb {
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       Json entry = entry_of(choices_[i], read_coco(training_.predictions(i)));
       std::ifstream file(training_.metrics(i));
-      entry["metrics"] = Json::parse(file);
-      entry["metrics"].erase("info");
+      const Json metrics = Json::parse(file);
+      for (const char* type : {"box", "mask"})
+        if (metrics.contains(type)) entry["metrics"][type] = metrics[type];
       points.push_back(std::move(entry));
     }
     return points;

@@ -61,6 +61,7 @@ TEST_F(SweepTrainTest, MasksOnceThenADetectorForEachThreshold) {
   ASSERT_EQ(points.size(), 2u);
   EXPECT_EQ(points[1]["settings"], Json({{"droploss-iou", "0.1"}}));
   EXPECT_TRUE(points[1]["metrics"]["mask"].contains("AP50"));
+  EXPECT_EQ(points[1]["metrics"].size(), 2u);  // box and mask, as of masks
   EXPECT_THAT(text("s/sweep.md"), HasSubstr("droploss-iou"));
   EXPECT_TRUE(fs::exists(folder_ / "s/masks/masks.json"));
   const Json stages = json("s/droploss-iou=0.1/manifest.json")["stages"];
