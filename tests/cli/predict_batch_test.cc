@@ -66,6 +66,23 @@ TEST_F(PredictBatch, OnACpuTheBytesAreThoseOfOneByOne) {
   EXPECT_EQ(test::read_text(folder_ / "five.json"), test::read_text(folder_ / "one.json"));
 }
 
+// One picture: on the emulated device each view takes seconds.
+TEST_F(CudaPredict, TestTimeAugmentationIsThatOfACpu) {
+  for (const std::string device : {"cpu", "cuda"})
+    ASSERT_EQ(
+        run_verb("predict", {test::source_path("tests/pictures/clock.jpg"), "--weights", at("w.safetensors"), "-q",
+                             "--short-side", "32", "--long-side", "64", "--score", "0", "--most", "3", "--tta",
+                             "--tta-short-sides", "24", "--device", device, "--out", at(device + ".json")}),
+        kSuccess);
+  const AnnotationSet cpu = read("cpu.json"), cuda = read("cuda.json");
+  ASSERT_EQ(cuda.annotations.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(cuda.annotations[i].score, cpu.annotations[i].score, 1e-5);
+    for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(cuda.annotations[i].box[k], cpu.annotations[i].box[k], 2e-2);
+    EXPECT_NEAR(cuda.annotations[i].area, cpu.annotations[i].area, 1e-3 * cpu.annotations[i].area + 4);
+  }
+}
+
 TEST_F(CudaPredict, APictureIsTheSameInEveryBatch) {
   ASSERT_EQ(predict("cpu.json", {}), kSuccess);
   ASSERT_EQ(predict("all.json", {"--device", "cuda", "--batch", "7"}), kSuccess);
