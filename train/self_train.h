@@ -41,8 +41,8 @@ struct RoundResult {
 /// than the picture's masks.
 RoundResult next_round(const AnnotationSet& previous, const AnnotationSet& predictions, const RoundOptions& options);
 
-/// The pictures of the next round's file (kPaper): those of `previous`, with the sides that their masks have. (The public
-/// MaskCut exchanges them in its files.)
+/// The pictures of the next round's file (kPaper): those of `previous`, with the sides that their masks have. (The
+/// public MaskCut exchanges them in its files.)
 std::vector<CocoImage> round_images(const AnnotationSet& previous, const RoundResult& result);
 
 /// An object as a record of the next round's file.

@@ -97,8 +97,8 @@ TEST_F(PredictTest, TheObjectsAreTheModels) {
 }
 
 TEST_F(PredictTest, WithTestTimeAugmentation) {
-  const Words words{cat(), "--weights", at("detector.safetensors"), "--score", "0",
-                    "--most", "10", "--tta", "--tta-short-sides", "64,96,200"};
+  const Words words{cat(), "--weights", at("detector.safetensors"), "--score",  "0", "--most",
+                    "10",  "--tta",     "--tta-short-sides",        "64,96,200"};
   const auto with = [&](Words more) {
     more.insert(more.begin(), words.begin(), words.end());
     return predict(more);
@@ -116,8 +116,7 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   }
   EXPECT_LT(views[1].size(0), 96);
   const Rcnn model = Rcnn::from_state(state_, "golden");
-  const rcnn::Detections found =
-      rescaled(rcnn::detect_augmented(model, views, true, size, {.most = 10}), size, size);
+  const rcnn::Detections found = rescaled(rcnn::detect_augmented(model, views, true, size, {.most = 10}), size, size);
   const AnnotationSet set = read_coco(folder_ / "a.json");
   ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
   const Tensor masks = full_masks(found, size);
@@ -132,8 +131,10 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   EXPECT_NE(test::read_text(folder_ / "b.json"), test::read_text(folder_ / "a.json"));
 
   const std::string weights = at("detector.safetensors"), out = at("c.json");
-  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--batch", "4"}, "--batch 4: with");
-  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--no-tta-flip"}, "--tta-flip is for --tta");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--batch", "4"},
+                     "--batch 4: with");
+  expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--no-tta-flip"},
+                     "--tta-flip is for --tta");
   expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--tta-short-sides", "0.5"},
                      "--tta-short-sides: expected whole numbers");
 }
