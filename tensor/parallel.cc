@@ -31,7 +31,7 @@ int default_threads() {
   cpu_set_t set;
   CPU_ZERO(&set);
   const int affinity = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, std::min(affinity, cgroup_cpus()));
+  return std::max(1, std::min({affinity, cgroup_cpus(), omp_get_thread_limit()}));
 }
 
 std::atomic<int>& threads() {
@@ -65,7 +65,8 @@ class FirstException {
 int thread_count() { return threads().load(std::memory_order_relaxed); }
 
 void set_thread_count(int count) {
-  threads() = count < 1 ? default_threads() : count;
+  // Above OMP_THREAD_LIMIT oneDNN would wait for shares of the work that no thread does: wrong results.
+  threads() = count < 1 ? default_threads() : std::min(count, omp_get_thread_limit());
   omp_set_num_threads(thread_count());  // oneDNN and Eigen take their thread number from OpenMP
 }
 

@@ -7,9 +7,9 @@
 namespace usol {
 
 /// Number of threads parallel_for uses at most. Defaults to the CPUs this process may run on
-/// (affinity and cgroup quota).
+/// (affinity, cgroup quota, OMP_THREAD_LIMIT).
 int thread_count();
-/// Sets thread_count() for the process; values below 1 restore the default.
+/// Sets thread_count() for the process; values below 1 restore the default, OMP_THREAD_LIMIT stays a limit.
 void set_thread_count(int threads);
 
 /// Calls body(first, last) on disjoint ranges covering [begin, end), each at least `grain` long except the last.
