@@ -1,5 +1,4 @@
 // `mpirun -n 2 usol train`: two processes that share a batch make the steps of one, and the loss of one ends the job.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,11 +15,9 @@
 #include <vector>
 
 #include "cli/verb.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/rle.h"
 #include "io/safetensors.h"
 #include "tests/support/process.h"
+#include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
 #include "train/checkpoint.h"
 
@@ -36,24 +33,10 @@ class TrainMpiTest : public testing::Test {
  protected:
   void SetUp() override {
     if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
-    CocoWriter writer(folder_ / "truth.json");
-    for (std::int64_t i = 0; i < 8; ++i) {
-      const std::string name = fmt::format("p{}.png", i);
-      const std::int64_t height = 56 + 6 * i, width = i % 2 == 0 ? 50 : 120;
-      Tensor image = Tensor::full({height, width, 3}, 40, DType::kU8),
-             mask = Tensor::zeros({height, width}, DType::kU8);
-      for (Tensor* tensor : {&image, &mask})
-        tensor->slice(0, 4, 40 + 2 * i).slice(1, 12 - i, 40).fill(tensor == &mask ? 1 : 220);
-      write_png(folder_ / name, image);
-      writer.add_image({i + 1, height, width, name});
-      CocoAnnotation annotation;
-      annotation.id = annotation.image_id = i + 1;
-      annotation.category_id = 1;
-      annotation.box = {static_cast<double>(12 - i), 4, static_cast<double>(28 + i), static_cast<double>(36 + 2 * i)};
-      writer.add_annotation(annotation, rle_encode(mask));
-    }
-    const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
-    writer.finish(categories);
+    std::vector<test::RectanglePicture> pictures;
+    for (std::int64_t i = 0; i < 8; ++i)
+      pictures.push_back({56 + 6 * i, i % 2 == 0 ? 50 : 120, 4, 40 + 2 * i, 12 - i, 40});
+    test::write_rectangles(folder_.path(), pictures);
     test::write_text(
         folder_ / "small.toml",
         "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"

@@ -12,13 +12,12 @@
 #include <vector>
 
 #include "cli/verb.h"
-#include "io/coco.h"
 #include "io/event_file.h"
 #include "io/image.h"
-#include "io/rle.h"
 #include "io/safetensors.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 
@@ -33,22 +32,9 @@ namespace {
 class TrainTest : public testing::Test {
  protected:
   TrainTest() {
-    CocoWriter writer(folder_ / "truth.json");
-    for (std::int64_t i = 0; i < 4; ++i) {
-      const std::string name = fmt::format("p{}.png", i);
-      Tensor image = Tensor::full({64, 64, 3}, 40, DType::kU8), mask = Tensor::zeros({64, 64}, DType::kU8);
-      for (Tensor* tensor : {&image, &mask})
-        tensor->slice(0, 4 + 4 * i, 40 + 4 * i).slice(1, 20 - 4 * i, 52 - 4 * i).fill(tensor == &mask ? 1 : 220);
-      write_png(folder_ / name, image);
-      writer.add_image({i + 1, 64, 64, name});
-      CocoAnnotation annotation;
-      annotation.id = annotation.image_id = i + 1;
-      annotation.category_id = 1;
-      annotation.box = {static_cast<double>(20 - 4 * i), static_cast<double>(4 + 4 * i), 32, 36};
-      writer.add_annotation(annotation, rle_encode(mask));
-    }
-    const std::vector<CocoCategory> categories{{1, "fg", "fg"}};
-    writer.finish(categories);
+    std::vector<test::RectanglePicture> pictures;
+    for (std::int64_t i = 0; i < 4; ++i) pictures.push_back({64, 64, 4 + 4 * i, 40 + 4 * i, 20 - 4 * i, 52 - 4 * i});
+    test::write_rectangles(folder_.path(), pictures);
     test::write_text(
         folder_ / "small.toml",
         "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"

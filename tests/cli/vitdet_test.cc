@@ -1,6 +1,5 @@
 // ViTDet as a user has it: `usol train --arch vitdet` from a DINO ViT's weights, `usol info` and `usol predict` on what
 // comes out.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -8,13 +7,11 @@
 
 #include "cli/run_verb.h"
 #include "cli/verb.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/rle.h"
 #include "io/safetensors.h"
 #include "models/vit.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
 
 namespace usol {
@@ -23,21 +20,7 @@ namespace {
 class VitDetVerbs : public testing::Test {
  protected:
   VitDetVerbs() {
-    CocoWriter writer(folder_ / "truth.json");
-    for (std::int64_t i = 0; i < 2; ++i) {
-      const std::string name = fmt::format("p{}.png", i);
-      Tensor image = Tensor::full({48, 64, 3}, 40, DType::kU8), mask = Tensor::zeros({48, 64}, DType::kU8);
-      for (Tensor* tensor : {&image, &mask})
-        tensor->slice(0, 4 + 4 * i, 36 + 4 * i).slice(1, 20, 52).fill(tensor == &mask ? 1 : 220);
-      write_png(folder_ / name, image);
-      writer.add_image({i + 1, 48, 64, name});
-      CocoAnnotation annotation;
-      annotation.id = annotation.image_id = i + 1;
-      annotation.category_id = 1;
-      annotation.box = {20, static_cast<double>(4 + 4 * i), 32, 32};
-      writer.add_annotation(annotation, rle_encode(mask));
-    }
-    writer.finish(std::vector<CocoCategory>{{1, "fg", "fg"}});
+    test::write_rectangles(folder_.path(), {{48, 64, 4, 36, 20, 52}, {48, 64, 8, 40, 20, 52}});
     VitConfig dino;
     dino.width = 64;
     dino.depth = 8;
