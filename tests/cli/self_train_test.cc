@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "io/coco.h"
 #include "tensor/generator.h"
 #include "tests/support/golden.h"
+#include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
@@ -28,18 +28,6 @@ using Words = std::vector<std::string>;
 
 namespace usol {
 namespace {
-
-// A training's figures.
-std::string without_times(const std::string& metrics) {
-  std::string text;
-  std::istringstream in(metrics);
-  for (std::string line; std::getline(in, line);) {
-    Json json = Json::parse(line);
-    for (const char* key : {"time", "data_time", "eta_seconds", "max_mem"}) json.erase(key);
-    text += json.dump() + "\n";
-  }
-  return text;
-}
 
 class SelfTrainTest : public testing::Test {
  protected:
@@ -75,8 +63,8 @@ class SelfTrainTest : public testing::Test {
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / out)) {
       const fs::path name = fs::relative(entry.path(), folder_ / out);
       if (!entry.is_regular_file() || name.extension() == ".usol" || name.extension() == ".tmp") continue;
-      const std::string text = test::read_text(entry.path());
-      all[name.string()] = name.string().ends_with("train/metrics.json") ? without_times(text) : text;
+      const bool figures = name.string().ends_with("train/metrics.json");
+      all[name.string()] = figures ? Json(test::read_metrics(entry.path())).dump() : test::read_text(entry.path());
     }
     return all;
   }

@@ -8,7 +8,6 @@
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,6 +15,7 @@
 
 #include "cli/verb.h"
 #include "io/safetensors.h"
+#include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
@@ -61,12 +61,7 @@ class TrainMpiTest : public testing::Test {
     words.insert(words.end(), more.begin(), more.end());
     return test::run_ranks(processes, words);
   }
-  std::vector<Json> metrics(const std::string& out) const {
-    std::vector<Json> lines;
-    std::istringstream in(test::read_text(folder_ / out / "metrics.json"));
-    for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
-    return lines;
-  }
+  std::vector<Json> metrics(const std::string& out) const { return test::read_metrics(folder_ / out / "metrics.json"); }
   void expect_same_training(const std::string& a, const std::string& b) const {
     const auto lines_a = metrics(a), lines_b = metrics(b);
     ASSERT_EQ(lines_a.size(), lines_b.size());

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "io/image.h"
 #include "io/safetensors.h"
 #include "tests/support/golden.h"
+#include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
@@ -61,17 +61,7 @@ class TrainTest : public testing::Test {
                             const test::ProcessOptions& options = {}) const {
     return test::run_usol(arguments(out, more), options);
   }
-  // metrics.json without the times.
-  std::vector<Json> metrics(const std::string& out) const {
-    std::vector<Json> lines;
-    std::istringstream in(test::read_text(folder_ / out / "metrics.json"));
-    for (std::string line; std::getline(in, line);) {
-      Json json = Json::parse(line);
-      for (const char* key : {"time", "data_time", "eta_seconds", "max_mem"}) json.erase(key);
-      lines.push_back(json);
-    }
-    return lines;
-  }
+  std::vector<Json> metrics(const std::string& out) const { return test::read_metrics(folder_ / out / "metrics.json"); }
   void expect_same_run(const std::string& a, const std::string& b) const {
     EXPECT_EQ(metrics(a), metrics(b));
     for (const char* name : {"model_final.safetensors", "model_final_ema.safetensors"})
