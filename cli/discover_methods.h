@@ -55,7 +55,7 @@ class DiscoverMethod {
   std::vector<Discovery> discover(const PatchMaps& maps, std::int64_t patch, const FrameSize& pixels) const;
   DiscoveredObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
   DiscoveredObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                             const FrameSize& pixels) const;
+                                  const FrameSize& pixels) const;
 
   std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", found_stage_ = "layer",
               head_path_;

@@ -51,8 +51,8 @@ struct ReportSources {
 /// Reads each argument, "PATH" or "NAME=PATH". A file is told by its content: COCO JSON or a list of results (a run),
 /// metrics.json of a training, a metrics file of `usol eval`, sweep.json. A folder counts for what lies in it:
 /// masks.json, predictions.json or coco_instances_results.json (with stages/ beside it), metrics.json, sweep.json and
-/// times.json; if it has none of these, the folders in it count so. A folder of `usol self-train` (manifest.json) counts
-/// for its trainings and metrics, and for the masks of each round or, if there is a truth to compare with
+/// times.json; if it has none of these, the folders in it count so. A folder of `usol self-train` (manifest.json)
+/// counts for its trainings and metrics, and for the masks of each round or, if there is a truth to compare with
 /// (`with_truth`), the predictions that were evaluated.
 /// Names are made from the paths and are different. Throws Error(kUsage) naming the argument if it does not exist or
 /// holds nothing of these, Error(kFormat) for malformed files.

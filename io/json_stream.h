@@ -58,7 +58,7 @@ class JsonSplitter {
   const char* end_;
   const char* position_;
   const char* released_;
-  bool mapped_ = false;    // the bytes are a file's, so that dropping them from memory loses nothing
+  bool mapped_ = false;  // the bytes are a file's, so that dropping them from memory loses nothing
   bool is_array_ = false;
   bool in_array_ = false;  // between the brackets of a top-level array
   bool first_ = true;      // no comma is due yet

@@ -13,8 +13,8 @@
 
 namespace usol {
 
-/// Lanczos on the implicit operator, or a dense solver that serves as its oracle (ops/symmetric_eigen.h; minutes at 3600
-/// patches on a CPU).
+/// Lanczos on the implicit operator, or a dense solver that serves as its oracle (ops/symmetric_eigen.h; minutes at
+/// 3600 patches on a CPU).
 enum class Eigensolver { kLanczos, kDense };
 
 /// Eigenvalues closer than this are equal as far as f64 can tell: their vectors are one space, not several vectors.

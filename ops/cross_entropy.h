@@ -10,6 +10,6 @@ namespace usol {
 /// mean's denominator. Made of log_softmax and gather. Gradient to logits.
 /// Throws Error on other shapes or dtypes, and for a label outside [0, K) as
 /// gather() does.
-Tensor cross_entropy(const Tensor &logits, const Tensor &labels);
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
 
-} // namespace usol
+}  // namespace usol

@@ -19,7 +19,8 @@ template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V exp_in_range(D f, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToSigned<D> i;
-  // Adding 1.5 * 2^23 rounds to an integer, whose value is then in the lowest bits: with 127 added, n's biased exponent.
+  // Adding 1.5 * 2^23 rounds to an integer, whose value is then in the lowest bits: with 127 added, n's biased
+  // exponent.
   const V magic = hn::Set(f, 12582912.0f + 127.0f);
   const V shifted = hn::MulAdd(x, hn::Set(f, 1.44269504088896341f), magic);
   const V n = hn::Sub(shifted, magic);

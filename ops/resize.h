@@ -18,8 +18,8 @@ struct ResizeOptions {
   double scale_h = 0, scale_w = 0;
 };
 
-/// x [N, C, H, W] floating -> [N, C, height, width], channels last in memory if x is. Gradient to x. Throws Error on other ranks or dtypes, empty maps,
-/// sizes below 1, or antialias with kNearest.
+/// x [N, C, H, W] floating -> [N, C, height, width], channels last in memory if x is. Gradient to x. Throws Error on
+/// other ranks or dtypes, empty maps, sizes below 1, or antialias with kNearest.
 Tensor resize(const Tensor& x, std::int64_t height, std::int64_t width, const ResizeOptions& options = {});
 
 /// Resamples the middle axis: out[a, i, b] = sum_t weight[i, t] x[a, index[i, t], b]. x [A, n, B] and out [A, m, B]

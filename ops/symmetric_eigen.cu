@@ -1,9 +1,8 @@
 // The largest eigenpairs of a dense symmetric matrix on CUDA, by cuSOLVER.
 
-#include "ops/symmetric_eigen.h"
-
 #include <cuda_runtime.h>
 
+#include "ops/symmetric_eigen.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/solver.h"
 

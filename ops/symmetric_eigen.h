@@ -1,5 +1,6 @@
 #pragma once
-// The largest eigenpairs of a dense symmetric matrix by a direct solver: what maskcut/ncut.h checks its Lanczos against.
+// The largest eigenpairs of a dense symmetric matrix by a direct solver: what maskcut/ncut.h checks its Lanczos
+// against.
 
 #include <cstdint>
 

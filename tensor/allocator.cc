@@ -77,8 +77,8 @@ class CpuAllocator final : public Allocator {
     std::size_t size;
   };
 
-  // Frees cached blocks, oldest first, until live and cached bytes with `more` live ones stay below the peak: a training
-  // step finds all its blocks again, and reuse never makes the process larger than it has been.
+  // Frees cached blocks, oldest first, until live and cached bytes with `more` live ones stay below the peak: a
+  // training step finds all its blocks again, and reuse never makes the process larger than it has been.
   void trim(std::size_t more) {
     const MemoryStats now = stats();
     const std::size_t live = now.live_bytes + more;

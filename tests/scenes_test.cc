@@ -42,8 +42,7 @@ TEST(Scenes, FilesHoldTheTruth) {
   for (std::int64_t i = 0; i < 3; ++i) {
     const test::Scene scene = test::make_scene(options, i);
     const CocoImage& image = truth.images[static_cast<std::size_t>(i)];
-    EXPECT_EQ(decode_image(folder / image.file_name).to_vector<std::uint8_t>(),
-              scene.image.to_vector<std::uint8_t>());
+    EXPECT_EQ(decode_image(folder / image.file_name).to_vector<std::uint8_t>(), scene.image.to_vector<std::uint8_t>());
     for (const Tensor& mask : scene.masks) {
       const CocoAnnotation& annotation = truth.annotations.at(next++);
       EXPECT_EQ(annotation.image_id, image.id);

@@ -13,16 +13,15 @@ namespace {
 
 OpCase compare_case(const char* name, Tensor (*op)(const Tensor&, const Tensor&), bool (*f)(double, double)) {
   // Small integers, so that there are ties.
-  return {
-      .name = name,
-      .op = [op](const Tensors& in) { return op(in[0], in[1]); },
-      .reference =
-          [f](const Tensors& in) {
-            return zip(in[0].to(DType::kF64), in[1].to(DType::kF64),
-                       [f](double a, double b) { return f(a, b) ? 1.0 : 0.0; });
-          },
-      .inputs = {{{3, 4, 5}, 0, 3, DType::kI32}, {{4, 1}, 0, 3, DType::kI32}},
-      .gradient = false};
+  return {.name = name,
+          .op = [op](const Tensors& in) { return op(in[0], in[1]); },
+          .reference =
+              [f](const Tensors& in) {
+                return zip(in[0].to(DType::kF64), in[1].to(DType::kF64),
+                           [f](double a, double b) { return f(a, b) ? 1.0 : 0.0; });
+              },
+          .inputs = {{{3, 4, 5}, 0, 3, DType::kI32}, {{4, 1}, 0, 3, DType::kI32}},
+          .gradient = false};
 }
 
 OpCase logical_case(const char* name, Tensor (*op)(const Tensor&, const Tensor&), bool (*f)(double, double)) {

@@ -30,9 +30,10 @@ TEST(Slots, NoSlotIsFilledTwice) {
 }
 
 // Kernels that one device type has no use for.
-const std::set<std::string> kOnlyCuda = {"transfer",  // between the host and another device
-                                         // Batches of eigenproblems: the host solves one at a time (maskcut/krylov.cc).
-                                         "krylov_grow", "krylov_restart", "krylov_take"};
+const std::set<std::string> kOnlyCuda = {
+    "transfer",  // between the host and another device
+                 // Batches of eigenproblems: the host solves one at a time (maskcut/krylov.cc).
+    "krylov_grow", "krylov_restart", "krylov_take"};
 const std::set<std::string> kOnlyCpu = {};
 
 TEST(CudaSlots, EveryCpuKernelHasACudaKernel) {
