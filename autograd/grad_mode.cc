@@ -1,4 +1,4 @@
-#include "autograd/grad_mode.h"
+#include "usol/autograd/grad_mode.h"
 
 namespace usol {
 namespace {

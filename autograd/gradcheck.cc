@@ -1,12 +1,12 @@
-#include "autograd/gradcheck.h"
+#include "usol/autograd/gradcheck.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "tensor/check.h"
-#include "tensor/generator.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -1,14 +1,14 @@
-#include "autograd/tape.h"
+#include "usol/autograd/tape.h"
 
 #include <atomic>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "autograd/grad_mode.h"
-#include "tensor/add_into.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/tensor/add_into.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

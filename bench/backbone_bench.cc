@@ -7,14 +7,14 @@
 #include <cstdlib>
 #include <string>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
 #include "bench/benchmarks.h"
 #include "bench/given_case.h"
-#include "io/safetensors.h"
-#include "models/fpn.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/io/safetensors.h"
+#include "usol/models/fpn.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
 
 namespace usol {
 namespace {

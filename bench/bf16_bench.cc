@@ -12,15 +12,15 @@
 #include <string>
 #include <vector>
 
-#include "autograd/grad_mode.h"
 #include "bench/benchmarks.h"
-#include "io/checkpoint.h"
-#include "io/image.h"
-#include "io/resize.h"
-#include "io/rle.h"
-#include "maskcut/maskcut.h"
-#include "models/vit.h"
-#include "ops/attention_bf16.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/image.h"
+#include "usol/io/resize.h"
+#include "usol/io/rle.h"
+#include "usol/maskcut/maskcut.h"
+#include "usol/models/vit.h"
+#include "usol/ops/attention_bf16.h"
 
 namespace fs = std::filesystem;
 

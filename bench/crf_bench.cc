@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "bench/benchmarks.h"
-#include "io/safetensors.h"
-#include "maskcut/crf.h"
 #include "tests/support/golden.h"
+#include "usol/io/safetensors.h"
+#include "usol/maskcut/crf.h"
 
 namespace usol {
 namespace {

@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "bench/benchmarks.h"
-#include "io/image.h"
-#include "io/safetensors.h"
-#include "maskcut/affinity.h"
-#include "maskcut/colour_features.h"
-#include "maskcut/cut.h"
-#include "maskcut/lanczos.h"
 #include "tests/support/golden.h"
+#include "usol/io/image.h"
+#include "usol/io/safetensors.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/maskcut/colour_features.h"
+#include "usol/maskcut/cut.h"
+#include "usol/maskcut/lanczos.h"
 
 namespace usol {
 namespace {

@@ -10,10 +10,10 @@
 
 #include "bench/benchmarks.h"
 #include "bench/given_case.h"
-#include "io/safetensors.h"
-#include "models/rcnn/rcnn.h"
-#include "train/loader.h"
-#include "train/trainer.h"
+#include "usol/io/safetensors.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/train/loader.h"
+#include "usol/train/trainer.h"
 
 namespace usol {
 namespace {

@@ -7,11 +7,11 @@
 #include <chrono>
 #include <string>
 
-#include "autograd/grad_mode.h"
 #include "bench/benchmarks.h"
-#include "tensor/device_count.h"
-#include "tensor/stream.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/stream.h"
 
 namespace usol {
 namespace {

@@ -1,11 +1,11 @@
-#include "cli/batch_pipeline.h"
+#include "usol/cli/batch_pipeline.h"
 
 #include <iterator>
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
-#include "tensor/serial_scope.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/serial_scope.h"
 
 namespace usol {
 namespace {

@@ -10,8 +10,8 @@
 #include <optional>
 #include <vector>
 
-#include "cli/image_job.h"
-#include "cli/ordered_map.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/ordered_map.h"
 
 namespace usol {
 

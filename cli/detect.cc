@@ -1,10 +1,10 @@
-#include "cli/detect.h"
+#include "usol/cli/detect.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "io/draw.h"
-#include "io/resize.h"
+#include "usol/io/draw.h"
+#include "usol/io/resize.h"
 
 namespace usol {
 

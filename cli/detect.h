@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "io/coco.h"
-#include "io/rle.h"
-#include "models/rcnn/rcnn.h"
+#include "usol/io/coco.h"
+#include "usol/io/rle.h"
+#include "usol/models/rcnn/rcnn.h"
 
 namespace usol {
 

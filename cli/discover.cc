@@ -7,18 +7,18 @@
 #include <utility>
 #include <vector>
 
-#include "cli/discover_methods.h"
-#include "cli/discover_train.h"
-#include "cli/feature_source.h"
-#include "cli/image_job.h"
-#include "cli/inputs.h"
-#include "cli/overlay.h"
-#include "cli/provenance.h"
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "tensor/check.h"
+#include "usol/cli/discover_methods.h"
+#include "usol/cli/discover_train.h"
+#include "usol/cli/feature_source.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/overlay.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -1,17 +1,17 @@
-#include "cli/discover_methods.h"
+#include "usol/cli/discover_methods.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <utility>
 
-#include "io/sha256.h"
-#include "maskcut/baselines/bisecting_kmeans.h"
-#include "maskcut/baselines/dino_seg.h"
-#include "maskcut/baselines/lost.h"
-#include "maskcut/baselines/tokencut.h"
-#include "maskcut/image_mask.h"
-#include "maskcut/maskcut.h"
-#include "tensor/check.h"
+#include "usol/io/sha256.h"
+#include "usol/maskcut/baselines/bisecting_kmeans.h"
+#include "usol/maskcut/baselines/dino_seg.h"
+#include "usol/maskcut/baselines/lost.h"
+#include "usol/maskcut/baselines/tokencut.h"
+#include "usol/maskcut/image_mask.h"
+#include "usol/maskcut/maskcut.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

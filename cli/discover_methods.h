@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "cli/feature_source.h"
-#include "cli/options.h"
-#include "io/rle.h"
-#include "maskcut/baselines/discovery.h"
-#include "maskcut/baselines/found.h"
-#include "maskcut/partition.h"
-#include "tensor/tensor.h"
+#include "usol/cli/feature_source.h"
+#include "usol/cli/options.h"
+#include "usol/io/rle.h"
+#include "usol/maskcut/baselines/discovery.h"
+#include "usol/maskcut/baselines/found.h"
+#include "usol/maskcut/partition.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "cli/discover_train.h"
+#include "usol/cli/discover_train.h"
 
 #include <algorithm>
 #include <chrono>
@@ -8,17 +8,17 @@
 #include <utility>
 #include <vector>
 
-#include "cli/journal.h"
-#include "cli/progress.h"
-#include "cli/provenance.h"
-#include "cli/signals.h"
-#include "io/checkpoint.h"
-#include "io/image.h"
-#include "io/safetensors.h"
-#include "maskcut/baselines/found_train.h"
-#include "ops/random.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/progress.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/signals.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/image.h"
+#include "usol/io/safetensors.h"
+#include "usol/maskcut/baselines/found_train.h"
+#include "usol/ops/random.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

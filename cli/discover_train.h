@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <string>
 
-#include "cli/feature_source.h"
-#include "cli/inputs.h"
-#include "cli/options.h"
-#include "cli/verb.h"
+#include "usol/cli/feature_source.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/options.h"
+#include "usol/cli/verb.h"
 
 namespace usol {
 

@@ -10,15 +10,15 @@
 #include <utility>
 #include <vector>
 
-#include "cli/provenance.h"
-#include "cli/saliency_files.h"
-#include "cli/verb.h"
-#include "eval/coco_eval.h"
-#include "eval/corloc.h"
-#include "eval/match_images.h"
-#include "io/atomic_file.h"
-#include "io/safetensors.h"
-#include "tensor/check.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/saliency_files.h"
+#include "usol/cli/verb.h"
+#include "usol/eval/coco_eval.h"
+#include "usol/eval/corloc.h"
+#include "usol/eval/match_images.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/safetensors.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -1,4 +1,4 @@
-#include "cli/feature_source.h"
+#include "usol/cli/feature_source.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -8,18 +8,18 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "autograd/grad_mode.h"
-#include "cli/provenance.h"
-#include "io/checkpoint.h"
-#include "io/npy.h"
-#include "io/resize.h"
-#include "io/safetensors.h"
-#include "io/sha256.h"
-#include "maskcut/colour_features.h"
-#include "maskcut/frame.h"
-#include "models/vit.h"
-#include "tensor/check.h"
-#include "tensor/graph.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/cli/provenance.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/npy.h"
+#include "usol/io/resize.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/maskcut/colour_features.h"
+#include "usol/maskcut/frame.h"
+#include "usol/models/vit.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/graph.h"
 
 namespace fs = std::filesystem;
 

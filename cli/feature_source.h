@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "cli/inputs.h"
-#include "cli/verb.h"
-#include "maskcut/frame.h"
-#include "models/vit.h"
-#include "tensor/tensor.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/verb.h"
+#include "usol/maskcut/frame.h"
+#include "usol/models/vit.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -6,14 +6,14 @@
 #include <string>
 #include <utility>
 
-#include "cli/feature_source.h"
-#include "cli/image_job.h"
-#include "cli/inputs.h"
-#include "cli/provenance.h"
-#include "cli/verb.h"
-#include "io/image.h"
-#include "io/safetensors.h"
-#include "tensor/check.h"
+#include "usol/cli/feature_source.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/verb.h"
+#include "usol/io/image.h"
+#include "usol/io/safetensors.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

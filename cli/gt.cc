@@ -12,16 +12,16 @@
 #include <utility>
 #include <vector>
 
-#include "cli/inputs.h"
-#include "cli/provenance.h"
-#include "cli/signals.h"
-#include "cli/verb.h"
-#include "io/atomic_file.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/voc.h"
-#include "io/yolo.h"
-#include "tensor/check.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/verb.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/voc.h"
+#include "usol/io/yolo.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

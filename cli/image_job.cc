@@ -1,4 +1,4 @@
-#include "cli/image_job.h"
+#include "usol/cli/image_job.h"
 
 #include <algorithm>
 #include <chrono>
@@ -15,16 +15,16 @@
 #include <system_error>
 #include <utility>
 
-#include "cli/batch_pipeline.h"
-#include "cli/journal.h"
-#include "cli/progress.h"
-#include "cli/provenance.h"
-#include "cli/read_ahead.h"
-#include "cli/signals.h"
-#include "io/json_stream.h"
-#include "ops/all_reduce.h"
-#include "ops/rank_values.h"
-#include "tensor/check.h"
+#include "usol/cli/batch_pipeline.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/progress.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/read_ahead.h"
+#include "usol/cli/signals.h"
+#include "usol/io/json_stream.h"
+#include "usol/ops/all_reduce.h"
+#include "usol/ops/rank_values.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

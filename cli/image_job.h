@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "cli/inputs.h"
-#include "cli/verb.h"
-#include "io/coco.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 

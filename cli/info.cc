@@ -1,4 +1,4 @@
-#include "cli/info.h"
+#include "usol/cli/info.h"
 
 #include <simdjson.h>
 
@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "cli/options.h"
-#include "cli/verb.h"
-#include "io/sha256.h"
-#include "models/describe.h"
-#include "tensor/check.h"
+#include "usol/cli/options.h"
+#include "usol/cli/verb.h"
+#include "usol/io/sha256.h"
+#include "usol/models/describe.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "io/checkpoint.h"
+#include "usol/io/checkpoint.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "cli/inputs.h"
+#include "usol/cli/inputs.h"
 
 #include <glob.h>
 #include <sys/stat.h>
@@ -15,10 +15,10 @@
 #include <system_error>
 #include <utility>
 
-#include "cli/signals.h"
-#include "io/json_stream.h"
-#include "io/sha256.h"
-#include "tensor/check.h"
+#include "usol/cli/signals.h"
+#include "usol/io/json_stream.h"
+#include "usol/io/sha256.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

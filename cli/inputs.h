@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/options.h"
+#include "usol/cli/options.h"
 
 namespace usol {
 

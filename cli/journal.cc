@@ -1,4 +1,4 @@
-#include "cli/journal.h"
+#include "usol/cli/journal.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,7 +13,7 @@
 #include <set>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

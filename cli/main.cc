@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_verb.h"
-#include "cli/signals.h"
-#include "cli/verb.h"
-#include "cli/version.h"
-#include "tensor/error.h"
-#include "train/distributed.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/verb.h"
+#include "usol/cli/version.h"
+#include "usol/tensor/error.h"
+#include "usol/train/distributed.h"
 
 namespace usol {
 namespace {

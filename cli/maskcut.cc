@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <string>
 
-#include "cli/maskcut_work.h"
-#include "cli/verb.h"
-#include "tensor/check.h"
+#include "usol/cli/maskcut_work.h"
+#include "usol/cli/verb.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

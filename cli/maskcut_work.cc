@@ -1,4 +1,4 @@
-#include "cli/maskcut_work.h"
+#include "usol/cli/maskcut_work.h"
 
 #include <algorithm>
 #include <any>
@@ -10,14 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "cli/overlay.h"
-#include "cli/provenance.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "io/rle.h"
-#include "maskcut/cut_batch.h"
-#include "tensor/check.h"
-#include "tensor/stream.h"
+#include "usol/cli/overlay.h"
+#include "usol/cli/provenance.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/io/rle.h"
+#include "usol/maskcut/cut_batch.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/stream.h"
 
 namespace fs = std::filesystem;
 

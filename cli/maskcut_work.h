@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "cli/feature_source.h"
-#include "cli/image_job.h"
-#include "cli/inputs.h"
-#include "cli/stage_clock.h"
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "maskcut/maskcut.h"
+#include "usol/cli/feature_source.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/stage_clock.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/maskcut/maskcut.h"
 
 namespace usol {
 

@@ -8,16 +8,16 @@
 #include <utility>
 #include <vector>
 
-#include "cli/image_job.h"
-#include "cli/inputs.h"
-#include "cli/journal.h"
-#include "cli/provenance.h"
-#include "cli/signals.h"
-#include "cli/verb.h"
-#include "io/json_stream.h"
-#include "io/sha256.h"
-#include "tensor/check.h"
-#include "train/self_train.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/verb.h"
+#include "usol/io/json_stream.h"
+#include "usol/io/sha256.h"
+#include "usol/tensor/check.h"
+#include "usol/train/self_train.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

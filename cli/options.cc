@@ -1,4 +1,4 @@
-#include "cli/options.h"
+#include "usol/cli/options.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
-#include "cli/verb.h"
-#include "io/toml.h"
-#include "tensor/check.h"
+#include "usol/cli/verb.h"
+#include "usol/io/toml.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -1,14 +1,14 @@
-#include "cli/overlay.h"
+#include "usol/cli/overlay.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "io/draw.h"
-#include "io/resize.h"
-#include "io/rle.h"
-#include "tensor/check.h"
+#include "usol/io/draw.h"
+#include "usol/io/resize.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "maskcut/maskcut.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/maskcut.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

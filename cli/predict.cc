@@ -9,20 +9,20 @@
 #include <utility>
 #include <vector>
 
-#include "cli/detect.h"
-#include "cli/image_job.h"
-#include "cli/inputs.h"
-#include "cli/provenance.h"
-#include "cli/verb.h"
-#include "cli/whole_numbers.h"
-#include "io/atomic_file.h"
-#include "io/checkpoint.h"
-#include "io/image.h"
-#include "io/sha256.h"
-#include "models/rcnn/rcnn.h"
-#include "models/rcnn/tta.h"
-#include "tensor/check.h"
-#include "tensor/stream.h"
+#include "usol/cli/detect.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/inputs.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/verb.h"
+#include "usol/cli/whole_numbers.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/image.h"
+#include "usol/io/sha256.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/rcnn/tta.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/stream.h"
 
 namespace fs = std::filesystem;
 

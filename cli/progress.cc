@@ -1,4 +1,4 @@
-#include "cli/progress.h"
+#include "usol/cli/progress.h"
 
 #include <algorithm>
 #include <cmath>

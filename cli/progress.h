@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cli/verb.h"
+#include "usol/cli/verb.h"
 
 namespace usol {
 

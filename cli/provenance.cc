@@ -1,10 +1,10 @@
-#include "cli/provenance.h"
+#include "usol/cli/provenance.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "cli/version.h"
-#include "io/json_stream.h"
+#include "usol/cli/version.h"
+#include "usol/io/json_stream.h"
 
 namespace usol {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "cli/verb.h"
+#include "usol/cli/verb.h"
 
 namespace usol {
 

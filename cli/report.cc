@@ -1,5 +1,5 @@
 // usol report: one page about runs, their pictures, metrics, curves and times; to look at, to compare, to send.
-#include "cli/report.h"
+#include "usol/cli/report.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "cli/progress.h"
-#include "cli/signals.h"
-#include "cli/version.h"
-#include "tensor/check.h"
+#include "usol/cli/progress.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/version.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

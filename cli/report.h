@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "cli/verb.h"
-#include "eval/report.h"
+#include "usol/cli/verb.h"
+#include "usol/eval/report.h"
 
 namespace usol {
 

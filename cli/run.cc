@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/maskcut_work.h"
-#include "cli/report.h"
-#include "cli/verb.h"
-#include "tensor/check.h"
+#include "usol/cli/maskcut_work.h"
+#include "usol/cli/report.h"
+#include "usol/cli/verb.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

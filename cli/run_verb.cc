@@ -1,4 +1,4 @@
-#include "cli/run_verb.h"
+#include "usol/cli/run_verb.h"
 
 #include <fmt/core.h>
 
@@ -6,13 +6,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "cli/options.h"
-#include "cli/signals.h"
-#include "cli/verb.h"
-#include "ops/all_reduce.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
-#include "train/distributed.h"
+#include "usol/cli/options.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/verb.h"
+#include "usol/ops/all_reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
+#include "usol/train/distributed.h"
 
 namespace usol {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/all_reduce.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol {
 

@@ -1,5 +1,5 @@
 // Maps and masks are read a few at a time, on all threads; scores are added in the order of names.
-#include "cli/saliency_files.h"
+#include "usol/cli/saliency_files.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace fs = std::filesystem;
 

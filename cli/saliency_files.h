@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "eval/saliency.h"
+#include "usol/eval/saliency.h"
 
 namespace usol {
 

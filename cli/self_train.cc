@@ -8,15 +8,15 @@
 #include <utility>
 #include <vector>
 
-#include "cli/journal.h"
-#include "cli/provenance.h"
-#include "cli/run_verb.h"
-#include "cli/signals.h"
-#include "cli/train_job.h"
-#include "cli/verb.h"
-#include "io/atomic_file.h"
-#include "io/sha256.h"
-#include "tensor/check.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/train_job.h"
+#include "usol/cli/verb.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/sha256.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -1,8 +1,8 @@
-#include "cli/signals.h"
+#include "usol/cli/signals.h"
 
 #include <csignal>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

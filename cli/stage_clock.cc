@@ -1,9 +1,9 @@
-#include "cli/stage_clock.h"
+#include "usol/cli/stage_clock.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "io/atomic_file.h"
+#include "usol/io/atomic_file.h"
 
 namespace usol {
 

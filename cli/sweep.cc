@@ -1,7 +1,7 @@
 // usol sweep: MaskCut, and detectors trained on its masks, under many settings, scored against the truth: the paper's
 // ablations in one command. Features are computed once for all settings that share them, cuts once for all numbers of
 // masks, and masks once for all detectors that learn from them.
-#include "eval/sweep.h"
+#include "usol/eval/sweep.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -14,17 +14,17 @@
 #include <utility>
 #include <vector>
 
-#include "cli/image_job.h"
-#include "cli/journal.h"
-#include "cli/maskcut_work.h"
-#include "cli/provenance.h"
-#include "cli/sweep_train.h"
-#include "cli/verb.h"
-#include "eval/coco_eval.h"
-#include "eval/match_images.h"
-#include "io/atomic_file.h"
-#include "io/rle.h"
-#include "tensor/check.h"
+#include "usol/cli/image_job.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/maskcut_work.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/sweep_train.h"
+#include "usol/cli/verb.h"
+#include "usol/eval/coco_eval.h"
+#include "usol/eval/match_images.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

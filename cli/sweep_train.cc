@@ -1,11 +1,11 @@
-#include "cli/sweep_train.h"
+#include "usol/cli/sweep_train.h"
 
 #include <algorithm>
 #include <charconv>
 
-#include "cli/run_verb.h"
-#include "io/atomic_file.h"
-#include "tensor/check.h"
+#include "usol/cli/run_verb.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "cli/options.h"
-#include "cli/verb.h"
-#include "eval/sweep.h"
+#include "usol/cli/options.h"
+#include "usol/cli/verb.h"
+#include "usol/eval/sweep.h"
 
 namespace usol {
 

@@ -2,9 +2,9 @@
 // pyramid, with DropLoss and copy-paste, from scratch or from given weights. The work is in cli/train_job.cc.
 #include <nlohmann/json.hpp>
 
-#include "cli/provenance.h"
-#include "cli/train_job.h"
-#include "cli/verb.h"
+#include "usol/cli/provenance.h"
+#include "usol/cli/train_job.h"
+#include "usol/cli/verb.h"
 
 namespace usol {
 namespace {

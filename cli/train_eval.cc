@@ -1,4 +1,4 @@
-#include "cli/train_eval.h"
+#include "usol/cli/train_eval.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -6,12 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include "cli/detect.h"
-#include "cli/read_ahead.h"
-#include "eval/coco_eval.h"
-#include "io/image.h"
-#include "ops/rank_values.h"
-#include "tensor/check.h"
+#include "usol/cli/detect.h"
+#include "usol/cli/read_ahead.h"
+#include "usol/eval/coco_eval.h"
+#include "usol/io/image.h"
+#include "usol/ops/rank_values.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/train_settings.h"
-#include "io/coco.h"
-#include "models/rcnn/rcnn.h"
-#include "ops/all_reduce.h"
+#include "usol/cli/train_settings.h"
+#include "usol/io/coco.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol {
 

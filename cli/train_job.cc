@@ -1,4 +1,4 @@
-#include "cli/train_job.h"
+#include "usol/cli/train_job.h"
 
 #include <algorithm>
 #include <chrono>
@@ -11,28 +11,28 @@
 #include <utility>
 #include <vector>
 
-#include "cli/detect.h"
-#include "cli/journal.h"
-#include "cli/overlay.h"
-#include "cli/progress.h"
-#include "cli/signals.h"
-#include "cli/train_eval.h"
-#include "io/atomic_file.h"
-#include "io/checkpoint.h"
-#include "io/draw.h"
-#include "io/image.h"
-#include "io/key_map.h"
-#include "io/safetensors.h"
-#include "io/sha256.h"
-#include "models/rcnn/rcnn.h"
-#include "ops/rank_values.h"
-#include "tensor/allocator.h"
-#include "tensor/check.h"
-#include "train/checkpoint.h"
-#include "train/loader.h"
-#include "train/metrics.h"
-#include "train/precise_bn.h"
-#include "train/trainer.h"
+#include "usol/cli/detect.h"
+#include "usol/cli/journal.h"
+#include "usol/cli/overlay.h"
+#include "usol/cli/progress.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/train_eval.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/draw.h"
+#include "usol/io/image.h"
+#include "usol/io/key_map.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/ops/rank_values.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/check.h"
+#include "usol/train/checkpoint.h"
+#include "usol/train/loader.h"
+#include "usol/train/metrics.h"
+#include "usol/train/precise_bn.h"
+#include "usol/train/trainer.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

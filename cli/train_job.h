@@ -5,8 +5,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "cli/train_settings.h"
-#include "cli/verb.h"
+#include "usol/cli/train_settings.h"
+#include "usol/cli/verb.h"
 
 namespace usol {
 

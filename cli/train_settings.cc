@@ -1,10 +1,10 @@
-#include "cli/train_settings.h"
+#include "usol/cli/train_settings.h"
 
 #include <algorithm>
 #include <map>
 
-#include "cli/whole_numbers.h"
-#include "tensor/check.h"
+#include "usol/cli/whole_numbers.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "cli/options.h"
-#include "models/rcnn/rcnn.h"
-#include "train/augment.h"
-#include "train/copy_paste.h"
-#include "train/loader.h"
-#include "train/optimizer.h"
-#include "train/schedule.h"
-#include "train/trainer.h"
+#include "usol/cli/options.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/train/augment.h"
+#include "usol/train/copy_paste.h"
+#include "usol/train/loader.h"
+#include "usol/train/optimizer.h"
+#include "usol/train/schedule.h"
+#include "usol/train/trainer.h"
 
 namespace usol {
 

@@ -1,13 +1,13 @@
-#include "cli/verb.h"
+#include "usol/cli/verb.h"
 
 #include <algorithm>
 #include <array>
 
-#include "ops/gemm.h"
-#include "ops/rank_values.h"
-#include "tensor/check.h"
-#include "tensor/device_count.h"
-#include "train/distributed.h"
+#include "usol/ops/gemm.h"
+#include "usol/ops/rank_values.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/device_count.h"
+#include "usol/train/distributed.h"
 
 namespace usol {
 namespace {

@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "cli/console.h"
-#include "cli/options.h"
-#include "tensor/device.h"
-#include "tensor/dtype.h"
+#include "usol/cli/console.h"
+#include "usol/cli/options.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/dtype.h"
 
 namespace usol {
 

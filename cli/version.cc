@@ -1,9 +1,9 @@
-#include "cli/version.h"
+#include "usol/cli/version.h"
 
-#include "ops/gemm.h"
-#include "tensor/device_count.h"
-#include "train/device_sums.h"
-#include "train/distributed.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/device_count.h"
+#include "usol/train/device_sums.h"
+#include "usol/train/distributed.h"
 
 namespace usol {
 

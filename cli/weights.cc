@@ -5,12 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/checkpoint.h"
-#include "io/key_map.h"
-#include "io/pth.h"
-#include "models/describe.h"
-#include "tensor/check.h"
+#include "usol/cli/verb.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/key_map.h"
+#include "usol/io/pth.h"
+#include "usol/models/describe.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -1,8 +1,8 @@
-#include "cli/whole_numbers.h"
+#include "usol/cli/whole_numbers.h"
 
 #include <cmath>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "eval/chart.h"
+#include "usol/eval/chart.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <set>
 
-#include "eval/html.h"
+#include "usol/eval/html.h"
 
 namespace usol {
 namespace {

@@ -1,6 +1,6 @@
 // The COCO protocol in three steps: group records by image and category; match each group (in parallel), keeping two
 // bits per detection, area range and threshold; accumulate each category over all images in order of score.
-#include "eval/coco_eval.h"
+#include "usol/eval/coco_eval.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -9,8 +9,8 @@
 #include <span>
 #include <tuple>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

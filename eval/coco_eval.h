@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "eval/metrics.h"
-#include "io/coco.h"
-#include "tensor/tensor.h"
+#include "usol/eval/metrics.h"
+#include "usol/io/coco.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

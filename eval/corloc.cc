@@ -1,9 +1,9 @@
 // CorLoc needs one pass over the predictions for the best of each image, and one over the truths.
-#include "eval/corloc.h"
+#include "usol/eval/corloc.h"
 
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

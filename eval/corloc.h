@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "eval/html.h"
+#include "usol/eval/html.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Image names of two files, compared whole first and by their last part where that decides.
-#include "eval/match_images.h"
+#include "usol/eval/match_images.h"
 
 #include <algorithm>
 #include <optional>
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

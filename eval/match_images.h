@@ -2,7 +2,7 @@
 // Which image of the truth a prediction belongs to, when two files number their images differently.
 // Place: before any metric that compares two annotation files.
 
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 

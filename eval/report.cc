@@ -1,4 +1,4 @@
-#include "eval/report.h"
+#include "usol/eval/report.h"
 
 #include <algorithm>
 #include <mutex>
@@ -6,19 +6,19 @@
 #include <span>
 #include <utility>
 
-#include "eval/coco_eval.h"
-#include "eval/html.h"
-#include "eval/match_images.h"
-#include "eval/report_page.h"
-#include "eval/report_sections.h"
-#include "eval/small_picture.h"
-#include "io/atomic_file.h"
-#include "io/colour.h"
-#include "io/draw.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/eval/coco_eval.h"
+#include "usol/eval/html.h"
+#include "usol/eval/match_images.h"
+#include "usol/eval/report_page.h"
+#include "usol/eval/report_sections.h"
+#include "usol/eval/small_picture.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/colour.h"
+#include "usol/io/draw.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

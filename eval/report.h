@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/report_sources.h"
+#include "usol/eval/report_sources.h"
 
 namespace usol {
 

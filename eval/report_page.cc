@@ -1,8 +1,8 @@
-#include "eval/report_page.h"
+#include "usol/eval/report_page.h"
 
 #include <algorithm>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

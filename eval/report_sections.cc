@@ -1,4 +1,4 @@
-#include "eval/report_sections.h"
+#include "usol/eval/report_sections.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include <string_view>
 #include <utility>
 
-#include "eval/chart.h"
-#include "eval/html.h"
+#include "usol/eval/chart.h"
+#include "usol/eval/html.h"
 
 using Json = nlohmann::ordered_json;
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/coco_eval.h"
-#include "eval/report_sources.h"
+#include "usol/eval/coco_eval.h"
+#include "usol/eval/report_sources.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "eval/report_sources.h"
+#include "usol/eval/report_sources.h"
 
 #include <algorithm>
 #include <array>
@@ -6,8 +6,8 @@
 #include <set>
 #include <string_view>
 
-#include "io/json_stream.h"
-#include "tensor/check.h"
+#include "usol/io/json_stream.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 

@@ -1,11 +1,11 @@
 // All thresholds come from two histograms of the map, one over foreground and one over background pixels.
-#include "eval/saliency.h"
+#include "usol/eval/saliency.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -6,8 +6,8 @@
 #include <array>
 #include <cstdint>
 
-#include "eval/metrics.h"
-#include "tensor/tensor.h"
+#include "usol/eval/metrics.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "eval/small_picture.h"
+#include "usol/eval/small_picture.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <utility>
 
-#include "io/contour.h"
-#include "io/image.h"
-#include "io/resize.h"
-#include "tensor/check.h"
+#include "usol/io/contour.h"
+#include "usol/io/image.h"
+#include "usol/io/resize.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

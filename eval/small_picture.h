@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "io/rle.h"
-#include "tensor/tensor.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,10 +1,10 @@
-#include "eval/sweep.h"
+#include "usol/eval/sweep.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 using Json = nlohmann::ordered_json;
 

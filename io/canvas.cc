@@ -1,4 +1,4 @@
-#include "io/canvas.h"
+#include "usol/io/canvas.h"
 
 #include <algorithm>
 #include <array>

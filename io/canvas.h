@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "io/colour.h"
-#include "tensor/tensor.h"
+#include "usol/io/colour.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

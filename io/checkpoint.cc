@@ -1,4 +1,4 @@
-#include "io/checkpoint.h"
+#include "usol/io/checkpoint.h"
 
 #include <array>
 #include <cstdint>
@@ -8,11 +8,11 @@
 #include <string_view>
 #include <utility>
 
-#include "io/key_map.h"
-#include "io/pickle_arrays.h"
-#include "io/pth.h"
-#include "io/safetensors.h"
-#include "tensor/check.h"
+#include "usol/io/key_map.h"
+#include "usol/io/pickle_arrays.h"
+#include "usol/io/pth.h"
+#include "usol/io/safetensors.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

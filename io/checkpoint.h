@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "io/shared_bytes.h"
-#include "tensor/tensor.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,11 +1,11 @@
 // AnnotationSet: the compact form in memory. An RLE is kept as COCO's compressed text, a polygon as its doubles.
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

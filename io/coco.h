@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "io/rle.h"
-#include "tensor/format.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/format.h"
 
 namespace usol {
 

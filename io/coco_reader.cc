@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "io/coco.h"
-#include "io/json_stream.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/io/coco.h"
+#include "usol/io/json_stream.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

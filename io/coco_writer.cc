@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <string>
 
-#include "io/coco.h"
-#include "io/json_text.h"
-#include "tensor/check.h"
+#include "usol/io/coco.h"
+#include "usol/io/json_text.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

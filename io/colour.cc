@@ -1,4 +1,4 @@
-#include "io/colour.h"
+#include "usol/io/colour.h"
 
 #include <algorithm>
 #include <array>

@@ -1,11 +1,11 @@
-#include "io/contour.h"
+#include "usol/io/contour.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

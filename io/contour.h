@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,13 +1,13 @@
-#include "io/draw.h"
+#include "usol/io/draw.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 
-#include "io/canvas.h"
-#include "io/colour.h"
-#include "tensor/check.h"
+#include "usol/io/canvas.h"
+#include "usol/io/colour.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

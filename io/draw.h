@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "io/resize.h"
-#include "tensor/tensor.h"
+#include "usol/io/resize.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

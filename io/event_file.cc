@@ -1,4 +1,4 @@
-#include "io/event_file.h"
+#include "usol/io/event_file.h"
 
 #include <array>
 #include <bit>
@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "io/atomic_file.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -1,15 +1,15 @@
-#include "io/image.h"
+#include "usol/io/image.h"
 
 #include <algorithm>
 #include <string_view>
 #include <utility>
 
-#include "io/image_exif.h"
-#include "io/image_jpeg.h"
-#include "io/image_png.h"
-#include "io/image_stb.h"
-#include "io/shared_bytes.h"
-#include "tensor/check.h"
+#include "usol/io/image_exif.h"
+#include "usol/io/image_jpeg.h"
+#include "usol/io/image_png.h"
+#include "usol/io/image_stb.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

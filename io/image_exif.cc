@@ -1,11 +1,11 @@
-#include "io/image_exif.h"
+#include "usol/io/image_exif.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <string_view>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

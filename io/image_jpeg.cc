@@ -1,9 +1,9 @@
 // JPEG pixels. libjpeg reports errors by a longjmp out of its callbacks, so the functions between setjmp and the
 // library hold no C++ objects: they fill a plain struct, and the error is thrown after they have returned.
-#include "io/image_jpeg.h"
+#include "usol/io/image_jpeg.h"
 
-#include "io/image_stb.h"
-#include "tensor/check.h"
+#include "usol/io/image_stb.h"
+#include "usol/tensor/check.h"
 
 #ifdef USOL_WITH_LIBJPEG
 

@@ -1,9 +1,9 @@
 // The markers of a JPEG file up to its first scan: size and orientation.
 #include <string_view>
 
-#include "io/image_exif.h"
-#include "io/image_jpeg.h"
-#include "tensor/check.h"
+#include "usol/io/image_exif.h"
+#include "usol/io/image_jpeg.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

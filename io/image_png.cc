@@ -1,11 +1,11 @@
-#include "io/image_png.h"
+#include "usol/io/image_png.h"
 
 #include <array>
 #include <cstdint>
 #include <string_view>
 
-#include "io/image_exif.h"
-#include "tensor/check.h"
+#include "usol/io/image_exif.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

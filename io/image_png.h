@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "io/image.h"
+#include "usol/io/image.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "io/image_stb.h"
+#include "usol/io/image_stb.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <span>
 #include <string>
 
-#include "io/image.h"
-#include "tensor/tensor.h"
+#include "usol/io/image.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 // Writing images: PNG by stb_image_write, JPEG by libjpeg-turbo where found and stb_image_write otherwise.
-#include "io/atomic_file.h"
-#include "io/image.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/image.h"
+#include "usol/tensor/check.h"
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC

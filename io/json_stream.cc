@@ -1,5 +1,5 @@
 // The splitter of large JSON files: one pass over the bytes, no recursion, no allocation per record.
-#include "io/json_stream.h"
+#include "usol/io/json_stream.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

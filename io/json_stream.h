@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "io/shared_bytes.h"
+#include "usol/io/shared_bytes.h"
 
 namespace usol {
 

@@ -1,5 +1,5 @@
 // Strings go through nlohmann/json only where they need escaping: masks are long and plain.
-#include "io/json_text.h"
+#include "usol/io/json_text.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,11 +1,11 @@
-#include "io/key_map.h"
+#include "usol/io/key_map.h"
 
 #include <algorithm>
 #include <initializer_list>
 #include <string_view>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "io/npy.h"
+#include "usol/io/npy.h"
 
 #include <charconv>
 #include <cstdint>
@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "io/stored_array.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/stored_array.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

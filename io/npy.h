@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "io/shared_bytes.h"
-#include "tensor/tensor.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,6 +1,6 @@
 // The reader of pickles, as a stack machine that builds a tree and calls nothing. Over 600 lines for the format's sixty
 // opcodes: one switch, to be read beside Python's pickletools.
-#include "io/pickle.h"
+#include "usol/io/pickle.h"
 
 #include <bit>
 #include <charconv>
@@ -9,8 +9,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "io/pickle_globals.h"
-#include "tensor/check.h"
+#include "usol/io/pickle_globals.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/shared_bytes.h"
+#include "usol/io/shared_bytes.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "io/pickle_arrays.h"
+#include "usol/io/pickle_arrays.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

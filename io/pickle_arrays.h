@@ -11,10 +11,10 @@
 #include <string_view>
 #include <vector>
 
-#include "io/pickle.h"
-#include "io/shared_bytes.h"
-#include "io/stored_array.h"
-#include "tensor/tensor.h"
+#include "usol/io/pickle.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/io/stored_array.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

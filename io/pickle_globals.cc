@@ -1,4 +1,4 @@
-#include "io/pickle_globals.h"
+#include "usol/io/pickle_globals.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "io/pth.h"
+#include "usol/io/pth.h"
 
 #include <zip.h>
 
@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "io/pickle.h"
-#include "tensor/check.h"
+#include "usol/io/pickle.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

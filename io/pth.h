@@ -6,9 +6,9 @@
 #include <map>
 #include <string>
 
-#include "io/pickle_arrays.h"
-#include "io/shared_bytes.h"
-#include "tensor/tensor.h"
+#include "usol/io/pickle_arrays.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

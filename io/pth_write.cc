@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "io/pth.h"
-#include "io/stored_array.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/pth.h"
+#include "usol/io/stored_array.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -1,17 +1,17 @@
 // Two passes of weighted sums over rows. The horizontal pass works on blocks of kBlock rows, transposed, so that both
 // passes are the same kernel: a sum of rows, each times one weight, over contiguous bytes.
-#include "io/resize.h"
+#include "usol/io/resize.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "io/resize.cc"
+#define HWY_TARGET_INCLUDE "usol/io/resize.cc"
 #include <hwy/foreach_target.h>
 // foreach_target must come before highway.h.
 #include <hwy/highway.h>

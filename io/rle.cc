@@ -1,7 +1,7 @@
 // Run-length masks: text, rasterising, merging, IoU.
 // IoU works on sorted foreground ranges instead of walking both run lists from the start; the counts of pixels, and so
 // the quotient, are the same.
-#include "io/rle.h"
+#include "usol/io/rle.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

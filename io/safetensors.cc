@@ -1,4 +1,4 @@
-#include "io/safetensors.h"
+#include "usol/io/safetensors.h"
 
 #include <algorithm>
 #include <array>
@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "io/stored_array.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/stored_array.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 
-#include "io/shared_bytes.h"
-#include "tensor/tensor.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "io/sha256.h"
+#include "usol/io/sha256.h"
 
 #include <openssl/evp.h>
 
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

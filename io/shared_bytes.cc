@@ -1,4 +1,4 @@
-#include "io/shared_bytes.h"
+#include "usol/io/shared_bytes.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "io/stored_array.h"
+#include "usol/io/stored_array.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include "io/shared_bytes.h"
-#include "tensor/tensor.h"
+#include "usol/io/shared_bytes.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

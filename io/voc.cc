@@ -1,5 +1,5 @@
 // VOC XML through pugixml.
-#include "io/voc.h"
+#include "usol/io/voc.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
-#include "io/yolo.h"
+#include "usol/io/yolo.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "io/contour.h"
-#include "tensor/check.h"
+#include "usol/io/contour.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 

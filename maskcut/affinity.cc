@@ -1,6 +1,6 @@
 // Cosines tile by tile, thresholded straight into bits: the n x n matrix of floats never exists.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "maskcut/affinity.cc"
+#define HWY_TARGET_INCLUDE "usol/maskcut/affinity.cc"
 #include <hwy/foreach_target.h>
 // foreach_target comes first.
 #include <hwy/highway.h>
@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "maskcut/affinity.h"
-#include "ops/gemm.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol::HWY_NAMESPACE {

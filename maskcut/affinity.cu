@@ -3,9 +3,9 @@
 
 #include <cuda_runtime.h>
 
-#include "maskcut/affinity.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

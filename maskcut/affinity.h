@@ -8,9 +8,9 @@
 #include <optional>
 #include <vector>
 
-#include "maskcut/bit_matrix.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/bit_matrix.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

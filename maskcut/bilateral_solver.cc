@@ -1,12 +1,12 @@
-#include "maskcut/bilateral_solver.h"
+#include "usol/maskcut/bilateral_solver.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <numeric>
 
-#include "maskcut/components.h"
-#include "tensor/check.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

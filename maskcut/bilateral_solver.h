@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "maskcut/partition.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/partition.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
 // Everything of BitMatrix but the product, which is in bit_matrix_product.cc.
-#include "maskcut/bit_matrix.h"
+#include "usol/maskcut/bit_matrix.h"
 
 #include <array>
 #include <bit>
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

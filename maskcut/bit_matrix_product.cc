@@ -3,7 +3,7 @@
 // addition. With AVX-512 a table of 16 sums (4 bits) lies in two registers and one permutation looks up eight rows;
 // elsewhere 8 bits are looked up in memory. It must equal the plain double loop up to rounding.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "maskcut/bit_matrix_product.cc"
+#define HWY_TARGET_INCLUDE "usol/maskcut/bit_matrix_product.cc"
 #include <hwy/foreach_target.h>
 // foreach_target comes first.
 #include <hwy/highway.h>
@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "maskcut/bit_matrix.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/bit_matrix.h"
+#include "usol/tensor/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol::HWY_NAMESPACE {

@@ -1,4 +1,4 @@
-#include "maskcut/colour_features.h"
+#include "usol/maskcut/colour_features.h"
 
 #include <algorithm>
 #include <array>
@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <vector>
 
-#include "io/resize.h"
-#include "tensor/check.h"
-#include "tensor/generator.h"
-#include "tensor/parallel.h"
+#include "usol/io/resize.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

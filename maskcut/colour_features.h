@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "maskcut/frame.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/frame.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

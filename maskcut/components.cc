@@ -1,10 +1,10 @@
-#include "maskcut/components.h"
+#include "usol/maskcut/components.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

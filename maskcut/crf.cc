@@ -1,16 +1,16 @@
-#include "maskcut/crf.h"
+#include "usol/maskcut/crf.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 // The first of these compiles this file once per instruction set; the order matters.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "maskcut/crf.cc"
+#define HWY_TARGET_INCLUDE "usol/maskcut/crf.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>

@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "maskcut/permutohedral.h"
-#include "tensor/device.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/permutohedral.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

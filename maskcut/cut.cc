@@ -1,11 +1,11 @@
-#include "maskcut/cut.h"
+#include "usol/maskcut/cut.h"
 
 #include <cmath>
 #include <string>
 #include <utility>
 
-#include "maskcut/components.h"
-#include "tensor/check.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

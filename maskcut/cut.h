@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "maskcut/affinity.h"
-#include "maskcut/frame.h"
-#include "maskcut/ncut.h"
-#include "maskcut/partition.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/maskcut/frame.h"
+#include "usol/maskcut/ncut.h"
+#include "usol/maskcut/partition.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

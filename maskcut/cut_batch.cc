@@ -1,11 +1,11 @@
-#include "maskcut/cut_batch.h"
+#include "usol/maskcut/cut_batch.h"
 
 #include <cstddef>
 #include <optional>
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "maskcut/cut.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/cut.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

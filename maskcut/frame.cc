@@ -1,10 +1,10 @@
-#include "maskcut/frame.h"
+#include "usol/maskcut/frame.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

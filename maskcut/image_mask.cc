@@ -1,9 +1,9 @@
-#include "maskcut/image_mask.h"
+#include "usol/maskcut/image_mask.h"
 
 #include <algorithm>
 
-#include "io/resize.h"
-#include "tensor/check.h"
+#include "usol/io/resize.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

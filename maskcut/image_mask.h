@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "maskcut/partition.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/partition.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

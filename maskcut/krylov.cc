@@ -1,13 +1,13 @@
 // The basis of one problem on the host: the specification that maskcut/krylov_batch.cu is held to.
-#include "maskcut/krylov.h"
+#include "usol/maskcut/krylov.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <utility>
 
-#include "maskcut/vector_kernels.h"
-#include "tensor/generator.h"
+#include "usol/maskcut/vector_kernels.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "maskcut/lanczos.h"
+#include "usol/maskcut/lanczos.h"
 
 namespace usol {
 

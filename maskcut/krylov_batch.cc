@@ -1,5 +1,5 @@
 // The host's side of a batch: what goes to the device and what comes back.
-#include "maskcut/krylov_batch.h"
+#include "usol/maskcut/krylov_batch.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -4,10 +4,10 @@
 
 #include <cuda_runtime.h>
 
-#include "maskcut/krylov_batch.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
-#include "tensor/generator.h"
+#include "usol/maskcut/krylov_batch.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

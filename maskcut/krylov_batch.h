@@ -7,10 +7,10 @@
 #include <memory>
 #include <span>
 
-#include "maskcut/bit_matrix.h"
-#include "maskcut/krylov.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/bit_matrix.h"
+#include "usol/maskcut/krylov.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 // Block Lanczos written as a Rayleigh-Ritz method on a growing orthonormal basis: the projected matrix H is kept
 // whole, so that replaced vectors (breakdown) and kept Ritz vectors (restart) need no case of their own. Here are the
 // decisions; the vectors are in maskcut/krylov.h.
-#include "maskcut/lanczos.h"
+#include "usol/maskcut/lanczos.h"
 
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
@@ -11,9 +11,9 @@
 #include <optional>
 #include <utility>
 
-#include "maskcut/krylov.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/krylov.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,13 +1,13 @@
-#include "maskcut/maskcut.h"
+#include "usol/maskcut/maskcut.h"
 
 #include <string>
 #include <utility>
 
-#include "io/resize.h"
-#include "maskcut/components.h"
-#include "maskcut/crf.h"
-#include "maskcut/image_mask.h"
-#include "tensor/check.h"
+#include "usol/io/resize.h"
+#include "usol/maskcut/components.h"
+#include "usol/maskcut/crf.h"
+#include "usol/maskcut/image_mask.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "maskcut/cut.h"
-#include "maskcut/frame.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/cut.h"
+#include "usol/maskcut/frame.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "maskcut/ncut.h"
+#include "usol/maskcut/ncut.h"
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <utility>
 
-#include "maskcut/krylov.h"
-#include "maskcut/krylov_batch.h"
-#include "maskcut/lanczos.h"
-#include "ops/symmetric_eigen.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/krylov.h"
+#include "usol/maskcut/krylov_batch.h"
+#include "usol/maskcut/lanczos.h"
+#include "usol/ops/symmetric_eigen.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "maskcut/affinity.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
-#include "maskcut/partition.h"
+#include "usol/maskcut/partition.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "maskcut/components.h"
-#include "maskcut/ncut.h"
-#include "tensor/check.h"
+#include "usol/maskcut/components.h"
+#include "usol/maskcut/ncut.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

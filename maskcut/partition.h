@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 // Filtering on the lattice that permutohedral_build.cc made. A row of C channels is one vector of the compiler's, in
 // the base instruction set: the loops wait for memory and not for arithmetic, and so all machines of one architecture
 // compute the same bits.
-#include "maskcut/permutohedral.h"
+#include "usol/maskcut/permutohedral.h"
 
 #include <algorithm>
 #include <bit>
@@ -9,8 +9,8 @@
 #include <cstddef>
 #include <cstring>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

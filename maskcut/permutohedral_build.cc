@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstddef>
 
-#include "maskcut/permutohedral.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/permutohedral.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,6 +1,6 @@
 // The two kernels of reorthogonalisation. They must equal plain loops over dot products up to rounding.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "maskcut/vector_kernels.cc"
+#define HWY_TARGET_INCLUDE "usol/maskcut/vector_kernels.cc"
 #include <hwy/foreach_target.h>
 // foreach_target comes first.
 #include <hwy/highway.h>
@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "maskcut/vector_kernels.h"
-#include "tensor/parallel.h"
+#include "usol/maskcut/vector_kernels.h"
+#include "usol/tensor/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol::HWY_NAMESPACE {

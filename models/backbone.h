@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/context.h"
-#include "tensor/tensor.h"
+#include "usol/nn/context.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

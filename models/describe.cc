@@ -1,4 +1,4 @@
-#include "models/describe.h"
+#include "usol/models/describe.h"
 
 #include <fmt/format.h>
 
@@ -8,11 +8,11 @@
 #include <optional>
 #include <string_view>
 
-#include "models/rcnn/rcnn.h"
-#include "models/vit.h"
-#include "tensor/error.h"
-#include "tensor/format.h"
-#include "tensor/shape.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/vit.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/format.h"
+#include "usol/tensor/shape.h"
 
 namespace usol {
 namespace {

@@ -1,11 +1,11 @@
-#include "models/fpn.h"
+#include "usol/models/fpn.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "ops/pool2d.h"
-#include "ops/resize.h"
-#include "tensor/check.h"
+#include "usol/ops/pool2d.h"
+#include "usol/ops/resize.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -6,9 +6,9 @@
 #include <functional>
 #include <memory>
 
-#include "models/backbone.h"
-#include "models/resnet.h"
-#include "nn/conv.h"
+#include "usol/models/backbone.h"
+#include "usol/models/resnet.h"
+#include "usol/nn/conv.h"
 
 namespace usol {
 

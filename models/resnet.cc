@@ -1,8 +1,8 @@
-#include "models/resnet.h"
+#include "usol/models/resnet.h"
 
-#include "ops/elementwise.h"
-#include "ops/pool2d.h"
-#include "tensor/check.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/pool2d.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

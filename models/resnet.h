@@ -6,8 +6,8 @@
 #include <array>
 #include <optional>
 
-#include "models/backbone.h"
-#include "nn/conv.h"
+#include "usol/models/backbone.h"
+#include "usol/nn/conv.h"
 
 namespace usol {
 

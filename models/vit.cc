@@ -1,23 +1,23 @@
-#include "models/vit.h"
+#include "usol/models/vit.h"
 
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <map>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "nn/attention.h"
-#include "ops/attention.h"
-#include "ops/cast.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/matmul.h"
-#include "ops/resize.h"
-#include "ops/softmax.h"
-#include "ops/view.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/nn/attention.h"
+#include "usol/ops/attention.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/matmul.h"
+#include "usol/ops/resize.h"
+#include "usol/ops/softmax.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

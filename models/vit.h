@@ -11,10 +11,10 @@
 #include <string_view>
 #include <vector>
 
-#include "nn/linear.h"
-#include "nn/norm.h"
-#include "nn/param_store.h"
-#include "nn/patch_embed.h"
+#include "usol/nn/linear.h"
+#include "usol/nn/norm.h"
+#include "usol/nn/param_store.h"
+#include "usol/nn/patch_embed.h"
 
 namespace usol {
 

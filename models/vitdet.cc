@@ -1,22 +1,22 @@
-#include "models/vitdet.h"
+#include "usol/models/vitdet.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-#include "nn/attention.h"
-#include "nn/conv_norm.h"
-#include "nn/drop_path.h"
-#include "ops/attention.h"
-#include "ops/cast.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/matmul.h"
-#include "ops/pool2d.h"
-#include "ops/resize.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/nn/attention.h"
+#include "usol/nn/conv_norm.h"
+#include "usol/nn/drop_path.h"
+#include "usol/ops/attention.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/matmul.h"
+#include "usol/ops/pool2d.h"
+#include "usol/ops/resize.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -13,12 +13,12 @@
 #include <string>
 #include <vector>
 
-#include "models/backbone.h"
-#include "nn/conv.h"
-#include "nn/linear.h"
-#include "nn/norm.h"
-#include "nn/param_store.h"
-#include "nn/patch_embed.h"
+#include "usol/models/backbone.h"
+#include "usol/nn/conv.h"
+#include "usol/nn/linear.h"
+#include "usol/nn/norm.h"
+#include "usol/nn/param_store.h"
+#include "usol/nn/patch_embed.h"
 
 namespace usol {
 

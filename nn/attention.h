@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "ops/view.h"
-#include "tensor/tensor.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::nn {
 

@@ -3,9 +3,9 @@
 
 #include <optional>
 
-#include "ops/all_reduce.h"
-#include "tensor/dtype.h"
-#include "tensor/generator.h"
+#include "usol/ops/all_reduce.h"
+#include "usol/tensor/dtype.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 

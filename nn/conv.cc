@@ -1,13 +1,13 @@
-#include "nn/conv.h"
+#include "usol/nn/conv.h"
 
 #include <mutex>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/cast.h"
-#include "ops/elementwise.h"
-#include "ops/view.h"
-#include "tensor/layout.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/layout.h"
 
 namespace usol::nn {
 

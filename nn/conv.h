@@ -5,13 +5,13 @@
 #include <memory>
 #include <optional>
 
-#include "nn/context.h"
-#include "nn/init.h"
-#include "nn/norm.h"
-#include "nn/param_store.h"
-#include "ops/cast.h"
-#include "ops/conv2d.h"
-#include "ops/conv_transpose2d.h"
+#include "usol/nn/context.h"
+#include "usol/nn/init.h"
+#include "usol/nn/norm.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/conv2d.h"
+#include "usol/ops/conv_transpose2d.h"
 
 namespace usol::nn {
 

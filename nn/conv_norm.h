@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <optional>
 
-#include "nn/conv.h"
-#include "nn/norm.h"
-#include "ops/cast.h"
-#include "ops/elementwise.h"
-#include "ops/layer_norm.h"
-#include "ops/view.h"
+#include "usol/nn/conv.h"
+#include "usol/nn/norm.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/layer_norm.h"
+#include "usol/ops/view.h"
 
 namespace usol::nn {
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "nn/context.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
+#include "usol/nn/context.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
 
 namespace usol::nn {
 

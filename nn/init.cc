@@ -1,8 +1,8 @@
-#include "nn/init.h"
+#include "usol/nn/init.h"
 
 #include <cmath>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol::init {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // Initialisers, with PyTorch's definitions of fan-in and fan-out (weights are [out, in, kernel...]).
 
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 namespace usol::init {
 

@@ -1,10 +1,10 @@
 #pragma once
 // A fully connected layer: "weight" [out, in], "bias" [out].
 
-#include "nn/init.h"
-#include "nn/param_store.h"
-#include "ops/cast.h"
-#include "ops/linear.h"
+#include "usol/nn/init.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/linear.h"
 
 namespace usol::nn {
 

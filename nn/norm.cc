@@ -1,9 +1,9 @@
-#include "nn/norm.h"
+#include "usol/nn/norm.h"
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
 
 namespace usol::nn {
 

@@ -4,11 +4,11 @@
 #include <map>
 #include <string_view>
 
-#include "nn/context.h"
-#include "nn/init.h"
-#include "nn/param_store.h"
-#include "ops/batch_norm.h"
-#include "ops/layer_norm.h"
+#include "usol/nn/context.h"
+#include "usol/nn/init.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/batch_norm.h"
+#include "usol/ops/layer_norm.h"
 
 namespace usol::nn {
 

@@ -1,9 +1,9 @@
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "tensor/check.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

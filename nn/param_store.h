@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tensor/generator.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -4,12 +4,12 @@
 
 #include <cstdint>
 
-#include "nn/init.h"
-#include "nn/param_store.h"
-#include "ops/cast.h"
-#include "ops/linear.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/nn/init.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/linear.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol::nn {
 

@@ -2,7 +2,7 @@
 // What ops need to know of other processes that train together: how to add up a tensor over all of them. Who talks to
 // whom, and through what library, is not their business.
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

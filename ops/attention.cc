@@ -1,15 +1,15 @@
-#include "ops/attention.h"
+#include "usol/ops/attention.h"
 
 #include <cmath>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/attention_bf16.h"
-#include "ops/attention_cpu.h"
-#include "ops/gemm.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/attention_bf16.h"
+#include "usol/ops/attention_cpu.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -7,10 +7,10 @@
 #include <limits>
 #include <string>
 
-#include "ops/attention.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/dnn.h"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/attention.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/dnn.h"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

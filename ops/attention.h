@@ -1,8 +1,8 @@
 #pragma once
 // Scaled dot-product attention, fused: the L x L score matrix is never stored.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

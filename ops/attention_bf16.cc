@@ -2,7 +2,7 @@
 // chunks; scores, online softmax, and weights times values. The two products are Bf16Products; the softmax between them
 // is f32 with Highway.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/attention_bf16.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/attention_bf16.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.h, which compiles this file once per instruction set.
 #include <hwy/highway.h>
@@ -14,10 +14,10 @@
 #include <cstring>
 #include <vector>
 
-#include "ops/attention_bf16.h"
-#include "ops/exp-inl.h"
-#include "tensor/parallel.h"
-#include "tensor/tensor.h"
+#include "usol/ops/attention_bf16.h"
+#include "usol/ops/exp-inl.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

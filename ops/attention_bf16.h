@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "tensor/half.h"
+#include "usol/tensor/half.h"
 
 namespace usol {
 

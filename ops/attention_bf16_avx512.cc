@@ -2,7 +2,7 @@
 // has no such operation, so this is the one file of intrinsics. Only what is marked USOL_TARGET is compiled for these
 // instructions; everything else here runs on any CPU. A test compiles this file once more with VDPBF16PS replaced by
 // AVX-512's plain operations.
-#include "ops/attention_bf16.h"
+#include "usol/ops/attention_bf16.h"
 
 #if defined(__x86_64__)
 

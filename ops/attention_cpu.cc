@@ -7,7 +7,7 @@
 // time that stay in the L1 cache. A chunk's scores, keys and values stay in the L2 cache, and the whole score matrix is
 // never stored.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/attention_cpu.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/attention_cpu.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.h, which compiles this file once per instruction set.
 #include <hwy/aligned_allocator.h>
@@ -17,10 +17,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "ops/attention_cpu.h"
-#include "ops/exp-inl.h"
-#include "tensor/parallel.h"
-#include "tensor/tensor.h"
+#include "usol/ops/attention_cpu.h"
+#include "usol/ops/exp-inl.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

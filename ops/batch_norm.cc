@@ -1,17 +1,17 @@
-#include "ops/batch_norm.h"
+#include "usol/ops/batch_norm.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/cast.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/view.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

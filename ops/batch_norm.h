@@ -2,9 +2,9 @@
 // Batch normalisation, within one process or over all ranks that train together (SyncBN).
 // Source: Ioffe & Szegedy 2015.
 
-#include "ops/all_reduce.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/ops/all_reduce.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

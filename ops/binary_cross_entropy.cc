@@ -1,6 +1,6 @@
-#include "ops/binary_cross_entropy.h"
+#include "usol/ops/binary_cross_entropy.h"
 
-#include "ops/elementwise.h"
+#include "usol/ops/elementwise.h"
 
 namespace usol {
 

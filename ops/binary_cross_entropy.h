@@ -1,7 +1,7 @@
 #pragma once
 // Cross-entropy of independent yes/no decisions: objectness and mask pixels.
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

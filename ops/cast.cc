@@ -1,6 +1,6 @@
-#include "ops/cast.h"
+#include "usol/ops/cast.h"
 
-#include "autograd/tape.h"
+#include "usol/autograd/tape.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 #pragma once
 // Conversions between dtypes and devices that gradients flow through.
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
-#include "ops/compare.h"
+#include "usol/ops/compare.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "ops/compare_math.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "tensor/strided.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/compare_math.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/strided.h"
 
 namespace usol {
 

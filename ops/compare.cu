@@ -2,12 +2,12 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/compare.h"
-#include "ops/compare_math.h"
-#include "tensor/cuda/any.cuh"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
-#include "tensor/cuda/strided.cuh"
+#include "usol/ops/compare.h"
+#include "usol/ops/compare_math.h"
+#include "usol/tensor/cuda/any.cuh"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/cuda/strided.cuh"
 
 namespace usol {
 namespace {

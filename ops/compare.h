@@ -1,8 +1,8 @@
 #pragma once
 // Comparisons, and what masks are for: choosing between tensors, filling, listing positions.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,8 +1,8 @@
 #pragma once
 // What a comparison of two numbers means, shared by the CPU and the CUDA kernel of compare.h.
 
-#include "ops/compare.h"
-#include "tensor/host_device.h"
+#include "usol/ops/compare.h"
+#include "usol/tensor/host_device.h"
 
 namespace usol {
 

@@ -1,8 +1,8 @@
-#include "ops/concat.h"
+#include "usol/ops/concat.h"
 
-#include "autograd/tape.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,11 +1,11 @@
-#include "ops/conv2d.h"
+#include "usol/ops/conv2d.h"
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 

@@ -3,14 +3,14 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/conv2d.h"
-#include "ops/elementwise.h"
-#include "tensor/cuda/any.cuh"
-#include "tensor/cuda/blas.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/dnn.h"
-#include "tensor/cuda/launch.h"
-#include "tensor/layout.h"
+#include "usol/ops/conv2d.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/cuda/any.cuh"
+#include "usol/tensor/cuda/blas.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/dnn.h"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

@@ -5,8 +5,8 @@
 #include <array>
 #include <cstdint>
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,14 +1,14 @@
 // The CPU's convolutions: Winograd's for inference where it is faster; else oneDNN where it was found and takes the
 // dtype, and products of rows otherwise.
 
-#include "autograd/grad_mode.h"
-#include "ops/conv2d.h"
-#include "ops/conv2d_rows.h"
-#include "ops/conv2d_winograd.h"
-#include "ops/elementwise.h"
-#include "ops/gemm.h"
-#include "ops/onednn.h"
-#include "tensor/layout.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/conv2d.h"
+#include "usol/ops/conv2d_rows.h"
+#include "usol/ops/conv2d_winograd.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gemm.h"
+#include "usol/ops/onednn.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

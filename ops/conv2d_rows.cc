@@ -1,10 +1,10 @@
-#include "ops/conv2d_rows.h"
+#include "usol/ops/conv2d_rows.h"
 
 #include <algorithm>
 
-#include "ops/gemm.h"
-#include "tensor/layout.h"
-#include "tensor/parallel.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

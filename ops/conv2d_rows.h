@@ -2,7 +2,7 @@
 // A convolution as products of matrices: every output pixel's neighbourhood becomes a row. The CPU's path for dtypes
 // and builds without oneDNN, and the statement of what the others must equal.
 
-#include "ops/conv2d.h"
+#include "usol/ops/conv2d.h"
 
 namespace usol {
 

@@ -1,13 +1,13 @@
-#include "ops/conv2d_winograd.h"
+#include "usol/ops/conv2d_winograd.h"
 
 #include <algorithm>
 #include <array>
 #include <vector>
 
-#include "ops/conv2d_winograd_tiles.h"
-#include "ops/gemm.h"
-#include "ops/weight_cache.h"
-#include "tensor/parallel.h"
+#include "usol/ops/conv2d_winograd_tiles.h"
+#include "usol/ops/gemm.h"
+#include "usol/ops/weight_cache.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // Convolution with 3 x 3 kernels in a quarter of the multiplications, for inference on the CPU.
 
-#include "ops/conv2d.h"
+#include "usol/ops/conv2d.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
-#include "ops/conv2d_winograd_tiles.h"
+#include "usol/ops/conv2d_winograd_tiles.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/conv2d_winograd_tiles.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/conv2d_winograd_tiles.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
 #include <hwy/highway.h>

@@ -1,10 +1,10 @@
-#include "ops/conv_transpose2d.h"
+#include "usol/ops/conv_transpose2d.h"
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

@@ -2,7 +2,7 @@
 // Transposed ("de-") convolution: the gradient of a convolution as an operation of its own. The mask head's 2 x 2 with
 // stride 2 doubles a map.
 
-#include "ops/conv2d.h"
+#include "usol/ops/conv2d.h"
 
 namespace usol {
 

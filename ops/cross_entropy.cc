@@ -1,10 +1,10 @@
-#include "ops/cross_entropy.h"
+#include "usol/ops/cross_entropy.h"
 
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/softmax.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/softmax.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

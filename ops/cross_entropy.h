@@ -1,7 +1,7 @@
 #pragma once
 // Softmax cross-entropy, the classification loss.
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,13 +1,13 @@
-#include "ops/elementwise.h"
+#include "usol/ops/elementwise.h"
 
-#include "autograd/tape.h"
-#include "ops/elementwise_math.h"
-#include "ops/gelu.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
-#include "tensor/parallel.h"
-#include "tensor/strided.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise_math.h"
+#include "usol/ops/gelu.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/strided.h"
 
 namespace usol {
 

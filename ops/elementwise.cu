@@ -1,9 +1,9 @@
 // Elementwise arithmetic on CUDA: the functions of ops/elementwise_math.h over tensor/cuda/map.cuh. The op is a
 // run-time argument, since memory sets the pace and a kernel per function would be a hundred kernels.
 
-#include "ops/elementwise.h"
-#include "ops/elementwise_math.h"
-#include "tensor/cuda/map.cuh"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/elementwise_math.h"
+#include "usol/tensor/cuda/map.cuh"
 
 namespace usol {
 namespace {

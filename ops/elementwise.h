@@ -2,8 +2,8 @@
 // Elementwise arithmetic with NumPy broadcasting. One kernel per arity; the function is an enum argument, so a new one
 // is a line in elementwise.cc and a line in elementwise.cu.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "ops/elementwise.h"
-#include "tensor/host_device.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/host_device.h"
 
 namespace usol::elementwise {
 

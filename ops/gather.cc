@@ -1,10 +1,10 @@
-#include "ops/gather.h"
+#include "usol/ops/gather.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -3,10 +3,10 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/gather.h"
-#include "tensor/cuda/any.cuh"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/gather.h"
+#include "usol/tensor/cuda/any.cuh"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

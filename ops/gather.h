@@ -1,8 +1,8 @@
 #pragma once
 // Elements by index: whole rows (index_select, as embeddings and top-k need) or one element each (gather).
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -3,15 +3,15 @@
 // v = 2 x^2 / 5.5^2 - 1, which runs over [-1, 1], so that no coefficient is large. Fitted by weighted least squares at
 // Chebyshev points.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/gelu.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/gelu.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.h, which compiles this file once per instruction set.
 #include <hwy/highway.h>
 
 #include <cstdint>
 
-#include "ops/for_vectors-inl.h"
-#include "ops/gelu.h"
+#include "usol/ops/for_vectors-inl.h"
+#include "usol/ops/gelu.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

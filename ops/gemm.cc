@@ -1,4 +1,4 @@
-#include "ops/gemm.h"
+#include "usol/ops/gemm.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,11 +7,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "ops/gelu.h"
-#include "ops/gemm_eigen.h"
-#include "ops/onednn.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/ops/gelu.h"
+#include "usol/ops/gemm_eigen.h"
+#include "usol/ops/onednn.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // Entry points of gemm_eigen_multi_isa.cc, one set per compiled instruction set level.
 
-#include "ops/gemm.h"
+#include "usol/ops/gemm.h"
 
 namespace usol {
 

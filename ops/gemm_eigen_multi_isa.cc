@@ -2,7 +2,7 @@
 // (-DEigen=Eigen_v4), so that the linker cannot mix template instances of different instruction sets.
 #include <Eigen/Core>
 
-#include "ops/gemm_eigen.h"
+#include "usol/ops/gemm_eigen.h"
 
 #define USOL_CONCAT_(a, b) a##b
 #define USOL_CONCAT(a, b) USOL_CONCAT_(a, b)

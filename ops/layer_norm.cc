@@ -1,11 +1,11 @@
-#include "ops/layer_norm.h"
+#include "usol/ops/layer_norm.h"
 
 #include <cmath>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -1,8 +1,8 @@
 #pragma once
 // Layer normalisation over the last dimension.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
-#include "ops/linear.h"
+#include "usol/ops/linear.h"
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/conv2d.h"
-#include "ops/elementwise.h"
-#include "ops/matmul.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/conv2d.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/matmul.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

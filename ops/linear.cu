@@ -2,9 +2,9 @@
 // which is as exact as a bf16 result can hold (within 5e-4, half a unit in the last place at 0.25 and above); for f32,
 // f16 and f64 the exact GELU follows as a pass of its own.
 
-#include "ops/elementwise.h"
-#include "ops/linear.h"
-#include "tensor/cuda/blas.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/linear.h"
+#include "usol/tensor/cuda/blas.h"
 
 namespace usol {
 namespace {

@@ -1,9 +1,9 @@
 #pragma once
 // Affine maps of the last dimension, with bias and activation fused into the product where no gradient is recorded.
 
-#include "ops/gemm.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,12 +1,12 @@
-#include "ops/matmul.h"
+#include "usol/ops/matmul.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "ops/gemm.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/gemm.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

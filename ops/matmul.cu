@@ -1,9 +1,9 @@
 // Matrix products on CUDA through cuBLASLt. Batch dimensions that lie at fixed strides in all three tensors are one
 // call.
 
-#include "ops/matmul.h"
-#include "tensor/cuda/blas.h"
-#include "tensor/cuda/strided.cuh"
+#include "usol/ops/matmul.h"
+#include "usol/tensor/cuda/blas.h"
+#include "usol/tensor/cuda/strided.cuh"
 
 namespace usol {
 namespace {

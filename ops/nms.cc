@@ -1,16 +1,16 @@
-#include "ops/nms.h"
+#include "usol/ops/nms.h"
 
 #include <algorithm>
 #include <map>
 #include <type_traits>
 #include <vector>
 
-#include "ops/compare.h"
-#include "ops/gather.h"
-#include "ops/nms_scan.h"
-#include "ops/topk.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/nms_scan.h"
+#include "usol/ops/topk.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -3,10 +3,10 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/box.cuh"
-#include "ops/nms.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/box.cuh"
+#include "usol/ops/nms.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 // Non-maximum suppression: of overlapping boxes the one with the highest score stays.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

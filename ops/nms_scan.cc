@@ -1,7 +1,7 @@
-#include "ops/nms_scan.h"
+#include "usol/ops/nms_scan.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/nms_scan.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/nms_scan.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
 #include <hwy/highway.h>

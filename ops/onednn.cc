@@ -1,4 +1,4 @@
-#include "ops/onednn.h"
+#include "usol/ops/onednn.h"
 
 #if defined(USOL_WITH_ONEDNN)
 
@@ -7,8 +7,8 @@
 #include <map>
 #include <unordered_map>
 
-#include "ops/onednn_engine.h"
-#include "tensor/error.h"
+#include "usol/ops/onednn_engine.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -4,8 +4,8 @@
 
 #if defined(USOL_WITH_ONEDNN)
 
-#include "ops/conv2d.h"
-#include "ops/gemm.h"
+#include "usol/ops/conv2d.h"
+#include "usol/ops/gemm.h"
 
 namespace usol {
 

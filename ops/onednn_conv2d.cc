@@ -3,14 +3,14 @@
 #include <map>
 #include <unordered_map>
 
-#include "ops/onednn.h"
+#include "usol/ops/onednn.h"
 
 #if defined(USOL_WITH_ONEDNN)
 
-#include "autograd/grad_mode.h"
-#include "ops/onednn_engine.h"
-#include "ops/weight_cache.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/onednn_engine.h"
+#include "usol/ops/weight_cache.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

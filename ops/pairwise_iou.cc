@@ -1,9 +1,9 @@
-#include "ops/pairwise_iou.h"
+#include "usol/ops/pairwise_iou.h"
 
 #include <algorithm>
 
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -1,8 +1,8 @@
 #pragma once
 // Overlap of every box with every other: what matching, sampling and DropLoss are made of.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,10 +1,10 @@
-#include "ops/paste_masks.h"
+#include "usol/ops/paste_masks.h"
 
 #include <vector>
 
-#include "ops/paste_masks_math.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/ops/paste_masks_math.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/host_device.h"
+#include "usol/tensor/host_device.h"
 
 namespace usol {
 

@@ -1,13 +1,13 @@
-#include "ops/pool2d.h"
+#include "usol/ops/pool2d.h"
 
 #include <algorithm>
 #include <limits>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -3,9 +3,9 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/pool2d.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/pool2d.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

@@ -1,11 +1,11 @@
-#include "ops/random.h"
+#include "usol/ops/random.h"
 
 #include <array>
 #include <utility>
 
-#include "ops/random_math.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/ops/random_math.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

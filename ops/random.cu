@@ -2,10 +2,10 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/random.h"
-#include "ops/random_math.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/random.h"
+#include "usol/ops/random_math.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

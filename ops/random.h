@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "tensor/generator.h"
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/generator.h"
+#include "usol/tensor/generator.h"
 
 namespace usol::random {
 

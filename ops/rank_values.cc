@@ -1,4 +1,4 @@
-#include "ops/rank_values.h"
+#include "usol/ops/rank_values.h"
 
 #include <algorithm>
 #include <numeric>

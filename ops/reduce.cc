@@ -1,11 +1,11 @@
-#include "ops/reduce.h"
+#include "usol/ops/reduce.h"
 
 #include <limits>
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

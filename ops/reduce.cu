@@ -5,9 +5,9 @@
 
 #include <limits>
 
-#include "ops/reduce.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

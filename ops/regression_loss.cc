@@ -1,8 +1,8 @@
-#include "ops/regression_loss.h"
+#include "usol/ops/regression_loss.h"
 
-#include "ops/compare.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 #pragma once
 // The losses of box deltas: L1 and its smooth variant.
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

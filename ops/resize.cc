@@ -1,13 +1,13 @@
-#include "ops/resize.h"
+#include "usol/ops/resize.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "tensor/check.h"
-#include "tensor/layout.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -2,8 +2,8 @@
 // Resizing of feature maps as PyTorch's interpolate does it (align_corners false). For 8-bit pictures see io/resize.h,
 // which is Pillow's.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

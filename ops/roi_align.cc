@@ -1,16 +1,16 @@
-#include "ops/roi_align.h"
+#include "usol/ops/roi_align.h"
 
 #include <algorithm>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "ops/compare.h"
-#include "ops/roi_align_math.h"
-#include "ops/weighted_rows.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/roi_align_math.h"
+#include "usol/ops/weighted_rows.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

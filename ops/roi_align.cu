@@ -5,10 +5,10 @@
 
 #include <limits>
 
-#include "ops/roi_align.h"
-#include "ops/roi_align_math.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/roi_align.h"
+#include "usol/ops/roi_align_math.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/softmax.h"
+#include "usol/ops/softmax.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "ops/softmax_rows.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/softmax_rows.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

@@ -4,9 +4,9 @@
 
 #include <limits>
 
-#include "ops/softmax.h"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/softmax.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

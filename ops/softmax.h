@@ -1,8 +1,8 @@
 #pragma once
 // Softmax and its logarithm over one dimension.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,17 +1,17 @@
-#include "ops/softmax_rows.h"
+#include "usol/ops/softmax_rows.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/softmax_rows.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/softmax_rows.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
-#include "ops/for_vectors-inl.h"
+#include "usol/ops/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

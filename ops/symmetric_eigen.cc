@@ -1,9 +1,9 @@
-#include "ops/symmetric_eigen.h"
+#include "usol/ops/symmetric_eigen.h"
 
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -2,9 +2,9 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/symmetric_eigen.h"
-#include "tensor/cuda/launch.h"
-#include "tensor/cuda/solver.h"
+#include "usol/ops/symmetric_eigen.h"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/cuda/solver.h"
 
 namespace usol {
 namespace {

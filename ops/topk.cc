@@ -1,12 +1,12 @@
-#include "ops/topk.h"
+#include "usol/ops/topk.h"
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
-#include "ops/gather.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/ops/gather.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 

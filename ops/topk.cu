@@ -7,10 +7,10 @@
 #include <bit>
 #include <cstring>
 
-#include "ops/topk.h"
-#include "tensor/cuda/any.cuh"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
+#include "usol/ops/topk.h"
+#include "usol/tensor/cuda/any.cuh"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol {
 namespace {

@@ -1,7 +1,7 @@
-#include "ops/view.h"
+#include "usol/ops/view.h"
 
-#include "autograd/tape.h"
-#include "ops/reduce.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/reduce.h"
 
 namespace usol {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <optional>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

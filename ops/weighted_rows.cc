@@ -1,12 +1,12 @@
-#include "ops/weighted_rows.h"
+#include "usol/ops/weighted_rows.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/weighted_rows.cc"
+#define HWY_TARGET_INCLUDE "usol/ops/weighted_rows.cc"
 #include <hwy/foreach_target.h>
 // After foreach_target.
 #include <hwy/highway.h>
 
-#include "ops/for_vectors-inl.h"
+#include "usol/ops/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

@@ -1,7 +1,7 @@
-#include "tensor/add_into.h"
+#include "usol/tensor/add_into.h"
 
-#include "tensor/check.h"
-#include "tensor/strided.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/strided.h"
 
 namespace usol {
 

@@ -1,7 +1,7 @@
 // a += b on CUDA.
 
-#include "tensor/add_into.h"
-#include "tensor/cuda/map.cuh"
+#include "usol/tensor/add_into.h"
+#include "usol/tensor/cuda/map.cuh"
 
 namespace usol {
 namespace {

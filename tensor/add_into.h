@@ -1,8 +1,8 @@
 #pragma once
 // a += b, the one piece of arithmetic that summing gradients needs.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "tensor/allocator.h"
+#include "usol/tensor/allocator.h"
 
 #include <sys/mman.h>
 
@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstddef>
 
-#include "tensor/device.h"
+#include "usol/tensor/device.h"
 
 namespace usol {
 

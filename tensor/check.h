@@ -6,8 +6,8 @@
 
 #include <utility>
 
-#include "tensor/error.h"
-#include "tensor/format.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/format.h"
 
 namespace usol {
 

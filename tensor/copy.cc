@@ -1,9 +1,9 @@
-#include "tensor/copy.h"
+#include "usol/tensor/copy.h"
 
 #include <cstring>
 
-#include "tensor/parallel.h"
-#include "tensor/strided.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/strided.h"
 
 namespace usol {
 

@@ -5,11 +5,11 @@
 
 #include <cstdint>
 
-#include "tensor/copy.h"
-#include "tensor/cuda/any.cuh"
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
-#include "tensor/cuda/strided.cuh"
+#include "usol/tensor/copy.h"
+#include "usol/tensor/cuda/any.cuh"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/cuda/strided.cuh"
 
 namespace usol {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 // The two kernels the storage layer itself needs: strided, casting copies and fills.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

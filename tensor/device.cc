@@ -1,8 +1,8 @@
-#include "tensor/device.h"
+#include "usol/tensor/device.h"
 
 #include <charconv>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "tensor/device_count.h"
+#include "usol/tensor/device_count.h"
 
 namespace usol {
 namespace {

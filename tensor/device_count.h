@@ -1,7 +1,7 @@
 #pragma once
 // How many devices of a type this binary can use.
 
-#include "tensor/device.h"
+#include "usol/tensor/device.h"
 
 namespace usol {
 

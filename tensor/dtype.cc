@@ -1,4 +1,4 @@
-#include "tensor/dtype.h"
+#include "usol/tensor/dtype.h"
 
 namespace usol {
 

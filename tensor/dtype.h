@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "tensor/error.h"
-#include "tensor/half.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/half.h"
 
 namespace usol {
 

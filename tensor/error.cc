@@ -1,4 +1,4 @@
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 

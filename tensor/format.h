@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "tensor/device.h"
-#include "tensor/dtype.h"
-#include "tensor/shape.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/dtype.h"
+#include "usol/tensor/shape.h"
 
 namespace usol::detail {
 

@@ -1,4 +1,4 @@
-#include "tensor/generator.h"
+#include "usol/tensor/generator.h"
 
 #include <cmath>
 #include <numbers>

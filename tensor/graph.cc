@@ -1,9 +1,9 @@
-#include "tensor/graph.h"
+#include "usol/tensor/graph.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -9,8 +9,8 @@
 #include <memory>
 #include <thread>
 
-#include "tensor/stream.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/stream.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

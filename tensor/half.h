@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "tensor/host_device.h"
+#include "usol/tensor/host_device.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "tensor/kernel.h"
+#include "usol/tensor/kernel.h"
 
 namespace usol {
 

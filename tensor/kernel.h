@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/device.h"
-#include "tensor/error.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 

@@ -1,10 +1,10 @@
-#include "tensor/layout.h"
+#include "usol/tensor/layout.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "tensor/check.h"
-#include "tensor/copy.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/copy.h"
 
 namespace usol {
 namespace {

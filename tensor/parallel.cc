@@ -1,4 +1,4 @@
-#include "tensor/parallel.h"
+#include "usol/tensor/parallel.h"
 
 #include <omp.h>
 #include <sched.h>
@@ -11,7 +11,7 @@
 #include <mutex>
 #include <string>
 
-#include "tensor/serial_scope.h"
+#include "usol/tensor/serial_scope.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "tensor/precision.h"
+#include "usol/tensor/precision.h"
 
 #include <utility>
 

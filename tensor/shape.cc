@@ -1,9 +1,9 @@
-#include "tensor/shape.h"
+#include "usol/tensor/shape.h"
 
 #include <algorithm>
 #include <limits>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

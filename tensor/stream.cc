@@ -1,11 +1,11 @@
-#include "tensor/stream.h"
+#include "usol/tensor/stream.h"
 
 #include <array>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -8,7 +8,7 @@
 #include <functional>
 #include <memory>
 
-#include "tensor/device.h"
+#include "usol/tensor/device.h"
 
 namespace usol {
 

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "tensor/parallel.h"
-#include "tensor/shape.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/shape.h"
 
 namespace usol {
 

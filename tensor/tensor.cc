@@ -1,11 +1,11 @@
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "tensor/allocator.h"
-#include "tensor/check.h"
-#include "tensor/copy.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/copy.h"
 
 namespace usol {
 

@@ -12,9 +12,9 @@
 #include <span>
 #include <vector>
 
-#include "tensor/device.h"
-#include "tensor/dtype.h"
-#include "tensor/shape.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/dtype.h"
+#include "usol/tensor/shape.h"
 
 namespace usol {
 

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "io/coco.h"
-#include "io/image.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
 
 namespace usol {
 namespace {

@@ -1,8 +1,8 @@
-#include "train/adamw.h"
+#include "usol/train/adamw.h"
 
 #include <cmath>
 
-#include "tensor/parallel.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol::train {
 

@@ -1,7 +1,7 @@
 // The step of AdamW on CUDA.
 
-#include "tensor/cuda/map.cuh"
-#include "train/adamw.h"
+#include "usol/tensor/cuda/map.cuh"
+#include "usol/train/adamw.h"
 
 namespace usol::train {
 namespace {

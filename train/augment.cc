@@ -1,12 +1,12 @@
-#include "train/augment.h"
+#include "usol/train/augment.h"
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
-#include "io/resize.h"
-#include "models/rcnn/rcnn.h"
-#include "tensor/check.h"
+#include "usol/io/resize.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "tensor/generator.h"
-#include "train/dataset.h"
+#include "usol/tensor/generator.h"
+#include "usol/train/dataset.h"
 
 namespace usol::train {
 

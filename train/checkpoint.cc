@@ -1,11 +1,11 @@
-#include "train/checkpoint.h"
+#include "usol/train/checkpoint.h"
 
 #include <charconv>
 #include <string_view>
 #include <utility>
 
-#include "io/safetensors.h"
-#include "tensor/check.h"
+#include "usol/io/safetensors.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 namespace usol::train {
 

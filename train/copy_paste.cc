@@ -1,11 +1,11 @@
-#include "train/copy_paste.h"
+#include "usol/train/copy_paste.h"
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
-#include "tensor/check.h"
-#include "train/augment.h"
+#include "usol/tensor/check.h"
+#include "usol/train/augment.h"
 
 namespace usol::train {
 namespace {

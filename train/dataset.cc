@@ -1,11 +1,11 @@
-#include "train/dataset.h"
+#include "usol/train/dataset.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "io/image.h"
-#include "io/rle.h"
-#include "tensor/check.h"
+#include "usol/io/image.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

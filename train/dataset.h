@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "io/coco.h"
-#include "tensor/tensor.h"
+#include "usol/io/coco.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::train {
 

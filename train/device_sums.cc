@@ -1,4 +1,4 @@
-#include "train/device_sums.h"
+#include "usol/train/device_sums.h"
 
 namespace usol::train {
 namespace {

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "tensor/device.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/device.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::train {
 

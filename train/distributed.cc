@@ -1,4 +1,4 @@
-#include "train/distributed.h"
+#include "usol/train/distributed.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -14,9 +14,9 @@
 #include <thread>
 #include <utility>
 
-#include "tensor/check.h"
-#include "train/device_sums.h"
-#include "train/gradient_sums.h"
+#include "usol/tensor/check.h"
+#include "usol/train/device_sums.h"
+#include "usol/train/gradient_sums.h"
 
 #ifdef USOL_WITH_MPI
 #include <mpi.h>

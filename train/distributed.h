@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "ops/all_reduce.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol::train {
 

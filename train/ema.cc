@@ -1,8 +1,8 @@
-#include "train/ema.h"
+#include "usol/train/ema.h"
 
-#include "autograd/grad_mode.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 

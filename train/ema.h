@@ -2,7 +2,7 @@
 // A running average of a model's weights, which often predicts better than the weights themselves.
 // Source: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 ("Mean teachers").
 
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 namespace usol::train {
 

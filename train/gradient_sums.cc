@@ -1,11 +1,11 @@
-#include "train/gradient_sums.h"
+#include "usol/train/gradient_sums.h"
 
 #include <utility>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/concat.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/concat.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 

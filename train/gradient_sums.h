@@ -7,7 +7,7 @@
 #include <future>
 #include <vector>
 
-#include "ops/all_reduce.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol::train {
 

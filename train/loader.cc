@@ -1,10 +1,10 @@
-#include "train/loader.h"
+#include "usol/train/loader.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "ops/random.h"
-#include "tensor/check.h"
+#include "usol/ops/random.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {

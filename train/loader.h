@@ -12,9 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include "train/augment.h"
-#include "train/copy_paste.h"
-#include "train/dataset.h"
+#include "usol/train/augment.h"
+#include "usol/train/copy_paste.h"
+#include "usol/train/dataset.h"
 
 namespace usol::train {
 

@@ -1,4 +1,4 @@
-#include "train/metrics.h"
+#include "usol/train/metrics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "io/atomic_file.h"
-#include "tensor/check.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

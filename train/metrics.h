@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "io/event_file.h"
-#include "train/trainer.h"
+#include "usol/io/event_file.h"
+#include "usol/train/trainer.h"
 
 namespace usol::train {
 

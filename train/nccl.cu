@@ -12,9 +12,9 @@
 #include <thread>
 #include <utility>
 
-#include "tensor/cuda/check.h"
-#include "tensor/stream.h"
-#include "train/device_sums.h"
+#include "usol/tensor/cuda/check.h"
+#include "usol/tensor/stream.h"
+#include "usol/train/device_sums.h"
 
 namespace usol::train {
 namespace {

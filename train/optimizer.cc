@@ -1,17 +1,17 @@
-#include "train/optimizer.h"
+#include "usol/train/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string_view>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
-#include "train/adamw.h"
-#include "train/sgd.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
+#include "usol/train/adamw.h"
+#include "usol/train/sgd.h"
 
 namespace usol::train {
 namespace {

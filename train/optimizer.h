@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 namespace usol::train {
 

@@ -1,10 +1,10 @@
-#include "train/precise_bn.h"
+#include "usol/train/precise_bn.h"
 
 #include <algorithm>
 
-#include "autograd/grad_mode.h"
-#include "nn/norm.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/nn/norm.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 

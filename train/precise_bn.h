@@ -6,9 +6,9 @@
 #include <functional>
 #include <vector>
 
-#include "models/rcnn/rcnn.h"
-#include "nn/param_store.h"
-#include "train/dataset.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/nn/param_store.h"
+#include "usol/train/dataset.h"
 
 namespace usol::train {
 

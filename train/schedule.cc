@@ -1,9 +1,9 @@
-#include "train/schedule.h"
+#include "usol/train/schedule.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/self_train.h"
+#include "usol/train/self_train.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {

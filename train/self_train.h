@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 namespace usol::train {
 

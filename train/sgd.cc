@@ -1,6 +1,6 @@
-#include "train/sgd.h"
+#include "usol/train/sgd.h"
 
-#include "tensor/parallel.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol::train {
 

@@ -1,7 +1,7 @@
 // The step of SGD on CUDA.
 
-#include "tensor/cuda/map.cuh"
-#include "train/sgd.h"
+#include "usol/tensor/cuda/map.cuh"
+#include "usol/train/sgd.h"
 
 namespace usol::train {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 // One step of stochastic gradient descent with momentum. Source: PyTorch's torch.optim.SGD.
 
-#include "tensor/kernel.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/kernel.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::train {
 

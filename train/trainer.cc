@@ -1,14 +1,14 @@
-#include "train/trainer.h"
+#include "usol/train/trainer.h"
 
 #include <chrono>
 #include <cmath>
 #include <set>
 #include <utility>
 
-#include "autograd/tape.h"
-#include "nn/drop_path.h"
-#include "ops/elementwise.h"
-#include "tensor/check.h"
+#include "usol/autograd/tape.h"
+#include "usol/nn/drop_path.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {

@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "models/rcnn/rcnn.h"
-#include "nn/param_store.h"
-#include "train/dataset.h"
-#include "train/ema.h"
-#include "train/gradient_sums.h"
-#include "train/optimizer.h"
-#include "train/schedule.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/nn/param_store.h"
+#include "usol/train/dataset.h"
+#include "usol/train/ema.h"
+#include "usol/train/gradient_sums.h"
+#include "usol/train/optimizer.h"
+#include "usol/train/schedule.h"
 
 namespace usol::train {
 

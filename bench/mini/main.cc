@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "bench/mini/tables.h"
-#include "io/atomic_file.h"
-#include "tensor/check.h"
 #include "tests/support/scenes.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

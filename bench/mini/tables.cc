@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
 

@@ -1,4 +1,4 @@
-#include "maskcut/baselines/bisecting_kmeans.h"
+#include "usol/maskcut/baselines/bisecting_kmeans.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,9 +7,9 @@
 #include <span>
 #include <utility>
 
-#include "maskcut/affinity.h"
-#include "tensor/check.h"
-#include "tensor/generator.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "maskcut/baselines/discovery.h"
-#include "maskcut/ncut.h"
+#include "usol/maskcut/baselines/discovery.h"
+#include "usol/maskcut/ncut.h"
 
 namespace usol {
 

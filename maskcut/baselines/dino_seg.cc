@@ -1,11 +1,11 @@
-#include "maskcut/baselines/dino_seg.h"
+#include "usol/maskcut/baselines/dino_seg.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <numeric>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -2,8 +2,8 @@
 // DINO-seg: the patches that hold most of the attention of the class token, in one head.
 // Source: Caron et al. 2021 (DINO), section 4.2.2, as Simeoni et al. 2021 (LOST) use it for boxes.
 
-#include "maskcut/baselines/discovery.h"
-#include "maskcut/partition.h"
+#include "usol/maskcut/baselines/discovery.h"
+#include "usol/maskcut/partition.h"
 
 namespace usol {
 

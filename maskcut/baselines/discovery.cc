@@ -1,10 +1,10 @@
-#include "maskcut/baselines/discovery.h"
+#include "usol/maskcut/baselines/discovery.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "maskcut/components.h"
-#include "maskcut/frame.h"
-#include "tensor/tensor.h"
+#include "usol/maskcut/components.h"
+#include "usol/maskcut/frame.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol {
 

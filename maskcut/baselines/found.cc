@@ -1,14 +1,14 @@
-#include "maskcut/baselines/found.h"
+#include "usol/maskcut/baselines/found.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
-#include "io/checkpoint.h"
-#include "maskcut/affinity.h"
-#include "maskcut/bilateral_solver.h"
-#include "ops/resize.h"
-#include "tensor/check.h"
+#include "usol/io/checkpoint.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/maskcut/bilateral_solver.h"
+#include "usol/ops/resize.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

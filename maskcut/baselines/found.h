@@ -6,8 +6,8 @@
 
 #include <filesystem>
 
-#include "maskcut/baselines/discovery.h"
-#include "maskcut/baselines/tokencut.h"
+#include "usol/maskcut/baselines/discovery.h"
+#include "usol/maskcut/baselines/tokencut.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "maskcut/baselines/found_train.h"
+#include "usol/maskcut/baselines/found_train.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,16 +6,16 @@
 #include <string>
 #include <utility>
 
-#include "autograd/tape.h"
-#include "io/resize.h"
-#include "ops/binary_cross_entropy.h"
-#include "ops/elementwise.h"
-#include "ops/linear.h"
-#include "ops/random.h"
-#include "ops/reduce.h"
-#include "ops/resize.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/tape.h"
+#include "usol/io/resize.h"
+#include "usol/ops/binary_cross_entropy.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/linear.h"
+#include "usol/ops/random.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/resize.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "maskcut/baselines/found.h"
-#include "maskcut/bilateral_solver.h"
-#include "tensor/generator.h"
+#include "usol/maskcut/baselines/found.h"
+#include "usol/maskcut/bilateral_solver.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 

@@ -1,11 +1,11 @@
-#include "maskcut/baselines/lost.h"
+#include "usol/maskcut/baselines/lost.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
 
-#include "ops/gemm.h"
-#include "tensor/check.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

@@ -2,7 +2,7 @@
 // LOST: the patch similar to fewest others is on the object; the patches like it vote for the rest.
 // Source: Simeoni et al. 2021, "Localizing Objects with Self-Supervised Transformers and no Labels", section 3.
 
-#include "maskcut/baselines/discovery.h"
+#include "usol/maskcut/baselines/discovery.h"
 
 namespace usol {
 

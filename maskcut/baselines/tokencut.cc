@@ -1,12 +1,12 @@
-#include "maskcut/baselines/tokencut.h"
+#include "usol/maskcut/baselines/tokencut.h"
 
 #include <cmath>
 #include <numeric>
 #include <span>
 
-#include "maskcut/affinity.h"
-#include "maskcut/bilateral_solver.h"
-#include "tensor/check.h"
+#include "usol/maskcut/affinity.h"
+#include "usol/maskcut/bilateral_solver.h"
+#include "usol/tensor/check.h"
 
 namespace usol {
 namespace {

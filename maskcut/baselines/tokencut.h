@@ -3,9 +3,9 @@
 // Source: Wang et al. 2022, "Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut",
 // sections 3.2 and 4.2; the variant with three eigenvectors is a baseline of Wang et al. 2023 (MaskCut).
 
-#include "maskcut/baselines/discovery.h"
-#include "maskcut/ncut.h"
-#include "maskcut/partition.h"
+#include "usol/maskcut/baselines/discovery.h"
+#include "usol/maskcut/ncut.h"
+#include "usol/maskcut/partition.h"
 
 namespace usol {
 

@@ -1,4 +1,4 @@
-#include "models/rcnn/anchors.h"
+#include "usol/models/rcnn/anchors.h"
 
 #include <cmath>
 #include <iterator>

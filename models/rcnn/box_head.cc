@@ -1,17 +1,17 @@
-#include "models/rcnn/box_head.h"
+#include "usol/models/rcnn/box_head.h"
 
 #include <algorithm>
 
-#include "ops/cast.h"
-#include "ops/compare.h"
-#include "ops/cross_entropy.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/rank_values.h"
-#include "ops/reduce.h"
-#include "ops/regression_loss.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/cross_entropy.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/rank_values.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/regression_loss.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 

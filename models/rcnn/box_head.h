@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/rcnn/boxes.h"
-#include "nn/conv_norm.h"
-#include "nn/linear.h"
-#include "nn/param_store.h"
-#include "ops/all_reduce.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/nn/conv_norm.h"
+#include "usol/nn/linear.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol::rcnn {
 

@@ -1,14 +1,14 @@
-#include "models/rcnn/boxes.h"
+#include "usol/models/rcnn/boxes.h"
 
 #include <cmath>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 namespace {

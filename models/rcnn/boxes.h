@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "models/rcnn/instances.h"
-#include "tensor/tensor.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
 

@@ -1,21 +1,21 @@
-#include "models/rcnn/cascade.h"
+#include "usol/models/rcnn/cascade.h"
 
 #include <algorithm>
 #include <array>
 #include <string>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "models/rcnn/matcher.h"
-#include "models/rcnn/roi_pooler.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/nms.h"
-#include "ops/pairwise_iou.h"
-#include "ops/softmax.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/models/rcnn/matcher.h"
+#include "usol/models/rcnn/roi_pooler.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/nms.h"
+#include "usol/ops/pairwise_iou.h"
+#include "usol/ops/softmax.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 namespace {

@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "models/rcnn/box_head.h"
-#include "models/rcnn/droploss.h"
-#include "models/rcnn/instances.h"
-#include "models/rcnn/mask_head.h"
-#include "models/rcnn/sampler.h"
-#include "nn/param_store.h"
+#include "usol/models/rcnn/box_head.h"
+#include "usol/models/rcnn/droploss.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/models/rcnn/mask_head.h"
+#include "usol/models/rcnn/sampler.h"
+#include "usol/nn/param_store.h"
 
 namespace usol::rcnn {
 

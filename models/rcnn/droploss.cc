@@ -1,17 +1,17 @@
-#include "models/rcnn/droploss.h"
+#include "usol/models/rcnn/droploss.h"
 
 #include <algorithm>
 #include <array>
 #include <set>
 
-#include "autograd/grad_mode.h"
-#include "ops/cast.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/pairwise_iou.h"
-#include "ops/rank_values.h"
-#include "ops/reduce.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/pairwise_iou.h"
+#include "usol/ops/rank_values.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 

@@ -4,9 +4,9 @@
 
 #include <vector>
 
-#include "models/rcnn/instances.h"
-#include "ops/all_reduce.h"
-#include "tensor/tensor.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/ops/all_reduce.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
 

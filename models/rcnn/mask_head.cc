@@ -1,15 +1,15 @@
-#include "models/rcnn/mask_head.h"
+#include "usol/models/rcnn/mask_head.h"
 
 #include <algorithm>
 #include <string>
 
-#include "ops/binary_cross_entropy.h"
-#include "ops/cast.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/rank_values.h"
-#include "ops/reduce.h"
-#include "ops/view.h"
+#include "usol/ops/binary_cross_entropy.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/rank_values.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/view.h"
 
 namespace usol::rcnn {
 

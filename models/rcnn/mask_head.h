@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "nn/conv_norm.h"
-#include "nn/param_store.h"
-#include "ops/all_reduce.h"
+#include "usol/nn/conv_norm.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/all_reduce.h"
 
 namespace usol::rcnn {
 

@@ -1,10 +1,10 @@
-#include "models/rcnn/matcher.h"
+#include "usol/models/rcnn/matcher.h"
 
-#include "ops/cast.h"
-#include "ops/compare.h"
-#include "ops/reduce.h"
-#include "ops/topk.h"
-#include "tensor/check.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/topk.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 

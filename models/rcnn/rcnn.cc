@@ -1,17 +1,17 @@
-#include "models/rcnn/rcnn.h"
+#include "usol/models/rcnn/rcnn.h"
 
 #include <algorithm>
 #include <array>
 #include <string>
 
-#include "autograd/grad_mode.h"
-#include "models/rcnn/boxes.h"
-#include "ops/compare.h"
-#include "ops/gather.h"
-#include "ops/paste_masks.h"
-#include "ops/rank_values.h"
-#include "tensor/check.h"
-#include "tensor/parallel.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/paste_masks.h"
+#include "usol/ops/rank_values.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

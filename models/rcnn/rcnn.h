@@ -9,13 +9,13 @@
 #include <string_view>
 #include <vector>
 
-#include "models/fpn.h"
-#include "models/rcnn/cascade.h"
-#include "models/rcnn/instances.h"
-#include "models/rcnn/rpn.h"
-#include "models/vitdet.h"
-#include "nn/context.h"
-#include "nn/param_store.h"
+#include "usol/models/fpn.h"
+#include "usol/models/rcnn/cascade.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/models/rcnn/rpn.h"
+#include "usol/models/vitdet.h"
+#include "usol/nn/context.h"
+#include "usol/nn/param_store.h"
 
 namespace usol {
 

@@ -1,15 +1,15 @@
-#include "models/rcnn/roi_pooler.h"
+#include "usol/models/rcnn/roi_pooler.h"
 
 #include <cmath>
 
-#include "autograd/grad_mode.h"
-#include "models/rcnn/boxes.h"
-#include "ops/cast.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/roi_align.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/roi_align.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 

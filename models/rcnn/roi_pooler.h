@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "models/rcnn/instances.h"
-#include "tensor/tensor.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
 

@@ -1,25 +1,25 @@
-#include "models/rcnn/rpn.h"
+#include "usol/models/rcnn/rpn.h"
 
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 
-#include "autograd/grad_mode.h"
-#include "models/rcnn/matcher.h"
-#include "ops/binary_cross_entropy.h"
-#include "ops/cast.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "ops/nms.h"
-#include "ops/pairwise_iou.h"
-#include "ops/rank_values.h"
-#include "ops/reduce.h"
-#include "ops/regression_loss.h"
-#include "ops/topk.h"
-#include "ops/view.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/models/rcnn/matcher.h"
+#include "usol/ops/binary_cross_entropy.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/ops/nms.h"
+#include "usol/ops/pairwise_iou.h"
+#include "usol/ops/rank_values.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/regression_loss.h"
+#include "usol/ops/topk.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 namespace {

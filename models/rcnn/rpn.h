@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/rcnn/anchors.h"
-#include "models/rcnn/boxes.h"
-#include "models/rcnn/instances.h"
-#include "models/rcnn/sampler.h"
-#include "nn/conv.h"
-#include "nn/param_store.h"
-#include "tensor/error.h"
+#include "usol/models/rcnn/anchors.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/models/rcnn/instances.h"
+#include "usol/models/rcnn/sampler.h"
+#include "usol/nn/conv.h"
+#include "usol/nn/param_store.h"
+#include "usol/tensor/error.h"
 
 namespace usol::rcnn {
 

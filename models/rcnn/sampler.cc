@@ -1,14 +1,14 @@
-#include "models/rcnn/sampler.h"
+#include "usol/models/rcnn/sampler.h"
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 #include <vector>
 
-#include "models/rcnn/matcher.h"
-#include "ops/compare.h"
-#include "ops/gather.h"
-#include "tensor/check.h"
+#include "usol/models/rcnn/matcher.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/gather.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 namespace {

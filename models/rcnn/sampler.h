@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <functional>
 
-#include "tensor/generator.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
 

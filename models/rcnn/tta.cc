@@ -1,17 +1,17 @@
-#include "models/rcnn/tta.h"
+#include "usol/models/rcnn/tta.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
 
-#include "autograd/grad_mode.h"
-#include "models/rcnn/boxes.h"
-#include "ops/compare.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "tensor/check.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/ops/compare.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/tensor/check.h"
 
 namespace usol::rcnn {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "models/rcnn/rcnn.h"
+#include "usol/models/rcnn/rcnn.h"
 
 namespace usol::rcnn {
 

@@ -2,7 +2,7 @@
 // A block belongs to the stream that was current when it was made and is freed in that stream's order; another stream
 // that uses it must be ordered with it by an Event (tensor/stream.h).
 
-#include "tensor/allocator.h"
+#include "usol/tensor/allocator.h"
 
 #include <cuda_runtime_api.h>
 
@@ -14,9 +14,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "tensor/cuda/check.h"
-#include "tensor/device_count.h"
-#include "tensor/stream.h"
+#include "usol/tensor/cuda/check.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/stream.h"
 
 namespace usol::cuda {
 namespace {

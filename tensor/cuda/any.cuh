@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "tensor/dtype.h"
+#include "usol/tensor/dtype.h"
 
 namespace usol::cuda {
 

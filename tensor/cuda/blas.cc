@@ -1,4 +1,4 @@
-#include "tensor/cuda/blas.h"
+#include "usol/tensor/cuda/blas.h"
 
 #include <cublasLt.h>
 
@@ -7,8 +7,8 @@
 #include <map>
 #include <string>
 
-#include "tensor/cuda/handles.h"
-#include "tensor/precision.h"
+#include "usol/tensor/cuda/handles.h"
+#include "usol/tensor/precision.h"
 
 namespace usol::cuda {
 namespace {

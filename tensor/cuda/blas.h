@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "tensor/cuda/launch.h"
-#include "tensor/dtype.h"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/dtype.h"
 
 namespace usol::cuda {
 

@@ -1,4 +1,4 @@
-#include "tensor/cuda/check.h"
+#include "usol/tensor/cuda/check.h"
 
 #include <cxxabi.h>
 
@@ -7,7 +7,7 @@
 #include <memory>
 #include <string_view>
 
-#include "tensor/check.h"
+#include "usol/tensor/check.h"
 
 namespace usol::cuda {
 namespace {

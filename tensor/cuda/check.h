@@ -4,7 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol::cuda {
 

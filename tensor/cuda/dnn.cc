@@ -1,10 +1,10 @@
-#include "tensor/cuda/dnn.h"
+#include "usol/tensor/cuda/dnn.h"
 
 #include <array>
 #include <map>
 
-#include "tensor/cuda/dnn_attention.h"
-#include "tensor/cuda/handles.h"
+#include "usol/tensor/cuda/dnn_attention.h"
+#include "usol/tensor/cuda/handles.h"
 
 namespace usol::cuda {
 

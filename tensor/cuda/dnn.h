@@ -5,8 +5,8 @@
 #include <array>
 #include <cstdint>
 
-#include "tensor/cuda/launch.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::cuda {
 

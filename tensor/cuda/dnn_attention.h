@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "tensor/cuda/dnn_graph.h"
+#include "usol/tensor/cuda/dnn_graph.h"
 
 namespace usol::cuda {
 

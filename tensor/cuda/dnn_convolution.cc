@@ -1,9 +1,9 @@
-#include "tensor/cuda/dnn_convolution.h"
+#include "usol/tensor/cuda/dnn_convolution.h"
 
 #include <map>
 
-#include "tensor/cuda/handles.h"
-#include "tensor/precision.h"
+#include "usol/tensor/cuda/handles.h"
+#include "usol/tensor/precision.h"
 
 namespace usol::cuda {
 namespace {

@@ -4,8 +4,8 @@
 #include <compare>
 #include <vector>
 
-#include "tensor/cuda/dnn.h"
-#include "tensor/cuda/dnn_graph.h"
+#include "usol/tensor/cuda/dnn.h"
+#include "usol/tensor/cuda/dnn_graph.h"
 
 namespace usol::cuda {
 

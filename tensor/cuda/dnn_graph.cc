@@ -1,8 +1,8 @@
-#include "tensor/cuda/dnn_graph.h"
+#include "usol/tensor/cuda/dnn_graph.h"
 
 #include <optional>
 
-#include "tensor/cuda/handles.h"
+#include "usol/tensor/cuda/handles.h"
 
 namespace usol::cuda {
 

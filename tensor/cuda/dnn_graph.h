@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/dtype.h"
-#include "tensor/shape.h"
+#include "usol/tensor/dtype.h"
+#include "usol/tensor/shape.h"
 
 namespace usol::cuda {
 

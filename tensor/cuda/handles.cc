@@ -1,4 +1,4 @@
-#include "tensor/cuda/handles.h"
+#include "usol/tensor/cuda/handles.h"
 
 #include <cstdio>
 #include <map>

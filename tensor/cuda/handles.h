@@ -8,8 +8,8 @@
 
 #include <cstddef>
 
-#include "tensor/cuda/check.h"
-#include "tensor/cuda/launch.h"
+#include "usol/tensor/cuda/check.h"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol::cuda {
 

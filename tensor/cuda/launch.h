@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "tensor/cuda/check.h"
-#include "tensor/device.h"
+#include "usol/tensor/cuda/check.h"
+#include "usol/tensor/device.h"
 
 namespace usol::cuda {
 

@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/cuda/device.cuh"
-#include "tensor/cuda/launch.h"
-#include "tensor/cuda/strided.cuh"
-#include "tensor/layout.h"
-#include "tensor/tensor.h"
+#include "usol/tensor/cuda/device.cuh"
+#include "usol/tensor/cuda/launch.h"
+#include "usol/tensor/cuda/strided.cuh"
+#include "usol/tensor/layout.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::cuda {
 

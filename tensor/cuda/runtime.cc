@@ -6,9 +6,9 @@
 #include <map>
 #include <mutex>
 
-#include "tensor/cuda/check.h"
-#include "tensor/device_count.h"
-#include "tensor/stream.h"
+#include "usol/tensor/cuda/check.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/stream.h"
 
 namespace usol::cuda {
 namespace {

@@ -1,10 +1,10 @@
-#include "tensor/cuda/solver.h"
+#include "usol/tensor/cuda/solver.h"
 
 #include <limits>
 #include <string>
 
-#include "tensor/check.h"
-#include "tensor/cuda/handles.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/cuda/handles.h"
 
 namespace usol::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "tensor/cuda/launch.h"
+#include "usol/tensor/cuda/launch.h"
 
 namespace usol::cuda {
 

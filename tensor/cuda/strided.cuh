@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "tensor/shape.h"
+#include "usol/tensor/shape.h"
 
 namespace usol::cuda {
 

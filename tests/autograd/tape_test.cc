@@ -1,16 +1,16 @@
 // The tape itself: accumulation, sharing, release, in-place detection, checkpointing, hooks.
-#include "autograd/tape.h"
+#include "usol/autograd/tape.h"
 
 #include <gtest/gtest.h>
 
 #include <utility>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/allocator.h"
-#include "tensor/error.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "io/safetensors.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/io/safetensors.h"
 
 namespace usol {
 namespace {

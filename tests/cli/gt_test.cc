@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "io/image.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
 
 namespace usol {
 namespace {

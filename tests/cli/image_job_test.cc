@@ -1,5 +1,5 @@
 // The loop over many pictures, on made-up work: failures, resuming, shards and merging, existing outputs, dry runs.
-#include "cli/image_job.h"
+#include "usol/cli/image_job.h"
 
 #include <gtest/gtest.h>
 
@@ -14,10 +14,10 @@
 #include <utility>
 #include <vector>
 
-#include "cli/signals.h"
-#include "tensor/error.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/signals.h"
+#include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

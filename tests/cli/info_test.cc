@@ -1,5 +1,5 @@
 // usol info, as a user meets it.
-#include "cli/info.h"
+#include "usol/cli/info.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/atomic_file.h"
-#include "io/sha256.h"
-#include "models/vit.h"
 #include "tests/support/bundle.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/atomic_file.h"
+#include "usol/io/sha256.h"
+#include "usol/models/vit.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // What the command line's inputs become: names, ids, order, and the errors for everything that is unclear.
-#include "cli/inputs.h"
+#include "usol/cli/inputs.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
 

@@ -1,5 +1,5 @@
 // The journal: what was appended is read back, torn ends and damage are dropped, other settings are refused.
-#include "cli/journal.h"
+#include "usol/cli/journal.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <string>
 
-#include "cli/verb.h"
-#include "cli/version.h"
 #include "tests/support/process.h"
-#include "train/distributed.h"
+#include "usol/cli/verb.h"
+#include "usol/cli/version.h"
+#include "usol/train/distributed.h"
 
 namespace usol {
 namespace {

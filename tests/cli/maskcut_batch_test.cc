@@ -7,16 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_verb.h"
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "io/safetensors.h"
-#include "models/vit.h"
-#include "nn/param_store.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/io/safetensors.h"
+#include "usol/models/vit.h"
+#include "usol/nn/param_store.h"
 
 namespace usol {
 namespace {

@@ -7,16 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/npy.h"
-#include "io/safetensors.h"
-#include "io/sha256.h"
-#include "models/vit.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/npy.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/models/vit.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;

@@ -1,5 +1,5 @@
 // Options: precedence of the four sources, checks of every value wherever it comes from, settings files read back.
-#include "cli/options.h"
+#include "usol/cli/options.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

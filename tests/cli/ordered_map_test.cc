@@ -1,5 +1,5 @@
 // Stages of several threads: order, bounds, errors, and leaving early.
-#include "cli/ordered_map.h"
+#include "usol/cli/ordered_map.h"
 
 #include <gtest/gtest.h>
 

@@ -6,15 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_verb.h"
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "io/safetensors.h"
 #include "tests/models/rcnn/golden_run.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/io/safetensors.h"
 
 namespace usol {
 namespace {

@@ -6,19 +6,19 @@
 #include <string>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/checkpoint.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/pth.h"
-#include "io/resize.h"
-#include "io/rle.h"
-#include "io/safetensors.h"
-#include "models/rcnn/rcnn.h"
-#include "models/rcnn/tta.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/pth.h"
+#include "usol/io/resize.h"
+#include "usol/io/rle.h"
+#include "usol/io/safetensors.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/rcnn/tta.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

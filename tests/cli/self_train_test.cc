@@ -11,16 +11,16 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_verb.h"
-#include "cli/verb.h"
-#include "io/coco.h"
-#include "tensor/generator.h"
 #include "tests/support/golden.h"
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
+#include "usol/tensor/generator.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

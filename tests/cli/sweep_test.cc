@@ -8,11 +8,11 @@
 #include <tuple>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/coco.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
+#include "usol/io/coco.h"
 
 namespace fs = std::filesystem;
 

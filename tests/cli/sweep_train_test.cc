@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "cli/verb.h"
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/verb.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -13,13 +13,13 @@
 #include <utility>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/safetensors.h"
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
-#include "train/checkpoint.h"
+#include "usol/cli/verb.h"
+#include "usol/io/safetensors.h"
+#include "usol/train/checkpoint.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -10,16 +10,16 @@
 #include <utility>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/event_file.h"
-#include "io/image.h"
-#include "io/safetensors.h"
 #include "tests/support/golden.h"
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
+#include "usol/cli/verb.h"
+#include "usol/io/event_file.h"
+#include "usol/io/image.h"
+#include "usol/io/safetensors.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -15,13 +15,13 @@
 #include <thread>
 #include <vector>
 
-#include "cli/verb.h"
-#include "io/safetensors.h"
-#include "nn/param_store.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
+#include "usol/cli/verb.h"
+#include "usol/io/safetensors.h"
+#include "usol/nn/param_store.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

@@ -5,14 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "cli/run_verb.h"
-#include "cli/verb.h"
-#include "io/safetensors.h"
-#include "models/vit.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/run_verb.h"
+#include "usol/cli/verb.h"
+#include "usol/io/safetensors.h"
+#include "usol/models/vit.h"
 
 namespace usol {
 namespace {

@@ -1,11 +1,11 @@
 // What can be checked of cuDNN's fused attention without a GPU: that it is asked for the right shapes, and that cuDNN
 // has engines for the graph on an H100 described to it. Linked into usol_tests_cuda only.
-#include "tensor/cuda/dnn_attention.h"
+#include "usol/tensor/cuda/dnn_attention.h"
 
 #include <gtest/gtest.h>
 
-#include "tensor/device_count.h"
 #include "tests/cuda/h100.h"
+#include "usol/tensor/device_count.h"
 
 namespace usol::cuda {
 namespace {

@@ -1,11 +1,11 @@
 // What can be checked of cuDNN's convolutions without running them: that cuDNN has engines for the detector's layers on
 // an H100 described to it, with bias and ReLU fused. Linked into usol_tests_cuda only.
-#include "tensor/cuda/dnn_convolution.h"
+#include "usol/tensor/cuda/dnn_convolution.h"
 
 #include <gtest/gtest.h>
 
-#include "tensor/device_count.h"
 #include "tests/cuda/h100.h"
+#include "usol/tensor/device_count.h"
 
 namespace usol::cuda {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "ops/elementwise.h"
-#include "tensor/device_count.h"
-#include "tensor/error.h"
-#include "train/device_sums.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/error.h"
+#include "usol/train/device_sums.h"
 
 namespace usol::train {
 namespace {

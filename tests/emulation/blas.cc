@@ -1,6 +1,6 @@
 // Products for the emulated CUDA device, in plain loops: what tensor/cuda/blas.cc asks of cuBLASLt.
 
-#include "tensor/cuda/blas.h"
+#include "usol/tensor/cuda/blas.h"
 
 #include <cmath>
 

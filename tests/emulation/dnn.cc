@@ -1,6 +1,6 @@
 // cuDNN's part on the emulated CUDA device: none, so that the kernels of ours are what runs.
 
-#include "tensor/cuda/dnn.h"
+#include "usol/tensor/cuda/dnn.h"
 
 namespace usol::cuda {
 

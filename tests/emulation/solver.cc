@@ -1,6 +1,6 @@
 // Eigenproblems for the emulated CUDA device: what tensor/cuda/solver.cc asks of cuSOLVER, by Jacobi rotations.
 
-#include "tensor/cuda/solver.h"
+#include "usol/tensor/cuda/solver.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // The COCO protocol against pycocotools (tests/golden/make_coco_eval.py), and its errors.
-#include "eval/coco_eval.h"
+#include "usol/eval/coco_eval.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/parallel.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

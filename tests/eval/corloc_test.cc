@@ -1,11 +1,11 @@
 // CorLoc: which box counts, which truths count, and errors.
-#include "eval/corloc.h"
+#include "usol/eval/corloc.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

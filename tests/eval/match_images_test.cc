@@ -1,11 +1,11 @@
 // Images of two files brought together by name.
-#include "eval/match_images.h"
+#include "usol/eval/match_images.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Saliency metrics against the metric code of TokenCut and FOUND (tests/golden/make_saliency.py).
-#include "eval/saliency.h"
+#include "usol/eval/saliency.h"
 
 #include <gtest/gtest.h>
 
@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Pictures and outlines within their bytes; outlines against the masks they stand for.
-#include "eval/small_picture.h"
+#include "usol/eval/small_picture.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "io/image.h"
-#include "io/resize.h"
+#include "usol/io/image.h"
+#include "usol/io/resize.h"
 
 namespace usol {
 namespace {

@@ -1,12 +1,12 @@
 // The points of a sweep and its tables.
-#include "eval/sweep.h"
+#include "usol/eval/sweep.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -9,9 +9,9 @@
 #include <span>
 #include <string>
 
-#include "io/atomic_file.h"
-#include "tensor/error.h"
 #include "tests/support/fuzz_targets.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/error.h"
 
 namespace {
 

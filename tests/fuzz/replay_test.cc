@@ -6,9 +6,9 @@
 #include <random>
 #include <string>
 
-#include "io/shared_bytes.h"
 #include "tests/support/fuzz_targets.h"
 #include "tests/support/golden.h"
+#include "usol/io/shared_bytes.h"
 
 namespace usol::test {
 namespace {

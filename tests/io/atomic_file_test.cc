@@ -1,5 +1,5 @@
 // AtomicFile: the target is whole or untouched.
-#include "io/atomic_file.h"
+#include "usol/io/atomic_file.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -8,8 +8,8 @@
 #include <iterator>
 #include <string>
 
-#include "tensor/error.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Files of weights by PyTorch (old and new), NumPy and attackers (tests/golden/make_weights.py), and our own writers.
-#include "io/checkpoint.h"
+#include "usol/io/checkpoint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,13 +9,13 @@
 #include <fstream>
 #include <iterator>
 
-#include "io/pth.h"
-#include "io/safetensors.h"
-#include "io/sha256.h"
-#include "io/stored_array.h"
-#include "tensor/error.h"
 #include "tests/support/bundle.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/pth.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/io/stored_array.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // COCO JSON in and out: round trips, the exchanged sizes of the release, and an error with its place for bad input.
-#include "io/coco.h"
+#include "usol/io/coco.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

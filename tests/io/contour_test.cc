@@ -1,14 +1,14 @@
 // Outlines of masks: filling them by the even-odd rule must give back the mask, pixel by pixel.
-#include "io/contour.h"
+#include "usol/io/contour.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "io/yolo.h"
-#include "tensor/error.h"
-#include "tensor/generator.h"
+#include "usol/io/yolo.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "io/draw.h"
+#include "usol/io/draw.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <set>
 #include <vector>
 
-#include "io/canvas.h"
-#include "io/colour.h"
-#include "tensor/error.h"
+#include "usol/io/canvas.h"
+#include "usol/io/colour.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

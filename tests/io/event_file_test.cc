@@ -1,5 +1,5 @@
 // Event files against one that TensorBoard's own writer made, and after a crash.
-#include "io/event_file.h"
+#include "usol/io/event_file.h"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 #include <span>
 #include <string>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "io/image.h"
+#include "usol/io/image.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,11 +8,11 @@
 #include <map>
 #include <random>
 
-#include "io/image_exif.h"
-#include "io/image_stb.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/image_exif.h"
+#include "usol/io/image_stb.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

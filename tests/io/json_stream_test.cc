@@ -1,5 +1,5 @@
 // The splitter against whole-document parsing, and its errors.
-#include "io/json_stream.h"
+#include "usol/io/json_stream.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "tensor/error.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/atomic_file.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,10 +1,10 @@
 // Each rule of io/key_map.h, and the names that look alike but must stay.
-#include "io/key_map.h"
+#include "usol/io/key_map.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // .npy: files by NumPy (tests/golden/make_npy.py), our own round trips, and malformed headers.
-#include "io/npy.h"
+#include "usol/io/npy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,9 +7,9 @@
 #include <cstring>
 #include <numeric>
 
-#include "tensor/error.h"
 #include "tests/support/bundle.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

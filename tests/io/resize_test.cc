@@ -1,4 +1,4 @@
-#include "io/resize.h"
+#include "usol/io/resize.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/parallel.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

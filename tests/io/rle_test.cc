@@ -1,5 +1,5 @@
 // Run-length masks against pycocotools (tests/golden/make_rle.py), and what malformed text must do.
-#include "io/rle.h"
+#include "usol/io/rle.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // safetensors: round trips of every dtype, and each way a header can lie.
-#include "io/safetensors.h"
+#include "usol/io/safetensors.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "tensor/error.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

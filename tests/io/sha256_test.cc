@@ -1,13 +1,13 @@
 // SHA-256 against the digests published in FIPS 180-4's examples.
-#include "io/sha256.h"
+#include "usol/io/sha256.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <string>
 
-#include "tensor/error.h"
 #include "tests/support/temp_dir.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

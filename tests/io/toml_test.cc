@@ -1,12 +1,12 @@
 // Settings files: what is read, and that everything else is an error naming the line.
-#include "io/toml.h"
+#include "usol/io/toml.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "maskcut/affinity.h"
+#include "usol/maskcut/affinity.h"
 
 #include <gtest/gtest.h>
 
@@ -6,9 +6,9 @@
 #include <limits>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/generator.h"
 #include "tests/support/devices.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // The bilateral solver against TokenCut's and FOUND's own (golden, made by tests/golden/make_bilateral_solver.py).
-#include "maskcut/bilateral_solver.h"
+#include "usol/maskcut/bilateral_solver.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "maskcut/components.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,13 +1,13 @@
-#include "maskcut/bit_matrix.h"
+#include "usol/maskcut/bit_matrix.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/generator.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

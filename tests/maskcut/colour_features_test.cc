@@ -1,13 +1,13 @@
-#include "maskcut/colour_features.h"
+#include "usol/maskcut/colour_features.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "io/image.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/io/image.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "maskcut/components.h"
+#include "usol/maskcut/components.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // The dense CRF against pydensecrf (golden, made by tests/golden/make_crf.py) and against exact mean field.
-#include "maskcut/crf.h"
+#include "usol/maskcut/crf.h"
 
 #include <gtest/gtest.h>
 
@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/parallel.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Cuts of several pictures in step: on every device each picture's cuts are those it has alone.
-#include "maskcut/cut_batch.h"
+#include "usol/maskcut/cut_batch.h"
 
 #include <gtest/gtest.h>
 
@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "maskcut/components.h"
-#include "tensor/error.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,6 +1,6 @@
 // The stages of MaskCut against the reference code (release) and a plain restatement of the paper's rules, bit for bit;
 // then each rule, quirk and hard case by hand.
-#include "maskcut/cut.h"
+#include "usol/maskcut/cut.h"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "maskcut/components.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

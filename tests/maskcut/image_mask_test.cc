@@ -1,12 +1,12 @@
-#include "maskcut/image_mask.h"
+#include "usol/maskcut/image_mask.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <string>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

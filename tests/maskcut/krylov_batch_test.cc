@@ -1,6 +1,6 @@
 // The bases of block Lanczos on the host and on a device: orthonormal to rounding, whatever cancels on the way.
 // Eigenvalues alone do not show it: they converge before a basis that loses its orthogonality spoils them.
-#include "maskcut/krylov_batch.h"
+#include "usol/maskcut/krylov_batch.h"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@
 #include <numeric>
 #include <vector>
 
-#include "maskcut/bit_matrix.h"
-#include "maskcut/krylov.h"
 #include "tests/support/devices.h"
+#include "usol/maskcut/bit_matrix.h"
+#include "usol/maskcut/krylov.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Block Lanczos on matrices whose eigenvalues are chosen: Q diag(values) Q' with Q a product of reflections.
-#include "maskcut/lanczos.h"
+#include "usol/maskcut/lanczos.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

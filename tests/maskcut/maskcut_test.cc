@@ -1,5 +1,5 @@
 // A picture through the whole of MaskCut: frame, CRF, filled holes, drop rule, original size, score.
-#include "maskcut/maskcut.h"
+#include "usol/maskcut/maskcut.h"
 
 #include <gtest/gtest.h>
 
@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "io/image.h"
-#include "maskcut/colour_features.h"
-#include "maskcut/components.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/io/image.h"
+#include "usol/maskcut/colour_features.h"
+#include "usol/maskcut/components.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,6 +1,6 @@
 // The second eigenvector of a normalized cut: Lanczos against the dense solver, and a defined answer for every hard
 // case.
-#include "maskcut/ncut.h"
+#include "usol/maskcut/ncut.h"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/generator.h"
 #include "tests/support/devices.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // The lattice against the same lattice written plainly in f64, and against the exact Gaussian that it approximates.
-#include "maskcut/permutohedral.h"
+#include "usol/maskcut/permutohedral.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 #include <random>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/parallel.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

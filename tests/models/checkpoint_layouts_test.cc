@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.h"
-#include "io/key_map.h"
-#include "models/describe.h"
-#include "models/rcnn/rcnn.h"
-#include "tensor/error.h"
 #include "tests/support/bundle.h"
-#include "train/trainer.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/key_map.h"
+#include "usol/models/describe.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/tensor/error.h"
+#include "usol/train/trainer.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // What names and shapes tell: every architecture known here, and sets of tensors that almost are one.
-#include "models/describe.h"
+#include "usol/models/describe.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

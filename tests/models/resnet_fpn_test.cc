@@ -1,16 +1,16 @@
 // models/resnet and models/fpn beside Detectron2's: features, running statistics, every parameter's gradient.
 #include <gtest/gtest.h>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "models/fpn.h"
-#include "models/resnet.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/error.h"
-#include "tensor/layout.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/models/fpn.h"
+#include "usol/models/resnet.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

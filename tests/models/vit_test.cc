@@ -1,17 +1,17 @@
 // Features against PyTorch's forward of the official DINO and DINOv2 code, with the same weights.
-#include "models/vit.h"
+#include "usol/models/vit.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/reduce.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,5 +1,5 @@
 // models/vitdet and the detector on it beside Detectron2's ViTDet project (tests/golden/make_vitdet.py).
-#include "models/vitdet.h"
+#include "usol/models/vitdet.h"
 
 #include <gtest/gtest.h>
 
@@ -7,18 +7,18 @@
 #include <map>
 #include <memory>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "models/rcnn/rcnn.h"
-#include "models/rcnn/sampler.h"
-#include "nn/drop_path.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/error.h"
 #include "tests/models/rcnn/golden_run.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
 #include "tests/support/pattern.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/rcnn/sampler.h"
+#include "usol/nn/drop_path.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,13 +1,13 @@
-#include "nn/conv.h"
+#include "usol/nn/conv.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
-#include "tensor/layout.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

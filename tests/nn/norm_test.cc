@@ -1,5 +1,5 @@
 // Statistics of batch norms over many batches, against fvcore's update_bn_stats.
-#include "nn/norm.h"
+#include "usol/nn/norm.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "nn/conv.h"
 #include "tests/support/golden.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/nn/conv.h"
 
 namespace usol::nn {
 namespace {

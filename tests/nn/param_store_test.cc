@@ -1,13 +1,13 @@
-#include "nn/param_store.h"
+#include "usol/nn/param_store.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "nn/init.h"
-#include "nn/linear.h"
-#include "tensor/error.h"
+#include "usol/autograd/tape.h"
+#include "usol/nn/init.h"
+#include "usol/nn/linear.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,7 +1,7 @@
 // bf16 attention: the algorithm with emulated products against f64; the file of intrinsics, with its one instruction
 // replaced by AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for
 // bit.
-#include "ops/attention_bf16.h"
+#include "usol/ops/attention_bf16.h"
 
 #include <gtest/gtest.h>
 
@@ -9,11 +9,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/vit.h"
-#include "ops/attention.h"
-#include "tensor/parallel.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
+#include "usol/models/vit.h"
+#include "usol/ops/attention.h"
+#include "usol/tensor/parallel.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -31,7 +31,7 @@ USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
 }  // namespace usol
 #define _mm512_dpbf16_ps dot_pairs
 #define avx512_bf16_products avx512_twin_products
-#include "ops/attention_bf16_avx512.cc"
+#include "usol/ops/attention_bf16_avx512.cc"
 #undef avx512_bf16_products
 #undef _mm512_dpbf16_ps
 

@@ -1,16 +1,16 @@
-#include "ops/attention.h"
+#include "usol/ops/attention.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/view.h"
-#include "tensor/error.h"
-#include "tensor/parallel.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol::test {
 namespace {

@@ -1,14 +1,14 @@
-#include "ops/batch_norm.h"
+#include "usol/ops/batch_norm.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/tape.h"
-#include "ops/cast.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 #include "tests/support/thread_ranks.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/cast.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

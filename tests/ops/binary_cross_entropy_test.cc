@@ -1,13 +1,13 @@
-#include "ops/binary_cross_entropy.h"
+#include "usol/ops/binary_cross_entropy.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,10 +1,10 @@
-#include "ops/cast.h"
+#include "usol/ops/cast.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
 
 namespace usol::test {
 namespace {

@@ -1,17 +1,17 @@
-#include "ops/conv2d.h"
+#include "usol/ops/conv2d.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "ops/gemm.h"
-#include "ops/onednn.h"
-#include "tensor/error.h"
-#include "tensor/layout.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gemm.h"
+#include "usol/ops/onednn.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol::test {
 namespace {

@@ -1,15 +1,15 @@
 // The fast convolution of inference against the plain one in f64: edges, paddings, batches, what is fused.
-#include "ops/conv2d_winograd.h"
+#include "usol/ops/conv2d_winograd.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <vector>
 
-#include "autograd/grad_mode.h"
-#include "ops/gemm.h"
-#include "tensor/layout.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {

@@ -1,13 +1,13 @@
-#include "ops/conv_transpose2d.h"
+#include "usol/ops/conv_transpose2d.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
-#include "tensor/layout.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol::test {
 namespace {

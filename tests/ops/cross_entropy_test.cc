@@ -1,12 +1,12 @@
-#include "ops/cross_entropy.h"
+#include "usol/ops/cross_entropy.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,11 +1,11 @@
-#include "ops/elementwise.h"
+#include "usol/ops/elementwise.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

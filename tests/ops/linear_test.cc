@@ -1,15 +1,15 @@
-#include "ops/linear.h"
+#include "usol/ops/linear.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "ops/random.h"
-#include "tensor/error.h"
-#include "tensor/generator.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/random.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
 
 namespace usol::test {
 namespace {

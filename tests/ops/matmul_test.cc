@@ -1,10 +1,10 @@
-#include "ops/matmul.h"
+#include "usol/ops/matmul.h"
 
 #include <gtest/gtest.h>
 
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,17 +1,17 @@
-#include "ops/nms.h"
+#include "usol/ops/nms.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/pairwise_iou.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/pairwise_iou.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,13 +1,13 @@
-#include "ops/pairwise_iou.h"
+#include "usol/ops/pairwise_iou.h"
 
 #include <gtest/gtest.h>
 
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/view.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,16 +1,16 @@
-#include "ops/paste_masks.h"
+#include "usol/ops/paste_masks.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,14 +1,14 @@
-#include "ops/pool2d.h"
+#include "usol/ops/pool2d.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

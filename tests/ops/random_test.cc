@@ -1,14 +1,14 @@
-#include "ops/random.h"
+#include "usol/ops/random.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "ops/reduce.h"
-#include "tensor/error.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_case.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

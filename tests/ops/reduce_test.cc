@@ -1,13 +1,13 @@
-#include "ops/reduce.h"
+#include "usol/ops/reduce.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

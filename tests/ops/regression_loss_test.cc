@@ -1,14 +1,14 @@
-#include "ops/regression_loss.h"
+#include "usol/ops/regression_loss.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

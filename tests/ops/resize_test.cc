@@ -1,12 +1,12 @@
-#include "ops/resize.h"
+#include "usol/ops/resize.h"
 
 #include <gtest/gtest.h>
 
-#include "tensor/error.h"
-#include "tensor/layout.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol::test {
 namespace {

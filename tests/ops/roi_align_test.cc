@@ -1,20 +1,20 @@
-#include "ops/roi_align.h"
+#include "usol/ops/roi_align.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/tape.h"
-#include "ops/cast.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "ops/view.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/cast.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/ops/view.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -7,9 +7,9 @@
 #include <set>
 #include <string>
 
-#include "tensor/device_count.h"
-#include "tensor/kernel.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/kernel.h"
 
 namespace usol::test {
 namespace {

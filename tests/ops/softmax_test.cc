@@ -1,13 +1,13 @@
-#include "ops/softmax.h"
+#include "usol/ops/softmax.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/symmetric_eigen.h"
+#include "usol/ops/symmetric_eigen.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 #include <numbers>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/devices.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,12 +1,12 @@
-#include "ops/topk.h"
+#include "usol/ops/topk.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

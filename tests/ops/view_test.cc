@@ -1,12 +1,12 @@
-#include "ops/view.h"
+#include "usol/ops/view.h"
 
 #include <gtest/gtest.h>
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

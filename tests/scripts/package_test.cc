@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <string>
 
-#include "cli/version.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/cli/version.h"
 
 namespace usol {
 namespace {

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "io/shared_bytes.h"
+#include "usol/io/shared_bytes.h"
 
 namespace usol::test {
 

@@ -1,7 +1,7 @@
 #include "tests/support/devices.h"
 
-#include "tensor/device_count.h"
-#include "tensor/error.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tensor/device.h"
+#include "usol/tensor/device.h"
 
 namespace usol::test {
 

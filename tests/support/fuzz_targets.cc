@@ -12,19 +12,19 @@
 #include <stdexcept>
 #include <string>
 
-#include "io/checkpoint.h"
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/json_stream.h"
-#include "io/npy.h"
-#include "io/pickle.h"
-#include "io/rle.h"
-#include "io/safetensors.h"
-#include "io/toml.h"
-#include "io/voc.h"
-#include "tensor/check.h"
 #include "tests/support/bundle.h"
 #include "tests/support/golden.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/json_stream.h"
+#include "usol/io/npy.h"
+#include "usol/io/pickle.h"
+#include "usol/io/rle.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/toml.h"
+#include "usol/io/voc.h"
+#include "usol/tensor/check.h"
 
 namespace usol::test {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "io/safetensors.h"
+#include "usol/io/safetensors.h"
 
 namespace usol::test {
 

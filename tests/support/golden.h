@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::test {
 

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <map>
 
-#include "tensor/kernel.h"
+#include "usol/tensor/kernel.h"
 
 namespace usol::test {
 namespace {

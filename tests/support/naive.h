@@ -4,7 +4,7 @@
 #include <cmath>
 #include <functional>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::test {
 

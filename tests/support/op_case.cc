@@ -6,14 +6,14 @@
 #include <cmath>
 #include <cstring>
 
-#include "autograd/grad_mode.h"
-#include "autograd/gradcheck.h"
-#include "ops/gemm.h"
-#include "tensor/allocator.h"
-#include "tensor/check.h"
-#include "tensor/device_count.h"
-#include "tensor/generator.h"
 #include "tests/support/devices.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/gradcheck.h"
+#include "usol/ops/gemm.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/device_count.h"
+#include "usol/tensor/generator.h"
 
 namespace usol::test {
 namespace {

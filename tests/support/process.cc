@@ -17,8 +17,8 @@
 #include <iterator>
 #include <sstream>
 
-#include "tensor/check.h"
-#include "train/distributed.h"
+#include "usol/tensor/check.h"
+#include "usol/train/distributed.h"
 
 namespace fs = std::filesystem;
 

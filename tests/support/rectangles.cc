@@ -4,10 +4,10 @@
 
 #include <string>
 
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/rle.h"
-#include "tensor/tensor.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::test {
 

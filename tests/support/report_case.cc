@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "io/coco.h"
-#include "io/image.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
 
 namespace fs = std::filesystem;
 

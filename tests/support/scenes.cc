@@ -7,11 +7,11 @@
 #include <span>
 #include <string>
 
-#include "io/coco.h"
-#include "io/image.h"
-#include "io/rle.h"
-#include "tensor/check.h"
-#include "tensor/generator.h"
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/generator.h"
 
 namespace usol::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::test {
 

@@ -4,7 +4,7 @@
 
 #include <system_error>
 
-#include "tensor/error.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 

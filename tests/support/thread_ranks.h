@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "ops/elementwise.h"
-#include "train/gradient_sums.h"
+#include "usol/ops/elementwise.h"
+#include "usol/train/gradient_sums.h"
 
 namespace usol::test {
 

@@ -1,5 +1,5 @@
 // A function recorded on a device and replayed: when it is called, what it sees, and what cannot be recorded.
-#include "tensor/graph.h"
+#include "usol/tensor/graph.h"
 
 #include <gtest/gtest.h>
 
@@ -8,11 +8,11 @@
 #include <thread>
 #include <vector>
 
-#include "ops/elementwise.h"
-#include "ops/linear.h"
-#include "tensor/allocator.h"
-#include "tensor/error.h"
 #include "tests/support/devices.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/linear.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

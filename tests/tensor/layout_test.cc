@@ -1,9 +1,9 @@
-#include "tensor/layout.h"
+#include "usol/tensor/layout.h"
 
 #include <gtest/gtest.h>
 
-#include "ops/elementwise.h"
-#include "tensor/error.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // A thread under SerialScope works alone; others are not held.
-#include "tensor/serial_scope.h"
+#include "usol/tensor/serial_scope.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <set>
 #include <thread>
 
-#include "tensor/parallel.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Views, copies and casts of the storage layer.
-#include "tensor/tensor.h"
+#include "usol/tensor/tensor.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <set>
 #include <vector>
 
-#include "tensor/allocator.h"
-#include "tensor/error.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

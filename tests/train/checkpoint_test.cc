@@ -1,5 +1,5 @@
 // The folder of a training's states: how many stay, and what a killed run leaves.
-#include "train/checkpoint.h"
+#include "usol/train/checkpoint.h"
 
 #include <gtest/gtest.h>
 

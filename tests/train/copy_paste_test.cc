@@ -1,14 +1,14 @@
 // Resizing, flipping and copy-paste of training pictures against Detectron2's and CutLER's own code.
-#include "train/copy_paste.h"
+#include "usol/train/copy_paste.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdlib>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
-#include "train/augment.h"
+#include "usol/tensor/error.h"
+#include "usol/train/augment.h"
 
 namespace usol::train {
 namespace {

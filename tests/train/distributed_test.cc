@@ -1,12 +1,12 @@
 // Joining the processes of a launcher. Real groups of them are in tests/cli/train_mpi_test.cc.
-#include "train/distributed.h"
+#include "usol/train/distributed.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
-#include "tensor/error.h"
 #include "tests/support/process.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 namespace {

@@ -1,16 +1,16 @@
 // Gradients added up while backward goes on are those added up after it, bit for bit.
-#include "train/gradient_sums.h"
+#include "usol/train/gradient_sums.h"
 
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
-#include "tensor/error.h"
 #include "tests/support/thread_ranks.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/reduce.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 namespace {

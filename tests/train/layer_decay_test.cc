@@ -4,10 +4,10 @@
 #include <cmath>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "nn/init.h"
-#include "tensor/error.h"
-#include "train/optimizer.h"
+#include "usol/autograd/tape.h"
+#include "usol/nn/init.h"
+#include "usol/tensor/error.h"
+#include "usol/train/optimizer.h"
 
 namespace usol {
 namespace {

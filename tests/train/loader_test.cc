@@ -1,5 +1,5 @@
 // The data set and the loader: what is read, in which order, and that threads change nothing.
-#include "train/loader.h"
+#include "usol/train/loader.h"
 
 #include <gtest/gtest.h>
 
@@ -7,11 +7,11 @@
 #include <filesystem>
 #include <set>
 
-#include "io/image.h"
-#include "io/rle.h"
-#include "tensor/error.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/image.h"
+#include "usol/io/rle.h"
+#include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
 

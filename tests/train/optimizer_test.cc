@@ -1,5 +1,5 @@
 // The optimiser against PyTorch, on every device.
-#include "train/optimizer.h"
+#include "usol/train/optimizer.h"
 
 #include <gtest/gtest.h>
 
@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "nn/init.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
+#include "usol/autograd/tape.h"
+#include "usol/nn/init.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 namespace {

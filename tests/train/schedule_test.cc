@@ -1,10 +1,10 @@
 // Learning rates against Detectron2's schedule.
-#include "train/schedule.h"
+#include "usol/train/schedule.h"
 
 #include <gtest/gtest.h>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 namespace {

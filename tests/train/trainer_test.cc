@@ -1,5 +1,5 @@
 // Steps of training that must not happen, and states that do not fit.
-#include "train/trainer.h"
+#include "usol/train/trainer.h"
 
 #include <gtest/gtest.h>
 
@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "ops/elementwise.h"
-#include "tensor/allocator.h"
-#include "tensor/error.h"
+#include "usol/autograd/tape.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 namespace {

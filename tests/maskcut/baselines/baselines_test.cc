@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.h"
-#include "maskcut/baselines/dino_seg.h"
-#include "maskcut/baselines/found.h"
-#include "maskcut/baselines/lost.h"
-#include "maskcut/baselines/tokencut.h"
-#include "tensor/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/checkpoint.h"
+#include "usol/maskcut/baselines/dino_seg.h"
+#include "usol/maskcut/baselines/found.h"
+#include "usol/maskcut/baselines/lost.h"
+#include "usol/maskcut/baselines/tokencut.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

@@ -1,5 +1,5 @@
 // Bisecting k-means on maps whose clusters are known: no other implementation was at hand to compare with.
-#include "maskcut/baselines/bisecting_kmeans.h"
+#include "usol/maskcut/baselines/bisecting_kmeans.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
-#include "tensor/generator.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
 
 namespace usol {
 namespace {

@@ -1,6 +1,6 @@
 // The training of FOUND's layer against the published masks with PyTorch's loss and optimizer (golden, made by
 // tests/golden/make_found_train.py).
-#include "maskcut/baselines/found_train.h"
+#include "usol/maskcut/baselines/found_train.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/error.h"
 #include "tests/support/golden.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 namespace {

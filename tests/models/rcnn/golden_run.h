@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "models/rcnn/rcnn.h"
-#include "tensor/tensor.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/tensor/tensor.h"
 
 namespace usol::test {
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "models/rcnn/matcher.h"
 #include "tests/support/golden.h"
+#include "usol/models/rcnn/matcher.h"
 
 namespace usol::test {
 

@@ -4,16 +4,16 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/grad_mode.h"
-#include "models/rcnn/boxes.h"
-#include "models/rcnn/rcnn.h"
-#include "models/rcnn/roi_pooler.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "ops/gather.h"
-#include "tensor/error.h"
 #include "tests/models/rcnn/golden_run.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/rcnn/roi_pooler.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

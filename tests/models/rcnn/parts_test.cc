@@ -7,14 +7,14 @@
 #include <set>
 #include <vector>
 
-#include "models/rcnn/anchors.h"
-#include "models/rcnn/boxes.h"
-#include "models/rcnn/droploss.h"
-#include "models/rcnn/matcher.h"
-#include "models/rcnn/roi_pooler.h"
-#include "models/rcnn/sampler.h"
-#include "tensor/error.h"
 #include "tests/support/op_case.h"
+#include "usol/models/rcnn/anchors.h"
+#include "usol/models/rcnn/boxes.h"
+#include "usol/models/rcnn/droploss.h"
+#include "usol/models/rcnn/matcher.h"
+#include "usol/models/rcnn/roi_pooler.h"
+#include "usol/models/rcnn/sampler.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -6,15 +6,15 @@
 #include <limits>
 #include <memory>
 
-#include "autograd/grad_mode.h"
-#include "autograd/tape.h"
-#include "models/rcnn/droploss.h"
-#include "models/rcnn/rcnn.h"
-#include "ops/concat.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
 #include "tests/models/rcnn/golden_run.h"
 #include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/autograd/tape.h"
+#include "usol/models/rcnn/droploss.h"
+#include "usol/models/rcnn/rcnn.h"
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {

@@ -1,5 +1,5 @@
 // Test-time augmentation beside Detectron2's own class (tests/golden/make_tta.py).
-#include "models/rcnn/tta.h"
+#include "usol/models/rcnn/tta.h"
 
 #include <gtest/gtest.h>
 
@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "io/resize.h"
-#include "ops/elementwise.h"
-#include "tensor/error.h"
 #include "tests/models/rcnn/golden_run.h"
 #include "tests/support/op_case.h"
+#include "usol/io/resize.h"
+#include "usol/ops/elementwise.h"
+#include "usol/tensor/error.h"
 
 namespace usol::test {
 namespace {
