@@ -4,7 +4,7 @@
 #include <string>
 
 #include "usol/cli/verb.h"
-#include "usol/eval/report.h"
+#include "usol/report/report.h"
 
 namespace usol {
 

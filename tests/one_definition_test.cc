@@ -44,8 +44,8 @@ std::vector<std::string> types_of(std::istream& file) {
 
 TEST(OneDefinition, HoldsInTheTree) {
   std::map<std::string, std::string> where;
-  for (const char* room :
-       {"tensor", "autograd", "ops", "nn", "models", "maskcut", "train", "io", "eval", "cli", "bench", "tests"}) {
+  for (const char* room : {"tensor", "autograd", "ops", "nn", "models", "maskcut", "train", "io", "eval", "report",
+                           "cli", "bench", "tests"}) {
     for (const auto& entry : fs::recursive_directory_iterator(test::source_path(room))) {
       const std::string extension = entry.path().extension(), name = entry.path();
       if (extension != ".h" && extension != ".cc" && extension != ".cu" && extension != ".cuh") continue;

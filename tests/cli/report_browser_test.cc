@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/report_case.h"
 #include "tests/support/temp_dir.h"
@@ -81,6 +82,25 @@ constexpr const char* kUser = R"html(<script>
 </script>
 </body>)html";
 
+// The page's document after its script has run.
+test::ProcessResult open_page(const std::string& browser, const fs::path& page, const fs::path& profile) {
+  return test::run_process(
+      {browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+       "--user-data-dir=" + profile.string(), "--virtual-time-budget=5000", "--dump-dom", "file://" + page.string()},
+      {.kill_after_seconds = 120});
+}
+
+// report/page/page.html as it lies in the source tree: whoever works on it looks at its own sample.
+TEST(ReportInABrowser, ThePagesFilesOpenByThemselves) {
+  const std::string browser = chromium();
+  if (browser.empty()) GTEST_SKIP() << "no Chromium on PATH (package chromium): the page's files are not opened";
+  const test::TempDir folder;
+  const auto run = open_page(browser, test::source_path("report/page/page.html"), folder / "profile");
+  EXPECT_THAT(run.out, testing::HasSubstr("3 of 3 pictures")) << run.err;
+  EXPECT_THAT(run.out, testing::HasSubstr("first: 2 objects: 0.91 0.42, finds 2 of 2"));
+  EXPECT_THAT(run.out, testing::HasSubstr("p2.png: not a picture (sample of a failure)"));
+}
+
 TEST(ReportInABrowser, KeysAndFilters) {
   const std::string browser = chromium();
   if (browser.empty()) GTEST_SKIP() << "no Chromium on PATH (package chromium): the page's script is not tested";
@@ -94,10 +114,7 @@ TEST(ReportInABrowser, KeysAndFilters) {
   const auto end = page.rfind("</body>");
   ASSERT_NE(end, std::string::npos);
   test::write_text(folder / "page.html", page.substr(0, end) + kUser + page.substr(end + 7));
-  const auto run = test::run_process({browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                                      "--user-data-dir=" + (folder / "profile").string(), "--virtual-time-budget=5000",
-                                      "--dump-dom", "file://" + (folder / "page.html").string()},
-                                     {.kill_after_seconds = 120});
+  const auto run = open_page(browser, folder / "page.html", folder / "profile");
   const std::string head = "<pre id=\"result\">";
   const auto start = run.out.find(head);
   ASSERT_NE(start, std::string::npos) << run.out.substr(0, 2000) << run.err;

@@ -1,4 +1,4 @@
-#include "usol/eval/chart.h"
+#include "usol/report/chart.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <set>
 
-#include "usol/eval/html.h"
+#include "usol/report/html.h"
 
 namespace usol {
 namespace {

@@ -1,4 +1,4 @@
-#include "usol/eval/report_sources.h"
+#include "usol/report/sources.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "usol/eval/small_picture.h"
+#include "usol/report/small_picture.h"
 
 #include <fmt/format.h>
 

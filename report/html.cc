@@ -1,4 +1,4 @@
-#include "usol/eval/html.h"
+#include "usol/report/html.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Ticks, bins and the text of charts.
-#include "usol/eval/chart.h"
+#include "usol/report/chart.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

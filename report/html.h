@@ -1,5 +1,5 @@
 #pragma once
-// Text for web pages: what eval/report.h writes is made of these pieces.
+// Text for web pages: what report/report.h writes is made of these pieces.
 
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>

@@ -1,5 +1,5 @@
 #pragma once
-// The tables and charts of eval/report.h, as HTML sections. Each is empty where there is nothing to show.
+// The tables and charts of report/report.h, as HTML sections. Each is empty where there is nothing to show.
 
 #include <cstdint>
 #include <optional>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "usol/eval/coco_eval.h"
-#include "usol/eval/report_sources.h"
+#include "usol/report/sources.h"
 
 namespace usol {
 

@@ -1,6 +1,6 @@
 #pragma once
 // What `usol report` is given, sorted out: annotation files, run folders, trainings, metrics, sweeps.
-// Place: before eval/report.h, which makes a page of it.
+// Place: before report/report.h, which makes a page of it.
 
 #include <cstdint>
 #include <filesystem>

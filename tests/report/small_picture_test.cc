@@ -1,5 +1,5 @@
 // Pictures and outlines within their bytes; outlines against the masks they stand for.
-#include "usol/eval/small_picture.h"
+#include "usol/report/small_picture.h"
 
 #include <gtest/gtest.h>
 

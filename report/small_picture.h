@@ -1,6 +1,6 @@
 #pragma once
 // Pictures and masks in few bytes, for pages that hold a thousand of them: JPEG within a limit, outlines as SVG paths.
-// Place: under eval/report.h.
+// Place: under report/report.h.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "usol/eval/report.h"
+#include "usol/report/report.h"
 
 #include <algorithm>
 #include <mutex>
@@ -7,16 +7,16 @@
 #include <utility>
 
 #include "usol/eval/coco_eval.h"
-#include "usol/eval/html.h"
 #include "usol/eval/match_images.h"
-#include "usol/eval/report_page.h"
-#include "usol/eval/report_sections.h"
-#include "usol/eval/small_picture.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/colour.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
+#include "usol/report/html.h"
+#include "usol/report/page.h"
+#include "usol/report/sections.h"
+#include "usol/report/small_picture.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
@@ -418,7 +418,7 @@ class Report {
     if (std::any_of(sources_.runs.begin(), sources_.runs.end(),
                     [](const ReportRun& run) { return !run.stages.empty(); }))
       box("stages", "eigenvectors", true);
-    return fill_page(report_gallery(), {{"run_choice", run_choice}, {"panels", panels}});
+    return report_gallery(run_choice, panels);
   }
 
   std::string page_start() {
@@ -455,14 +455,11 @@ class Report {
       sections += text;
       nav += fmt::format("<a href=\"#{}\">{}</a> ", id, escape_html(heading));
     }
-    return fill_page(
-        report_page_start(),
-        {{"title", escape_html(options_.title)}, {"summary", summary()}, {"nav", nav}, {"sections", sections}});
+    return report_page_start(escape_html(options_.title), summary(), nav, sections);
   }
 
   std::string page_end() const {
-    return fill_page(report_page_end(), {{"index", gallery_index()},
-                                         {"footer", fmt::format("<small>{}</small>", escape_html(options_.made_by))}});
+    return report_page_end(gallery_index(), fmt::format("<small>{}</small>", escape_html(options_.made_by)));
   }
 
   ReportSources sources_;

@@ -1,4 +1,4 @@
-#include "usol/eval/report_sections.h"
+#include "usol/report/sections.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include <string_view>
 #include <utility>
 
-#include "usol/eval/chart.h"
-#include "usol/eval/html.h"
+#include "usol/report/chart.h"
+#include "usol/report/html.h"
 
 using Json = nlohmann::ordered_json;
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "usol/eval/report_sources.h"
+#include "usol/report/sources.h"
 
 namespace usol {
 

@@ -1,5 +1,5 @@
 #pragma once
-// Charts as inline SVG: curves and histograms of eval/report.h. Colours and fonts are the page's (classes c0 ... c7).
+// Charts as inline SVG: curves and histograms of report/report.h. Colours and fonts are the page's (classes c0 ... c7).
 
 #include <array>
 #include <optional>

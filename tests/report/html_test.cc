@@ -1,5 +1,5 @@
 // Base64 against RFC 4648's own examples; what must not end a script element.
-#include "usol/eval/html.h"
+#include "usol/report/html.h"
 
 #include <gtest/gtest.h>
 
