@@ -14,6 +14,7 @@
 #include "usol/cli/inputs.h"
 #include "usol/cli/overlay.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
@@ -113,6 +114,7 @@ class DiscoverVerb : public Verb {
     method_.settle(source_, static_cast<std::uint64_t>(common.seed));
     ImageJob job;
     job.inputs = inputs_.collect();
+    say_reading(common, job.inputs);
     if (job.inputs.ignored() > 0) {
       common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
     }

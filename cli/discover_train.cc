@@ -11,6 +11,7 @@
 #include "usol/cli/journal.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/io/checkpoint.h"
 #include "usol/io/image.h"
@@ -122,6 +123,7 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
   check(common.force || common.dry_run || !(fs::exists(out_) || (fs::exists(state_path) && !common.resume)),
         ErrorKind::kUsage, "{} or its .state exists; --force starts anew, --resume goes on", out_);
   const InputList inputs = input_options.collect();
+  say_reading(common, inputs);
   source_options.size = kSide;
   source_options.framing = Framing::kFrame;
   source_options.native_aspect = false;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/saliency_files.h"
 #include "usol/cli/verb.h"
 #include "usol/eval/coco_eval.h"
@@ -85,14 +86,20 @@ bool has_masks(const AnnotationSet& set) {
   return set.annotations.empty();
 }
 
-// Masks are read only if they are needed: for mask IoU, or for the boxes of predictions that give none.
-AnnotationSet read_set(const std::string& path, bool masks) {
-  AnnotationSet set = read_coco(path, {.segmentations = masks});
-  if (masks) return set;
-  for (const CocoAnnotation& annotation : set.annotations) {
-    if (!annotation.has_box) return read_coco(path);
+// Throws Error(kFormat) for the first mask whose sides are its image's exchanged: its picture was turned, or not.
+void check_sides(const AnnotationSet& truth, const AnnotationSet& predictions) {
+  const IdIndex ids = index_images(truth);
+  for (const CocoAnnotation& annotation : predictions.annotations) {
+    const Segmentation& mask = annotation.segmentation;
+    const std::int64_t at = ids.find(annotation.image_id);
+    if (at < 0 || mask.kind != Segmentation::Kind::kRle || mask.height == mask.width) continue;
+    const CocoImage& image = truth.images[static_cast<std::size_t>(at)];
+    check(mask.height != image.width || mask.width != image.height, ErrorKind::kFormat,
+          "{}: its mask has {} x {} pixels (height x width), its image in {} {} x {}: one of the two files was made on "
+          "the picture turned as its EXIF orientation says, the other as it is stored; make the predictions with (or "
+          "without) --no-exif",
+          predictions.place(annotation), mask.height, mask.width, truth.name, image.height, image.width);
   }
-  return set;
 }
 
 class EvalVerb : public Verb {
@@ -113,6 +120,9 @@ class EvalVerb : public Verb {
     options.add("--curves FILE", curves_,
                 "Also write precision [T, R, K, A, M], recall [T, K, A, M] and scores, as safetensors",
                 OptionKind::kRun);
+    options.add("--image-root DIR", image_root_, "The pictures, for images whose height and width the truth lacks",
+                OptionKind::kRun);
+    options.flag("--no-exif", exif_, "Those heights and widths: without turning as cameras note it in their files");
     options.group("What is compared");
     options.add("--iou TYPES", iou_, "box, mask, or box,mask");
     options.flag("--box-only", box_only_, "Boxes alone: the same as --iou box");
@@ -148,6 +158,8 @@ class EvalVerb : public Verb {
     for (const std::string& path : {truth_path_, predictions_path_}) {
       check(fs::exists(path), ErrorKind::kUsage, "{}: no such file", path);
     }
+    check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
+          image_root_);
     if (common.dry_run) {
       common.note("would score {} against {} and write {}", predictions_path_, truth_path_, out_);
       return kSuccess;
@@ -171,7 +183,9 @@ class EvalVerb : public Verb {
 
  private:
   void score_saliency(const Common& common, Json& metrics) const {
-    const SaliencyMean mean = score_saliency_files(truth_path_, predictions_path_);
+    const SaliencyMean mean =
+        score_saliency_files(truth_path_, predictions_path_, {.image_root = image_root_, .apply_exif = exif_},
+                             [&](const AnnotationSet& set) { say_reading(common, set); });
     common.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
     metrics["saliency"] = to_json(mean.metrics());
     metrics["saliency"]["images"] = mean.images();
@@ -179,20 +193,17 @@ class EvalVerb : public Verb {
 
   void score_annotations(const Common& common, const Options& options, Json& metrics) {
     const bool masks = !corloc_ && (types_.size() > 1 || types_[0] == IouType::kMask);
-    const AnnotationSet truth = read_set(truth_path_, masks);
-    AnnotationSet predictions = read_set(predictions_path_, masks);
+    const CocoReadOptions reading{.segmentations = masks, .image_root = image_root_, .apply_exif = exif_};
+    const AnnotationSet truth = read_coco(truth_path_, reading);
+    AnnotationSet predictions = read_coco(predictions_path_, reading);
     const std::vector<const AnnotationSet*> sets = {&truth, &predictions};
-    for (const AnnotationSet* set : sets) {
-      if (set->swapped_images > 0) {
-        common.warn("{}: width and height of {} images were exchanged, as their masks show", set->name,
-                    set->swapped_images);
-      }
-    }
+    for (const AnnotationSet* set : sets) say_reading(common, *set);
     if (match_ == "file_name") {
       match_by_file_name(truth, predictions);
     } else if (!options.given("match")) {
       check_ids_mean_the_same(truth, predictions);
     }
+    check_sides(truth, predictions);
     if (corloc_) {
       score_corloc(common, truth, predictions, metrics);
       return;
@@ -268,7 +279,8 @@ class EvalVerb : public Verb {
     if (options.curves) save_safetensors(curves_, curves);
   }
 
-  std::string truth_path_, predictions_path_, out_, curves_;
+  std::string truth_path_, predictions_path_, out_, curves_, image_root_;
+  bool exif_ = true;
   std::string iou_ = "box,mask", max_dets_ = "1,10,100", match_ = "id";
   bool box_only_ = false, class_agnostic_ = false, pseudo_masks_ = false, corloc_ = false, saliency_ = false;
   std::vector<int> max_det_list_;

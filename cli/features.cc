@@ -10,6 +10,7 @@
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
 #include "usol/io/image.h"
 #include "usol/io/safetensors.h"
@@ -49,6 +50,7 @@ class FeaturesVerb : public Verb {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
     ImageJob job;
     job.inputs = inputs_.collect();
+    say_reading(common, job.inputs);
     check_output_paths(job.inputs);
     if (padded_) source_.framing = Framing::kPadded;
     const auto source = source_.open(common);

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,11 +13,14 @@
 
 #include "usol/cli/inputs.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
+#include "usol/io/picture_path.h"
+#include "usol/io/text_lines.h"
 #include "usol/io/voc.h"
 #include "usol/io/yolo.h"
 #include "usol/tensor/check.h"
@@ -39,10 +41,9 @@ std::string_view without_extension(std::string_view name) {
 class Subset {
  public:
   explicit Subset(const std::string& path) : path_(path) {
-    std::ifstream in(path);
-    check(in.good(), ErrorKind::kIo, "{}: cannot read", path);
-    for (std::string line; std::getline(in, line);) {
-      while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '\t')) line.pop_back();
+    TextLines lines{fs::path(path)};
+    for (std::string line; lines.next(line);) {
+      while (!line.empty() && (line.back() == ' ' || line.back() == '\t')) line.pop_back();
       if (!line.empty() && line[0] != '#') entries_.emplace(line, false);
     }
     check(!entries_.empty(), ErrorKind::kUsage, "{}: lists no images", path);
@@ -91,20 +92,17 @@ void make_class_agnostic(AnnotationSet& set) {
   }
 }
 
-// Boxes and areas that the source left out, from the masks.
-void complete(AnnotationSet& set) {
+// Throws Error(kFormat) unless every annotation has a box and an area: what read_coco() could not complete.
+void check_complete(const AnnotationSet& set) {
   const IdIndex ids = index_images(set);
-  for (CocoAnnotation& annotation : set.annotations) {
+  for (const CocoAnnotation& annotation : set.annotations) {
     if (annotation.has_box && annotation.has_area) continue;
     const CocoImage& image = set.images[static_cast<std::size_t>(ids.find(annotation.image_id))];
-    if (annotation.segmentation.kind == Segmentation::Kind::kNone && annotation.has_box) {
-      annotation.area = annotation.box[2] * annotation.box[3];
-    } else {
-      const Rle mask = set.rle(annotation, image.height, image.width);
-      if (!annotation.has_box) annotation.box = rle_to_box(mask);
-      if (!annotation.has_area) annotation.area = static_cast<double>(rle_area(mask));
-    }
-    annotation.has_box = annotation.has_area = true;
+    check(annotation.segmentation.kind == Segmentation::Kind::kNone, ErrorKind::kFormat,
+          "{}: has no {}, and its image '{}' no height and width to compute it with; --image-root DIR says where the "
+          "pictures are",
+          set.place(annotation), annotation.has_box ? "area" : "box", image.file_name);
+    fail(ErrorKind::kFormat, fmt::format("{}: has neither a box nor a mask", set.place(annotation)));
   }
 }
 
@@ -135,6 +133,11 @@ class GtVerb : public Verb {
     options.add("--subset FILE", subset_,
                 "Keep the images of this list: one a line, an id or a file name (folders and extension do not matter)",
                 OptionKind::kRun);
+    options.add("--image-root DIR", image_root_,
+                "The pictures, for images whose height and width the truth lacks; of VOC files without it: their own "
+                "folder, or JPEGImages beside it",
+                OptionKind::kRun);
+    options.flag("--no-exif", exif_, "Those heights and widths: without turning as cameras note it in their files");
     options.example("usol gt instances_val2017.json --class-agnostic --out val2017_fg.json",
                     "COCO's truth with one class");
     options.example("usol gt instances_train2014.json --subset coco_20k.txt --class-agnostic --out coco20k.json",
@@ -152,11 +155,10 @@ class GtVerb : public Verb {
     const bool exists = fs::is_directory(out_) && to_ != "coco" ? !fs::is_empty(out_) : fs::exists(out_);
     check(common.force || !exists, ErrorKind::kUsage, "{} exists; --force replaces it", out_);
     check(subset_.empty() || fs::exists(subset_), ErrorKind::kUsage, "{}: no such file", subset_);
+    check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
+          image_root_);
     AnnotationSet set = read();
-    if (set.swapped_images > 0) {
-      common.warn("{}: width and height of {} images were exchanged, as their masks show; written right", set.name,
-                  set.swapped_images);
-    }
+    say_reading(common, set);
     if (!subset_.empty()) keep_subset(set, Subset(subset_));
     if (class_agnostic_) make_class_agnostic(set);
     if (common.dry_run) {
@@ -188,20 +190,20 @@ class GtVerb : public Verb {
         xml.emplace_back(input);
       } else {
         check(inputs_.size() == 1, ErrorKind::kUsage, "{}: a JSON file must be the only input", input);
-        AnnotationSet set = read_coco(input);
+        AnnotationSet set = read_coco(input, {.image_root = image_root_, .apply_exif = exif_});
         check(!set.is_results, ErrorKind::kUsage, "{}: expected a data set with images, got a list of results", input);
         return set;
       }
     }
     std::sort(xml.begin(), xml.end(),
               [](const fs::path& a, const fs::path& b) { return natural_less(a.string(), b.string()); });
-    AnnotationSet set = read_voc(xml);
+    AnnotationSet set = read_voc(xml, {.image_root = image_root_, .apply_exif = exif_});
     set.name = inputs_[0];
     return set;
   }
 
   void write_json(const Common& common, const Options& options, AnnotationSet& set) const {
-    complete(set);
+    check_complete(set);
     Json info = make_info("gt", common, options);
     const Json source = Json::parse(set.info_json, nullptr, false);
     if (source.is_object()) info["source"] = source;
@@ -220,7 +222,7 @@ class GtVerb : public Verb {
   static void check_names(const AnnotationSet& set) {
     std::map<std::string, std::int64_t> names;
     for (const CocoImage& image : set.images) {
-      const fs::path name = fs::path(image.file_name).lexically_normal().replace_extension();
+      const fs::path name = fs::path(portable_name(image.file_name)).lexically_normal().replace_extension();
       check(!name.is_absolute() && (name.empty() || *name.begin() != ".."), ErrorKind::kUsage,
             "image {}: its file name '{}' leaves the output folder", image.id, image.file_name);
       const auto [other, added] = names.emplace(name.generic_string(), image.id);
@@ -237,8 +239,9 @@ class GtVerb : public Verb {
     for (std::size_t i = 0; i < set.images.size(); ++i) {
       throw_if_interrupted();
       const CocoImage& image = set.images[i];
-      check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width", set.name,
-            i);
+      check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
+            "{}: image {} ('{}') has no height and width; --image-root DIR says where the pictures are", set.name,
+            image.id, image.file_name);
       write(image, lists[i]);
     }
   }
@@ -262,8 +265,8 @@ class GtVerb : public Verb {
     note_crowds(common, set);
   }
 
-  void write_xml(AnnotationSet& set) const {
-    complete(set);
+  void write_xml(const AnnotationSet& set) const {
+    check_complete(set);
     for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
       write_file(output_of(image, ".xml"), voc_xml(set, image, annotations));
     });
@@ -278,8 +281,8 @@ class GtVerb : public Verb {
   }
 
   std::vector<std::string> inputs_;
-  std::string out_, to_ = "coco", subset_;
-  bool class_agnostic_ = false;
+  std::string out_, to_ = "coco", subset_, image_root_;
+  bool class_agnostic_ = false, exif_ = true;
 };
 
 const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC, YOLO");

@@ -9,15 +9,15 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
 #include <utility>
 
 #include "usol/cli/signals.h"
-#include "usol/io/json_stream.h"
+#include "usol/io/coco.h"
+#include "usol/io/picture_path.h"
 #include "usol/io/sha256.h"
+#include "usol/io/text_lines.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -79,7 +79,7 @@ bool natural_less(std::string_view a, std::string_view b) {
 InputImage InputList::operator[](std::int64_t index) const {
   const Entry& entry = entries_[static_cast<std::size_t>(index)];
   std::string name(file_name(index));
-  fs::path path = roots_[entry.root] / name;
+  fs::path path = picture_path(roots_[entry.root], name);
   return {entry.id, std::move(name), std::move(path)};
 }
 
@@ -111,11 +111,7 @@ class InputCollector {
     for (const auto& input : options_.inputs) add(input);
     check(list_.size() > 0, ErrorKind::kUsage, "no picture in {}{}", fmt::join(options_.inputs, ", "),
           list_.ignored_ > 0 ? fmt::format(" ({} files are no pictures by their name)", list_.ignored_) : "");
-    if (has_ids_) {
-      check_ids();
-    } else {
-      sort_and_number();
-    }
+    if (!has_ids_) sort_and_number();
     return std::move(list_);
   }
 
@@ -202,16 +198,14 @@ class InputCollector {
   }
 
   void add_list(const std::string& list) {
-    std::ifstream file(list);
-    check(file.good(), ErrorKind::kUsage, "{}: cannot be read: {}", list, std::strerror(errno));
+    TextLines lines{fs::path(list)};
     const fs::path folder = image_root_.empty() ? fs::path(list).parent_path() : image_root_;
-    std::int64_t seen = 0, missing = 0, number = 0;
+    std::int64_t seen = 0, missing = 0;
     std::string first_missing;
-    for (std::string line; std::getline(file, line);) {
-      ++number;
-      if (line.ends_with('\r')) line.pop_back();
+    for (std::string line; lines.next(line);) {
       if (line.empty() || line.starts_with('#')) continue;
-      const fs::path path = folder / line;
+      const fs::path path = picture_path(folder, line);
+      if (path != folder / fs::path(line)) line = portable_name(line);
       note_existence(path, seen, missing, first_missing);
       if (fs::path(line).is_absolute()) {
         add_file(path, path.parent_path());
@@ -235,34 +229,20 @@ class InputCollector {
     has_ids_ = true;
     std::int64_t seen = 0, missing = 0;
     std::string first_missing;
-    JsonSplitter splitter{fs::path(path)};
-    for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-      if (piece.kind != JsonPiece::Kind::kElement || piece.key != "images") continue;
-      const auto image = nlohmann::json::parse(piece.text, nullptr, false);
-      const auto is = [&](const char* key, auto type_check) {
-        return image.contains(key) && (image[key].*type_check)();
-      };
-      check(image.is_object() && is("id", &nlohmann::json::is_number_integer) &&
-                is("file_name", &nlohmann::json::is_string),
-            ErrorKind::kFormat, "{}: images[{}]: expected an object with a whole number 'id' and a string 'file_name'",
-            path, piece.index);
-      const auto name = image["file_name"].get<std::string>();
-      check(!name.empty(), ErrorKind::kFormat, "{}: images[{}].file_name is empty", path, piece.index);
-      note_existence(image_root_ / name, seen, missing, first_missing);
-      append(name, root_index(image_root_), image["id"].get<std::int64_t>());
+    const AnnotationSet set = read_coco(path, {.annotations = false, .sizes = false});
+    check(!set.is_results, ErrorKind::kFormat,
+          "{}: expected a COCO data set, got a list of results, which names no files", path);
+    for (std::size_t i = 0; i < set.images.size(); ++i) {
+      const CocoImage& image = set.images[i];
+      check(!image.file_name.empty(), ErrorKind::kFormat, "{}: images[{}].file_name: missing", path, i);
+      note_existence(picture_path(image_root_, image.file_name), seen, missing, first_missing);
+      append(image.file_name, root_index(image_root_), image.id);
     }
+    list_.annotation_file_ = path;
+    list_.report_ = set.report;
     check(seen == 0 || missing < seen, ErrorKind::kUsage,
           "{}: {} does not exist, nor does any other of its first {} images; is --image-root right?", path,
           first_missing, seen);
-  }
-
-  void check_ids() const {
-    std::vector<std::int64_t> ids;
-    for (const auto& entry : list_.entries_) ids.push_back(entry.id);
-    std::sort(ids.begin(), ids.end());
-    const auto twice = std::adjacent_find(ids.begin(), ids.end());
-    check(twice == ids.end(), ErrorKind::kUsage, "{}: two images have the id {}", options_.inputs[0],
-          twice == ids.end() ? 0 : *twice);
   }
 
   // Files that are missing here and there fail one by one when their turn comes; a wrong root is told at once, from the
@@ -338,8 +318,14 @@ InputList InputOptions::collect() const {
   return InputCollector(*this).collect();
 }
 
+fs::path InputOptions::picture_folder() const {
+  if (!image_root.empty()) return image_root;
+  std::error_code ignored;
+  return inputs.size() == 1 && fs::is_directory(inputs[0], ignored) ? fs::path(inputs[0]) : fs::path();
+}
+
 fs::path output_path(const fs::path& folder, std::string_view file_name, std::string_view extension) {
-  fs::path path = folder / fs::path(file_name);
+  fs::path path = folder / fs::path(portable_name(file_name));
   path.replace_extension(fs::path(extension));
   return path;
 }
@@ -348,7 +334,7 @@ void check_output_paths(const InputList& inputs) {
   std::vector<std::pair<std::string, std::int64_t>> stems;
   stems.reserve(static_cast<std::size_t>(inputs.size()));
   for (std::int64_t i = 0; i < inputs.size(); ++i) {
-    const fs::path name = fs::path(inputs.file_name(i)).lexically_normal();
+    const fs::path name = fs::path(portable_name(inputs.file_name(i))).lexically_normal();
     check(!name.is_absolute() && *name.begin() != "..", ErrorKind::kUsage,
           "{}: its output would lie outside the output folder; give --image-root", name.string());
     stems.emplace_back(output_path({}, name.string(), "").string(), i);

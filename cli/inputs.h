@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "usol/cli/options.h"
+#include "usol/io/reading_report.h"
 
 namespace usol {
 
 struct InputImage {
   std::int64_t id = 0;
-  std::string file_name;       // relative, '/' between folders: as recorded in annotations
+  std::string file_name;       // as recorded in annotations: relative, '/' between folders; of a COCO file as it has it
   std::filesystem::path path;  // where it is read
 };
 
@@ -29,6 +30,9 @@ class InputList {
   std::string digest() const;
   /// Files in the given folders that are no pictures by their name, and were left out.
   std::int64_t ignored() const { return ignored_; }
+  /// The COCO file that gave the list, if one did, and what its reader changed.
+  const std::string& annotation_file() const { return annotation_file_; }
+  const ReadingReport& report() const { return report_; }
 
  private:
   friend class InputCollector;
@@ -42,6 +46,8 @@ class InputList {
   std::vector<std::filesystem::path> roots_;
   std::vector<Entry> entries_;
   std::int64_t ignored_ = 0;
+  std::string annotation_file_;
+  ReadingReport report_;
 };
 
 /// The options that name inputs. Declares INPUT... and --image-root.
@@ -55,12 +61,15 @@ struct InputOptions {
   /// - a folder: all pictures in it and below, named relative to it; hidden files and folders are left out;
   /// - a pattern with * ? [ ]: what it matches, named relative to the folder before the first pattern character;
   /// - NAME.txt: one path a line, relative to the list's folder, '#' lines left out;
-  /// - NAME.json: the images of a COCO file, with their ids; their file_name is looked up under --image-root.
+  /// - NAME.json: the images of a COCO file, with their ids (numbers in the place of text, see id_from_text());
+  ///   their file_name is looked up under --image-root (see picture_path()).
   /// With --image-root, names are relative to it in every case.
   /// Without a COCO file, ids count from 1 in natural order of the names (img2 before img10).
-  /// Throws Error(kUsage) if there is nothing, an input is missing, names or ids clash, or a COCO file comes without
-  /// --image-root or together with other inputs.
+  /// Throws Error(kUsage) if there is nothing, an input is missing, names clash, or a COCO file comes without
+  /// --image-root or together with other inputs, and what read_coco() throws.
   InputList collect() const;
+  /// The one folder that names are relative to: --image-root, or else the only input if it is a folder. May be empty.
+  std::filesystem::path picture_folder() const;
 };
 
 /// Output file of an image: folder / name without its extension + extension.

@@ -12,6 +12,7 @@
 
 #include "usol/cli/overlay.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
 #include "usol/io/rle.h"
@@ -131,6 +132,7 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
                      const MaskcutOutputs& outputs) {
   ImageJob job;
   job.inputs = inputs_.collect();
+  say_reading(common, job.inputs);
   if (job.inputs.ignored() > 0) {
     common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
   }

@@ -39,6 +39,8 @@ class MaskcutWork {
   // ---- the parts of the work, for `usol sweep`
   InputList inputs() const { return inputs_.collect(); }
   const InputOptions& input_options() const { return inputs_; }
+  /// How annotations of the same pictures are read.
+  CocoReadOptions reading() const { return {.image_root = inputs_.picture_folder(), .apply_exif = exif_}; }
   /// Where the features come from. Throws as FeatureOptions::open().
   std::unique_ptr<FeatureSource> open(const Common& common) { return source_.open(common); }
   const std::string& weights_sha256() const { return source_.weights_sha256(); }

@@ -12,6 +12,7 @@
 #include "usol/cli/inputs.h"
 #include "usol/cli/journal.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/io/json_stream.h"
@@ -34,19 +35,8 @@ struct ShardFile {
 
 ShardFile read_head(const std::string& path) {
   check(fs::exists(path), ErrorKind::kUsage, "{}: no such file", path);
-  ShardFile file{path, {}, nullptr, {}};
-  JsonSplitter splitter{fs::path(path)};
-  for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-    throw_if_interrupted();
-    if (piece.key == "info" && piece.kind == JsonPiece::Kind::kValue) {
-      file.info = Json::parse(piece.text, nullptr, false);
-    } else if (piece.key == "categories" && piece.kind == JsonPiece::Kind::kElement) {
-      const Json category = Json::parse(piece.text, nullptr, false);
-      check(category.is_object(), ErrorKind::kFormat, "{}: categories[{}]: malformed", path, piece.index);
-      file.categories.push_back(
-          {category.value("id", std::int64_t{0}), category.value("name", ""), category.value("supercategory", "")});
-    }
-  }
+  AnnotationSet set = read_coco(path, {.images = false, .annotations = false});
+  ShardFile file{path, {}, Json::parse(set.info_json, nullptr, false), std::move(set.categories)};
   check(file.info.is_object() && file.info.contains("shard") && file.info["shard"].is_string(), ErrorKind::kUsage,
         "{}: is no shard (its info has no \"shard\"; --shard K/N makes them)", path);
   file.shard = Shard::parse(file.info["shard"].get<std::string>());
@@ -82,6 +72,9 @@ class MergeVerb : public Verb {
     options.add("--previous FILE", previous_, "COCO file that the detector was trained on", OptionKind::kRun);
     options.add("--predictions FILE", predictions_,
                 "What it found on the same pictures: COCO file or results with scores", OptionKind::kRun);
+    options.add("--image-root DIR", image_root_, "The pictures, for images whose height and width the files lack",
+                OptionKind::kRun);
+    options.flag("--no-exif", exif_, "Those heights and widths: without turning as cameras note it in their files");
     options.add("--score NUMBER", round_.score, "Predictions of at least this score are kept");
     options.at_least("score", 0);
     options.at_most("score", 1);
@@ -98,7 +91,7 @@ class MergeVerb : public Verb {
 
   int run(const Common& common, const Options& options) override {
     if (self_training_) return self_training(common, options);
-    for (const char* key : {"previous", "predictions", "score", "overlap"})
+    for (const char* key : {"previous", "predictions", "image-root", "exif", "score", "overlap"})
       check(!options.given(key), ErrorKind::kUsage, "--{} goes with --self-training", key);
     check(!shards_.empty(), ErrorKind::kUsage, "no input: give the outputs of all shards");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
@@ -142,9 +135,12 @@ class MergeVerb : public Verb {
     const bool release = preset_ == "release";
     train::RoundOptions round = round_;
     round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
-    const AnnotationSet previous = read_coco(previous_);
+    const CocoReadOptions reading{.image_root = image_root_, .apply_exif = exif_};
+    const AnnotationSet previous = read_coco(previous_, reading);
+    say_reading(common, previous);
     throw_if_interrupted();
-    const AnnotationSet predictions = read_coco(predictions_);
+    const AnnotationSet predictions = read_coco(predictions_, reading);
+    say_reading(common, predictions);
     const train::RoundResult result = train::next_round(previous, predictions, round);
     CocoWriter writer(out_);
     std::int64_t id = 0;
@@ -153,7 +149,7 @@ class MergeVerb : public Verb {
       writer.add_annotation_json(round_record(object, ++id, round.preset));
     }
     if (release) {
-      copy_images(writer);
+      copy_images(writer, previous);
     } else {
       for (const CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
     }
@@ -169,11 +165,18 @@ class MergeVerb : public Verb {
     return kSuccess;
   }
 
-  // Image records as they stand, exchanged sizes included.
-  void copy_images(CocoWriter& writer) const {
+  // Image records as they stand, exchanged sizes included, but with the ids that the annotations have.
+  void copy_images(CocoWriter& writer, const AnnotationSet& previous) const {
     JsonSplitter splitter{fs::path(previous_)};
     for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-      if (piece.kind == JsonPiece::Kind::kElement && piece.key == "images") writer.add_image_json(piece.text);
+      if (piece.kind != JsonPiece::Kind::kElement || piece.key != "images") continue;
+      if (previous.report.count(ReadingKind::kTextId) == 0) {
+        writer.add_image_json(piece.text);
+      } else {
+        Json record = Json::parse(piece.text);
+        record["id"] = previous.images[static_cast<std::size_t>(piece.index)].id;
+        writer.add_image_json(record.dump());
+      }
     }
   }
 
@@ -227,7 +230,8 @@ class MergeVerb : public Verb {
 
   std::vector<std::string> shards_;
   std::string out_, previous_, predictions_, preset_ = "paper";
-  bool self_training_ = false;
+  std::string image_root_;
+  bool self_training_ = false, exif_ = true;
   train::RoundOptions round_;
 };
 

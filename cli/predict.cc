@@ -13,6 +13,7 @@
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
 #include "usol/cli/whole_numbers.h"
 #include "usol/io/atomic_file.h"
@@ -110,6 +111,7 @@ class PredictVerb : public Verb {
     }
     ImageJob job;
     job.inputs = inputs_.collect();
+    say_reading(common, job.inputs);
     if (job.inputs.ignored() > 0)
       common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
     if (!overlays_.empty()) check_output_paths(job.inputs);

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "usol/cli/progress.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/version.h"
+#include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -62,7 +64,8 @@ class ReportVerb : public Verb {
     for (const std::string& folder : {images_, dump_})
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
-    ReportSources sources = read_report_sources(runs_, !annotations_.empty());
+    ReportSources sources = read_report_sources(runs_, !annotations_.empty(), images_);
+    for (const ReportRun& run : sources.runs) say_reading(common, run.set);
     if (!dump_.empty()) {
       check(!sources.runs.empty(), ErrorKind::kUsage, "--dump belongs to a run, and there is none");
       sources.runs.front().stages = dump_;
@@ -75,8 +78,9 @@ class ReportVerb : public Verb {
     if (images_.empty() && !sources.runs.empty()) common.note("without --images the page has no gallery");
     ReportOptions options;
     options.title = title_;
-    if (!images_.empty()) options.picture = [this](const std::string& name) { return fs::path(images_) / name; };
+    if (!images_.empty()) options.picture = [this](const std::string& name) { return picture_path(images_, name); };
     options.annotations = annotations_;
+    options.image_root = images_;
     options.class_aware = class_aware_;
     options.most_pictures = most_;
     options.page_mb = page_mb_;
@@ -107,6 +111,7 @@ int write_report_page(const Common& common, const std::string& out, ReportSource
       });
   if (progress) progress->finish();
   progress.reset();
+  say_reading(common, options.annotations.string(), result.truth);
   if (result.left_out > 0) {
     common.note("the gallery shows {} pictures of {}; usol report --most N shows more", result.pictures,
                 result.pictures + result.left_out);

@@ -7,11 +7,13 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
+#include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
@@ -90,12 +92,13 @@ class FolderMaps : public Maps {
 // The union of an image's masks.
 class CocoMaps : public Maps {
  public:
-  CocoMaps(const fs::path& path, bool named_by_id) : set_(read_coco(path)) {
+  CocoMaps(AnnotationSet set, bool named_by_id) : set_(std::move(set)) {
     check(!set_.is_results, ErrorKind::kUsage, "{}: expected a COCO data set, got a list of results", set_.name);
     std::map<std::string, std::size_t> images;
     for (std::size_t i = 0; i < set_.images.size(); ++i) {
       const CocoImage& image = set_.images[i];
-      const std::string name = named_by_id ? fmt::format("{:020}", image.id) : without_extension(image.file_name);
+      const std::string name =
+          named_by_id ? fmt::format("{:020}", image.id) : without_extension(portable_name(image.file_name));
       check(images.emplace(name, i).second, ErrorKind::kUsage, "{}: two images are named '{}'", set_.name, name);
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width",
             set_.name, i);
@@ -134,16 +137,22 @@ class CocoMaps : public Maps {
   std::vector<std::size_t> order_;               // image of each name
 };
 
-std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id) {
+std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const CocoReadOptions& reading,
+                           const std::function<void(const AnnotationSet&)>& on_read) {
   if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path);
-  return std::make_unique<CocoMaps>(path, named_by_id);
+  AnnotationSet set = read_coco(path, reading);
+  if (on_read) on_read(set);
+  return std::make_unique<CocoMaps>(std::move(set), named_by_id);
 }
 
 }  // namespace
 
-SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path) {
+SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path,
+                                  const CocoReadOptions& reading,
+                                  const std::function<void(const AnnotationSet&)>& on_read) {
   const bool by_id = !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
-  const auto truths = open(truth_path, by_id), predictions = open(prediction_path, by_id);
+  const auto truths = open(truth_path, by_id, reading, on_read);
+  const auto predictions = open(prediction_path, by_id, reading, on_read);
   std::vector<std::size_t> partners;
   std::vector<std::string> missing;
   for (const std::string& name : truths->names()) {

@@ -2,8 +2,10 @@
 // Foreground maps and masks in files, for `usol eval --saliency`.
 
 #include <filesystem>
+#include <functional>
 
 #include "usol/eval/saliency.h"
+#include "usol/io/coco.h"
 
 namespace usol {
 
@@ -11,6 +13,9 @@ namespace usol {
 /// which belong together by their path in the folder without extension, or a COCO file, whose image is the union of
 /// its masks; two COCO files belong together by id, a folder and a COCO file by file name.
 /// Throws Error(kFormat) naming the file if a truth has no map or another size, or a file cannot be read.
-SaliencyMean score_saliency_files(const std::filesystem::path& truth, const std::filesystem::path& predictions);
+/// `reading` is for COCO files; `on_read` is called with each once it is read.
+SaliencyMean score_saliency_files(const std::filesystem::path& truth, const std::filesystem::path& predictions,
+                                  const CocoReadOptions& reading = {},
+                                  const std::function<void(const AnnotationSet&)>& on_read = {});
 
 }  // namespace usol

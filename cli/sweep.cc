@@ -18,6 +18,7 @@
 #include "usol/cli/journal.h"
 #include "usol/cli/maskcut_work.h"
 #include "usol/cli/provenance.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/sweep_train.h"
 #include "usol/cli/verb.h"
 #include "usol/eval/coco_eval.h"
@@ -104,7 +105,10 @@ class SweepVerb : public Verb {
     check(common.resume || common.force || common.dry_run || !fs::exists(result), ErrorKind::kUsage,
           "{} exists; --resume goes on, --force replaces it", result.string());
     AnnotationSet truth;
-    if (!annotations_.empty()) truth = read_coco(annotations_);
+    if (!annotations_.empty()) {
+      truth = read_coco(annotations_, base_.reading());
+      say_reading(common, truth);
+    }
 
     int status = make_masks(common, options);
     if (trained_ && (status == kSuccess || status == kSomeInputsFailed))
@@ -239,6 +243,7 @@ class SweepVerb : public Verb {
     const auto source = first.open(common);
     ImageJob job;
     job.inputs = first.inputs();
+    if (number == 0) say_reading(common, job.inputs);
     job.output = (fs::path(out_) / fmt::format("cuts-{}.json", number + 1)).string();
     job.info = make_info("sweep", common, options, first.weights_sha256());
     source->describe(job.info);

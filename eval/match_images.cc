@@ -1,31 +1,32 @@
-// Image names of two files, compared whole first and by their last part where that decides.
+// Image names of two files, compared whole first and by their last part where that decides; \ is as good as /.
 #include "usol/eval/match_images.h"
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 
 namespace {
 
-std::string_view last_part(std::string_view path) { return path.substr(path.find_last_of("/\\") + 1); }
-std::string_view whole(std::string_view path) { return path; }
+std::string last_part(std::string_view path) { return std::string(path.substr(path.find_last_of("/\\") + 1)); }
 
 // Names of a set's images, sorted for look-up.
 class NameIndex {
  public:
-  NameIndex(const AnnotationSet& set, std::string_view (*part)(std::string_view)) : part_(part) {
+  NameIndex(const AnnotationSet& set, std::string (*part)(std::string_view)) : part_(part) {
     for (std::size_t i = 0; i < set.images.size(); ++i) names_.emplace_back(part(set.images[i].file_name), i);
     std::sort(names_.begin(), names_.end());
   }
   /// Position of the one image of this name; nothing if there is none or several.
   std::optional<std::size_t> find(std::string_view path) const {
-    const std::string_view name = part_(path);
+    const std::string name = part_(path);
     const auto found = std::lower_bound(names_.begin(), names_.end(), std::pair{name, std::size_t{0}});
     if (found == names_.end() || found->first != name) return std::nullopt;
     if (std::next(found) != names_.end() && std::next(found)->first == name) return std::nullopt;
@@ -40,8 +41,8 @@ class NameIndex {
   }
 
  private:
-  std::string_view (*part_)(std::string_view);
-  std::vector<std::pair<std::string_view, std::size_t>> names_;
+  std::string (*part_)(std::string_view);
+  std::vector<std::pair<std::string, std::size_t>> names_;
 };
 
 void check_unique(const AnnotationSet& set, const NameIndex& index) {
@@ -56,8 +57,8 @@ void check_unique(const AnnotationSet& set, const NameIndex& index) {
 void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions) {
   check(!predictions.is_results, ErrorKind::kUsage,
         "{}: a list of results names no files; --match file_name needs a COCO data set with images", predictions.name);
-  const NameIndex truth_names(truth, whole), truth_parts(truth, last_part);
-  const NameIndex names(predictions, whole), parts(predictions, last_part);
+  const NameIndex truth_names(truth, portable_name), truth_parts(truth, last_part);
+  const NameIndex names(predictions, portable_name), parts(predictions, last_part);
   check_unique(truth, truth_names);
   check_unique(predictions, names);
   // Image of the truth for each image of the predictions.

@@ -51,7 +51,8 @@ ByteArena::Ref ByteArena::add(std::string_view bytes) {
 }
 
 std::string to_string(const AnnotationPlace& place) {
-  const auto index = &place.annotation - place.set.annotations.data();
+  const std::int64_t record = place.annotation.record;
+  const std::int64_t index = record >= 0 ? record : &place.annotation - place.set.annotations.data();
   std::string text = fmt::format("{}: {}[{}]", place.set.name, place.set.is_results ? "" : "annotations", index);
   if (place.annotation.has_id) text += fmt::format(" (id {})", place.annotation.id);
   return text;
@@ -104,6 +105,8 @@ Rle AnnotationSet::rle(const CocoAnnotation& annotation, std::int64_t height, st
   check(segmentation.kind != Segmentation::Kind::kNone, ErrorKind::kFormat, "{}: expected a segmentation, got none",
         place(annotation));
   if (segmentation.kind == Segmentation::Kind::kPolygons) {
+    check(height > 0 && width > 0, ErrorKind::kFormat,
+          "{}: its image {} has no height and width, which its polygons need", place(annotation), annotation.image_id);
     try {
       return rle_from_polygons(polygons(segmentation), height, width);
     } catch (const Error& error) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/reading_report.h"
 #include "usol/io/rle.h"
 #include "usol/tensor/format.h"
 
@@ -62,6 +63,7 @@ struct CocoAnnotation {
   double area = 0;
   double score = 0;
   Segmentation segmentation;
+  std::int64_t record = -1;  // its position in the file; -1: that in its set
   bool is_crowd = false;
   bool has_id = false, has_category = false, has_box = false, has_area = false, has_score = false;
 };
@@ -83,7 +85,7 @@ struct AnnotationSet {
   std::vector<CocoImage> images;         // in the file's order, as all of these
   std::vector<CocoCategory> categories;
   std::vector<CocoAnnotation> annotations;
-  std::int64_t swapped_images = 0;  // images whose width and height were exchanged, as their masks prove
+  ReadingReport report;  // what the reader filled in, changed or left out
   ByteArena arena;
 
   /// Where one of `annotations` stands in the file, for messages.
@@ -93,7 +95,7 @@ struct AnnotationSet {
   /// The polygons of a segmentation of that kind.
   std::vector<std::vector<double>> polygons(const Segmentation& segmentation) const;
   /// The mask on an image of this size. Throws Error(kFormat) naming the annotation if it has none, if its RLE has
-  /// another size, or if its polygons are malformed.
+  /// another size, if its polygons are malformed, or if it has polygons and the size is 0 (not known).
   Rle rle(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const;
   /// Its foreground pixels, without decoding an RLE. Throws as rle().
   std::int64_t mask_area(const CocoAnnotation& annotation, std::int64_t height, std::int64_t width) const;
@@ -118,16 +120,31 @@ IdIndex index_categories(const AnnotationSet& set);
 // ---- reading ----
 
 struct CocoReadOptions {
-  bool segmentations = true;  // false: leaves masks out (box-only work needs a fraction of the memory)
+  bool images = true, annotations = true;  // false: leaves these records out, unread
+  bool sizes = true;                       // false: the images' sizes are neither completed nor compared with masks
+  bool segmentations = true;  // false: leaves masks out (box-only work needs a fraction of the memory), but for those
+                              // that a missing box or area is computed from
+  std::filesystem::path image_root = {};  // the folder of the pictures, for sizes that the file lacks; may be empty
+  bool apply_exif = true;            // those sizes: of the pictures turned as their EXIF orientation says
 };
 
+/// The number that stands for an id that is text, in every file and process: of decimal digits their value (leading
+/// zeros do not count) if it is below 2^63, of other text 2^52 + the first 52 bits of its SHA-256.
+std::int64_t id_from_text(std::string_view text);
+
 /// Reads a COCO data set (an object with images, annotations, categories) or a list of results (an array), record by
-/// record: the file is never in memory as a whole. Unknown fields are ignored. The release's exchanged image width and
-/// height are put right where a mask's own size proves the exchange (spec section 2).
+/// record: the file is never in memory as a whole. Unknown fields are ignored, null is as good as not given (but as an
+/// id of an image or category, or a score). What can be repaired without changing a number of the file is repaired, and
+/// counted in the set's report; see ReadingKind, and docs/annotations.md for all rules. In short: ids may be text;
+/// annotations of unknown images or categories and polygons of fewer than three points are left out, as Detectron2
+/// does; missing areas are computed as pycocotools would from the mask, missing boxes too, missing sizes are taken from
+/// masks or pictures; the release's exchanged image width and height are put right where a mask's own size proves the
+/// exchange (spec section 2). A list of results is not completed: it has no images.
 /// Throws Error(kIo) if the file cannot be read, and Error(kFormat) naming file, array, record and field for malformed
-/// JSON, missing or ill-typed fields, numbers that are not finite, negative box sizes, malformed masks, masks of
-/// another size than their image, duplicate ids of images, categories or annotations, and annotations of unknown
-/// images.
+/// JSON, missing or ill-typed fields, numbers that are not finite, fractions as ids and whole numbers beyond 2^53 that
+/// are written as fractions, negative sizes and areas, boxes wholly outside of their image, malformed masks, polygons
+/// with an odd number of values, masks of another size than their image, and duplicate ids of images or categories
+/// (also of those made of text).
 AnnotationSet read_coco(const std::filesystem::path& path, const CocoReadOptions& options = {});
 
 // ---- writing ----

@@ -1,20 +1,27 @@
 // Reading COCO JSON: the splitter finds records, threads parse a batch of them at a time, and the set takes them over
-// in the file's order.
+// in the file's order. Once all are there, CocoRepair (io/coco_repair.h) compares and completes them.
 #include <simdjson.h>
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <limits>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/coco_repair.h"
 #include "usol/io/json_stream.h"
+#include "usol/io/sha256.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
@@ -34,10 +41,17 @@ struct Place {
   std::int64_t index;
 };
 
-[[noreturn]] void fail_at(const Place& place, std::string_view field, const std::string& what) {
-  fail(ErrorKind::kFormat,
-       fmt::format("{}: {}[{}]{}{}: {}", place.file, place.array, place.index, field.empty() ? "" : ".", field, what));
+// "annotations[3].area", without the file.
+std::string to_string(const Place& place, std::string_view field) {
+  return fmt::format("{}[{}]{}{}", place.array, place.index, field.empty() ? "" : ".", field);
 }
+
+[[noreturn]] void fail_at(const Place& place, std::string_view field, const std::string& what) {
+  fail(ErrorKind::kFormat, fmt::format("{}: {}: {}", place.file, to_string(place, field), what));
+}
+
+// What was noticed in one record, in its order. Most records have none.
+using Notes = std::vector<std::pair<ReadingKind, std::string>>;
 
 std::string shown(dom::element value) {
   std::string text = simdjson::minify(value);
@@ -45,14 +59,38 @@ std::string shown(dom::element value) {
   return text;
 }
 
+constexpr double kExactIntegers = 9007199254740992;  // 2^53: above, a double may stand for several
+
 std::int64_t to_integer(dom::element value, const Place& place, std::string_view field) {
   std::int64_t integer = 0;
   if (!value.get(integer)) return integer;
   double number = 0;
-  if (value.is_double() && !value.get(number) && std::abs(number) < 9e15 && number == std::trunc(number)) {
-    return static_cast<std::int64_t>(number);
+  if (value.is_double() && !value.get(number) && number == std::trunc(number)) {
+    if (std::abs(number) <= kExactIntegers) return static_cast<std::int64_t>(number);
+    fail_at(place, field,
+            fmt::format("expected an integer, got {}, whose last digits are lost: write it without point and exponent",
+                        shown(value)));
   }
   fail_at(place, field, fmt::format("expected an integer, got {}", shown(value)));
+}
+
+// An id: an integer, or what id_from_text() makes of text and of what int64 cannot hold.
+std::int64_t to_id(dom::element value, const Place& place, std::string_view field, Notes& notes) {
+  std::string_view text;
+  std::uint64_t large = 0;
+  std::int64_t integer = 0;
+  std::string digits;
+  if (!value.get(integer)) return integer;
+  if (!value.get(large)) {
+    digits = fmt::format("{}", large);
+    text = digits;
+  } else if (value.get(text)) {
+    return to_integer(value, place, field);
+  }
+  if (text.empty()) fail_at(place, field, "expected an id, got an empty text");
+  const std::int64_t id = id_from_text(text);
+  notes.emplace_back(ReadingKind::kTextId, fmt::format("{} {} is {}", to_string(place, field), shown(value), id));
+  return id;
 }
 
 double to_number(dom::element value, const Place& place, std::string_view field) {
@@ -69,8 +107,9 @@ std::string to_text(dom::element value, const Place& place, std::string_view fie
   return std::string(text);
 }
 
-// Python's json writes NaN and Infinity, which are not JSON: say so, with the field.
-void fail_if_not_finite(std::string_view text, const Place& place) {
+// Python's json writes NaN, Infinity and whole numbers of any length, which are not JSON or not readable: say so, with
+// the field.
+void fail_if_no_number(std::string_view text, const Place& place) {
   std::string_view last_string;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '"') {
@@ -85,6 +124,15 @@ void fail_if_not_finite(std::string_view text, const Place& place) {
           fail_at(place, last_string, fmt::format("expected a finite number, got {}", token));
         }
       }
+      std::size_t end = i;
+      while (end < text.size() && (std::isdigit(static_cast<unsigned char>(text[end])) || text[end] == '.')) ++end;
+      const std::string_view number = text.substr(i, end - i);
+      constexpr std::string_view kLargest = "18446744073709551615";
+      if (number.find('.') == std::string_view::npos &&
+          (number.size() > kLargest.size() || (number.size() == kLargest.size() && number > kLargest))) {
+        fail_at(place, last_string, fmt::format("expected a number below 2^64, got {}", number));
+      }
+      if (end > i) i = end - 1;
     }
   }
 }
@@ -96,7 +144,7 @@ dom::object parse_record(dom::parser& parser, const JsonPiece& piece, const char
   dom::element element;
   const auto error = parser.parse(piece.text.data(), piece.text.size(), !padded).get(element);
   if (error) {
-    fail_if_not_finite(piece.text, place);
+    fail_if_no_number(piece.text, place);
     fail_at(place, "",
             fmt::format("malformed JSON in the record at byte {}: {}", piece.offset, simdjson::error_message(error)));
   }
@@ -117,6 +165,7 @@ struct ParsedAnnotation {
   CocoAnnotation annotation;
   std::vector<std::vector<double>> polygons;
   std::string rle;  // compressed counts
+  Notes notes;
 };
 
 Box to_box(dom::array values, dom::element shown_value, const Place& place) {
@@ -193,17 +242,37 @@ void read_segmentation(dom::element value, const Place& place, std::vector<std::
   if (value.get(array)) {
     fail_at(place, "segmentation", fmt::format("expected an RLE object or polygons, got {}", shown(value)));
   }
+  std::size_t number = 0;
   for (const dom::element item : array) {
     dom::array values;
     if (item.get(values)) {
       fail_at(place, "segmentation", fmt::format("expected polygons (arrays of numbers), got {}", shown(item)));
     }
-    auto& polygon = parsed.polygons.emplace_back();
+    const std::string field = fmt::format("segmentation[{}]", number++);
+    if (values.size() % 2 != 0) {
+      fail_at(place, field, fmt::format("expected x y pairs, got {} numbers", values.size()));
+    }
+    std::vector<double> polygon;
     polygon.reserve(values.size());
-    for (const dom::element coordinate : values) polygon.push_back(to_number(coordinate, place, "segmentation"));
+    for (const dom::element coordinate : values) {
+      polygon.push_back(to_number(coordinate, place, field));
+      if (std::abs(polygon.back()) > kMaxPolygonCoordinate) {
+        fail_at(place, field, fmt::format("expected coordinates within 1e7, got {}", shown(coordinate)));
+      }
+    }
+    if (polygon.size() >= kMinPolygonValues) {
+      parsed.polygons.push_back(std::move(polygon));
+    } else {
+      parsed.notes.emplace_back(ReadingKind::kShortPolygon,
+                                fmt::format("{}: {} points", to_string(place, field), polygon.size() / 2));
+    }
   }
-  // Sets that have only boxes write an empty list.
-  if (!parsed.polygons.empty()) segmentation.kind = Segmentation::Kind::kPolygons;
+  if (!parsed.polygons.empty()) {
+    segmentation.kind = Segmentation::Kind::kPolygons;
+  } else if (number > 0) {
+    parsed.notes.emplace_back(ReadingKind::kMaskLost, to_string(place, ""));
+  }
+  // Sets that have only boxes write an empty list: nothing is lost there.
 }
 
 bool to_flag(dom::element value, const Place& place, std::string_view field) {
@@ -218,17 +287,25 @@ void read_annotation(dom::object object, const Place& place, const CocoReadOptio
                      std::vector<std::uint32_t>& scratch, ParsedAnnotation& parsed) {
   CocoAnnotation& annotation = parsed.annotation;
   bool has_image = false;
+  dom::element mask;
+  bool has_mask = false;
   for (const dom::key_value_pair field : object) {
     const std::string_view key = field.key;
     const dom::element value = field.value;
+    if (key == "score") {  // a null is a score that was not finite
+      annotation.score = to_number(value, place, key);
+      annotation.has_score = true;
+      continue;
+    }
+    if (value.is_null()) continue;
     if (key == "image_id") {
-      annotation.image_id = to_integer(value, place, key);
+      annotation.image_id = to_id(value, place, key, parsed.notes);
       has_image = true;
     } else if (key == "id") {
-      annotation.id = to_integer(value, place, key);
+      annotation.id = to_id(value, place, key, parsed.notes);
       annotation.has_id = true;
     } else if (key == "category_id") {
-      annotation.category_id = to_integer(value, place, key);
+      annotation.category_id = to_id(value, place, key, parsed.notes);
       annotation.has_category = true;
     } else if (key == "bbox") {
       dom::array values;
@@ -239,16 +316,18 @@ void read_annotation(dom::object object, const Place& place, const CocoReadOptio
     } else if (key == "area") {
       annotation.area = to_number(value, place, key);
       annotation.has_area = true;
-    } else if (key == "score") {
-      annotation.score = to_number(value, place, key);
-      annotation.has_score = true;
+      if (annotation.area < 0) fail_at(place, key, fmt::format("expected at least 0, got {}", shown(value)));
     } else if (key == "iscrowd") {
       annotation.is_crowd = to_flag(value, place, key);
-    } else if (key == "segmentation" && options.segmentations) {
-      read_segmentation(value, place, scratch, parsed);
+    } else if (key == "segmentation") {
+      mask = value;
+      has_mask = true;
     }
   }
   if (!has_image) fail_at(place, "image_id", "missing");
+  // A mask is needed to complete the record, too. A result is never completed.
+  const bool complete = annotation.has_box && (annotation.has_area || place.array.empty());
+  if (has_mask && (options.segmentations || !complete)) read_segmentation(mask, place, scratch, parsed);
 }
 
 // ---- images and categories ----
@@ -261,19 +340,20 @@ std::string name_from_url(std::string_view url) {
   return std::string(folder == std::string_view::npos ? url : url.substr(folder + 1));
 }
 
-CocoImage read_image(dom::object object, const Place& place) {
+CocoImage read_image(dom::object object, const Place& place, Notes& notes) {
   CocoImage image;
   bool has_id = false;
   std::string url;
   for (const dom::key_value_pair field : object) {
     const std::string_view key = field.key;
+    if (field.value.is_null()) continue;
     if (key == "id") {
-      image.id = to_integer(field.value, place, key);
+      image.id = to_id(field.value, place, key, notes);
       has_id = true;
     } else if (key == "height" || key == "width") {
       const std::int64_t size = to_integer(field.value, place, key);
-      if (size < 1 || size > std::numeric_limits<std::int32_t>::max()) {
-        fail_at(place, key, fmt::format("expected 1 to 2^31 - 1, got {}", size));
+      if (size < 0 || size > std::numeric_limits<std::int32_t>::max()) {
+        fail_at(place, key, fmt::format("expected 0 (not known) to 2^31 - 1, got {}", size));
       }
       (key == "height" ? image.height : image.width) = size;
     } else if (key == "file_name") {
@@ -285,16 +365,20 @@ CocoImage read_image(dom::object object, const Place& place) {
   }
   if (!has_id) fail_at(place, "id", "missing");
   if (image.file_name.empty()) image.file_name = name_from_url(url);
+  if (image.file_name.find('\\') != std::string::npos) {
+    notes.emplace_back(ReadingKind::kBackslash, fmt::format("{} '{}'", to_string(place, "file_name"), image.file_name));
+  }
   return image;
 }
 
-CocoCategory read_category(dom::object object, const Place& place) {
+CocoCategory read_category(dom::object object, const Place& place, Notes& notes) {
   CocoCategory category;
   bool has_id = false;
   for (const dom::key_value_pair field : object) {
     const std::string_view key = field.key;
+    if (field.value.is_null()) continue;
     if (key == "id") {
-      category.id = to_integer(field.value, place, key);
+      category.id = to_id(field.value, place, key, notes);
       has_id = true;
     } else if (key == "name") {
       category.name = to_text(field.value, place, key);
@@ -341,7 +425,7 @@ class Reader {
           "{}: expected a COCO data set (an object with images and annotations) or a list of results, got an object "
           "without either",
           set_.name);
-    if (!set_.is_results) check_references();
+    if (!set_.is_results) repair_coco(set_, options_);
     return std::move(set_);
   }
 
@@ -349,8 +433,16 @@ class Reader {
   static bool is_list(std::string_view key) { return key == "images" || key == "annotations" || key == "categories"; }
   Place place(const JsonPiece& piece) const { return {set_.name, piece.key, piece.index}; }
 
+  bool is_wanted(std::string_view key) const {
+    return key == "categories" || (key == "images" ? options_.images : options_.annotations);
+  }
+
   void take_element(const JsonPiece& piece) {
     if (set_.is_results || is_list(piece.key)) {
+      if (!is_wanted(piece.key)) {
+        splitter_.release_behind();
+        return;
+      }
       batch_.push_back(piece);
       batch_bytes_ += piece.text.size();
       if (batch_.size() >= kBatchRecords || batch_bytes_ >= kBatchBytes) flush();
@@ -393,15 +485,19 @@ class Reader {
     if (key == "images") {
       const std::size_t start = set_.images.size();
       set_.images.resize(start + batch_.size());
+      std::vector<Notes> notes(batch_.size());
       parse_batch([&](RecordParser& parser, std::size_t i) {
-        set_.images[start + i] = read_image(object(parser, batch_[i]), place(batch_[i]));
+        set_.images[start + i] = read_image(object(parser, batch_[i]), place(batch_[i]), notes[i]);
       });
+      report(notes);
     } else if (key == "categories") {
       const std::size_t start = set_.categories.size();
       set_.categories.resize(start + batch_.size());
+      std::vector<Notes> notes(batch_.size());
       parse_batch([&](RecordParser& parser, std::size_t i) {
-        set_.categories[start + i] = read_category(object(parser, batch_[i]), place(batch_[i]));
+        set_.categories[start + i] = read_category(object(parser, batch_[i]), place(batch_[i]), notes[i]);
       });
+      report(notes);
     } else {
       flush_annotations();
     }
@@ -416,6 +512,7 @@ class Reader {
       read_annotation(object(parser, batch_[i]), place(batch_[i]), options_, parser.counts, parsed[i]);
     });
     for (ParsedAnnotation& one : parsed) {
+      report(one.notes);
       if (one.annotation.segmentation.kind == Segmentation::Kind::kRle) {
         one.annotation.segmentation.bytes = set_.arena.add(one.rle);
       } else if (one.annotation.segmentation.kind == Segmentation::Kind::kPolygons) {
@@ -425,61 +522,11 @@ class Reader {
     }
   }
 
-  void check_references() {
-    const IdIndex images = index_images(set_);
-    if (const auto twice = images.duplicate()) {
-      fail_at({set_.name, "images", twice->second}, "id",
-              fmt::format("expected a new id, got {} of images[{}]",
-                          set_.images[static_cast<std::size_t>(twice->first)].id, twice->first));
-    }
-    const IdIndex categories = index_categories(set_);
-    if (const auto twice = categories.duplicate()) {
-      fail_at({set_.name, "categories", twice->second}, "id",
-              fmt::format("expected a new id, got {} of categories[{}]",
-                          set_.categories[static_cast<std::size_t>(twice->first)].id, twice->first));
-    }
-    check_annotation_ids();
-    enum class Orientation : std::uint8_t { kUnknown, kStraight, kSwapped };
-    std::vector<Orientation> orientations(set_.images.size(), Orientation::kUnknown);
-    for (const CocoAnnotation& annotation : set_.annotations) {
-      const std::int64_t found = images.find(annotation.image_id);
-      check(found >= 0, ErrorKind::kFormat, "{}.image_id: expected the id of an image, got {}", set_.place(annotation),
-            annotation.image_id);
-      check(!annotation.has_category || set_.categories.empty() || categories.find(annotation.category_id) >= 0,
-            ErrorKind::kFormat, "{}.category_id: expected the id of a category, got {}", set_.place(annotation),
-            annotation.category_id);
-      const Segmentation& mask = annotation.segmentation;
-      if (mask.kind != Segmentation::Kind::kRle) continue;
-      CocoImage& image = set_.images[static_cast<std::size_t>(found)];
-      Orientation& orientation = orientations[static_cast<std::size_t>(found)];
-      if (image.height == 0) image.height = mask.height;
-      if (image.width == 0) image.width = mask.width;
-      const bool straight = mask.height == image.height && mask.width == image.width;
-      if (!straight && orientation == Orientation::kUnknown && mask.height == image.width &&
-          mask.width == image.height) {
-        std::swap(image.height, image.width);
-        ++set_.swapped_images;
-        orientation = Orientation::kSwapped;
-        continue;
-      }
-      check(straight, ErrorKind::kFormat,
-            "{}.segmentation.size: expected the size of image {}, {} x {} (height x width), got {} x {}",
-            set_.place(annotation), image.id, image.height, image.width, mask.height, mask.width);
-      if (orientation == Orientation::kUnknown) orientation = Orientation::kStraight;
-    }
+  void report(Notes& notes) {
+    for (auto& [kind, example] : notes) set_.report.add(kind, std::move(example));
   }
-
-  void check_annotation_ids() const {
-    std::vector<std::pair<std::int64_t, std::int64_t>> ids;
-    for (const CocoAnnotation& annotation : set_.annotations) {
-      if (annotation.has_id) ids.emplace_back(annotation.id, &annotation - set_.annotations.data());
-    }
-    std::sort(ids.begin(), ids.end());
-    const auto twice =
-        std::adjacent_find(ids.begin(), ids.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
-    if (twice == ids.end()) return;
-    fail_at({set_.name, "annotations", twice[1].second}, "id",
-            fmt::format("expected a new id, got {} of annotations[{}]", twice->first, twice->second));
+  void report(std::vector<Notes>& records) {
+    for (Notes& notes : records) report(notes);
   }
 
   JsonSplitter splitter_;
@@ -490,6 +537,20 @@ class Reader {
 };
 
 }  // namespace
+
+std::int64_t id_from_text(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  const std::string_view digits = text.substr(negative ? 1 : 0);
+  const bool all_digits =
+      !digits.empty() && std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (all_digits && error == std::errc()) return number;
+  const std::string hash = sha256_hex(std::as_bytes(std::span(text)));
+  std::uint64_t bits = 0;
+  std::from_chars(hash.data(), hash.data() + 13, bits, 16);
+  return static_cast<std::int64_t>((std::uint64_t{1} << 52) + bits);
+}
 
 AnnotationSet read_coco(const std::filesystem::path& path, const CocoReadOptions& options) {
   return Reader(path, options).read();

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "usol/io/text_lines.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -38,7 +39,8 @@ JsonSplitter::JsonSplitter(SharedBytes file)
       end_(begin_ + file_.bytes.size()),
       position_(begin_),
       released_(begin_) {
-  if (text().starts_with("\xef\xbb\xbf")) position_ += 3;
+  check_is_no_utf16(text(), file_.name);
+  if (text().starts_with(kByteOrderMark)) position_ += kByteOrderMark.size();
   position_ = skip_space(position_);
   if (at(position_) != '{' && at(position_) != '[') {
     fail_here(position_, file_.bytes.empty() ? "the file is empty" : "expected a JSON object or array");

@@ -18,7 +18,6 @@ namespace usol {
 namespace {
 
 constexpr std::int64_t kMaxPixels = std::numeric_limits<std::uint32_t>::max();
-constexpr double kMaxCoordinate = 1e7;
 
 void check_size(const char* op, std::int64_t height, std::int64_t width) {
   check(height >= 0 && width >= 0 && (width == 0 || height <= kMaxPixels / width), ErrorKind::kFormat,
@@ -227,10 +226,10 @@ class PolygonCrossings {
 };
 
 Rle rasterise(std::span<const double> xy, std::int64_t height, std::int64_t width) {
-  check(xy.size() % 2 == 0 && xy.size() >= 6, ErrorKind::kFormat,
+  check(xy.size() % 2 == 0 && xy.size() >= kMinPolygonValues, ErrorKind::kFormat,
         "rle_from_polygons: expected x y pairs of at least three points, got {} values", xy.size());
   for (const double value : xy) {
-    check(std::abs(value) <= kMaxCoordinate, ErrorKind::kFormat,
+    check(std::abs(value) <= kMaxPolygonCoordinate, ErrorKind::kFormat,
           "rle_from_polygons: expected finite coordinates within 1e7, got {}", value);
   }
   std::vector<std::int64_t> flips;

@@ -4,6 +4,7 @@
 // Source: COCO API, common/maskApi.h (the format); results are held equal to pycocotools'.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -46,6 +47,9 @@ void rle_counts_from_string(std::string_view text, std::int64_t height, std::int
 std::string rle_to_string(const Rle& rle);
 
 // ---- shapes ----
+/// What a polygon needs at least, and how far from the image its points may lie.
+inline constexpr std::size_t kMinPolygonValues = 6;
+inline constexpr double kMaxPolygonCoordinate = 1e7;
 /// Union of polygons, each x0 y0 x1 y1 ... in pixels, as pycocotools rasterises it (edges sampled at five times the
 /// resolution). Throws Error(kFormat) for an odd number of values, fewer than three points, or a coordinate that is
 /// not finite or beyond 1e7.

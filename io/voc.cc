@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <pugixml.hpp>
 #include <set>
 #include <sstream>
@@ -12,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "usol/io/coco_repair.h"
+#include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -33,16 +36,72 @@ double number(const pugi::xml_node& parent, const char* field, const std::string
   return value;
 }
 
-CocoAnnotation read_object(const pugi::xml_node& object, const std::string& place, std::string& name) {
+// A side of the picture; 0 if it is not given.
+std::int64_t side(const pugi::xml_node& size, const char* field, const std::string& place) {
+  if (std::string_view(size.child(field).text().get()).find_first_not_of(" \n\r\t") == std::string_view::npos) return 0;
+  const double value = number(size, field, place);
+  check(value >= 0 && value <= std::numeric_limits<std::int32_t>::max() && value == std::trunc(value),
+        ErrorKind::kFormat, "{}.{}: expected a whole number of 0 (not known) to 2^31 - 1, got {}", place, field, value);
+  return static_cast<std::int64_t>(value);
+}
+
+// Where the picture of an annotation file may lie: in the given folder, else beside the file or in the folder that the
+// development kit has beside it.
+std::filesystem::path picture_of(const std::filesystem::path& xml, const std::string& name,
+                                 const std::filesystem::path& root) {
+  if (!root.empty()) return picture_path(root, name);
+  const std::filesystem::path folder = xml.parent_path();
+  std::error_code ignored;
+  const std::filesystem::path beside = picture_path(folder, name);
+  return std::filesystem::exists(beside, ignored) ? beside : picture_path(folder / ".." / "JPEGImages", name);
+}
+
+void complete_size(CocoImage& image, const std::string& file, const CocoReadOptions& options, ReadingReport& report) {
+  if (image.height > 0 && image.width > 0) return;
+  ImageSize size;
+  std::string why;
+  try {
+    size = image_size(picture_of(file, image.file_name, options.image_root), {.apply_exif = options.apply_exif});
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  if (!why.empty()) {
+    report.add(ReadingKind::kSizeUnknown, [&] { return fmt::format("{}: {}", file, why); });
+    return;
+  }
+  check((image.height == 0 || image.height == size.height) && (image.width == 0 || image.width == size.width),
+        ErrorKind::kFormat, "{}: size: expected the picture's, {} x {} (height x width), got {} x {}", file,
+        size.height, size.width, image.height, image.width);
+  image.height = size.height;
+  image.width = size.width;
+  report.add(ReadingKind::kSizeFromFile,
+             [&] { return fmt::format("{}: {} x {} (height x width)", file, image.height, image.width); });
+}
+
+// A box whose pixels begin at 1, as ours.
+Box read_box(const pugi::xml_node& box, const std::string& place, ReadingReport& report) {
+  double left = number(box, "xmin", place), top = number(box, "ymin", place);
+  const double right = number(box, "xmax", place), bottom = number(box, "ymax", place);
+  check(right >= left && bottom >= top, ErrorKind::kFormat, "{}: expected xmax >= xmin and ymax >= ymin", place);
+  if (left < 1 || top < 1) {
+    report.add(ReadingKind::kVocCorner, [&] { return fmt::format("{}: xmin {}, ymin {}", place, left, top); });
+    left = std::max(left, 1.0);
+    top = std::max(top, 1.0);
+    check(right >= left && bottom >= top, ErrorKind::kFormat, "{}: expected xmax and ymax of at least 1, got {} and {}",
+          place, right, bottom);
+  }
+  return {left - 1, top - 1, right - left + 1, bottom - top + 1};
+}
+
+CocoAnnotation read_object(const pugi::xml_node& object, const std::string& place, const CocoImage& image,
+                           std::string& name, ReadingReport& report) {
   name = object.child("name").text().get();
   check(!name.empty(), ErrorKind::kFormat, "{}.name: missing", place);
-  const pugi::xml_node box = object.child("bndbox");
   const std::string box_place = place + ".bndbox";
-  const double left = number(box, "xmin", box_place) - 1, top = number(box, "ymin", box_place) - 1;
-  const double right = number(box, "xmax", box_place), bottom = number(box, "ymax", box_place);
-  check(right >= left && bottom >= top, ErrorKind::kFormat, "{}: expected xmax >= xmin and ymax >= ymin", box_place);
   CocoAnnotation annotation;
-  annotation.box = {left, top, right - left, bottom - top};
+  annotation.box = read_box(object.child("bndbox"), box_place, report);
+  check_box(
+      annotation.box, image, [&] { return box_place; }, report);
   annotation.area = annotation.box[2] * annotation.box[3];
   annotation.has_id = annotation.has_category = annotation.has_box = annotation.has_area = true;
   return annotation;
@@ -50,8 +109,9 @@ CocoAnnotation read_object(const pugi::xml_node& object, const std::string& plac
 
 }  // namespace
 
-AnnotationSet read_voc(const std::vector<std::filesystem::path>& files) {
+AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const CocoReadOptions& options) {
   AnnotationSet set;
+  if (!files.empty()) set.name = files.size() == 1 ? files[0].string() : files[0].parent_path().string();
   std::vector<std::string> names;
   for (const auto& path : files) {
     const std::string file = path.string();
@@ -67,15 +127,19 @@ AnnotationSet read_voc(const std::vector<std::filesystem::path>& files) {
     image.id = static_cast<std::int64_t>(set.images.size()) + 1;
     image.file_name = root.child("filename").text().get();
     check(!image.file_name.empty(), ErrorKind::kFormat, "{}: filename: missing", file);
+    if (image.file_name.find('\\') != std::string::npos) {
+      set.report.add(ReadingKind::kBackslash, [&] { return fmt::format("{}: '{}'", file, image.file_name); });
+    }
     const pugi::xml_node size = root.child("size");
-    image.height = static_cast<std::int64_t>(number(size, "height", file + ": size"));
-    image.width = static_cast<std::int64_t>(number(size, "width", file + ": size"));
-    check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: size: expected sizes above 0", file);
+    image.height = side(size, "height", file + ": size");
+    image.width = side(size, "width", file + ": size");
+    complete_size(image, file, options, set.report);
     set.images.push_back(image);
     int index = 0;
     for (const pugi::xml_node& object : root.children("object")) {
       std::string name;
-      CocoAnnotation annotation = read_object(object, fmt::format("{}: object[{}]", file, index++), name);
+      CocoAnnotation annotation =
+          read_object(object, fmt::format("{}: object[{}]", file, index++), image, name, set.report);
       annotation.id = static_cast<std::int64_t>(set.annotations.size()) + 1;
       annotation.image_id = image.id;
       set.annotations.push_back(annotation);

@@ -13,6 +13,7 @@
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
+#include "usol/io/picture_path.h"
 #include "usol/report/html.h"
 #include "usol/report/page.h"
 #include "usol/report/sections.h"
@@ -64,7 +65,8 @@ class Report {
   void list_pictures() {
     for (ReportRun& run : sources_.runs) fill_scores(run.set);
     if (!options_.annotations.empty()) {
-      truth_ = read_coco(options_.annotations);
+      truth_ = read_coco(options_.annotations, {.image_root = options_.image_root});
+      result_.truth = truth_.report;
       check(!truth_.is_results, ErrorKind::kUsage, "{}: a list of results is no truth: expected a COCO data set",
             truth_.name);
       for (ReportRun& run : sources_.runs) match_images(truth_, run.set);
@@ -78,7 +80,7 @@ class Report {
         const IdIndex ids = index_images(run.set);
         std::vector<std::int64_t> new_ids;
         for (CocoImage& image : run.set.images) {
-          const auto [found, is_new] = known.try_emplace(image.file_name, pictures_.size());
+          const auto [found, is_new] = known.try_emplace(portable_name(image.file_name), pictures_.size());
           if (is_new) {
             pictures_.push_back(image);
             pictures_.back().id = static_cast<std::int64_t>(pictures_.size());
@@ -247,7 +249,7 @@ class Report {
   // Eigenvectors that a --dump of maskcut left for the picture, the object's side light.
   std::vector<Tensor> eigenvectors(const fs::path& stages, const std::string& file_name) const {
     std::vector<Tensor> maps;
-    const fs::path folder = stages / fs::path(file_name).replace_extension("");
+    const fs::path folder = stages / fs::path(portable_name(file_name)).replace_extension("");
     for (int t = 1; fs::exists(folder / fmt::format("x_{}.npy", t)); ++t) {
       Tensor x = load_npy(folder / fmt::format("x_{}.npy", t)).to(DType::kF64).contiguous().clone();
       check(x.rank() == 2 && x.numel() > 0, ErrorKind::kFormat, "{}/x_{}.npy: expected an eigenvector [h, w], got {}",

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "usol/io/reading_report.h"
 #include "usol/report/sources.h"
 
 namespace usol {
@@ -22,9 +23,10 @@ struct ReportOptions {
   std::string title = "usol report";
   std::function<std::filesystem::path(const std::string& file_name)> picture;  // where it lies; empty: no gallery
   std::filesystem::path annotations;                                           // the truth; empty: none
-  bool class_aware = false;                                                    // compare categories, too
-  std::int64_t most_pictures = 1000;                                           // in the gallery, evenly spread; 0: all
-  double page_mb = 50;  // the page's size at most (pictures get smaller)
+  std::filesystem::path image_root;   // the folder of the pictures, for sizes that the truth lacks; may be empty
+  bool class_aware = false;           // compare categories, too
+  std::int64_t most_pictures = 1000;  // in the gallery, evenly spread; 0: all
+  double page_mb = 50;                // the page's size at most (pictures get smaller)
   std::vector<ReportStep> next_steps = {};
   std::string made_by = {};  // a line at the end
 };
@@ -33,6 +35,7 @@ struct ReportResult {
   std::int64_t pictures = 0, left_out = 0;  // in the gallery; not, because of most_pictures
   std::uint64_t bytes = 0;                  // of the page
   std::vector<std::string> failures;        // pictures that could not be shown, and why
+  ReadingReport truth;                      // what the truth's reader changed
 };
 
 /// Writes the page. It needs no network and no other file: pictures are JPEG data, masks SVG paths. `progress` hears

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "usol/io/json_stream.h"
 #include "usol/tensor/check.h"
@@ -85,7 +86,7 @@ constexpr std::array kRunFiles = {"masks.json", "predictions.json", "coco_instan
 
 class Reader {
  public:
-  explicit Reader(bool with_truth) : with_truth_(with_truth) {}
+  Reader(bool with_truth, fs::path image_root) : with_truth_(with_truth), image_root_(std::move(image_root)) {}
 
   void add(const std::string& argument) {
     fs::path path = argument;
@@ -158,7 +159,7 @@ class Reader {
   }
 
   void add_run(const std::string& name, const fs::path& path) {
-    ReportRun run{unique(name), read_coco(path), nullptr, {}};
+    ReportRun run{unique(name), read_coco(path, {.image_root = image_root_}), nullptr, {}};
     if (!run.set.info_json.empty()) {
       run.info = Json::parse(run.set.info_json, nullptr, false);
       if (!run.info.is_object()) run.info = nullptr;
@@ -219,14 +220,16 @@ class Reader {
   }
 
   bool with_truth_;
+  fs::path image_root_;
   ReportSources sources_;
   std::set<std::string> names_;
 };
 
 }  // namespace
 
-ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth) {
-  Reader reader(with_truth);
+ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth,
+                                  const fs::path& image_root) {
+  Reader reader(with_truth, image_root);
   for (const std::string& argument : arguments) reader.add(argument);
   return reader.take();
 }

@@ -56,6 +56,8 @@ struct ReportSources {
 /// (`with_truth`), the predictions that were evaluated.
 /// Names are made from the paths and are different. Throws Error(kUsage) naming the argument if it does not exist or
 /// holds nothing of these, Error(kFormat) for malformed files.
-ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth = false);
+/// `image_root` is the folder of the pictures, for sizes that annotations lack; it may be empty.
+ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth = false,
+                                  const std::filesystem::path& image_root = {});
 
 }  // namespace usol

@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "usol/io/coco.h"
 #include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
@@ -131,11 +134,9 @@ TEST_F(InputsTest, CocoFilesGiveIdsNamesAndOrder) {
   expect_usage_error({at("coco.json")}, "is --image-root right?", folder_.path().string());
   make("empty.json", R"({"images": []})");
   expect_usage_error({at("empty.json")}, "no picture in", at("d"));
-  make("twice.json", R"({"images": [{"id": 1, "file_name": "z.jpg"}, {"id": 1, "file_name": "sub/a.jpg"}]})");
-  expect_usage_error({at("twice.json")}, "two images have the id 1", at("d"));
-  for (const char* bad :
-       {"{\"images\": [{\"id\": \"1\", \"file_name\": \"z.jpg\"}]}", "{\"images\": [{\"id\": 1}]}", "{\"images\": [3]}",
-        "{\"images\": [", "{\"images\": [{\"id\": 1.5, \"file_name\": \"z.jpg\"}]}"}) {
+  for (const char* bad : {R"({"images": [{"id": 1, "file_name": "z.jpg"}, {"id": 1, "file_name": "sub/a.jpg"}]})",
+                          "{\"images\": [{\"id\": 1}]}", "{\"images\": [3]}", "[]", "{\"images\": [",
+                          "{\"images\": [{\"id\": 1.5, \"file_name\": \"z.jpg\"}]}"}) {
     make("bad.json", bad);
     try {
       collect({at("bad.json")}, at("d"));
@@ -145,6 +146,49 @@ TEST_F(InputsTest, CocoFilesGiveIdsNamesAndOrder) {
       EXPECT_NE(std::string(error.what()).find("bad.json"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST_F(InputsTest, CocoFilesAreReadAsByEveryOtherReader) {
+  make("d/z.jpg");
+  make("d/sub/a.jpg");
+  make("coco.json",
+       "\xef\xbb\xbf"
+       R"({"images": [{"id": 1.0, "file_name": "z.jpg", "width": null, "height": 0},
+       {"id": "cat", "file_name": "sub\\a.jpg"}, {"id": 9223372036854775807, "coco_url": "http://host/sub/a.jpg"}]})");
+  const auto list = collect({at("coco.json")}, at("d"));
+  ASSERT_EQ(list.size(), 3);
+  EXPECT_EQ(list[0].id, 1);
+  EXPECT_EQ(list[1].id, id_from_text("cat"));
+  EXPECT_EQ(list[2].id, std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(list[1].file_name, "sub\\a.jpg");  // as the file has it, so that it is found there again
+  EXPECT_EQ(list[1].path, folder_ / "d/sub/a.jpg");
+  EXPECT_EQ(output_path("out", list[1].file_name, ".png"), "out/sub/a.png");
+  EXPECT_EQ(list.annotation_file(), at("coco.json"));
+  EXPECT_EQ(list.report().count(ReadingKind::kTextId), 1);
+  EXPECT_EQ(list.report().count(ReadingKind::kBackslash), 1);
+  EXPECT_EQ(list.report().count(ReadingKind::kSizeUnknown), 0);
+}
+
+TEST_F(InputsTest, ANameWithABackslashMayBeAFile) {
+  make("d/sub\\a.jpg");
+  make("d/sub/a.jpg");
+  make("coco.json", R"({"images": [{"id": 1, "file_name": "sub\\a.jpg"}]})");
+  EXPECT_EQ(collect({at("coco.json")}, at("d"))[0].path, folder_ / "d/sub\\a.jpg");
+}
+
+TEST_F(InputsTest, ListsFromWindows) {
+  make("d/sub/a.jpg");
+  make("d/b.jpg");
+  make("d/list.txt",
+       "\xef\xbb\xbf"
+       "b.jpg\r\nsub\\a.jpg\r\n");
+  const auto list = collect({at("d/list.txt")});
+  EXPECT_EQ(names(list), (Names{"b.jpg", "sub/a.jpg"}));
+  EXPECT_EQ(list[1].path, folder_ / "d/sub/a.jpg");
+  make("d/utf16.txt", std::string("\xff\xfe"
+                                  "b\0.\0j\0p\0g\0",
+                                  12));
+  EXPECT_THROW(collect({at("d/utf16.txt")}), Error);
 }
 
 TEST_F(InputsTest, NothingToWorkOnIsAUsageError) {
