@@ -15,5 +15,7 @@ void register_bf16_benchmarks();
 /// Registers "backbone/infer" and "backbone/train" where their case is given (backbone_bench.cc).
 void register_backbone_benchmarks();
 void register_detector_benchmarks();
+/// Registers "cells/N/plain" and "cells/N/copy_paste" (cells_bench.cc).
+void register_cells_benchmarks();
 
 }  // namespace usol

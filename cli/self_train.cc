@@ -83,6 +83,7 @@ class SelfTrainVerb : public Verb {
     plan(common);
     // Wrong settings of the last stage are found before the first one.
     for (const Stage& stage : stages_) settings_.push_back(verb_settings(stage.verb, stage.words));
+    check_data(common);
     if (common.dry_run) return show_plan(common);
     const auto done_before = static_cast<std::size_t>(common.by_leader([&] { return prepare(common, options); }));
     for (std::size_t i = done_before; i < stages_.size(); ++i) {
@@ -199,6 +200,27 @@ class SelfTrainVerb : public Verb {
     stages_.push_back(std::move(stage));
   }
 
+  // What the stages would find out hours later: pictures and annotations of the first training, the truth of all
+  // evaluations.
+  void check_data(const Common& common) const {
+    if (!eval_annotations_.empty()) {
+      TrainSettings evaluation;
+      evaluation.eval_annotations = eval_annotations_;
+      evaluation.eval_image_root = eval_image_root_;
+      for (std::size_t i = 0; i < stages_.size(); ++i)
+        if (stages_[i].name == "base/eval-predict") evaluation.exif = settings_[i].at("exif");
+      check_evaluation(common, evaluation);
+    }
+    if (annotations_.empty()) return;
+    for (const Stage& stage : stages_) {
+      if (stage.name != "base/train") continue;
+      Words words = stage.words;
+      std::erase(words, "--resume");
+      words.push_back("--dry-run");
+      run_stage(common, {stage.name, stage.verb, words, {}});
+    }
+  }
+
   int show_plan(const Common& common) const {
     for (const Stage& stage : stages_)
       common.note("{:<20} usol {} {}", stage.name, stage.verb, fmt::join(stage.words, " "));
@@ -262,19 +284,30 @@ class SelfTrainVerb : public Verb {
       const std::string differs = describe_differences(before, now);
       check(differs.empty(), ErrorKind::kUsage, "--resume: stage {} was made with other settings: {}", stages_[i].name,
             differs);
+      require_as_made(stages_[i], stage);
       done_.push_back(stage);
     }
     return done_.size();
   }
 
+  // What the next stages read must be what the stage wrote, and no file that was torn or changed since.
+  static void require_as_made(const Stage& stage, const Json& done) {
+    const std::string expected = done.value("sha256", ""), got = sha256_file(stage.output);
+    check(expected == got, ErrorKind::kFormat,
+          "--resume: {} is damaged or was changed after stage {} had made it: expected SHA-256 {}, got {}; if it is "
+          "removed, the stage is made again",
+          stage.output.string(), stage.name, expected, got);
+  }
+
   // Throws what the verb throws, with the stage's name.
   int run_stage(const Common& common, const Stage& stage) const {
-    common.by_leader([&] {
-      const fs::path folder = stage.output.parent_path();
-      fs::create_directories(folder);
-      remove_torn_files(folder);
-      return 0;
-    });
+    if (!stage.output.empty())
+      common.by_leader([&] {
+        const fs::path folder = stage.output.parent_path();
+        fs::create_directories(folder);
+        remove_torn_files(folder);
+        return 0;
+      });
     try {
       return run_verb(stage.verb, stage.words, common.ranks);
     } catch (const Error& error) {

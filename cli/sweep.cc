@@ -108,7 +108,10 @@ class SweepVerb : public Verb {
     if (!annotations_.empty()) {
       truth = read_coco(annotations_, base_.reading());
       say_reading(common, truth);
+      check_truth(truth, IouType::kBox, {.class_agnostic = true});
+      if (has_masks(truth)) check_truth(truth, IouType::kMask, {.class_agnostic = true});
     }
+    if (trained_) training_.check_data(common);
 
     int status = make_masks(common, options);
     if (trained_ && (status == kSuccess || status == kSomeInputsFailed))
@@ -392,8 +395,12 @@ class SweepVerb : public Verb {
     Json points = Json::array();
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       Json entry = entry_of(choices_[i], read_coco(training_.predictions(i)));
-      std::ifstream file(training_.metrics(i));
-      const Json metrics = Json::parse(file);
+      const fs::path path = training_.metrics(i);
+      std::ifstream file(path);
+      const Json metrics = Json::parse(file, nullptr, false);
+      check(metrics.is_object(), ErrorKind::kFormat,
+            "{}: no whole JSON object, got a damaged file; if it is removed, --resume scores the detector again",
+            path.string());
       for (const char* type : {"box", "mask"})
         if (metrics.contains(type)) entry["metrics"][type] = metrics[type];
       points.push_back(std::move(entry));
@@ -401,17 +408,20 @@ class SweepVerb : public Verb {
     return points;
   }
 
+  static bool has_masks(const AnnotationSet& set) {
+    return std::any_of(set.annotations.begin(), set.annotations.end(), [](const auto& annotation) {
+      return annotation.segmentation.kind != Segmentation::Kind::kNone;
+    });
+  }
+
   // As usol eval --pseudo-masks.
   static Json score(const AnnotationSet& truth, AnnotationSet& masks) {
     match_images(truth, masks);
     CocoEvalOptions options;
     options.class_agnostic = true;
-    const bool has_masks = std::any_of(truth.annotations.begin(), truth.annotations.end(), [](const auto& annotation) {
-      return annotation.segmentation.kind != Segmentation::Kind::kNone;
-    });
     Json metrics;
     metrics["box"] = to_json(evaluate_coco(truth, masks, IouType::kBox, options).metrics);
-    if (has_masks) metrics["mask"] = to_json(evaluate_coco(truth, masks, IouType::kMask, options).metrics);
+    if (has_masks(truth)) metrics["mask"] = to_json(evaluate_coco(truth, masks, IouType::kMask, options).metrics);
     return metrics;
   }
 

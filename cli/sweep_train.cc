@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "usol/cli/run_verb.h"
+#include "usol/cli/train_job.h"
 #include "usol/io/atomic_file.h"
 #include "usol/tensor/check.h"
 
@@ -91,6 +92,19 @@ void SweepTraining::plan(const Common& common, const std::vector<SweepPoint>& po
       same->rounds = std::max(same->rounds, detector.rounds);
     }
   }
+}
+
+void SweepTraining::check_data(const Common& common) const {
+  TrainSettings evaluation;
+  evaluation.eval_annotations = eval_annotations_;
+  evaluation.eval_image_root = eval_image_root_;
+  check_evaluation(common, evaluation);
+  if (masks_.empty() || detectors_.empty()) return;
+  const Detector& first = detectors_.front();  // they differ in what they make of the data
+  Words words{"--annotations", masks_, "--image-root", image_root_, "--out", first.folder.string(), "--dry-run"};
+  words.insert(words.end(), first.settings.begin(), first.settings.end());
+  if (!weights_.empty()) words.insert(words.end(), {"--weights", weights_});
+  run_verb("train", words, common.ranks);
 }
 
 int SweepTraining::run(const Common& common) const {

@@ -29,6 +29,9 @@ class SweepTraining {
   void plan(const Common& common, const std::vector<SweepPoint>& points, const std::string& preset,
             const std::vector<std::string>& masks, const std::vector<std::string>& inputs,
             const std::string& image_root, const std::filesystem::path& out);
+  /// Checks the truth that detectors are scored with, and the masks that were given, with all of their pictures. Throws
+  /// Error for what would end a training or its evaluation.
+  void check_data(const Common& common) const;
   /// Makes all of them; returns the exit status.
   int run(const Common& common) const;
   /// The metrics and the predictions of point i.

@@ -10,6 +10,7 @@
 #include "usol/cli/read_ahead.h"
 #include "usol/eval/coco_eval.h"
 #include "usol/io/image.h"
+#include "usol/io/picture_path.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 
@@ -21,8 +22,10 @@ namespace {
 constexpr std::size_t kShare = 4;  // pictures of a rank between two exchanges
 
 struct Loaded {
-  Tensor picture, resized;
+  Tensor picture, resized;  // undefined if the picture cannot be read
 };
+
+constexpr std::int64_t kUnreadable = -1;  // the label of what stands for a picture that cannot be read
 
 // An object of the truth's picture number `image`, as numbers that ranks can exchange.
 void put(std::vector<double>& numbers, std::size_t image, const FoundObject& object) {
@@ -53,7 +56,10 @@ std::pair<std::size_t, FoundObject> take(const double*& at) {
 }  // namespace
 
 TrainEvaluation::TrainEvaluation(const TrainSettings& settings, std::int64_t classes)
-    : settings_(settings), truth_(read_coco(settings.eval_annotations)), class_agnostic_(classes == 1) {
+    : settings_(settings),
+      truth_(
+          read_coco(settings.eval_annotations, {.image_root = settings.eval_image_root, .apply_exif = settings.exif})),
+      class_agnostic_(classes == 1) {
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "--eval-image-root {}: no such folder",
         settings.eval_image_root);
   for (const CocoCategory& category : truth_.categories) categories_.push_back(category.id);
@@ -61,10 +67,20 @@ TrainEvaluation::TrainEvaluation(const TrainSettings& settings, std::int64_t cla
   if (class_agnostic_ && categories_.empty()) categories_.push_back(1);
   check(class_agnostic_ || static_cast<std::int64_t>(categories_.size()) == classes, ErrorKind::kUsage,
         "--eval-annotations {}: {} categories, but the training has {}", truth_.name, categories_.size(), classes);
+  for (const IouType type : {IouType::kBox, IouType::kMask})
+    check_truth(truth_, type, {.class_agnostic = class_agnostic_});
 }
 
-std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& model, const std::function<bool()>& stop,
-                                                                  Communicator* ranks) const {
+train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>& stop) const {
+  const auto expected = [&](std::int64_t i) -> train::ExpectedPicture {
+    const CocoImage& image = truth_.images[static_cast<std::size_t>(i)];
+    return {picture_path(settings_.eval_image_root, image.file_name), {image.height, image.width}};
+  };
+  return train::check_pictures(static_cast<std::int64_t>(truth_.images.size()), expected, settings_.exif, stop);
+}
+
+std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Rcnn& model, const std::function<bool()>& stop,
+                                                            Communicator* ranks) const {
   AnnotationSet found;
   found.name = "predictions";
   found.is_results = true;
@@ -74,13 +90,19 @@ std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& mo
   const auto size = static_cast<std::size_t>(ranks ? ranks->size() : 1);
   const std::size_t total = truth_.images.size(), share = ranks ? kShare : 1;
   const auto is_own = [&](std::size_t image) { return image / share % size == rank; };
+  Scores scores;
   std::size_t next = 0;
   ReadAhead<Loaded> pictures(
       [&]() -> std::optional<Loaded> {
         while (next < total && !is_own(next)) ++next;
         if (next == total) return std::nullopt;
-        const fs::path path = fs::path(settings_.eval_image_root) / truth_.images[next++].file_name;
-        Loaded loaded{decode_image(path, {.apply_exif = settings_.exif}), {}};
+        const fs::path path = picture_path(settings_.eval_image_root, truth_.images[next++].file_name);
+        Loaded loaded;
+        try {
+          loaded.picture = decode_image(path, {.apply_exif = settings_.exif});
+        } catch (const Error&) {
+          return loaded;
+        }
         loaded.resized = resized_for_network(loaded.picture, settings_.eval_short_side, settings_.augment.long_side);
         return loaded;
       },
@@ -91,6 +113,12 @@ std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& mo
     for (std::size_t image = first; image < std::min(first + share * size, total); ++image) {
       if (!is_own(image)) continue;
       const Loaded loaded = *pictures.next();
+      if (!loaded.picture.defined()) {
+        FoundObject unreadable;
+        unreadable.label = kUnreadable;
+        put(numbers, image, unreadable);
+        continue;
+      }
       for (const FoundObject& object : find_objects(model, loaded.picture, loaded.resized, options))
         put(numbers, image, object);
     }
@@ -98,21 +126,24 @@ std::optional<std::map<std::string, double>> TrainEvaluation::run(const Rcnn& mo
     if (rank > 0) continue;
     for (const double* at = numbers.data(); at != numbers.data() + numbers.size();) {
       const auto [image, object] = take(at);
+      if (object.label == kUnreadable) {
+        scores.unreadable.push_back(picture_path(settings_.eval_image_root, truth_.images[image].file_name).string());
+        continue;
+      }
       CocoAnnotation annotation =
           object.annotation(truth_.images[image].id, categories_[static_cast<std::size_t>(object.label)]);
       annotation.segmentation = found.add(object.mask);
       found.annotations.push_back(std::move(annotation));
     }
   }
-  if (rank > 0) return std::map<std::string, double>();
-  std::map<std::string, double> values;
+  if (rank > 0) return scores;
   for (const IouType type : {IouType::kBox, IouType::kMask}) {
     const std::string prefix = type == IouType::kBox ? "bbox/" : "segm/";
     const CocoEvalResult result = evaluate_coco(truth_, found, type, {.class_agnostic = class_agnostic_});
     for (const auto& [name, value] : result.metrics)
-      if (value >= 0) values[prefix + name] = 100 * value;
+      if (value >= 0) scores.percentages[prefix + name] = 100 * value;
   }
-  return values;
+  return scores;
 }
 
 }  // namespace usol

@@ -12,22 +12,30 @@
 #include "usol/io/coco.h"
 #include "usol/models/rcnn/rcnn.h"
 #include "usol/ops/all_reduce.h"
+#include "usol/train/picture_check.h"
 
 namespace usol {
 
 class TrainEvaluation {
  public:
-  /// Reads the truth of settings.eval_annotations. A model of one class is scored without regard to classes; one of
-  /// more has the truth's categories in order of their ids. Throws what read_coco() throws, and Error(kUsage) if there
+  /// Reads the truth of settings.eval_annotations, and finds everything in it that scoring would stumble over. A model
+  /// of one class is scored without regard to classes; one of more has the truth's categories in order of their ids.
+  /// Throws what read_coco() and evaluate_coco() throw, Error(kFormat) for a malformed mask, and Error(kUsage) if there
   /// is no folder of pictures or the number of categories is another.
   TrainEvaluation(const TrainSettings& settings, std::int64_t classes);
 
+  const AnnotationSet& truth() const { return truth_; }
+  /// Looks at the headers of all pictures.
+  train::PictureReport check_pictures(const std::function<bool()>& stop) const;
+
+  struct Scores {
+    std::map<std::string, double> percentages;
+    std::vector<std::string> unreadable;  // pictures that count as ones in which nothing was found
+  };
   /// Percentages under Detectron2's names ("bbox/AP", "segm/AP50", "bbox/AR100", ...); what there is no truth for is
   /// left out. With `ranks`, each finds the objects of its share of the pictures, and the first one alone gets
-  /// percentages: those of one process. Nothing once `stop`, which is asked now and then, says yes (on all ranks at
-  /// once). Throws Error if a picture cannot be read.
-  std::optional<std::map<std::string, double>> run(const Rcnn& model, const std::function<bool()>& stop,
-                                                   Communicator* ranks = nullptr) const;
+  /// scores: those of one process. Nothing once `stop`, which is asked now and then, says yes (on all ranks at once).
+  std::optional<Scores> run(const Rcnn& model, const std::function<bool()>& stop, Communicator* ranks = nullptr) const;
 
  private:
   const TrainSettings& settings_;

@@ -15,6 +15,7 @@
 #include "usol/cli/journal.h"
 #include "usol/cli/overlay.h"
 #include "usol/cli/progress.h"
+#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/train_eval.h"
 #include "usol/io/atomic_file.h"
@@ -31,7 +32,9 @@
 #include "usol/train/checkpoint.h"
 #include "usol/train/loader.h"
 #include "usol/train/metrics.h"
+#include "usol/train/picture_check.h"
 #include "usol/train/precise_bn.h"
+#include "usol/train/skipped_pictures.h"
 #include "usol/train/trainer.h"
 
 namespace fs = std::filesystem;
@@ -43,9 +46,11 @@ namespace {
 constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
 constexpr const char* kOpenLine = "metrics";
 constexpr const char* kDue = "due";
+constexpr const char* kSkipped = "skipped";
 constexpr const char* kMetrics = "metrics.json";
 constexpr const char* kEvents = "events.out.tfevents.usol";
 constexpr const char* kPictures = "pictures";
+constexpr const char* kSkippedList = "skipped.txt";
 constexpr const char* kFinalEma = "model_final_ema.safetensors";
 
 void check_files(const Common& common, const TrainSettings& settings, const TrainFiles& files,
@@ -60,6 +65,23 @@ void check_files(const Common& common, const TrainSettings& settings, const Trai
   const bool exists = checkpoints.newest() || fs::exists(folder / kFinalModel) || fs::exists(folder / kMetrics);
   check(!exists || common.resume || common.force || common.dry_run, ErrorKind::kUsage,
         "{} holds a training; --resume goes on with it, --force starts anew", files.out);
+}
+
+// True if the final model is there and whole. A damaged one is made anew from the last checkpoint.
+bool is_finished(const Common& common, const fs::path& folder) {
+  bool whole = fs::exists(folder / kFinalModel);
+  for (const char* name : {kFinalModel, kFinalEma}) {
+    if (!whole || !fs::exists(folder / name)) continue;
+    try {
+      train::read_checked(folder / name);
+    } catch (const Error& error) {
+      check(train::CheckpointFolder(folder, 1).newest().has_value(), error.kind(),
+            "{}; there is no checkpoint to make it anew from: --force trains anew", error.what());
+      if (common.leads()) common.warn("{}; it is made anew from the last checkpoint", error.what());
+      whole = false;
+    }
+  }
+  return whole;
 }
 
 // `speaks`: in one of the processes that do it.
@@ -77,7 +99,48 @@ void start_from_weights(const Common& common, bool speaks, const std::string& we
 
 void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
   while (const auto path = checkpoints.newest()) fs::remove(*path);
-  for (const char* name : {kFinalModel, kFinalEma, kMetrics, kEvents}) fs::remove(folder / name);
+  for (const char* name : {kFinalModel, kFinalEma, kMetrics, kEvents, kSkippedList}) fs::remove(folder / name);
+}
+
+// Sizes that differ are an error: which of picture and annotations is right cannot be known.
+void require_sizes(const train::PictureReport& report) {
+  constexpr std::size_t kShown = 5;
+  if (report.mismatched.empty()) return;
+  std::vector<std::string> first;
+  bool exif = false;
+  for (const auto& mismatch : report.mismatched) {
+    exif = exif || mismatch.fits_with_other_exif;
+    if (first.size() < kShown) first.push_back(to_string(mismatch));
+  }
+  fail(ErrorKind::kFormat,
+       fmt::format("{} of {} pictures have another size than their annotations say: {}{}{}", report.mismatched.size(),
+                   report.pictures, fmt::join(first, "; "), report.mismatched.size() > first.size() ? "; ..." : "",
+                   !exif               ? ""
+                   : report.apply_exif ? " (--no-exif takes pictures as they are stored)"
+                                       : " (without --no-exif pictures are turned as their EXIF says)"));
+}
+
+// Nothing may be missing in what a detector is scored with: the numbers would be others.
+void require_pictures(const train::PictureReport& report) {
+  require_sizes(report);
+  check(report.unreadable.empty(), ErrorKind::kFormat, "{} of {} pictures of the evaluation cannot be read: {}{}",
+        report.unreadable.size(), report.pictures, report.unreadable.front().why,
+        report.unreadable.size() > 1 ? "; ..." : "");
+}
+
+void note_rate(const Common& common, const char* of_what, const train::PictureReport& report) {
+  common.note("{}: headers of {} pictures read in {:.1f} s, {:.0f} a second", of_what, report.pictures, report.seconds,
+              static_cast<double>(report.pictures) / std::max(report.seconds, 1e-3));
+}
+
+bool interrupted() { return pending_signal() != 0; }
+
+void check_evaluation_pictures(const Common& common, const TrainEvaluation& evaluation) {
+  say_reading(common, evaluation.truth());
+  const train::PictureReport report = evaluation.check_pictures(interrupted);
+  throw_if_interrupted();
+  note_rate(common, "evaluation", report);
+  require_pictures(report);
 }
 
 // What comes between two steps and is not done yet: precise batch norms, then a checkpoint, then evaluation. Kept in
@@ -106,6 +169,7 @@ class Run {
         checkpoints_(folder_, settings.keep),
         data_(data),
         info_(std::move(info)),
+        skipped_(data, settings.most_skipped, common.ranks),
         seed_(static_cast<std::uint64_t>(common.seed)),
         device_(common.device()),
         store_(seed_, device_),
@@ -118,6 +182,20 @@ class Run {
     for (const std::int64_t bytes : trainer_.sums()->bucket_bytes())
       mib.push_back(static_cast<double>(bytes) / (1 << 20));
     common_.detail("gradients travel in {} buckets of {:.2f} MiB", mib.size(), fmt::join(mib, ", "));
+  }
+
+  /// Looks at the headers of all pictures, of the evaluation's too. Throws Error for what would end the training later.
+  void check_pictures() {
+    train::PictureReport report;
+    if (leads_) {
+      say_reading(common_, data_.annotations());
+      report = data_.check_pictures(interrupted);
+      throw_if_interrupted();
+      note_rate(common_, "training", report);
+      require_sizes(report);
+      if (evaluation_) check_evaluation_pictures(common_, *evaluation_);
+    }
+    note_skipped(report.unreadable);
   }
 
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
@@ -133,16 +211,21 @@ class Run {
     else if (!files_.weights.empty())
       start_from_weights(common_, leads_, files_.weights, store_);
     check_same_start();
+    write_skipped();
     train::Loader loader(data_, loading_, trainer_.iteration());
     std::optional<train::Metrics> metrics;
     if (leads_) metrics.emplace(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
     metrics_ = metrics ? &*metrics : nullptr;
+    if (metrics && metrics->damaged_lines() > 0)
+      common_.warn("{}: {} of its lines {} cut short or damaged and left out", (folder_ / kMetrics).string(),
+                   metrics->damaged_lines(), metrics->damaged_lines() == 1 ? "was" : "were");
     Progress progress(common_, trainer_.iterations(), "steps", trainer_.iteration());
     if (due != Due::kNothing && !between_steps(due)) return stopped();
     while (!trainer_.finished()) {
       const auto begin = Clock::now();
       const std::vector<train::Sample> batch = loader.next();
       const double data_seconds = since(begin);
+      note_skipped(loader.take_skipped());
       const train::StepReport report = trainer_.step(batch);
       if (report.bad && leads_)
         common_.warn("step {}: loss or gradient is not finite; {} such steps{}", report.iteration + 1,
@@ -162,10 +245,14 @@ class Run {
       if (!between_steps(Due::kAll)) return stopped();
     }
     progress.finish();
-    if (!leads_) return kSuccess;
+    const int status = skipped_.size() > 0 ? kSomeInputsFailed : kSuccess;
+    if (!leads_) return status;
     if (trainer_.ema()) write_model(kFinalEma, trainer_.ema()->state());
     write_model(kFinalModel, store_.state_dict());
-    return kSuccess;
+    if (skipped_.size() > 0)
+      common_.warn("{} of {} pictures could not be read, others took their places; {} lists them", skipped_.size(),
+                   data_.size(), (folder_ / kSkippedList).string());
+    return status;
   }
 
  private:
@@ -202,7 +289,7 @@ class Run {
   }
 
   void write_model(const char* name, const StateDict& state) const {
-    save_safetensors(folder_ / name, state, {{kInfo, info_.dump()}});
+    train::save_checked(folder_ / name, state, {{kInfo, info_.dump()}});
     common_.note("wrote {}", (folder_ / name).string());
   }
 
@@ -211,10 +298,35 @@ class Run {
     return 128 + signal_;
   }
 
+  // Counts pictures that this rank could not read, and speaks of those of all ranks that are new.
+  void note_skipped(const std::vector<train::SkippedPicture>& met) {
+    constexpr std::size_t kShown = 10;
+    const auto added = skipped_.add(met);
+    if (!leads_ || added.empty()) return;
+    for (std::size_t i = 0; i < std::min(added.size(), kShown); ++i)
+      common_.warn("{}: skipped, another one takes its place", added[i].why);
+    if (added.size() > kShown) common_.warn("... and {} more pictures", added.size() - kShown);
+    if (metrics_ != nullptr) write_skipped();
+  }
+
+  void write_skipped() const {
+    if (leads_ && skipped_.size() > 0) write_file(folder_ / kSkippedList, skipped_.text());
+  }
+
+  train::NewestState newest_state() const {
+    try {
+      return checkpoints_.load_newest();
+    } catch (const Error& error) {
+      fail(error.kind(), fmt::format("{}; --force trains anew", error.what()));
+    }
+  }
+
   // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and what
   // was left to do before the next step.
   std::pair<std::string, Due> go_on() {
-    const auto saved = checkpoints_.load_newest();
+    const auto [saved, damaged] = newest_state();
+    if (leads_)
+      for (const std::string& why : damaged) common_.warn("{}; the checkpoint before it is taken", why);
     const auto text = [&](const char* key) {
       const auto found = saved->metadata.find(key);
       return found == saved->metadata.end() ? std::string() : found->second;
@@ -223,14 +335,16 @@ class Run {
     check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
           differences);
     trainer_.load_state(saved->tensors);
-    common_.note("going on after step {}", trainer_.iteration());
+    if (const std::string skipped = text(kSkipped); !skipped.empty()) skipped_.load_state(skipped);
+    common_.note("going on after step {}, from {}", trainer_.iteration(), saved->path.string());
     return {text(kOpenLine), parse_due(text(kDue))};
   }
 
   void save(Due due) const {
     if (!leads_) return;
-    checkpoints_.save(trainer_.iteration(), trainer_.state(),
-                      {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}});
+    checkpoints_.save(
+        trainer_.iteration(), trainer_.state(),
+        {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}, {kSkipped, skipped_.state()}});
   }
 
   // Every so many steps, and after the last one.
@@ -259,10 +373,13 @@ class Run {
   bool evaluate() {
     common_.detail("evaluation on {}", settings_.eval_annotations);
     const train::EmaScope averages(trainer_.ema());
-    const auto values = evaluation_->run(
+    const auto scores = evaluation_->run(
         model_, [&] { return stop_asked(); }, ranks_);
-    if (values && leads_) common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, *values));
-    return values.has_value();
+    if (!scores || !leads_) return scores.has_value();
+    for (const std::string& file : scores->unreadable)
+      common_.warn("{}: cannot be read any more; the evaluation counts it as a picture without objects found", file);
+    common_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, scores->percentages));
+    return true;
   }
 
   // What the first pictures of the batch teach, beside what the detector finds in them.
@@ -288,8 +405,10 @@ class Run {
     const auto of_present_weights = [&] {
       common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
       train::Loader loader(data_, shared(settings_.precise_loading(seed_)));
-      return train::precise_batch_norm(
+      const bool done = train::precise_batch_norm(
           model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [&] { return stop_asked(); }, ranks_);
+      note_skipped(loader.take_skipped());
+      return done;
     };
     if (!of_present_weights()) return false;
     const train::EmaScope averages(trainer_.ema());
@@ -305,6 +424,7 @@ class Run {
   train::CheckpointFolder checkpoints_;
   const train::Dataset& data_;
   Json info_;
+  train::SkippedPictures skipped_;
   std::uint64_t seed_;
   Device device_;
   ParamStore store_;
@@ -318,12 +438,16 @@ class Run {
 
 }  // namespace
 
+void check_evaluation(const Common& common, const TrainSettings& settings) {
+  if (common.leads()) check_evaluation_pictures(common, TrainEvaluation(settings, 1));
+}
+
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
   const fs::path folder = files.out;
   check_files(common, settings, files, train::CheckpointFolder(folder, settings.keep));
-  if (common.resume && fs::exists(folder / kFinalModel)) {
+  if (common.resume && is_finished(common, folder)) {
     common.note("{} is there already", (folder / kFinalModel).string());
-    return kSuccess;
+    return fs::exists(folder / kSkippedList) ? kSomeInputsFailed : kSuccess;
   }
   const train::Dataset data(files.annotations, files.image_root, settings.exif);
   if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
@@ -332,7 +456,12 @@ int run_training(const Common& common, const TrainSettings& settings, const Trai
   common.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
               data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);
   if (common.ranks) common.note("{} processes share each batch", common.ranks->size());
-  return common.dry_run ? kSuccess : run.run();
+  try {
+    run.check_pictures();
+    return common.dry_run ? kSuccess : run.run();
+  } catch (const train::TooManySkipped& error) {
+    fail(error.kind(), fmt::format("{} (--most-skipped SHARE allows more)", error.what()));
+  }
 }
 
 }  // namespace usol

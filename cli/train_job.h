@@ -23,10 +23,17 @@ struct TrainFiles {
 /// a checkpoint for --resume. `info` is make_info()'s; the files' hashes are added to it, it is written into
 /// checkpoints, and --resume refuses another one. A training that is in `out` already is an error unless --force (made
 /// anew) or
-/// --resume (continued; nothing is done if it was finished). With --dry-run everything is read and nothing written. All
-/// ranks read; the first one alone writes and speaks. A signal to any of them stops all after the same step. Throws
-/// Error(kUsage) for files that are missing or settings that do not fit, and what reading pictures throws.
+/// --resume (continued; nothing is done if it was finished, and damaged files are named and made good as far as older
+/// ones are there). With --dry-run everything is read and checked, and nothing written. All ranks read; the first one
+/// alone writes and speaks. A signal to any of them stops all after the same step. Pictures that cannot be read are
+/// skipped up to settings.most_skipped, and the status is kSomeInputsFailed then. Before the first step it throws
+/// Error(kUsage) for files that are missing or settings that do not fit, and Error(kFormat) for annotations, sizes of
+/// pictures or a truth of the evaluation that would end it later.
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files,
                  nlohmann::ordered_json info);
+
+/// What run_training() checks of an evaluation before its first step, for verbs that score detectors otherwise: the
+/// truth, without regard to classes, and the headers of its pictures. Throws Error.
+void check_evaluation(const Common& common, const TrainSettings& settings);
 
 }  // namespace usol

@@ -28,6 +28,13 @@ void TrainSettings::declare(Options& options) {
   options.add("--flip P", augment.flip, "Probability of a left-right flip");
   options.at_least("flip", 0);
   options.at_most("flip", 1);
+  options.add(
+      "--most-skipped SHARE", most_skipped,
+      "Share of the pictures that may be missing or damaged: others take their places, and DIR/skipped.txt lists "
+      "them; more of them end the training",
+      OptionKind::kRun);
+  options.at_least("most-skipped", 0);
+  options.at_most("most-skipped", 1);
   options.flag("--no-copy-paste", copy_paste, "Do not paste objects of one picture into another");
   options.add("--paste-least RATIO", paste.least_ratio, "Smallest size of a pasted picture, of its target's");
   options.at_least("paste-least", 0.01);

@@ -25,6 +25,7 @@ struct TrainSettings {
   train::AugmentOptions augment;  // but for the short sides
   train::CopyPasteOptions paste;  // but for the preset
   std::int64_t group_size = 2;
+  double most_skipped = 0.01;  // share of pictures that cannot be read
   // Detector.
   std::string arch = "resnet";
   std::int64_t vit_width = 768, vit_depth = 12, image_px = 1024;

@@ -505,4 +505,17 @@ CocoEvalResult evaluate_coco(const AnnotationSet& truth, const AnnotationSet& pr
   return Evaluation(truth, predictions, type, options).run();
 }
 
+void check_truth(const AnnotationSet& truth, IouType type, const CocoEvalOptions& options) {
+  AnnotationSet nothing;
+  nothing.name = "no predictions";
+  nothing.is_results = true;
+  evaluate_coco(truth, nothing, type, options);
+  if (type != IouType::kMask) return;
+  const IdIndex images = index_images(truth);
+  for (const CocoAnnotation& annotation : truth.annotations) {
+    const CocoImage& image = truth.images[static_cast<std::size_t>(images.find(annotation.image_id))];
+    truth.mask_area(annotation, image.height, image.width);
+  }
+}
+
 }  // namespace usol

@@ -58,5 +58,8 @@ std::array<double, 101> coco_recall_points();
 /// box or mask; a truth without box, area or mask; a mask of another size than its image.
 CocoEvalResult evaluate_coco(const AnnotationSet& truth, const AnnotationSet& predictions, IouType type,
                              const CocoEvalOptions& options = {});
+/// Finds everything in a truth that evaluate_coco() would stumble over, whatever is predicted: to be known before
+/// predictions are made. Throws Error(kFormat) as it does.
+void check_truth(const AnnotationSet& truth, IouType type, const CocoEvalOptions& options = {});
 
 }  // namespace usol

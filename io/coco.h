@@ -65,6 +65,7 @@ struct CocoAnnotation {
   Segmentation segmentation;
   std::int64_t record = -1;  // its position in the file; -1: that in its set
   bool is_crowd = false;
+  bool lost_mask = false;  // all of its polygons had fewer than three points and were left out
   bool has_id = false, has_category = false, has_box = false, has_area = false, has_score = false;
 };
 

@@ -270,6 +270,7 @@ void read_segmentation(dom::element value, const Place& place, std::vector<std::
   if (!parsed.polygons.empty()) {
     segmentation.kind = Segmentation::Kind::kPolygons;
   } else if (number > 0) {
+    parsed.annotation.lost_mask = true;
     parsed.notes.emplace_back(ReadingKind::kMaskLost, to_string(place, ""));
   }
   // Sets that have only boxes write an empty list: nothing is lost there.

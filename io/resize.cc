@@ -230,20 +230,6 @@ void resize_rows(const std::uint8_t* in, std::uint8_t* out, std::int64_t in_rows
 
 // ---- nearest ----
 
-// Input sample under each output sample's centre, -1 outside. The position is accumulated, not multiplied: Pillow's
-// rounding errors are part of its result.
-std::vector<std::int64_t> nearest_samples(std::int64_t in_size, std::int64_t out_size) {
-  const double step = static_cast<double>(in_size) / static_cast<double>(out_size);
-  double position = step * 0.5;
-  std::vector<std::int64_t> samples(static_cast<std::size_t>(out_size));
-  for (std::int64_t& sample : samples) {
-    sample = static_cast<std::int64_t>(position);
-    if (sample >= in_size) sample = -1;
-    position += step;
-  }
-  return samples;
-}
-
 template <int channels>
 void pick(const std::uint8_t* in, const std::vector<std::int64_t>& columns, std::uint8_t* out) {
   for (const std::int64_t column : columns) {
@@ -270,6 +256,19 @@ void resize_nearest(const std::uint8_t* in, std::uint8_t* out, std::int64_t in_r
 }
 
 }  // namespace
+
+// The position is accumulated, not multiplied: Pillow's rounding errors are part of its result.
+std::vector<std::int64_t> nearest_samples(std::int64_t in_size, std::int64_t out_size) {
+  const double step = static_cast<double>(in_size) / static_cast<double>(out_size);
+  double position = step * 0.5;
+  std::vector<std::int64_t> samples(static_cast<std::size_t>(out_size));
+  for (std::int64_t& sample : samples) {
+    sample = static_cast<std::int64_t>(position);
+    if (sample >= in_size) sample = -1;
+    position += step;
+  }
+  return samples;
+}
 
 Tensor resize(const Tensor& image, std::int64_t height, std::int64_t width, Filter filter, PassOrder order) {
   check(image.defined() && image.is_cpu() && image.dtype() == DType::kU8 && (image.rank() == 2 || image.rank() == 3),

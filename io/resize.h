@@ -4,6 +4,7 @@
 // (Float tensors are resized in ops/.)
 
 #include <cstdint>
+#include <vector>
 
 #include "usol/tensor/tensor.h"
 
@@ -26,5 +27,9 @@ enum class PassOrder {
 /// `reducing_gap`.
 Tensor resize(const Tensor& image, std::int64_t height, std::int64_t width, Filter filter,
               PassOrder order = PassOrder::kHorizontalFirst);
+
+/// Where kNearest takes its samples along one axis: for each of `out_size` pixels one of `in_size`, ascending, or -1
+/// for the last ones if rounding took them outside (these stay 0).
+std::vector<std::int64_t> nearest_samples(std::int64_t in_size, std::int64_t out_size);
 
 }  // namespace usol

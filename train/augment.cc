@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "usol/io/resize.h"
+#include "usol/io/rle.h"
 #include "usol/models/rcnn/rcnn.h"
 #include "usol/tensor/check.h"
+#include "usol/train/bit_mask.h"
 
 namespace usol::train {
 namespace {
@@ -22,8 +24,71 @@ void mirror(std::uint8_t* pixels, std::int64_t rows, std::int64_t width, std::in
   }
 }
 
-bool any(const std::uint8_t* first, std::int64_t count) {
-  return std::any_of(first, first + count, [](std::uint8_t v) { return v != 0; });
+// Writes a mask at another size (nearest), mirrored if asked, into zeros `to` u8 [rows.size(), columns.size()]: pixel
+// (y, x) is that at (rows[y], columns[x]), or 0 if either is -1. False if nothing of it is left.
+bool move_mask(const Tensor& mask, const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& columns,
+               bool flip, std::uint8_t* to) {
+  const Tensor dense = mask.contiguous();
+  const std::uint8_t* from = dense.data<std::uint8_t>();
+  const std::int64_t width = dense.size(1);
+  const PixelBox box = tight_box(from, dense.size(0), width);
+  const auto inside = [](const std::vector<std::int64_t>& samples, std::int64_t low, std::int64_t high) {
+    std::vector<std::size_t> result;
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      if (samples[i] >= low && samples[i] < high) result.push_back(i);
+    return result;
+  };
+  const std::vector<std::size_t> xs = inside(columns, box.x0, box.x1);
+  std::uint8_t all = 0;
+  for (const std::size_t y : inside(rows, box.y0, box.y1))
+    for (const std::size_t x : xs) {
+      const std::uint8_t value = from[rows[y] * width + columns[x]];
+      to[y * columns.size() + (flip ? columns.size() - 1 - x : x)] = value;
+      all |= value;
+    }
+  return all != 0;
+}
+
+// transformed() of a sample whose mask number i is mask_at(i).
+template <class AnySample, class MaskAt>
+Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, bool flip, const MaskAt& mask_at) {
+  const double scale_x = static_cast<double>(width) / static_cast<double>(sample.width());
+  const double scale_y = static_cast<double>(height) / static_cast<double>(sample.height());
+  Sample result;
+  result.image = resize(sample.image, height, width, Filter::kBilinear).clone();
+  if (flip) mirror(result.image.template mutable_data<std::uint8_t>(), height, width, 3);
+  const std::vector<std::int64_t> rows = nearest_samples(sample.height(), height),
+                                  columns = nearest_samples(sample.width(), width);
+  const std::vector<float> boxes = sample.boxes.template to_vector<float>();
+  Tensor masks = Tensor::zeros({sample.size(), height, width}, DType::kU8);
+  std::uint8_t* to = masks.mutable_data<std::uint8_t>();
+  std::vector<float> kept;
+  for (std::int64_t i = 0; i < sample.size(); ++i) {
+    const float* box = boxes.data() + 4 * i;
+    std::array<double, 4> b{static_cast<double>(box[0]) * scale_x, static_cast<double>(box[1]) * scale_y,
+                            static_cast<double>(box[2]) * scale_x, static_cast<double>(box[3]) * scale_y};
+    const auto w = static_cast<double>(width), h = static_cast<double>(height);
+    if (flip) b = {w - b[2], b[1], w - b[0], b[3]};
+    const std::array<float, 4> clipped{
+        static_cast<float>(std::clamp(b[0], 0.0, w)), static_cast<float>(std::clamp(b[1], 0.0, h)),
+        static_cast<float>(std::clamp(b[2], 0.0, w)), static_cast<float>(std::clamp(b[3], 0.0, h))};
+    if (clipped[2] - clipped[0] <= kLeastSide || clipped[3] - clipped[1] <= kLeastSide) continue;
+    if (!move_mask(mask_at(i), rows, columns, flip, to)) continue;
+    to += height * width;
+    kept.insert(kept.end(), clipped.begin(), clipped.end());
+    result.classes.push_back(sample.classes[static_cast<std::size_t>(i)]);
+  }
+  result.boxes = Tensor::from(kept, {result.size(), 4});
+  result.masks = masks.slice(0, 0, result.size());
+  return result;
+}
+
+template <class AnySample>
+Sample moved_at_random(const AnySample& sample, const AugmentOptions& options, Generator& generator) {
+  check(!options.short_sides.empty(), "augment: no short sides to choose from");
+  const std::int64_t short_side = options.short_sides[generator.below(options.short_sides.size())];
+  const rcnn::ImageSize size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
+  return transformed(sample, size.height, size.width, static_cast<double>(generator.uniform()) < options.flip);
 }
 
 }  // namespace
@@ -33,28 +98,11 @@ Tensor boxes_of_masks(const Tensor& masks) {
         masks.dtype(), masks.shape());
   const Tensor dense = masks.contiguous();
   const std::int64_t n = dense.size(0), height = dense.size(1), width = dense.size(2);
-  Tensor boxes = Tensor::zeros({n, 4});
+  Tensor boxes = Tensor::empty({n, 4});
   float* to = boxes.mutable_data<float>();
-  for (std::int64_t i = 0; i < n; ++i, to += 4) {
-    const std::uint8_t* mask = dense.data<std::uint8_t>() + i * height * width;
-    std::int64_t x0 = width, x1 = 0, y0 = height, y1 = 0;
-    for (std::int64_t y = 0; y < height; ++y) {
-      const std::uint8_t* row = mask + y * width;
-      const std::uint8_t* end = row + width;
-      const auto set = [](std::uint8_t v) { return v != 0; };
-      const std::uint8_t* left = std::find_if(row, end, set);
-      if (left == end) continue;
-      const auto right = std::find_if(std::make_reverse_iterator(end), std::make_reverse_iterator(row), set).base();
-      x0 = std::min<std::int64_t>(x0, left - row);
-      x1 = std::max<std::int64_t>(x1, right - row);
-      y0 = std::min(y0, y);
-      y1 = y + 1;
-    }
-    if (y1 == 0) continue;
-    to[0] = static_cast<float>(x0);
-    to[1] = static_cast<float>(y0);
-    to[2] = static_cast<float>(x1);
-    to[3] = static_cast<float>(y1);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const PixelBox box = tight_box(dense.data<std::uint8_t>() + i * height * width, height, width);
+    for (const std::int64_t side : {box.x0, box.y0, box.x1, box.y1}) *to++ = static_cast<float>(side);
   }
   return boxes;
 }
@@ -75,43 +123,20 @@ Sample with_objects(const Sample& sample, const std::vector<std::int64_t>& objec
 }
 
 Sample transformed(const Sample& sample, std::int64_t height, std::int64_t width, bool flip) {
-  const double scale_x = static_cast<double>(width) / static_cast<double>(sample.width());
-  const double scale_y = static_cast<double>(height) / static_cast<double>(sample.height());
-  Sample result;
-  result.image = resize(sample.image, height, width, Filter::kBilinear).clone();
-  if (flip) mirror(result.image.mutable_data<std::uint8_t>(), height, width, 3);
-  const std::vector<float> boxes = sample.boxes.to_vector<float>();
-  std::vector<Tensor> masks;
-  std::vector<float> kept;
-  for (std::int64_t i = 0; i < sample.size(); ++i) {
-    const float* box = boxes.data() + 4 * i;
-    std::array<double, 4> b{static_cast<double>(box[0]) * scale_x, static_cast<double>(box[1]) * scale_y,
-                            static_cast<double>(box[2]) * scale_x, static_cast<double>(box[3]) * scale_y};
-    const auto w = static_cast<double>(width), h = static_cast<double>(height);
-    if (flip) b = {w - b[2], b[1], w - b[0], b[3]};
-    const std::array<float, 4> clipped{
-        static_cast<float>(std::clamp(b[0], 0.0, w)), static_cast<float>(std::clamp(b[1], 0.0, h)),
-        static_cast<float>(std::clamp(b[2], 0.0, w)), static_cast<float>(std::clamp(b[3], 0.0, h))};
-    if (clipped[2] - clipped[0] <= kLeastSide || clipped[3] - clipped[1] <= kLeastSide) continue;
-    Tensor mask = resize(sample.masks.select(0, i), height, width, Filter::kNearest).clone();
-    if (!any(mask.data<std::uint8_t>(), mask.numel())) continue;
-    if (flip) mirror(mask.mutable_data<std::uint8_t>(), height, width, 1);
-    masks.push_back(std::move(mask));
-    kept.insert(kept.end(), clipped.begin(), clipped.end());
-    result.classes.push_back(sample.classes[static_cast<std::size_t>(i)]);
-  }
-  const auto n = static_cast<std::int64_t>(masks.size());
-  result.boxes = Tensor::from(kept, {n, 4});
-  result.masks = Tensor::empty({n, height, width}, DType::kU8);
-  for (std::int64_t i = 0; i < n; ++i) result.masks.select(0, i).copy_from(masks[static_cast<std::size_t>(i)]);
-  return result;
+  return moved(sample, height, width, flip, [&](std::int64_t i) { return sample.masks.select(0, i); });
+}
+
+Sample transformed(const CompactSample& sample, std::int64_t height, std::int64_t width, bool flip) {
+  return moved(sample, height, width, flip,
+               [&](std::int64_t i) { return rle_decode(sample.masks[static_cast<std::size_t>(i)]); });
 }
 
 Sample augmented(const Sample& sample, const AugmentOptions& options, Generator& generator) {
-  check(!options.short_sides.empty(), "augment: no short sides to choose from");
-  const std::int64_t short_side = options.short_sides[generator.below(options.short_sides.size())];
-  const rcnn::ImageSize size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
-  return transformed(sample, size.height, size.width, static_cast<double>(generator.uniform()) < options.flip);
+  return moved_at_random(sample, options, generator);
+}
+
+Sample augmented(const CompactSample& sample, const AugmentOptions& options, Generator& generator) {
+  return moved_at_random(sample, options, generator);
 }
 
 }  // namespace usol::train

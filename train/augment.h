@@ -19,8 +19,10 @@ struct AugmentOptions {
 /// Picture (bilinear), masks (nearest) and boxes at another size, mirrored if `flip`. Boxes are clipped to the picture;
 /// objects without box or mask left are dropped.
 Sample transformed(const Sample& sample, std::int64_t height, std::int64_t width, bool flip);
-/// transformed() with a size and a side that the generator chooses.
+Sample transformed(const CompactSample& sample, std::int64_t height, std::int64_t width, bool flip);
+/// transformed() with a size and a side that the generator chooses. One mask at a time is decoded.
 Sample augmented(const Sample& sample, const AugmentOptions& options, Generator& generator);
+Sample augmented(const CompactSample& sample, const AugmentOptions& options, Generator& generator);
 
 /// Tight boxes f32 [G, 4] of masks [G, H, W], ends exclusive; zeros for an empty mask.
 Tensor boxes_of_masks(const Tensor& masks);

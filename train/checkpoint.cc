@@ -1,10 +1,13 @@
 #include "usol/train/checkpoint.h"
 
 #include <charconv>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -13,6 +16,20 @@ namespace usol::train {
 namespace {
 
 constexpr std::string_view kPrefix = "checkpoint_", kSuffix = ".safetensors";
+constexpr const char* kChecksum = "checksum";
+
+// Of names, types, shapes and values.
+std::string checksum(const StateDict& tensors, const std::map<std::string, std::string>& metadata) {
+  Sha256 hash;
+  const auto add = [&](const std::string& text) { hash.update(std::as_bytes(std::span(text))); };
+  for (const auto& [name, tensor] : tensors) {
+    add(fmt::format("{} {} {}\n", name, tensor.dtype(), tensor.shape()));
+    hash.update(bytes_of(storable(tensor)));
+  }
+  for (const auto& [key, value] : metadata)
+    if (key != kChecksum) add(fmt::format("{} {} {}\n", key, value.size(), value));
+  return "sha256:" + hash.finish();
+}
 
 // The number in "checkpoint_<number>.safetensors"; nothing for another name.
 std::optional<std::int64_t> iteration_of(const std::string& name) {
@@ -26,6 +43,23 @@ std::optional<std::int64_t> iteration_of(const std::string& name) {
 }
 
 }  // namespace
+
+void save_checked(const fs::path& path, const StateDict& tensors, const std::map<std::string, std::string>& metadata) {
+  auto with_checksum = metadata;
+  with_checksum[kChecksum] = checksum(tensors, metadata);
+  save_safetensors(path, tensors, with_checksum);
+}
+
+SavedState read_checked(const fs::path& path) {
+  SafetensorsContent content = read_safetensors(path);
+  if (const auto found = content.metadata.find(kChecksum); found != content.metadata.end()) {
+    const std::string expected = found->second, got = checksum(content.tensors, content.metadata);
+    check(got == expected, ErrorKind::kFormat, "{}: damaged: expected checksum {}, got {}", path.string(), expected,
+          got);
+    content.metadata.erase(found);
+  }
+  return {path, std::move(content.tensors), std::move(content.metadata)};
+}
 
 CheckpointFolder::CheckpointFolder(fs::path folder, std::int64_t keep) : folder_(std::move(folder)), keep_(keep) {
   check(keep >= 1, "checkpoint: at least one file has to be kept, got {}", keep);
@@ -43,7 +77,9 @@ fs::path CheckpointFolder::save(std::int64_t iteration, const StateDict& tensors
                                 const std::map<std::string, std::string>& metadata) const {
   fs::create_directories(folder_);
   fs::path path = folder_ / fmt::format("{}{:07}{}", kPrefix, iteration, kSuffix);
-  save_safetensors(path, tensors, metadata);
+  save_checked(path, tensors, metadata);
+  for (const auto& [other, newer] : files())
+    if (other > iteration) fs::remove(newer);
   remove_old();
   return path;
 }
@@ -61,12 +97,20 @@ std::optional<fs::path> CheckpointFolder::newest() const {
   return all.empty() ? std::nullopt : std::optional(all.rbegin()->second);
 }
 
-std::optional<SavedState> CheckpointFolder::load_newest() const {
-  const auto path = newest();
-  if (!path) return std::nullopt;
-  remove_old();
-  SafetensorsContent content = read_safetensors(*path);
-  return SavedState{*path, std::move(content.tensors), std::move(content.metadata)};
+NewestState CheckpointFolder::load_newest() const {
+  NewestState result;
+  const auto all = files();
+  for (auto file = all.rbegin(); file != all.rend() && !result.state; ++file) {
+    try {
+      result.state = read_checked(file->second);
+    } catch (const Error& error) {
+      result.damaged.emplace_back(error.what());
+    }
+  }
+  check(result.state || all.empty(), ErrorKind::kFormat, "{}: no checkpoint is whole: {}", folder_.string(),
+        fmt::join(result.damaged, "; "));
+  if (result.damaged.empty()) remove_old();
+  return result;
 }
 
 }  // namespace usol::train

@@ -1,11 +1,14 @@
 #include "usol/train/copy_paste.h"
 
 #include <algorithm>
+#include <bit>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
 #include "usol/tensor/check.h"
 #include "usol/train/augment.h"
+#include "usol/train/bit_mask.h"
 
 namespace usol::train {
 namespace {
@@ -31,48 +34,101 @@ std::vector<Taps> taps_of(std::int64_t from, std::int64_t to) {
   return taps;
 }
 
-// Bilinear without low-pass, f32 [height, width, C] of u8 [H, W, C].
-Tensor stretched(const Tensor& pixels, std::int64_t height, std::int64_t width) {
-  const Tensor dense = pixels.contiguous();
-  const std::int64_t channels = dense.size(2), row = dense.size(1) * channels;
-  const std::vector<Taps> columns = taps_of(dense.size(1), width), rows = taps_of(dense.size(0), height);
-  Tensor result = Tensor::empty({height, width, channels});
-  const std::uint8_t* from = dense.data<std::uint8_t>();
-  float* to = result.mutable_data<float>();
-  for (const Taps& y : rows) {
-    const std::uint8_t *upper = from + y.first * row, *lower = from + y.second * row;
-    for (const Taps& x : columns) {
-      const std::int64_t left = x.first * channels, right = x.second * channels;
-      for (std::int64_t c = 0; c < channels; ++c)
-        *to++ = y.first_weight * (x.first_weight * static_cast<float>(upper[left + c]) +
-                                  x.second_weight * static_cast<float>(upper[right + c])) +
-                y.second_weight * (x.first_weight * static_cast<float>(lower[left + c]) +
-                                   x.second_weight * static_cast<float>(lower[right + c]));
+// The source as it is stretched over the pasted picture, bilinear without low-pass, pixel by pixel.
+class Stretched {
+ public:
+  Stretched(const Sample& source, std::int64_t height, std::int64_t width)
+      : image_(source.image.contiguous()),
+        columns_(taps_of(source.width(), width)),
+        rows_(taps_of(source.height(), height)) {
+    for (const Taps& x : columns_) touched_columns_.push_back(touched(x));
+    for (const Taps& y : rows_) touched_rows_.push_back(touched(y));
+  }
+
+  /// Writes the three colours at (y, x), truncated to 8 bits.
+  void colours(std::int64_t y, std::int64_t x, std::uint8_t* to) const {
+    const Taps &at_y = rows_[static_cast<std::size_t>(y)], &at_x = columns_[static_cast<std::size_t>(x)];
+    const std::uint8_t* pixels = image_.data<std::uint8_t>();
+    const std::uint8_t *upper = pixels + at_y.first * 3 * image_.size(1),
+                       *lower = pixels + at_y.second * 3 * image_.size(1);
+    const std::int64_t left = 3 * at_x.first, right = 3 * at_x.second;
+    for (std::int64_t c = 0; c < 3; ++c)
+      to[c] =
+          static_cast<std::uint8_t>(at_y.first_weight * (at_x.first_weight * static_cast<float>(upper[left + c]) +
+                                                         at_x.second_weight * static_cast<float>(upper[right + c])) +
+                                    at_y.second_weight * (at_x.first_weight * static_cast<float>(lower[left + c]) +
+                                                          at_x.second_weight * static_cast<float>(lower[right + c])));
+  }
+
+  /// A mask u8 [H, W] of the source in the target's frame: wherever its stretched value is not 0, that is where any of
+  /// the pixels that weigh in is set. (No weight is so small that a product of two would vanish.)
+  BitMask mask(const std::uint8_t* mask, std::int64_t paste_x, std::int64_t paste_y) const {
+    const std::int64_t source_width = image_.size(1);
+    const PixelBox box = tight_box(mask, image_.size(0), source_width);
+    const auto [y0, y1] = range(touched_rows_, box.y0, box.y1);
+    const auto [x0, x1] = range(touched_columns_, box.x0, box.x1);
+    BitMask placed({x0 + paste_x, y0 + paste_y, x1 + paste_x, y1 + paste_y});
+    if (box.empty()) return placed;
+    for (std::int64_t y = y0; y < y1; ++y) {
+      const auto [above, below] = touched_rows_[static_cast<std::size_t>(y)];
+      const std::uint8_t *upper = mask + above * source_width, *lower = mask + below * source_width;
+      std::uint64_t* words = placed.row(y + paste_y);
+      for (std::int64_t x = x0; x < x1; ++x) {
+        const auto [left, right] = touched_columns_[static_cast<std::size_t>(x)];
+        const std::int64_t at = x + paste_x;
+        words[at / BitMask::kBits - placed.first_word()] |=
+            static_cast<std::uint64_t>((upper[left] | upper[right] | lower[left] | lower[right]) != 0)
+            << at % BitMask::kBits;
+      }
     }
+    return placed;
+  }
+
+ private:
+  // The first and last pixel that weigh in; both grow along an axis.
+  struct Touched {
+    std::int64_t first, last;
+  };
+  static Touched touched(const Taps& taps) {
+    return {taps.first_weight != 0 ? taps.first : taps.second, taps.second_weight != 0 ? taps.second : taps.first};
+  }
+  // Where along the stretched axis pixels low ... high - 1 of the source weigh in.
+  static std::pair<std::int64_t, std::int64_t> range(const std::vector<Touched>& axis, std::int64_t low,
+                                                     std::int64_t high) {
+    const auto first = std::partition_point(axis.begin(), axis.end(), [&](const Touched& t) { return t.last < low; });
+    const auto last = std::partition_point(first, axis.end(), [&](const Touched& t) { return t.first < high; });
+    return {first - axis.begin(), last - axis.begin()};
+  }
+
+  Tensor image_;
+  std::vector<Taps> columns_, rows_;
+  std::vector<Touched> touched_columns_, touched_rows_;
+};
+
+// A mask of the picture that is pasted into, with what is asked of it again and again.
+struct Existing {
+  BitMask mask;
+  std::int64_t area = 0;
+};
+
+std::vector<Existing> existing_masks(const Tensor& masks) {
+  std::vector<Existing> result;
+  const std::int64_t height = masks.size(1), width = masks.size(2);
+  for (std::int64_t i = 0; i < masks.size(0); ++i) {
+    BitMask mask = BitMask::of(masks.data<std::uint8_t>() + i * height * width, height, width);
+    const std::int64_t area = mask.area();
+    result.push_back({std::move(mask), area});
   }
   return result;
 }
 
-// A mask of the source in the target's frame.
-Tensor placed_mask(const Tensor& mask, std::int64_t height, std::int64_t width, const Paste& paste,
-                   const Sample& target) {
-  const Tensor weights = stretched(mask.unsqueeze(2), height, width);
-  Tensor placed = Tensor::zeros({target.height(), target.width()}, DType::kU8);
-  const float* from = weights.data<float>();
-  std::uint8_t* to = placed.mutable_data<std::uint8_t>();
-  for (std::int64_t y = 0; y < height; ++y)
-    for (std::int64_t x = 0; x < width; ++x)
-      to[(y + paste.y) * target.width() + x + paste.x] = from[y * width + x] != 0 ? 1 : 0;
-  return placed;
+// Whether a pasted object hides too much of one that is there. Most pairs are decided by boxes and areas.
+bool covers(const BitMask& pasted, std::int64_t pasted_area, const Existing& existing) {
+  const double most = kMostCovered * static_cast<double>(existing.area);
+  const std::int64_t shared = common(pasted.room(), existing.mask.room()).pixels();
+  if (static_cast<double>(std::min(shared, pasted_area)) < most) return false;
+  return static_cast<double>(pasted.overlap(existing.mask)) >= most;
 }
-
-std::int64_t overlap(const std::uint8_t* a, const std::uint8_t* b, std::int64_t count) {
-  std::int64_t both = 0;
-  for (std::int64_t i = 0; i < count; ++i) both += a[i] & b[i];
-  return both;
-}
-
-std::int64_t area(const std::uint8_t* mask, std::int64_t count) { return overlap(mask, mask, count); }
 
 std::vector<std::int64_t> all_of(const Sample& sample) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(sample.size()));
@@ -80,17 +136,36 @@ std::vector<std::int64_t> all_of(const Sample& sample) {
   return all;
 }
 
-// Both pictures' objects; boxes are the masks'.
-Sample joined(const Tensor& image, const Sample& existing, const std::vector<Tensor>& masks,
-              const std::vector<std::int64_t>& classes) {
-  const std::int64_t before = existing.size(), n = before + static_cast<std::int64_t>(masks.size());
-  Sample result{image, Tensor::empty({n, image.size(0), image.size(1)}, DType::kU8), {}, existing.classes};
-  if (before > 0) result.masks.slice(0, 0, before).copy_from(existing.masks);
-  for (std::int64_t i = before; i < n; ++i)
-    result.masks.select(0, i).copy_from(masks[static_cast<std::size_t>(i - before)]);
-  result.classes.insert(result.classes.end(), classes.begin(), classes.end());
-  result.boxes = boxes_of_masks(result.masks);
-  return result;
+// The target's picture with that of the source where any pasted object is.
+Tensor pasted_image(const Sample& target, const Stretched& source, const BitMask& where, const Paste& paste) {
+  Tensor image = target.image.clone();
+  std::uint8_t* pixels = image.mutable_data<std::uint8_t>();
+  const PixelBox& room = where.room();
+  for (std::int64_t y = room.y0; y < room.y1; ++y) {
+    const std::uint64_t* words = where.row(y);
+    for (std::int64_t w = 0; w < where.stride(); ++w)
+      for (std::uint64_t left = words[w]; left != 0; left &= left - 1) {
+        const std::int64_t x = (where.first_word() + w) * BitMask::kBits + std::countr_zero(left);
+        source.colours(y - paste.y, x - paste.x, pixels + 3 * (y * target.width() + x));
+      }
+  }
+  return image;
+}
+
+// All of these masks, and their boxes, for a picture.
+void set_masks(Sample& sample, const std::vector<BitMask>& masks) {
+  const auto n = static_cast<std::int64_t>(masks.size());
+  const std::int64_t pixels = sample.height() * sample.width();
+  sample.masks = Tensor::zeros({n, sample.height(), sample.width()}, DType::kU8);
+  std::uint8_t* to = sample.masks.mutable_data<std::uint8_t>();
+  std::vector<float> sides;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const BitMask& mask = masks[static_cast<std::size_t>(i)];
+    mask.write(to + i * pixels, sample.width());
+    const PixelBox box = mask.box();
+    for (const std::int64_t side : {box.x0, box.y0, box.x1, box.y1}) sides.push_back(static_cast<float>(side));
+  }
+  sample.boxes = Tensor::from(sides, {n, 4});
 }
 
 // The boxes that the public code gives objects pasted into an empty picture.
@@ -142,48 +217,42 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Co
   };
   if (paste.objects.empty()) return unchanged();
   const std::int64_t width = part(paste.ratio, target.width()), height = part(paste.ratio, target.height());
-  const std::int64_t pixels = target.height() * target.width();
   check(paste.x >= 0 && paste.y >= 0 && paste.x + width <= target.width() && paste.y + height <= target.height(),
         "copy_paste: {} x {} pixels at ({}, {}) leave a picture of {} x {}", width, height, paste.x, paste.y,
         target.width(), target.height());
-  const Tensor existing = target.masks.contiguous();
-  const auto existing_mask = [&](std::int64_t i) { return existing.data<std::uint8_t>() + i * pixels; };
+  std::vector<Existing> existing = existing_masks(target.masks.contiguous());
+  const Stretched stretched(source, height, width);
+  const Tensor source_masks = source.masks.contiguous();
 
-  std::vector<Tensor> masks;
+  std::vector<BitMask> masks;
   std::vector<std::int64_t> classes;
+  BitMask where({paste.x, paste.y, paste.x + width, paste.y + height});  // any pasted object is
   for (std::int64_t object : paste.objects) {
-    const Tensor mask = placed_mask(source.masks.select(0, object), height, width, paste, target);
-    const std::uint8_t* placed = mask.data<std::uint8_t>();
-    if (!release && area(placed, pixels) == 0) continue;
-    bool covers = false;
-    for (std::int64_t i = 0; i < target.size() && !covers; ++i)
-      covers = static_cast<double>(overlap(placed, existing_mask(i), pixels)) >=
-               kMostCovered * static_cast<double>(area(existing_mask(i), pixels));
-    if (covers) continue;
-    masks.push_back(mask);
+    BitMask mask =
+        stretched.mask(source_masks.data<std::uint8_t>() + object * source.height() * source.width(), paste.x, paste.y);
+    const std::int64_t area = mask.area();
+    if (!release && area == 0) continue;
+    if (std::any_of(existing.begin(), existing.end(), [&](const Existing& e) { return covers(mask, area, e); }))
+      continue;
+    where.add(mask);
+    masks.push_back(std::move(mask));
     classes.push_back(source.classes[static_cast<std::size_t>(object)]);
   }
   if (masks.empty()) return unchanged();
 
-  const Tensor pasted_pixels = stretched(source.image, height, width);
-  Tensor image = target.image.clone(), left = existing.clone();
-  std::uint8_t* to = image.mutable_data<std::uint8_t>();
-  std::uint8_t* left_masks = left.mutable_data<std::uint8_t>();
-  const float* from = pasted_pixels.data<float>();
-  for (std::int64_t y = 0; y < height; ++y) {
-    for (std::int64_t x = 0; x < width; ++x) {
-      const std::int64_t at = (y + paste.y) * target.width() + x + paste.x;
-      if (std::none_of(masks.begin(), masks.end(), [&](const Tensor& m) { return m.data<std::uint8_t>()[at] != 0; }))
-        continue;
-      for (std::int64_t c = 0; c < 3; ++c) to[3 * at + c] = static_cast<std::uint8_t>(from[3 * (y * width + x) + c]);
-      for (std::int64_t i = 0; i < target.size(); ++i) left_masks[i * pixels + at] = 0;
-    }
+  Sample result;
+  result.image = pasted_image(target, stretched, where, paste);
+  std::vector<BitMask> all;
+  for (std::int64_t i = 0; i < target.size(); ++i) {
+    auto& [mask, area] = existing[static_cast<std::size_t>(i)];
+    mask.remove(where);
+    if (mask.area() == 0) continue;
+    all.push_back(std::move(mask));
+    result.classes.push_back(target.classes[static_cast<std::size_t>(i)]);
   }
-  std::vector<std::int64_t> visible;
-  for (std::int64_t i = 0; i < target.size(); ++i)
-    if (area(left_masks + i * pixels, pixels) > 0) visible.push_back(i);
-  const Sample rest = with_objects({image, left, target.boxes, target.classes}, visible);
-  Sample result = joined(image, rest, masks, classes);
+  std::move(masks.begin(), masks.end(), std::back_inserter(all));
+  result.classes.insert(result.classes.end(), classes.begin(), classes.end());
+  set_masks(result, all);
   if (release && target.size() == 0) result.boxes = release_boxes(target, source, paste);
   return result;
 }

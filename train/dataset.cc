@@ -12,7 +12,9 @@ namespace fs = std::filesystem;
 namespace usol::train {
 
 Dataset::Dataset(const fs::path& annotations, fs::path image_root, bool apply_exif)
-    : set_(read_coco(annotations)), image_root_(std::move(image_root)), apply_exif_(apply_exif) {
+    : set_(read_coco(annotations, {.image_root = image_root, .apply_exif = apply_exif})),
+      image_root_(std::move(image_root)),
+      apply_exif_(apply_exif) {
   check(fs::is_directory(image_root_), ErrorKind::kUsage, "{}: no such folder of pictures", image_root_.string());
   check(!set_.is_results, ErrorKind::kUsage, "{}: a list of results; training needs images and categories as well",
         set_.name);
@@ -23,7 +25,7 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, bool apply_ex
   std::vector<std::int64_t> counts(set_.images.size() + 1, 0), image_of(set_.annotations.size(), -1);
   for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
     const CocoAnnotation& annotation = set_.annotations[a];
-    if (annotation.is_crowd) continue;
+    if (annotation.is_crowd || annotation.lost_mask) continue;
     check(annotation.has_box && annotation.has_category && annotation.segmentation.kind != Segmentation::Kind::kNone,
           ErrorKind::kFormat, "{}: training needs its bbox, category_id and segmentation", set_.place(annotation));
     check(std::binary_search(category_ids_.begin(), category_ids_.end(), annotation.category_id), ErrorKind::kFormat,
@@ -35,9 +37,6 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, bool apply_ex
   first_.push_back(0);
   for (std::size_t i = 0; i < set_.images.size(); ++i) {
     if (counts[i + 1] == 0) continue;
-    const CocoImage& image = set_.images[i];
-    check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: image {} ({}) has no height and width",
-          set_.name, image.id, image.file_name);
     images_.push_back(static_cast<std::int64_t>(i));
     at[i] = first_.back();
     first_.push_back(first_.back() + counts[i + 1]);
@@ -59,23 +58,56 @@ std::span<const std::int64_t> Dataset::annotations_of(std::int64_t index) const 
                                    static_cast<std::size_t>(first_[i + 1] - first_[i]));
 }
 
-Sample Dataset::load(std::int64_t index) const {
+Sample decoded(const CompactSample& sample) {
+  Sample result{sample.image, Tensor::empty({sample.size(), sample.height(), sample.width()}, DType::kU8), sample.boxes,
+                sample.classes};
+  for (std::int64_t i = 0; i < sample.size(); ++i)
+    result.masks.select(0, i).copy_from(rle_decode(sample.masks[static_cast<std::size_t>(i)]));
+  return result;
+}
+
+Tensor Dataset::picture(std::int64_t index) const {
+  try {
+    return decode_image(path(index), {.apply_exif = apply_exif_});
+  } catch (const Error& error) {
+    const bool of_the_file =
+        error.kind() == ErrorKind::kIo || error.kind() == ErrorKind::kFormat || error.kind() == ErrorKind::kUnsupported;
+    if (!of_the_file) throw;
+    throw UnreadablePicture(error.kind(), error.what());
+  }
+}
+
+std::string Dataset::why_unreadable(std::int64_t index) const {
+  try {
+    picture(index);
+  } catch (const UnreadablePicture& error) {
+    return error.what();
+  }
+  return {};
+}
+
+PictureReport Dataset::check_pictures(const std::function<bool()>& stop) const {
+  const auto expected = [this](std::int64_t i) -> ExpectedPicture {
+    return {path(i), {image(i).height, image(i).width}};
+  };
+  return train::check_pictures(size(), expected, apply_exif_, stop);
+}
+
+CompactSample Dataset::load(std::int64_t index) const {
   const CocoImage& about = image(index);
-  const fs::path path = image_root_ / about.file_name;
-  Sample sample;
-  sample.image = decode_image(path, {.apply_exif = apply_exif_});
+  CompactSample sample;
+  sample.image = picture(index);
   const std::int64_t height = sample.image.size(0), width = sample.image.size(1);
   check(height == about.height && width == about.width, ErrorKind::kFormat,
-        "{}: {} x {} pixels (height x width), but {} says {} x {}", path.string(), height, width, set_.name,
+        "{}: {} x {} pixels (height x width), but {} says {} x {}", path(index).string(), height, width, set_.name,
         about.height, about.width);
   const auto annotations = annotations_of(index);
   const auto n = static_cast<std::int64_t>(annotations.size());
-  sample.masks = Tensor::empty({n, height, width}, DType::kU8);
   std::vector<float> boxes;
   for (std::int64_t i = 0; i < n; ++i) {
     const CocoAnnotation& annotation =
         set_.annotations[static_cast<std::size_t>(annotations[static_cast<std::size_t>(i)])];
-    sample.masks.select(0, i).copy_from(rle_decode(set_.rle(annotation, height, width)));
+    sample.masks.push_back(set_.rle(annotation, height, width));
     const auto& [left, top, w, h] = annotation.box;
     for (double side : {left, top, left + w, top + h}) boxes.push_back(static_cast<float>(side));
     const auto place = std::lower_bound(category_ids_.begin(), category_ids_.end(), annotation.category_id);

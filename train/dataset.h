@@ -4,12 +4,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/picture_path.h"
+#include "usol/tensor/error.h"
 #include "usol/tensor/tensor.h"
+#include "usol/train/picture_check.h"
 
 namespace usol::train {
 
@@ -25,11 +29,32 @@ struct Sample {
   std::int64_t width() const { return image.size(1); }
 };
 
+/// A picture with its objects' masks as runs: hundreds of objects of a large picture need little memory.
+struct CompactSample {
+  Tensor image;  // as in Sample
+  std::vector<Rle> masks;
+  Tensor boxes;
+  std::vector<std::int64_t> classes;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
+  std::int64_t height() const { return image.size(0); }
+  std::int64_t width() const { return image.size(1); }
+};
+/// With all masks decoded.
+Sample decoded(const CompactSample& sample);
+
+/// A picture that is missing, damaged, or of an unknown kind; the message names the file.
+class UnreadablePicture : public Error {
+ public:
+  using Error::Error;
+};
+
 class Dataset {
  public:
-  /// Reads the annotations. Crowds are left out, and pictures without other objects too. Classes are the categories by
-  /// ascending id. Throws what read_coco() throws; Error(kFormat) for an annotation without box, category or mask, or a
-  /// picture without a size; Error(kUsage) if no picture has objects or `image_root` is no folder.
+  /// Reads the annotations. Crowds and objects that lost their masks (AnnotationSet::report counts them) are left out,
+  /// and pictures without other objects too. Classes are the categories by ascending id. Throws what read_coco()
+  /// throws; Error(kFormat) for an annotation that had no box, category or mask; Error(kUsage) if no picture has
+  /// objects or `image_root` is no folder.
   Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root, bool apply_exif = true);
 
   /// Pictures with objects.
@@ -37,11 +62,19 @@ class Dataset {
   std::int64_t objects() const { return static_cast<std::int64_t>(order_.size()); }
   std::int64_t classes() const { return static_cast<std::int64_t>(category_ids_.size()); }
   const CocoImage& image(std::int64_t index) const;
-  /// Decodes picture and masks. Boxes are the file's, not the masks'. Throws Error naming the file if the picture
-  /// cannot be read or has another size than the annotations say. May be called from several threads.
-  Sample load(std::int64_t index) const;
+  /// As they were read.
+  const AnnotationSet& annotations() const { return set_; }
+  /// Decodes the picture. Boxes are the file's, not the masks'. Throws UnreadablePicture, and Error naming
+  /// the file if it has another size than the annotations say. May be called from several threads.
+  CompactSample load(std::int64_t index) const;
+  /// What is wrong with a picture that load() cannot read; "" for others.
+  std::string why_unreadable(std::int64_t index) const;
+  /// Looks at the headers of all pictures (train/picture_check.h).
+  PictureReport check_pictures(const std::function<bool()>& stop = {}) const;
 
  private:
+  std::filesystem::path path(std::int64_t index) const { return picture_path(image_root_, image(index).file_name); }
+  Tensor picture(std::int64_t index) const;
   std::span<const std::int64_t> annotations_of(std::int64_t index) const;
 
   AnnotationSet set_;

@@ -1,6 +1,7 @@
 #include "usol/train/loader.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "usol/ops/random.h"
@@ -9,12 +10,14 @@
 namespace usol::train {
 namespace {
 
-// Streams of random numbers: of the order of an epoch, and of what happens to a picture in it.
+// Streams of random numbers: of the order of an epoch, of what happens to a picture in it, and of what takes its place.
 constexpr std::uint64_t kOrderStream = 1ull << 62, kPictureStream = 1ull << 63;
+constexpr std::uint64_t kReplacementStream = kOrderStream | kPictureStream;
 constexpr int kEpochBits = 36;
+constexpr std::size_t kMostReplacements = 100;  // that cannot be read either
 
-std::uint64_t picture_stream(const GroupSampler::Item& item) {
-  return kPictureStream | static_cast<std::uint64_t>(item.epoch) << kEpochBits | static_cast<std::uint64_t>(item.index);
+std::uint64_t stream_of(std::uint64_t kind, const GroupSampler::Item& item) {
+  return kind | static_cast<std::uint64_t>(item.epoch) << kEpochBits | static_cast<std::uint64_t>(item.index);
 }
 
 std::vector<bool> wide_pictures(const Dataset& dataset) {
@@ -53,9 +56,10 @@ std::vector<GroupSampler::Item> GroupSampler::next() {
 Loader::Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_t first)
     : dataset_(dataset),
       options_(options),
+      wide_(wide_pictures(dataset)),
       all_groups_(options.group_size > 0 ? options.batch / options.group_size : 0),
       groups_(all_groups_ / std::max<std::int64_t>(1, options.ranks)),
-      sampler_(wide_pictures(dataset), std::max<std::int64_t>(1, options.group_size), options.seed),
+      sampler_(wide_, std::max<std::int64_t>(1, options.group_size), options.seed),
       drawn_(first * all_groups_),
       given_out_(first * groups_),
       taken_(first * groups_) {
@@ -69,6 +73,7 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options, std::int64_
         options.batch, options.group_size, options.ranks,
         options.passes == 1 ? "" : fmt::format(" in {} passes", options.passes),
         options.group_size * options.ranks * options.passes);
+  for (std::size_t i = 0; i < wide_.size(); ++i) of_shape_[wide_[i] ? 0 : 1].push_back(static_cast<std::int64_t>(i));
   for (std::int64_t i = 0; i < drawn_; ++i) sampler_.next();
   for (int i = 0; i < std::max(1, options.threads); ++i) threads_.emplace_back([this] { work(); });
 }
@@ -82,14 +87,36 @@ Loader::~Loader() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-std::vector<Sample> Loader::make(const std::vector<GroupSampler::Item>& group) const {
-  std::vector<Sample> samples;
-  std::vector<Generator> generators;
-  for (const GroupSampler::Item& item : group) {
-    generators.emplace_back(options_.seed, picture_stream(item));
-    samples.push_back(augmented(dataset_.load(item.index), options_.augment, generators.back()));
+// The picture, or the first of a row of others of its shape that can be read. The row depends on the seed, the epoch
+// and the picture alone.
+CompactSample Loader::load(const GroupSampler::Item& item, std::vector<SkippedPicture>& skipped) const {
+  const auto& others = of_shape_[wide_[static_cast<std::size_t>(item.index)] ? 0 : 1];
+  Generator generator(options_.seed, stream_of(kReplacementStream, item));
+  std::int64_t index = item.index;
+  for (std::size_t tries = 0;; ++tries) {
+    try {
+      return dataset_.load(index);
+    } catch (const UnreadablePicture& error) {
+      skipped.push_back({index, error.what()});
+      if (tries == kMostReplacements) throw;
+    }
+    index = others[generator.below(others.size())];
   }
-  return options_.copy_paste ? copy_pasted(samples, *options_.copy_paste, generators) : samples;
+}
+
+Loader::Made Loader::make(const std::vector<GroupSampler::Item>& group) const {
+  Made made;
+  try {
+    std::vector<Generator> generators;
+    for (const GroupSampler::Item& item : group) {
+      generators.emplace_back(options_.seed, stream_of(kPictureStream, item));
+      made.samples.push_back(augmented(load(item, made.skipped), options_.augment, generators.back()));
+    }
+    if (options_.copy_paste) made.samples = copy_pasted(made.samples, *options_.copy_paste, generators);
+  } catch (...) {
+    made.error = std::current_exception();
+  }
+  return made;
 }
 
 bool Loader::is_mine(std::int64_t group) const {
@@ -115,12 +142,7 @@ void Loader::work() {
     const std::int64_t number = given_out_++;
     const std::vector<GroupSampler::Item> group = next_group();
     lock.unlock();
-    Made made;
-    try {
-      made.samples = make(group);
-    } catch (...) {
-      made.error = std::current_exception();
-    }
+    Made made = make(group);
     lock.lock();
     made_.emplace(number, std::move(made));
     lock.unlock();
@@ -137,6 +159,7 @@ std::vector<Sample> Loader::next() {
     Made made = std::move(made_.extract(taken_++).mapped());
     if (made.error && !error) error = made.error;
     for (Sample& sample : made.samples) batch.push_back(std::move(sample));
+    std::move(made.skipped.begin(), made.skipped.end(), std::back_inserter(skipped_));
   }
   lock.unlock();
   changed_.notify_all();

@@ -1,6 +1,7 @@
 #pragma once
 // Batches for training, made by threads while the detector works: which pictures, in which order, and what happens to
-// each depends on (seed, epoch, picture) alone, never on threads or time.
+// each depends on (seed, epoch, picture) alone, never on threads or time. So does what takes the place of a picture
+// that cannot be read.
 
 #include <condition_variable>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "usol/train/augment.h"
@@ -62,28 +64,36 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, or this rank's share of it. Rethrows what loading one of its pictures threw.
+  /// The next batch, or this rank's share of it. In the place of a picture that cannot be read is another one of its
+  /// shape. Rethrows what else loading one of its pictures threw, and UnreadablePicture after many others in its place.
   std::vector<Sample> next();
+  /// The pictures that could not be read in batches of next() since this was last asked, repeats included.
+  std::vector<SkippedPicture> take_skipped() { return std::exchange(skipped_, {}); }
 
  private:
   struct Made {
     std::vector<Sample> samples;
+    std::vector<SkippedPicture> skipped;
     std::exception_ptr error;
   };
   void work();
   bool is_mine(std::int64_t group) const;
   std::vector<GroupSampler::Item> next_group();
-  std::vector<Sample> make(const std::vector<GroupSampler::Item>& group) const;
+  CompactSample load(const GroupSampler::Item& item, std::vector<SkippedPicture>& skipped) const;
+  Made make(const std::vector<GroupSampler::Item>& group) const;
 
   const Dataset& dataset_;
   LoaderOptions options_;
-  std::int64_t all_groups_, groups_;  // of a batch; of this rank's share
+  std::vector<bool> wide_;
+  std::vector<std::int64_t> of_shape_[2];  // pictures that are wider than high, and the others
+  std::int64_t all_groups_, groups_;       // of a batch; of this rank's share
   std::mutex mutex_;
   std::condition_variable changed_;
   GroupSampler sampler_;
   std::int64_t drawn_;              // groups, of all ranks
   std::int64_t given_out_, taken_;  // groups of this rank
   std::map<std::int64_t, Made> made_;
+  std::vector<SkippedPicture> skipped_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

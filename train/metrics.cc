@@ -30,13 +30,16 @@ bool is_evaluation(const Json& line) {
   return false;
 }
 
-// Whole lines of steps before `first`.
-std::string lines_before(const fs::path& path, std::int64_t first, bool evaluate_again) {
+// Whole lines of steps before `first`; counts those that are damaged.
+std::string lines_before(const fs::path& path, std::int64_t first, bool evaluate_again, std::int64_t& damaged) {
   std::ifstream in(path, std::ios::binary);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("iteration") || !json["iteration"].is_number_integer()) continue;
+    if (!json.is_object() || !json.contains("iteration") || !json["iteration"].is_number_integer()) {
+      ++damaged;
+      continue;
+    }
     const auto iteration = json["iteration"].get<std::int64_t>();
     if (iteration < first && !(evaluate_again && iteration == first - 1 && is_evaluation(json))) kept += line + "\n";
   }
@@ -52,7 +55,7 @@ std::string time_left(double seconds) {
 
 Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state, bool evaluate_again)
     : path_(std::move(path)), events_(path_.parent_path() / "events.out.tfevents.usol", first) {
-  write_file(path_, lines_before(path_, first, evaluate_again));
+  write_file(path_, lines_before(path_, first, evaluate_again, damaged_lines_));
   if (state.empty()) return;
   const Json steps = Json::parse(state, nullptr, false);
   check(steps.is_array(), ErrorKind::kFormat, "{}: the state of its open line is malformed", path_.string());

@@ -25,6 +25,8 @@ class Metrics {
 
   void add(const StepReport& report, double data_seconds, double seconds);
   bool empty() const { return window_.empty(); }
+  /// Lines of the file that were no figures of a step, and were taken out.
+  std::int64_t damaged_lines() const { return damaged_lines_; }
   /// Writes a line for the steps added since the last one and returns it for people. `iterations`: of the whole run;
   /// `memory_bytes`: the most that tensors have taken so far, on the device that computes.
   std::string write(std::int64_t iterations, std::size_t memory_bytes);
@@ -41,6 +43,7 @@ class Metrics {
   EventFile events_;
   std::vector<StepReport> window_;
   std::vector<double> data_seconds_, seconds_;
+  std::int64_t damaged_lines_ = 0;
 };
 
 }  // namespace usol::train

@@ -1,5 +1,6 @@
 #include "usol/models/rcnn/roi_pooler.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "usol/autograd/grad_mode.h"
@@ -8,6 +9,7 @@
 #include "usol/ops/compare.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/gather.h"
 #include "usol/ops/roi_align.h"
 #include "usol/tensor/check.h"
 
@@ -41,9 +43,21 @@ Tensor crop_masks(const Tensor& masks, const Tensor& truth, const Tensor& boxes,
   check(masks.rank() == 3, "crop_masks: expected masks [G, H, W], got {}", masks.shape());
   const NoGrad no_grad;
   if (boxes.size(0) == 0) return Tensor::zeros({0, size, size}, DType::kF32, boxes.device());
-  const Tensor rois = concat({truth.to(DType::kF32).unsqueeze(1), boxes}, 1);
-  const Tensor soft = roi_align(masks.to(DType::kF32).unsqueeze(1), rois, 1, {.height = size, .width = size});
-  return cast(greater_equal(soft.select(1, 0), 0.5), DType::kF32);
+  // f32 masks of hundreds of objects would fill memory: then a share of the boxes is cut out of copies of its masks.
+  constexpr std::int64_t kMostAtOnce = 64;
+  const auto crops = [&](const Tensor& of, const Tensor& index, const Tensor& share) {
+    const Tensor rois = concat({index.to(DType::kF32).unsqueeze(1), share}, 1);
+    const Tensor soft = roi_align(of.to(DType::kF32).unsqueeze(1), rois, 1, {.height = size, .width = size});
+    return cast(greater_equal(soft.select(1, 0), 0.5), DType::kF32);
+  };
+  if (masks.size(0) <= kMostAtOnce) return crops(masks, truth, boxes);
+  std::vector<Tensor> parts;
+  for (std::int64_t first = 0; first < boxes.size(0); first += kMostAtOnce) {
+    const std::int64_t end = std::min(first + kMostAtOnce, boxes.size(0));
+    parts.push_back(crops(index_select(masks, truth.slice(0, first, end)),
+                          Tensor::arange(end - first).to(boxes.device()), boxes.slice(0, first, end)));
+  }
+  return concat(parts);
 }
 
 }  // namespace usol::rcnn

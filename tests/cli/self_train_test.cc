@@ -186,6 +186,42 @@ TEST_F(SelfTrainTest, RoundsCanBeAddedAndChangesAreRefused) {
   EXPECT_FALSE(fs::exists(folder_ / "new"));
 }
 
+TEST_F(SelfTrainTest, DataAreCheckedBeforeTheFirstStage) {
+  const std::string truth = test::read_text(folder_ / "scenes/truth.json");
+  std::string lost = truth;
+  lost.replace(lost.find("00002.png"), 9, "gone.png");
+  test::write_text(folder_ / "lost.json", lost);
+  for (const Words& more : {Words{"--dry-run"}, Words{}}) {
+    Words of_training{"--annotations", at("lost.json")}, of_evaluation = evaluated();
+    of_evaluation[1] = at("lost.json");
+    for (Words words : {of_training, of_evaluation}) {
+      words.insert(words.end(), more.begin(), more.end());
+      const auto result = run("out", words);
+      EXPECT_EQ(result.status, kFailure) << result.err;
+      EXPECT_NE(result.err.find("gone.png"), std::string::npos) << result.err;
+      EXPECT_FALSE(fs::exists(folder_ / "out"));
+    }
+  }
+}
+
+TEST_F(SelfTrainTest, AnOutputThatWasDamagedIsNamed) {
+  const Words words{"--rounds", "0", "--annotations", at("scenes/truth.json")};
+  ASSERT_EQ(run("out", words).status, kSuccess);
+  const fs::path model = folder_ / "out/base/train/model_final.safetensors";
+  const std::string whole = test::read_text(model);
+  fs::resize_file(model, 1000);
+  Words resume = words;
+  resume.push_back("--resume");
+  const auto damaged = run("out", resume);
+  EXPECT_EQ(damaged.status, kFailure);
+  EXPECT_NE(damaged.err.find(model.string() + " is damaged or was changed after stage base/train"), std::string::npos)
+      << damaged.err;
+  fs::remove(model);
+  const auto again = run("out", resume);
+  ASSERT_EQ(again.status, kSuccess) << again.err;
+  EXPECT_EQ(test::read_text(model), whole);
+}
+
 TEST(SelfTrainConfigs, TheLoopsOfThePaperAndOfThePublicCode) {
   test::TempDir folder;
   for (const auto& [name, rate] : {std::pair{"self_train.toml", 0.01}, {"self_train_release.toml", 0.005}}) {

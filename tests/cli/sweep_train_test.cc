@@ -140,5 +140,22 @@ TEST_F(SweepTrainTest, SaysWhatIsMissing) {
   EXPECT_FALSE(fs::exists(folder_ / "s"));
 }
 
+TEST_F(SweepTrainTest, DataAreCheckedBeforeTheFirstPoint) {
+  std::string lost = text("scenes/truth.json");
+  lost.replace(lost.find("00002.png"), 9, "gone.png");
+  test::write_text(folder_ / "lost.json", lost);
+  for (const Words& more : {Words{"--dry-run"}, Words{}}) {
+    Words of_evaluation{"--param", "lr=0.1", "--eval-annotations", "lost.json"};
+    Words of_training{"--param", "lr=0.1", "--train-masks", "lost.json"};
+    for (Words words : {of_evaluation, of_training}) {
+      words.insert(words.end(), more.begin(), more.end());
+      const auto result = sweep(words);
+      EXPECT_EQ(result.status, kFailure) << result.err;
+      EXPECT_THAT(result.err, HasSubstr("gone.png"));
+      EXPECT_FALSE(fs::exists(folder_ / "s"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace usol

@@ -186,7 +186,7 @@ TEST_F(TrainMpiTest, ALostProcessEndsTheJob) {
   ASSERT_TRUE(signaller.sent()) << result.err;
   EXPECT_NE(result.status, 0) << result.err;
   EXPECT_FALSE(fs::exists(out / "model_final.safetensors"));
-  const auto saved = train::CheckpointFolder(out, 2).load_newest();
+  const auto saved = train::CheckpointFolder(out, 2).load_newest().state;
   ASSERT_TRUE(saved.has_value());
   EXPECT_TRUE(saved->tensors.contains("trainer/counts"));
 }

@@ -220,20 +220,112 @@ TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
   EXPECT_NE(no_json.err.find("truth.json"), std::string::npos) << no_json.err;
   test::write_text(folder_ / "truth.json", truth);
   EXPECT_FALSE(fs::exists(folder_ / "broken"));
-  // So is a picture that evaluation misses: the checkpoint is there by then.
+  // So is a picture that the evaluation misses, before the first step.
   std::string lost = truth;
   lost.replace(lost.find("p1.png"), 6, "p9.png");
   test::write_text(folder_ / "lost.json", lost);
-  const auto evaluated = train("lost", {"--iterations", "2", "--steps", "1", "--precise-bn", "0", "--eval-annotations",
-                                        at("lost.json"), "--eval-image-root", folder_.path().string()});
-  EXPECT_EQ(evaluated.status, kFailure);
-  EXPECT_NE(evaluated.err.find("p9.png"), std::string::npos) << evaluated.err;
-  EXPECT_TRUE(fs::exists(folder_ / "lost" / "checkpoint_0000002.safetensors"));
+  for (const Words& more : {Words{"--dry-run"}, Words{}}) {
+    Words words{"--eval-annotations", at("lost.json"), "--eval-image-root", folder_.path().string()};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto evaluated = train("lost", words);
+    EXPECT_EQ(evaluated.status, kFailure);
+    EXPECT_NE(evaluated.err.find("p9.png"), std::string::npos) << evaluated.err;
+    EXPECT_FALSE(fs::exists(folder_ / "lost"));
+  }
+  // And pictures of another size.
+  write_png(folder_ / "p2.png", Tensor::full({64, 60, 3}, 40, DType::kU8));
+  const auto size = train("size", {"--dry-run"});
+  EXPECT_EQ(size.status, kFailure);
+  EXPECT_NE(size.err.find("p2.png: 64 x 60 pixels (height x width), but its annotations say 64 x 64"),
+            std::string::npos)
+      << size.err;
+  write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
   // A disk that is full leaves no half checkpoint.
   const auto full = train("full", {}, {.file_size_limit = 4096});
   EXPECT_EQ(full.status, kFailure) << full.err;
   for (const auto& entry : fs::directory_iterator(folder_ / "full"))
     EXPECT_TRUE(entry.path().filename() == "metrics.json" || entry.path().extension() == ".usol") << entry.path();
+}
+
+TEST_F(TrainTest, PicturesThatCannotBeReadAreSkippedCountedAndListed) {
+  // One shows it in its header, the other one not before it is decoded.
+  fs::remove(folder_ / "p1.png");
+  fs::resize_file(folder_ / "p2.png", fs::file_size(folder_ / "p2.png") - 30);
+  const auto strict = train("strict");
+  EXPECT_EQ(strict.status, kFailure);
+  EXPECT_NE(strict.err.find("p1.png"), std::string::npos) << strict.err;
+  EXPECT_NE(strict.err.find("--most-skipped"), std::string::npos) << strict.err;
+  EXPECT_FALSE(fs::exists(folder_ / "strict"));
+  const auto too_many = train("too_many", {"--most-skipped", "0.3"});  // the second one is met in training
+  EXPECT_EQ(too_many.status, kFailure);
+  EXPECT_NE(too_many.err.find("2 of 4 pictures cannot be read"), std::string::npos) << too_many.err;
+
+  const auto whole = train("whole", {"--most-skipped", "0.5", "--workers", "1"});
+  ASSERT_EQ(whole.status, kSomeInputsFailed) << whole.err;
+  EXPECT_NE(whole.err.find("p2.png"), std::string::npos) << whole.err;
+  EXPECT_NE(whole.err.find("2 of 4 pictures could not be read"), std::string::npos) << whole.err;
+  const std::string list = test::read_text(folder_ / "whole" / "skipped.txt");
+  EXPECT_NE(list.find("p1.png"), std::string::npos) << list;
+  EXPECT_NE(list.find("p2.png"), std::string::npos) << list;
+
+  // Neither workers nor an interruption change anything.
+  fs::create_directories(folder_ / "resumed");
+  fs::copy_file(folder_ / "whole" / "checkpoint_0000008.safetensors",
+                folder_ / "resumed" / "checkpoint_0000008.safetensors");
+  test::write_text(folder_ / "resumed" / "metrics.json", test::read_text(folder_ / "whole" / "metrics.json"));
+  const auto resumed = train("resumed", {"--most-skipped", "0.5", "--workers", "3", "--resume"});
+  ASSERT_EQ(resumed.status, kSomeInputsFailed) << resumed.err;
+  EXPECT_EQ(metrics("whole"), metrics("resumed"));
+  for (const char* name : {"model_final.safetensors", "skipped.txt"})
+    EXPECT_EQ(test::read_text(folder_ / "whole" / name), test::read_text(folder_ / "resumed" / name)) << name;
+  EXPECT_EQ(train("resumed", {"--most-skipped", "0.5", "--resume"}).status, kSomeInputsFailed);
+}
+
+TEST_F(TrainTest, DamagedFilesAreNamedAndOlderOnesTaken) {
+  const auto whole = train("whole");
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  const auto copy = [&](const std::string& out) {
+    fs::copy(folder_ / "whole", folder_ / out);
+    return folder_ / out;
+  };
+  const auto flip = [](const fs::path& file) {
+    std::string text = test::read_text(file);
+    text[text.size() - 100] = static_cast<char>(text[text.size() - 100] ^ 4);
+    test::write_text(file, text);
+  };
+  // The newest checkpoint, and a line of figures.
+  const fs::path killed = copy("killed");
+  fs::remove(killed / "model_final.safetensors");
+  flip(killed / "checkpoint_0000012.safetensors");
+  const std::string lines = test::read_text(killed / "metrics.json");
+  test::write_text(killed / "metrics.json", lines.substr(0, lines.size() - 20));
+  const auto resumed = train("killed", {"--resume"});
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("checkpoint_0000012.safetensors: damaged"), std::string::npos) << resumed.err;
+  EXPECT_NE(resumed.err.find("going on after step 8, from " + (killed / "checkpoint_0000008.safetensors").string()),
+            std::string::npos)
+      << resumed.err;
+  EXPECT_NE(resumed.err.find("metrics.json: 1 of its lines was cut short"), std::string::npos) << resumed.err;
+  EXPECT_EQ(metrics("whole"), metrics("killed"));
+  EXPECT_EQ(test::read_text(folder_ / "whole" / "model_final.safetensors"),
+            test::read_text(killed / "model_final.safetensors"));
+  // The final model is made anew.
+  const fs::path torn = copy("torn");
+  fs::resize_file(torn / "model_final.safetensors", 5000);
+  const auto again = train("torn", {"--resume"});
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_NE(again.err.find("model_final.safetensors"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("made anew from the last checkpoint"), std::string::npos) << again.err;
+  EXPECT_EQ(test::read_text(folder_ / "whole" / "model_final.safetensors"),
+            test::read_text(torn / "model_final.safetensors"));
+  // Nothing is left to go on from.
+  const fs::path lost = copy("lost");
+  fs::remove(lost / "model_final.safetensors");
+  for (const char* name : {"checkpoint_0000008.safetensors", "checkpoint_0000012.safetensors"}) flip(lost / name);
+  const auto none = train("lost", {"--resume"});
+  EXPECT_EQ(none.status, kFailure);
+  EXPECT_NE(none.err.find("no checkpoint is whole"), std::string::npos) << none.err;
+  EXPECT_NE(none.err.find("--force trains anew"), std::string::npos) << none.err;
 }
 
 TEST_F(TrainTest, StartsFromWeights) {

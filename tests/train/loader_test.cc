@@ -6,12 +6,19 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/thread_ranks.h"
 #include "usol/io/image.h"
 #include "usol/io/rle.h"
 #include "usol/tensor/error.h"
+#include "usol/train/picture_check.h"
+#include "usol/train/skipped_pictures.h"
 
 namespace fs = std::filesystem;
 
@@ -57,7 +64,7 @@ TEST_F(LoaderTest, ReadsPicturesWithObjects) {
   EXPECT_EQ(data.size(), 8);
   EXPECT_EQ(data.objects(), 12);
   EXPECT_EQ(data.classes(), 2);
-  const Sample sample = data.load(1);
+  const Sample sample = decoded(data.load(1));
   EXPECT_EQ(data.image(1).id, 101);
   EXPECT_EQ(sample.image.shape(), (Shape{24, 40, 3}));
   EXPECT_EQ(sample.classes, (std::vector<std::int64_t>{1, 0}));  // categories by ascending id
@@ -166,6 +173,180 @@ TEST_F(LoaderTest, RanksShareABatch) {
     EXPECT_EQ(bytes_of(second_of_parts.next()), bytes_of(parts)) << i;
   }
   EXPECT_THROW(Loader(data, {.batch = 6, .ranks = 2}), Error);
+}
+
+// Which picture of LoaderTest a sample without copy-paste is of: their backgrounds differ.
+std::int64_t picture_of(const Sample& sample) { return sample.image.to_vector<std::uint8_t>()[0] / 20; }
+
+TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone) {
+  LoaderOptions options{.batch = 8, .seed = 9, .augment = {.short_sides = {24}}, .copy_paste = {}, .threads = 1};
+  constexpr std::size_t kBatches = 8;
+  std::vector<std::vector<Sample>> whole, damaged;
+  const Dataset data = dataset();
+  {
+    Loader loader(data, options);
+    for (std::size_t i = 0; i < kBatches; ++i) whole.push_back(loader.next());
+    EXPECT_TRUE(loader.take_skipped().empty());
+  }
+  fs::remove(folder_ / "picture1.png");
+  fs::resize_file(folder_ / "picture6.png", fs::file_size(folder_ / "picture6.png") / 2);
+  std::set<std::int64_t> skipped;
+  {
+    Loader loader(data, options);
+    for (std::size_t i = 0; i < kBatches; ++i) damaged.push_back(loader.next());
+    for (const SkippedPicture& picture : loader.take_skipped()) {
+      skipped.insert(picture.index);
+      EXPECT_NE(picture.why.find(picture.index == 1 ? "picture1.png" : "picture6.png"), std::string::npos);
+    }
+    EXPECT_TRUE(loader.take_skipped().empty());
+  }
+  EXPECT_EQ(skipped, (std::set<std::int64_t>{1, 6}));
+  std::set<std::int64_t> others;
+  for (std::size_t b = 0; b < kBatches; ++b)
+    for (std::size_t i = 0; i < 8; ++i) {
+      const Sample &was = whole[b][i], &is = damaged[b][i];
+      const std::int64_t before = picture_of(was), after = picture_of(is);
+      if (before != 1 && before != 6) {
+        EXPECT_EQ(bytes_of({was}), bytes_of({is})) << b << " " << i;
+        continue;
+      }
+      EXPECT_TRUE(after != 1 && after != 6) << after;
+      EXPECT_EQ(after < 5, before < 5) << "another shape";
+      others.insert(after);
+    }
+  EXPECT_GT(others.size(), 2u);  // not always the same one
+
+  // Threads, ranks and the batch that is begun with change nothing.
+  options.threads = 3;
+  options.ahead = 4;
+  Loader many(data, options), late(data, options, 3);
+  options.ranks = 2;
+  Loader first(data, options);
+  options.rank = 1;
+  Loader second(data, options);
+  for (std::size_t b = 0; b < kBatches; ++b) {
+    EXPECT_EQ(bytes_of(many.next()), bytes_of(damaged[b])) << b;
+    if (b >= 3) EXPECT_EQ(bytes_of(late.next()), bytes_of(damaged[b])) << b;
+    std::vector<Sample> of_ranks = first.next();
+    for (Sample& sample : second.next()) of_ranks.push_back(std::move(sample));
+    EXPECT_EQ(bytes_of(of_ranks), bytes_of(damaged[b])) << b;
+  }
+
+  // None is left of one shape.
+  for (const int i : {5, 7, 9}) fs::remove(folder_ / ("picture" + std::to_string(i) + ".png"));
+  Loader none(data, options);
+  EXPECT_THROW(for (int i = 0; i < 8; ++i) none.next(), UnreadablePicture);
+}
+
+// A JPEG whose EXIF block says that it is turned by a quarter.
+void write_turned(const fs::path& path, std::int64_t height, std::int64_t width) {
+  const std::vector<std::byte> jpeg = encode_jpeg(Tensor::full({height, width, 3}, 90, DType::kU8));
+  const std::string_view exif(
+      "\xff\xe1\x00\x22"
+      "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+      36);
+  std::string text(reinterpret_cast<const char*>(jpeg.data()), jpeg.size());
+  text.insert(2, exif);
+  test::write_text(path, text);
+}
+
+TEST_F(LoaderTest, ObjectsWithoutAMaskLeftAreLeftOut) {
+  std::string text = test::read_text(folder_ / "truth.json");
+  // The mask of the first annotation becomes a polygon of two points, that of the second one gets such a part beside
+  // it.
+  const auto replace_mask = [&](const std::string& id, const std::string& mask) {
+    const std::size_t record = text.find("\"id\":" + id + ",");
+    const std::size_t begin = text.find("\"segmentation\":", record) + 15, end = text.find('}', begin) + 1;
+    text.replace(begin, end - begin, mask);
+  };
+  replace_mask("1", "[[5,4,15,14]]");
+  replace_mask("2", "[[5,4,15,14],[5,4,15,4,15,14,5,14]]");
+  test::write_text(folder_ / "truth.json", text);
+  const Dataset data = dataset();
+  EXPECT_EQ(data.annotations().report.count(ReadingKind::kMaskLost), 1);
+  EXPECT_EQ(data.annotations().report.count(ReadingKind::kShortPolygon), 2);
+  EXPECT_EQ(data.size(), 7);  // the first picture had one object
+  EXPECT_EQ(data.objects(), 11);
+  EXPECT_EQ(data.image(0).id, 101);
+  EXPECT_EQ(rle_area(data.load(0).masks[0]), 100);
+}
+
+TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
+  const Dataset data = dataset();
+  const PictureReport good = data.check_pictures();
+  EXPECT_EQ(good.pictures, 8);
+  EXPECT_TRUE(good.unreadable.empty() && good.mismatched.empty());
+  fs::remove(folder_ / "picture0.png");
+  fs::resize_file(folder_ / "picture2.png", 12);
+  write_png(folder_ / "picture3.png", Tensor::zeros({40, 24, 3}, DType::kU8));
+  write_turned(folder_ / "picture4.png", 24, 40);
+  write_png(folder_ / "picture6.png", Tensor::zeros({9, 7, 3}, DType::kU8));
+  const PictureReport report = data.check_pictures();
+  ASSERT_EQ(report.unreadable.size(), 2u);
+  EXPECT_EQ(report.unreadable[0].index, 0);
+  EXPECT_EQ(report.unreadable[1].index, 2);
+  EXPECT_NE(report.unreadable[1].why.find("picture2.png"), std::string::npos) << report.unreadable[1].why;
+  ASSERT_EQ(report.mismatched.size(), 3u);
+  EXPECT_FALSE(report.mismatched[0].fits_with_other_exif);
+  EXPECT_NE(to_string(report.mismatched[0]).find("height and width are exchanged"), std::string::npos);
+  EXPECT_TRUE(report.mismatched[1].fits_with_other_exif);
+  EXPECT_NE(to_string(report.mismatched[1]).find("EXIF"), std::string::npos) << to_string(report.mismatched[1]);
+  EXPECT_EQ(report.mismatched[2].got, (ImageSize{9, 7}));
+  EXPECT_NE(to_string(report.mismatched[2]).find("picture6.png: 9 x 7 pixels"), std::string::npos);
+  EXPECT_EQ(Dataset(folder_ / "truth.json", folder_.path(), false).check_pictures().mismatched.size(), 2u);
+}
+
+TEST(CheckPictures, GoesThroughAllOfThem) {
+  const test::TempDir folder;
+  write_png(folder / "p.png", Tensor::zeros({2, 3, 3}, DType::kU8));
+  const auto picture = [&](std::int64_t i) -> ExpectedPicture {
+    return {i % 100 == 7 ? folder / "gone.png" : folder / "p.png", {2, i % 100 == 3 ? 4 : 3}};
+  };
+  const PictureReport report = check_pictures(1010, picture, true);
+  EXPECT_EQ(report.pictures, 1010);
+  ASSERT_EQ(report.unreadable.size(), 11u);
+  ASSERT_EQ(report.mismatched.size(), 11u);
+  for (std::int64_t i = 0; i < 11; ++i) {
+    EXPECT_EQ(report.unreadable[static_cast<std::size_t>(i)].index, 100 * i + 7);
+    EXPECT_EQ(report.mismatched[static_cast<std::size_t>(i)].index, 100 * i + 3);
+  }
+  EXPECT_LT(check_pictures(1010, picture, true, [] { return true; }).pictures, 1010);
+}
+
+TEST_F(LoaderTest, SkippedPicturesAreCountedOverRanksAndInterruptions) {
+  const Dataset data = dataset();
+  fs::remove(folder_ / "picture1.png");
+  fs::remove(folder_ / "picture5.png");
+  std::string state;
+  test::ThreadRanks::run(2, [&](auto& rank) {
+    SkippedPictures skipped(data, 0.25, &rank);
+    EXPECT_TRUE(skipped.add({}).empty());
+    const std::vector<SkippedPicture> met{{5, "picture5.png: first"}, {5, "picture5.png: again"}};
+    const auto added = skipped.add(rank.rank() == 0 ? met : std::vector<SkippedPicture>{{1, "picture1.png: gone"}});
+    ASSERT_EQ(added.size(), 2u);
+    EXPECT_EQ(added[0].index, 1);
+    EXPECT_EQ(added[1].index, 5);
+    EXPECT_NE(added[0].why.find("picture1.png"), std::string::npos);
+    EXPECT_TRUE(skipped.add(met).empty());
+    EXPECT_EQ(skipped.size(), 2);
+    if (rank.rank() == 0) state = skipped.state();
+    // The third of eight is too many, and all ranks know it.
+    EXPECT_THROW(skipped.add(rank.rank() == 1 ? std::vector<SkippedPicture>{{2, "x"}} : std::vector<SkippedPicture>{}),
+                 TooManySkipped);
+  });
+  SkippedPictures later(data, 0.25);
+  later.load_state(state);
+  EXPECT_EQ(later.size(), 2);
+  EXPECT_EQ(later.state(), state);
+  EXPECT_NE(later.text().find("picture5.png: first\n"), std::string::npos) << later.text();
+  try {
+    later.add({{3, "picture3.png: gone"}});
+    FAIL();
+  } catch (const TooManySkipped& error) {
+    EXPECT_NE(std::string(error.what()).find("3 of 8 pictures"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("picture3.png: gone"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(later.load_state("{"), Error);
 }
 
 }  // namespace

@@ -118,6 +118,32 @@ TEST(RoiPooler, CropsOfMasks) {
             (Shape{0, 2, 2}));
 }
 
+TEST(RoiPooler, CropsOfHundredsOfMasksAreThoseOfEach) {
+  constexpr std::int64_t kMasks = 150, kBoxes = 200;
+  Tensor masks = Tensor::zeros({kMasks, 20, 24}, DType::kU8);
+  Generator generator(4);
+  std::vector<std::int64_t> truth;
+  std::vector<float> sides;
+  for (std::int64_t i = 0; i < kMasks; ++i) {
+    const auto x = static_cast<std::int64_t>(generator.below(16)), y = static_cast<std::int64_t>(generator.below(12));
+    masks.select(0, i).slice(0, y, y + 7).slice(1, x, x + 5).fill(1);
+  }
+  for (std::int64_t i = 0; i < kBoxes; ++i) {
+    truth.push_back(static_cast<std::int64_t>(generator.below(kMasks)));
+    const float x = 10 * generator.uniform(), y = 10 * generator.uniform();
+    sides.insert(sides.end(), {x, y, x + 12, y + 9});
+  }
+  const Tensor boxes = Tensor::from(sides, {kBoxes, 4});
+  const Tensor crops = rcnn::crop_masks(masks, Tensor::from(truth, {kBoxes}), boxes, 4);
+  ASSERT_EQ(crops.shape(), (Shape{kBoxes, 4, 4}));
+  for (std::int64_t i = 0; i < kBoxes; ++i) {
+    const std::int64_t mask = truth[static_cast<std::size_t>(i)];
+    const Tensor alone = rcnn::crop_masks(masks.slice(0, mask, mask + 1), Tensor::from<std::int64_t>({0}, {1}),
+                                          boxes.slice(0, i, i + 1), 4);
+    EXPECT_EQ(crops.select(0, i).to_vector<float>(), alone.to_vector<float>()) << i;
+  }
+}
+
 TEST(DropLoss, TheReleasesTruthsAreTheFirstRegions) {
   // Two distinct boxes among three regions: the first two regions' boxes, which are one and the same.
   const Tensor matched = Tensor::from<float>({0, 0, 4, 4, 0, 0, 4, 4, 5, 5, 9, 9}, {3, 4});
