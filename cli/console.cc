@@ -3,8 +3,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
+#include <span>
+
+#include "usol/io/wait.h"
+#include "usol/tensor/error.h"
 
 namespace usol {
 
@@ -35,8 +38,11 @@ void Console::set_progress(const std::string& text) {
 }
 
 void Console::write(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
+  try {
+    write_all(STDERR_FILENO, std::as_bytes(std::span(text)), "stderr");
+  } catch (const Error&) {
+    // Nobody reads, or a signal has ended the wait for someone who does not: there is no one left to tell.
+  }
 }
 
 }  // namespace usol

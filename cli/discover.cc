@@ -123,6 +123,11 @@ class DiscoverVerb : public Verb {
     const auto source = source_.open(common);
     job.output = out_;
     job.shard = Shard::parse(shard_.text);
+    job.reads = inputs_.inputs;
+    job.reads.push_back(source_.weights);
+    job.reads.push_back(method_.head_path());
+    look_ = job.add_folder(common, "--overlays", overlays_, ".jpg");
+    soft_ = job.add_folder(common, "--maps", maps_, ".npy");
     job.categories = {{1, "fg", "fg"}};
     job.info = make_info("discover", common, options, source_.weights_sha256());
     if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
@@ -147,25 +152,19 @@ class DiscoverVerb : public Verb {
     ImageResult out;
     out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
     std::vector<std::byte> overlay;
-    if (!overlays_.empty()) {
+    if (look_) {
       std::vector<Tensor> masks;
       for (const DiscoveredObject& object : found.objects) masks.push_back(object.mask);
       overlay = encode_jpeg(draw_masks(image, masks, found.soft), 90);
     }
-    const Tensor map = maps_.empty() ? Tensor() : found.soft.to(DType::kF32);
+    const Tensor map = !soft_ ? Tensor() : found.soft.to(DType::kF32);
     out.saved_bytes = overlay.size() + (map.defined() ? static_cast<std::uint64_t>(map.numel()) * 4 : 0);
     if (out.saved_bytes == 0) return out;
     out.save = [this, map, overlay = std::move(overlay), name = input.file_name] {
-      if (!overlay.empty()) {
-        const fs::path path = output_path(overlays_, name, ".jpg");
-        fs::create_directories(path.parent_path());
-        write_file(path, overlay);
-      }
-      if (map.defined()) {
-        const fs::path path = output_path(maps_, name, ".npy");
-        fs::create_directories(path.parent_path());
-        save_npy(path, map);
-      }
+      if (look_) look_->write(output_path({}, name, ".jpg").generic_string(), overlay);
+      if (map.defined())
+        soft_->write(output_path({}, name, ".npy").generic_string(),
+                     [&](const fs::path& path) { save_npy(path, map); });
     };
     return out;
   }
@@ -176,6 +175,7 @@ class DiscoverVerb : public Verb {
   HeadTraining training_;
   ShardOption shard_;
   std::string out_, overlays_, maps_;
+  std::shared_ptr<OutputFolder> look_, soft_;  // for --overlays and --maps
   bool exif_ = true;
 };
 

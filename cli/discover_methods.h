@@ -47,7 +47,9 @@ class DiscoverMethod {
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
   Preset preset() const { return preset_ == "release" ? Preset::kRelease : Preset::kPaper; }
-  /// SHA-256 of --found-weights, "" without.
+  /// --found-weights, "" without.
+  const std::string& head_path() const { return head_path_; }
+  /// Its SHA-256, "" without.
   const std::string& head_sha256() const { return head_sha256_; }
 
  private:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "usol/cli/journal.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
@@ -115,15 +116,20 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
         "--train-head makes features of pieces of the pictures itself: give --weights, not --from-features");
   check(source_options.size == 0, ErrorKind::kUsage, "--train-head learns from {} x {} pixels; leave out --size", kSide,
         kSide);
-  check(!fs::is_directory(out_), ErrorKind::kUsage, "--train-head {} is a folder", out_);
+  check(!is_stream_output(out_), ErrorKind::kUsage,
+        "--train-head {} is no regular file: the training keeps its state beside it", out_);
   if (fs::exists(out_) && common.resume) {
     common.note("{} is there already", out_);
     return kSuccess;
   }
-  check(common.force || common.dry_run || !(fs::exists(out_) || (fs::exists(state_path) && !common.resume)),
-        ErrorKind::kUsage, "{} or its .state exists; --force starts anew, --resume goes on", out_);
   const InputList inputs = input_options.collect();
   say_reading(common, inputs);
+  Outputs outputs(common.existing());
+  outputs.reads(inputs);
+  outputs.reads(input_options.inputs);
+  for (const std::string& path : {source_options.weights, common.config}) outputs.reads(path);
+  outputs.file("--train-head", out_);
+  outputs.file("--train-head", state_path.string());
   source_options.size = kSide;
   source_options.framing = Framing::kFrame;
   source_options.native_aspect = false;

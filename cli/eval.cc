@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "usol/cli/outputs.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/saliency_files.h"
@@ -26,6 +27,9 @@ using Json = nlohmann::ordered_json;
 
 namespace usol {
 namespace {
+
+// Of the maps and masks of --saliency.
+const std::vector<std::string> kMapExtensions = {".png", ".jpg", ".jpeg", ".bmp", ".npy"};
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
@@ -160,13 +164,16 @@ class EvalVerb : public Verb {
     }
     check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
           image_root_);
+    Outputs outputs(common.existing());
+    for (const std::string& path : {truth_path_, predictions_path_, common.config}) outputs.reads(path);
+    if (saliency_) {
+      for (const std::string& path : {truth_path_, predictions_path_}) outputs.reads_folder(path, kMapExtensions);
+    }
+    out_ = outputs.file("--out", out_);
+    if (!curves_.empty()) curves_ = outputs.file("--curves", curves_);
     if (common.dry_run) {
       common.note("would score {} against {} and write {}", predictions_path_, truth_path_, out_);
       return kSuccess;
-    }
-    for (const std::string& path : {out_, curves_}) {
-      check(common.force || path.empty() || !fs::exists(path), ErrorKind::kUsage, "{} exists; --force replaces it",
-            path);
     }
     Json metrics = Json::object();
     if (saliency_) {
@@ -176,6 +183,7 @@ class EvalVerb : public Verb {
     }
     metrics["info"] = make_info("eval", common, options);
     metrics["info"]["device"] = device_model(Device{});
+    make_folder_of(out_);
     write_file(out_, metrics.dump(1) + "\n");
     common.note("wrote {}", out_);
     return kSuccess;
@@ -276,7 +284,9 @@ class EvalVerb : public Verb {
     }
     metrics["per_category"] = std::move(categories);
     metrics["left_out"] = {{"predictions_of_unknown_categories", unknown_category}};
-    if (options.curves) save_safetensors(curves_, curves);
+    if (!options.curves) return;
+    make_folder_of(curves_);
+    save_safetensors(curves_, curves, {{"info", R"({"description":"usol eval"})"}});
   }
 
   std::string truth_path_, predictions_path_, out_, curves_, image_root_;

@@ -58,15 +58,18 @@ class FeaturesVerb : public Verb {
     const std::string list =
         job.shard.count == 1 ? "features.json" : fmt::format("features.{}of{}.json", job.shard.index, job.shard.count);
     job.output = (fs::path(out_) / list).string();
+    job.reads = inputs_.inputs;
+    job.reads.push_back(source_.weights);
+    const auto files = job.add_folder(common, "--out", out_, ".safetensors");
     job.info = make_info("features", common, options, source_.weights_sha256());
     source->describe(job.info);
     const std::string provenance = job.info.dump();
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
-    job.load = [&](const InputImage& input) -> ImageCompute {
+    job.load = [&, files](const InputImage& input) -> ImageCompute {
       const Tensor image = decode_image(input.path, {.apply_exif = exif_});
       PreparedPicture prepared = source->prepare(input, image);
       CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
-      return [&, record = std::move(record), prepared = std::move(prepared)] {
+      return [&, files, record = std::move(record), prepared = std::move(prepared)] {
         const PatchMaps maps = source->maps(prepared);
         std::map<std::string, Tensor> tensors = {{"features", maps.features.to(dtype).to(Device::cpu())}};
         if (maps.attention.defined()) tensors["attention"] = maps.attention.to(dtype).to(Device::cpu());
@@ -74,10 +77,10 @@ class FeaturesVerb : public Verb {
         result.record.image = coco_image_json(record);
         for (const auto& [key, tensor] : tensors)
           result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(dtype);
-        result.save = [&, tensors, name = record.file_name] {
-          const fs::path path = output_path(out_, name, ".safetensors");
-          fs::create_directories(path.parent_path());
-          save_safetensors(path, tensors, {{"info", provenance}});
+        result.save = [&, files, tensors, name = record.file_name] {
+          files->write(output_path({}, name, ".safetensors").generic_string(), [&](const fs::path& path) {
+            save_safetensors(path, tensors, {{"info", provenance}});
+          });
         };
         return result;
       };

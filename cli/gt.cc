@@ -3,25 +3,29 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "usol/cli/inputs.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
-#include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
+#include "usol/io/output_folder.h"
 #include "usol/io/picture_path.h"
 #include "usol/io/text_lines.h"
 #include "usol/io/voc.h"
+#include "usol/io/wait.h"
 #include "usol/io/yolo.h"
 #include "usol/tensor/check.h"
 
@@ -30,6 +34,8 @@ using Json = nlohmann::ordered_json;
 
 namespace usol {
 namespace {
+
+constexpr std::string_view kYoloNames = "data.yaml";
 
 std::string_view last_part(std::string_view path) { return path.substr(path.find_last_of("/\\") + 1); }
 std::string_view without_extension(std::string_view name) {
@@ -152,8 +158,6 @@ class GtVerb : public Verb {
   int run(const Common& common, const Options& options) override {
     check(!inputs_.empty(), ErrorKind::kUsage, "no input: give a COCO or LVIS JSON file, or VOC XML files or folders");
     check(!out_.empty(), ErrorKind::kUsage, "--out PATH is missing");
-    const bool exists = fs::is_directory(out_) && to_ != "coco" ? !fs::is_empty(out_) : fs::exists(out_);
-    check(common.force || !exists, ErrorKind::kUsage, "{} exists; --force replaces it", out_);
     check(subset_.empty() || fs::exists(subset_), ErrorKind::kUsage, "{}: no such file", subset_);
     check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
           image_root_);
@@ -161,6 +165,7 @@ class GtVerb : public Verb {
     say_reading(common, set);
     if (!subset_.empty()) keep_subset(set, Subset(subset_));
     if (class_agnostic_) make_class_agnostic(set);
+    check_outputs(common, set);
     if (common.dry_run) {
       common.note("would write {} images and {} annotations to {}", set.images.size(), set.annotations.size(), out_);
       return kSuccess;
@@ -172,24 +177,47 @@ class GtVerb : public Verb {
     }
     common.note("wrote {}: {} images, {} annotations, {} categories", out_, set.images.size(), set.annotations.size(),
                 set.categories.size());
-    return kSuccess;
+    if (skipped_.empty()) return kSuccess;
+    common.warn("{} files were left out, because they are pipes, sockets or devices:", skipped_.size());
+    for (const fs::path& path : skipped_) common.console->line("  " + path.string());
+    return kSomeInputsFailed;
   }
 
  private:
-  AnnotationSet read() const {
+  void check_outputs(const Common& common, const AnnotationSet& set) {
+    Outputs outputs(common.existing());
+    outputs.reads(subset_);
+    outputs.reads(common.config);
+    for (const fs::path& path : read_) outputs.reads(path.string());
+    if (to_ == "coco") {
+      out_ = outputs.file("--out", out_);
+      return;
+    }
+    check_names(set);
+    folder_ = std::make_shared<OutputFolder>(out_);
+    const std::string extension = to_ == "png" ? ".png" : to_ == "voc" ? ".xml" : ".txt";
+    outputs.files("--out", *folder_, static_cast<std::int64_t>(set.images.size()), [&](std::int64_t i) {
+      return output_path({}, set.images[static_cast<std::size_t>(i)].file_name, extension).generic_string();
+    });
+    if (to_ == "yolo") outputs.files("--out", *folder_, 1, [](std::int64_t) { return std::string(kYoloNames); });
+  }
+
+  AnnotationSet read() {
     std::vector<fs::path> xml;
     for (const std::string& input : inputs_) {
       check(fs::exists(input), ErrorKind::kUsage, "{}: no such file or folder", input);
       if (fs::is_directory(input)) {
         const std::size_t before = xml.size();
         for (const auto& entry : fs::recursive_directory_iterator(input)) {
-          if (entry.is_regular_file() && entry.path().extension() == ".xml") xml.push_back(entry.path());
+          if (entry.is_directory() || entry.path().extension() != ".xml") continue;
+          (entry.is_regular_file() ? xml : skipped_).push_back(entry.path());
         }
         check(xml.size() > before, ErrorKind::kUsage, "{}: holds no .xml files", input);
       } else if (fs::path(input).extension() == ".xml") {
         xml.emplace_back(input);
       } else {
         check(inputs_.size() == 1, ErrorKind::kUsage, "{}: a JSON file must be the only input", input);
+        read_ = {input};
         AnnotationSet set = read_coco(input, {.image_root = image_root_, .apply_exif = exif_});
         check(!set.is_results, ErrorKind::kUsage, "{}: expected a data set with images, got a list of results", input);
         return set;
@@ -197,6 +225,7 @@ class GtVerb : public Verb {
     }
     std::sort(xml.begin(), xml.end(),
               [](const fs::path& a, const fs::path& b) { return natural_less(a.string(), b.string()); });
+    read_ = xml;
     AnnotationSet set = read_voc(xml, {.image_root = image_root_, .apply_exif = exif_});
     set.name = inputs_[0];
     return set;
@@ -208,20 +237,20 @@ class GtVerb : public Verb {
     const Json source = Json::parse(set.info_json, nullptr, false);
     if (source.is_object()) info["source"] = source;
     set.info_json = info.dump();
+    make_folder_of(out_);
     write_coco(out_, set);
   }
 
-  fs::path output_of(const CocoImage& image, const char* extension) const {
-    check(!image.file_name.empty(), ErrorKind::kFormat, "image {} has no file name to write its file under", image.id);
-    const fs::path path = output_path(out_, image.file_name, extension);
-    fs::create_directories(path.parent_path());
-    return path;
+  static std::string output_of(const CocoImage& image, const char* extension) {
+    return output_path({}, image.file_name, extension).generic_string();
   }
 
   // Throws Error(kUsage) if two images would be written to one file, or one outside the folder.
   static void check_names(const AnnotationSet& set) {
     std::map<std::string, std::int64_t> names;
     for (const CocoImage& image : set.images) {
+      check(!image.file_name.empty(), ErrorKind::kFormat, "image {} has no file name to write its file under",
+            image.id);
       const fs::path name = fs::path(portable_name(image.file_name)).lexically_normal().replace_extension();
       check(!name.is_absolute() && (name.empty() || *name.begin() != ".."), ErrorKind::kUsage,
             "image {}: its file name '{}' leaves the output folder", image.id, image.file_name);
@@ -234,7 +263,6 @@ class GtVerb : public Verb {
   // write(image, its annotations) for every image, whose size is known and whose file is its own.
   template <class Write>
   static void for_each_image(const AnnotationSet& set, Write&& write) {
-    check_names(set);
     const auto lists = by_image(set);
     for (std::size_t i = 0; i < set.images.size(); ++i) {
       throw_if_interrupted();
@@ -260,7 +288,7 @@ class GtVerb : public Verb {
       Tensor picture = rle_decode(rle_merge(masks, MaskMerge::kUnion));
       auto* pixels = picture.mutable_data<std::uint8_t>();
       for (std::int64_t p = 0; p < picture.numel(); ++p) pixels[p] = static_cast<std::uint8_t>(pixels[p] * 255);
-      write_png(output_of(image, ".png"), picture);
+      folder_->write(output_of(image, ".png"), [&](const fs::path& path) { write_png(path, picture); });
     });
     note_crowds(common, set);
   }
@@ -268,21 +296,23 @@ class GtVerb : public Verb {
   void write_xml(const AnnotationSet& set) const {
     check_complete(set);
     for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
-      write_file(output_of(image, ".xml"), voc_xml(set, image, annotations));
+      folder_->write(output_of(image, ".xml"), voc_xml(set, image, annotations));
     });
   }
 
   void write_labels(const Common& common, const AnnotationSet& set) const {
     for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
-      write_file(output_of(image, ".txt"), yolo_labels(set, image, annotations));
+      folder_->write(output_of(image, ".txt"), yolo_labels(set, image, annotations));
     });
-    write_file(fs::path(out_) / "data.yaml", yolo_names(set));
+    folder_->write(std::string(kYoloNames), yolo_names(set));
     note_crowds(common, set);
   }
 
   std::vector<std::string> inputs_;
   std::string out_, to_ = "coco", subset_, image_root_;
   bool class_agnostic_ = false, exif_ = true;
+  std::vector<fs::path> read_, skipped_;  // the truth's files, and what has the name of one but is no file
+  std::shared_ptr<OutputFolder> folder_;  // of the formats with many files
 };
 
 const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC, YOLO");

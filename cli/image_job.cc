@@ -1,11 +1,15 @@
 #include "usol/cli/image_job.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -17,11 +21,14 @@
 
 #include "usol/cli/batch_pipeline.h"
 #include "usol/cli/journal.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/read_ahead.h"
 #include "usol/cli/signals.h"
+#include "usol/io/atomic_file.h"
 #include "usol/io/json_stream.h"
+#include "usol/io/output_target.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
@@ -77,6 +84,29 @@ struct Part {
   std::int64_t first, last;  // inputs
 };
 
+// Where the records of a run wait whose output is a pipe or a device: in the folder for temporary files, and gone with
+// the run.
+class ScratchJournal {
+ public:
+  ScratchJournal() {
+    std::string name = fs::temp_directory_path() / "usol.XXXXXX";
+    const bool made = ::mkdtemp(name.data()) != nullptr;
+    check(made, ErrorKind::kIo, "{}: cannot be made: {}", name, std::strerror(errno));
+    folder_ = name;
+  }
+  ~ScratchJournal() {
+    std::error_code ignored;
+    fs::remove(journal(), ignored);
+    fs::remove(folder_, ignored);
+  }
+  ScratchJournal(const ScratchJournal&) = delete;
+  ScratchJournal& operator=(const ScratchJournal&) = delete;
+  std::string journal() const { return folder_ / "journal"; }
+
+ private:
+  fs::path folder_;
+};
+
 // Processes that share the work have a part and a journal each; one of them prepares, and assembles the output from all
 // journals.
 class Runner {
@@ -85,6 +115,7 @@ class Runner {
       : common_(common),
         job_(job),
         header_(make_header(job)),
+        scratch_(is_stream_output(job.output) ? std::make_unique<ScratchJournal>() : nullptr),
         device_(device_model(common.device())),
         processes_(common.ranks ? common.ranks->size() : 1),
         own_(part({common.ranks ? common.ranks->rank() + 1 : 1, processes_})) {
@@ -94,6 +125,11 @@ class Runner {
   }
 
   int run() {
+    check(!scratch_ || (processes_ == 1 && !common_.resume), ErrorKind::kUsage,
+          "{} is no regular file, so no journal is kept of the run: {}", job_.output,
+          processes_ == 1 ? "--resume has nothing to go on with" : "processes cannot share its work");
+    if (job_.inputs.written() > 0)
+      common_.detail("{} pictures that usol wrote itself were left out", job_.inputs.written());
     if (common_.dry_run) return common_.by_leader([&] { return dry_run(); });
     if (common_.by_leader([&] { return prepare() ? 1 : 0; }) == 0) return kSuccess;
     int signal = 0;
@@ -108,7 +144,8 @@ class Runner {
     signal = static_cast<int>(max_over_ranks(signal, common_.ranks));
     done = static_cast<std::int64_t>(sum_over_ranks(static_cast<double>(done), common_.ranks));
     if (signal != 0) {
-      common_.note("stopped by signal {}; {} of {} images are done: --resume continues", signal, done, total());
+      common_.note("stopped by signal {}; {} of {} images are done{}", signal, done, total(),
+                   scratch_ ? ", and nothing was written" : ": --resume continues");
       return 128 + signal;
     }
     return common_.by_leader([&] { return finish(); });
@@ -119,7 +156,8 @@ class Runner {
   Part part(const Shard& process) const {
     const auto inputs = job_.inputs.size();
     if (process.count == 1)
-      return {job_.output + ".journal", header_, job_.shard.first(inputs), job_.shard.last(inputs)};
+      return {scratch_ ? scratch_->journal() : job_.output + ".journal", header_, job_.shard.first(inputs),
+              job_.shard.last(inputs)};
     Part part{fmt::format("{}.{}of{}.journal", job_.output, process.index, process.count), header_,
               process.first(inputs), process.last(inputs)};
     part.header["shard"] = fmt::format("{}/{}", process.index, process.count);
@@ -142,6 +180,7 @@ class Runner {
   // The parts that have a journal, of however many processes.
   std::vector<Part> begun() const {
     std::vector<Part> found;
+    if (scratch_) return found;
     const fs::path output = job_.output;
     const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
     if (!fs::exists(folder)) return found;
@@ -159,15 +198,35 @@ class Runner {
   }
 
   static void remove_journals(const std::vector<Part>& parts) {
-    for (const Part& part : parts) fs::remove(part.journal);
+    for (const Part& part : parts) remove_output(part.journal);
+  }
+
+  // All that the run would write, against all that it reads and what is there.
+  void check_outputs() const {
+    Outputs outputs(common_.existing());
+    outputs.reads(job_.inputs);
+    outputs.reads(job_.reads);
+    outputs.reads(common_.config);
+    outputs.file("--out", job_.output);
+    for (const auto& [what, path] : job_.files) outputs.file(what, path);
+    const std::int64_t first = job_.shard.first(job_.inputs.size());
+    for (const FilesOfImages& files : job_.folders) {
+      outputs.files(files.what, *files.folder, files.extension.empty() ? 0 : total(), [&](std::int64_t i) {
+        return output_path({}, job_.inputs.file_name(first + i), files.extension).generic_string();
+      });
+    }
   }
 
   // Before any process begins: afterwards every part has its journal. False if all was done before.
   bool prepare() {
-    check(!fs::is_directory(job_.output), ErrorKind::kUsage, "{} is a folder; give the name of a file", job_.output);
+    check_outputs();
+    if (scratch_) {
+      Journal::create(own_.journal, own_.header, own_.first, own_.last);
+      return true;
+    }
     std::vector<Part> before = begun();
     if (common_.force) {
-      fs::remove(job_.output);
+      remove_output(job_.output);
       remove_journals(before);
       before.clear();
     } else if (!common_.resume) {
@@ -176,17 +235,12 @@ class Runner {
              fmt::format(
                  "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
                  part.journal));
-      check(!fs::exists(job_.output), ErrorKind::kUsage, "{} exists; --force replaces it", job_.output);
     } else if (fs::exists(job_.output) && (before.empty() || !read_info(job_.output).contains("failed"))) {
       confirm_finished();
       remove_journals(before);
       return false;
     }
-    if (const auto folder = fs::path(job_.output).parent_path(); !folder.empty()) {
-      std::error_code error;
-      fs::create_directories(folder, error);
-      check(!error, ErrorKind::kIo, "{}: cannot be made: {}", folder.string(), error.message());
-    }
+    make_folder_of(job_.output);
     remove_leftovers();
     for (const Part& part : before) resume(part);  // refuses other settings before anything is begun with them
     for (const Part& part : parts())
@@ -224,12 +278,12 @@ class Runner {
 
   // A run that was killed while it assembled the output has left an unfinished copy of it (io/atomic_file.h).
   void remove_leftovers() const {
-    const fs::path output = job_.output;
+    const fs::path output = output_target(job_.output).path;
     const std::string start = fmt::format(".{}.", output.filename().string());
     std::vector<fs::path> leftovers;
     for (const auto& entry : fs::directory_iterator(output.has_parent_path() ? output.parent_path() : fs::path("."))) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with(start) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+      if (name.starts_with(start) && is_temporary_name(name)) leftovers.push_back(entry.path());
     }
     for (const auto& path : leftovers) fs::remove(path);
   }
@@ -248,6 +302,7 @@ class Runner {
     const auto record_all = [&](auto&& next) {
       std::size_t left = todo.size();
       while (std::optional<DonePicture> done = next()) {
+        if (is_interrupted(*done)) return pending_signal();
         const bool good = record(journal, *done);
         progress.step(!good);
         if (--left > 0 && pending_signal() != 0) return pending_signal();
@@ -293,6 +348,18 @@ class Runner {
       done.error = std::current_exception();
     }
     return done;
+  }
+
+  // True if a signal has ended a wait of this picture's: it has not failed, it was not made.
+  static bool is_interrupted(const DonePicture& done) {
+    if (!done.error || pending_signal() == 0) return false;
+    try {
+      std::rethrow_exception(done.error);
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::kInterrupted;
+    } catch (...) {
+      return false;
+    }
   }
 
   // False if the picture failed.
@@ -362,6 +429,7 @@ class Runner {
     for (std::size_t i = 0; i < texts.size(); ++i)
       common_.console->line(fmt::format("  {}: {}", failed[i].get<std::string>(), texts[i]));
     if (failed.size() > texts.size()) common_.console->line(fmt::format("  and {} more", failed.size() - texts.size()));
+    if (scratch_) return;
     common_.console->line(fmt::format("All are in {}; --resume tries them again.",
                                       processes_ == 1 ? own_.journal : job_.output + ".*.journal"));
   }
@@ -383,7 +451,7 @@ class Runner {
     common_.note("would work on {} images{} and write {}", total() - static_cast<std::int64_t>(done.size()),
                  done.empty() ? "" : fmt::format(" ({} are done)", done.size()), job_.output);
     if (common_.ranks) common_.note("{} processes share them; what follows is the first one's part", processes_);
-    if (fs::exists(job_.output) && !common_.force) common_.note("{} exists: --force would be needed", job_.output);
+    check_outputs();
     const bool batched = job_.batched.batch > 0;
     const auto samples = std::min(todo.size(), batched ? static_cast<std::size_t>(job_.batched.batch) : 4);
     std::vector<std::int64_t> sampled;
@@ -422,6 +490,7 @@ class Runner {
   const Common& common_;
   ImageJob& job_;
   Json header_;
+  std::unique_ptr<ScratchJournal> scratch_;  // of an output that is no file
   std::string device_;
   std::int64_t processes_;  // that share the work
   Part own_;                // this one's
@@ -433,7 +502,21 @@ void ShardOption::declare(Options& options) {
   options.add("--shard K/N", text, "Do the K-th of N parts only; `usol merge` joins them", OptionKind::kRun);
 }
 
-int run_image_job(const Common& common, ImageJob& job) { return Runner(common, job).run(); }
+std::shared_ptr<OutputFolder> ImageJob::add_folder(const Common& common, const std::string& what,
+                                                   const std::string& path, const std::string& extension) {
+  if (path.empty()) return nullptr;
+  const std::int64_t ranks = common.ranks ? common.ranks->size() : 1;
+  const Shard part = ranks > 1 ? Shard{common.ranks->rank() + 1, ranks} : shard;
+  folders.push_back(
+      {what, std::make_shared<OutputFolder>(path, part.count == 1 ? "" : fmt::format("{}of{}", part.index, part.count)),
+       extension});
+  return folders.back().folder;
+}
+
+int run_image_job(const Common& common, ImageJob& job) {
+  job.output = named_output(job.output);
+  return Runner(common, job).run();
+}
 
 RecordAssembler::RecordAssembler(const std::string& output) : writer_(output) {}
 

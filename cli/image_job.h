@@ -7,13 +7,16 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "usol/cli/inputs.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
+#include "usol/io/output_folder.h"
 
 namespace usol {
 
@@ -49,10 +52,20 @@ struct BatchWork {
   std::function<std::vector<BatchedPicture>(const std::vector<std::any>&)> compute = {};
 };
 
+/// A folder that gets files of each picture.
+struct FilesOfImages {
+  std::string what;  // "--overlays"
+  std::shared_ptr<OutputFolder> folder;
+  std::string extension;  // of the one file of a picture; empty: there are several, of other names
+};
+
 struct ImageJob {
-  std::string output;           // the COCO file
+  std::string output;           // the COCO file, or a pipe or device: then no journal is kept
   nlohmann::ordered_json info;  // make_info()
   InputList inputs;
+  std::vector<std::string> reads;                          // what is read beside the pictures
+  std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"--times", path}
+  std::vector<FilesOfImages> folders;
   Shard shard;
   std::vector<CocoCategory> categories;
   /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
@@ -61,6 +74,11 @@ struct ImageJob {
   /// Takes the place of `load` if its batch is not 0. Failures are taken as above; one of `compute` is that of all
   /// pictures of the batch. What it returns as finishing runs on several threads; `save` in order, on one.
   BatchWork batched = {};
+
+  /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.
+  /// `shard` must be set before.
+  std::shared_ptr<OutputFolder> add_folder(const Common& common, const std::string& what, const std::string& path,
+                                           const std::string& extension);
 };
 
 /// --shard.
@@ -70,7 +88,9 @@ struct ShardOption {
 };
 
 /// Runs the job and returns the exit status. Existing outputs are an error unless --force (replaced) or --resume
-/// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed).
+/// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed). What may be
+/// written where is decided before any work, by cli/outputs.h. Throws Error(kUsage) for an output that is no regular
+/// file with --resume, or with processes that share the work: there is no journal then.
 /// With --dry-run it says what would be done and estimates time and space from a few pictures.
 /// A shard's output has "shard": "K/N" in its info; `usol merge` joins them.
 /// With common.ranks, every process works on its part, the K-th of N, and has a journal, FILE.KofN.journal; one of them

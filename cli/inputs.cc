@@ -10,14 +10,17 @@
 #include <charconv>
 #include <cstring>
 #include <span>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
 #include "usol/cli/signals.h"
 #include "usol/io/coco.h"
+#include "usol/io/output_folder.h"
 #include "usol/io/picture_path.h"
 #include "usol/io/sha256.h"
 #include "usol/io/text_lines.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -110,7 +113,10 @@ class InputCollector {
   InputList collect() {
     for (const auto& input : options_.inputs) add(input);
     check(list_.size() > 0, ErrorKind::kUsage, "no picture in {}{}", fmt::join(options_.inputs, ", "),
-          list_.ignored_ > 0 ? fmt::format(" ({} files are no pictures by their name)", list_.ignored_) : "");
+          list_.written_ > 0
+              ? fmt::format(" ({} were written by usol; name one itself to have it taken)", list_.written_)
+          : list_.ignored_ > 0 ? fmt::format(" ({} files are no pictures by their name)", list_.ignored_)
+                               : "");
     if (!has_ids_) sort_and_number();
     return std::move(list_);
   }
@@ -152,8 +158,11 @@ class InputCollector {
     ancestors_.push_back(self);
     throw_if_interrupted();
     std::error_code error;
+    const std::size_t before = list_.entries_.size();
+    WrittenFiles written;
     for (fs::directory_iterator it(folder, error), end; it != end && !error; it.increment(error)) {
       const std::string name = it->path().filename().string();
+      if (is_manifest_name(name)) written.read(it->path());
       if (name.starts_with('.')) continue;
       std::error_code entry_error;
       if (it->is_directory(entry_error)) {
@@ -165,7 +174,26 @@ class InputCollector {
       }
     }
     check(!error, ErrorKind::kUsage, "{}: cannot be listed: {}", folder.string(), error.message());
+    if (!written.empty()) leave_out(written, folder, before, prefix.size());
     ancestors_.pop_back();
+  }
+
+  // Takes what usol wrote into the folder (overlays of an earlier run, say) off the list, from the entry `first` on;
+  // the folder's own part of their names has `prefix` bytes.
+  void leave_out(const WrittenFiles& written, const fs::path& folder, std::size_t first, std::size_t prefix) {
+    const auto begin = list_.entries_.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto end = std::remove_if(begin, list_.entries_.end(), [&](const InputList::Entry& entry) {
+      const std::string name = list_.names_.substr(entry.name + prefix, entry.name_size - prefix);
+      return is_written(written, folder, name);
+    });
+    list_.written_ += list_.entries_.end() - end;
+    list_.entries_.erase(end, list_.entries_.end());
+  }
+
+  static bool is_written(const WrittenFiles& written, const fs::path& folder, const std::string& name) {
+    std::error_code error;
+    const std::uintmax_t size = fs::file_size(folder / name, error);
+    return !error && written.lists(name, size);
   }
 
   void add_file(const fs::path& file, const fs::path& folder) {
@@ -184,13 +212,25 @@ class InputCollector {
     globfree(&found);
     check(status != GLOB_NOMATCH, ErrorKind::kUsage, "{}: no file matches", pattern);
     check(status == 0, ErrorKind::kUsage, "{}: a folder of the pattern cannot be read", pattern);
-    for (const auto& path : paths) {
+    bool any = false;
+    fs::path listed;
+    WrittenFiles written;
+    for (const fs::path path : paths) {
+      if (const fs::path parent = path.parent_path(); !any || parent != listed) {
+        any = true;
+        listed = parent;
+        written = WrittenFiles(parent.empty() ? fs::path(".") : parent);
+      }
       if (fs::is_directory(path)) {
         const auto& base = image_root_.empty() ? folder : image_root_;
         const auto name = image_root_.empty() ? relative_name(path, folder) : name_under_root(path);
         add_folder(path, name + "/", root_index(base));
       } else if (is_picture_name(path)) {
-        add_file(path, folder);
+        if (!written.empty() && is_written(written, path.parent_path(), path.filename().string())) {
+          ++list_.written_;
+        } else {
+          add_file(path, folder);
+        }
       } else {
         ++list_.ignored_;
       }

@@ -33,6 +33,8 @@ class InputList {
   /// The COCO file that gave the list, if one did, and what its reader changed.
   const std::string& annotation_file() const { return annotation_file_; }
   const ReadingReport& report() const { return report_; }
+  /// Pictures in the given folders that usol wrote there (io/output_folder.h), and were left out.
+  std::int64_t written() const { return written_; }
 
  private:
   friend class InputCollector;
@@ -45,7 +47,7 @@ class InputList {
   std::string names_;
   std::vector<std::filesystem::path> roots_;
   std::vector<Entry> entries_;
-  std::int64_t ignored_ = 0;
+  std::int64_t ignored_ = 0, written_ = 0;
   std::string annotation_file_;
   ReadingReport report_;
 };
@@ -58,7 +60,8 @@ struct InputOptions {
   void declare(Options& options);
   /// Collects the list. Each input is
   /// - a picture: its name is the last part of its path;
-  /// - a folder: all pictures in it and below, named relative to it; hidden files and folders are left out;
+  /// - a folder: all pictures in it and below, named relative to it; hidden files and folders are left out, and so is
+  ///   what usol itself wrote there;
   /// - a pattern with * ? [ ]: what it matches, named relative to the folder before the first pattern character;
   /// - NAME.txt: one path a line, relative to the list's folder, '#' lines left out;
   /// - NAME.json: the images of a COCO file, with their ids (numbers in the place of text, see id_from_text());

@@ -24,7 +24,8 @@ std::string overview() {
   for (const auto& verb : verbs()) text += fmt::format("  {:<12}{}\n", verb.name, verb.summary);
   text +=
       "\n`usol VERB --help` explains a verb, with examples. `usol --version` also says what it was built with.\n"
-      "Results go to files, messages to stderr. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
+      "Results go to files (`--out -`: to the standard output), messages to stderr. A file that is read is never\n"
+      "overwritten; --force replaces only what usol wrote. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
       "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
   return text;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "usol/cli/outputs.h"
 #include "usol/cli/overlay.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
@@ -47,9 +48,10 @@ struct Dump {
       total += static_cast<std::uint64_t>(array.numel()) * size_of(array.dtype());
     return total;
   }
-  void save(const fs::path& folder) const {
-    fs::create_directories(folder);
-    for (const auto& [name, array] : arrays) save_npy(folder / (name + ".npy"), array);
+  void save(OutputFolder& folder, const std::string& picture) const {
+    const std::string inside = output_path({}, picture, "").generic_string();
+    for (const auto& [name, array] : arrays)
+      folder.write(fmt::format("{}/{}.npy", inside, name), [&](const fs::path& path) { save_npy(path, array); });
   }
 };
 
@@ -69,20 +71,16 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const Mask
 
 // The record, the overlay and the dump of a picture whose masks are known.
 ImageResult make_result(const InputImage& input, const Tensor& image, const MaskCutResult& result, Preset preset,
-                        const MaskcutOutputs& outputs, const std::shared_ptr<Dump>& dump) {
+                        const MaskcutFolders& outputs, const std::shared_ptr<Dump>& dump) {
   ImageResult out;
   out.record = make_record(input, image, result, preset);
-  if (outputs.overlays.empty() && outputs.dump.empty()) return out;
+  if (!outputs.overlays && !outputs.dump) return out;
   std::vector<std::byte> overlay;
-  if (!outputs.overlays.empty()) overlay = encode_jpeg(draw_maskcut(image, result), 90);
+  if (outputs.overlays) overlay = encode_jpeg(draw_maskcut(image, result), 90);
   out.saved_bytes = overlay.size() + dump->bytes();
   out.save = [outputs, dump, overlay = std::move(overlay), name = input.file_name] {
-    if (!overlay.empty()) {
-      const fs::path path = output_path(outputs.overlays, name, ".jpg");
-      fs::create_directories(path.parent_path());
-      write_file(path, overlay);
-    }
-    if (!dump->arrays.empty()) dump->save(output_path(outputs.dump, name, ""));
+    if (outputs.overlays) outputs.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
+    if (outputs.dump) dump->save(*outputs.dump, name);
   };
   return out;
 }
@@ -140,6 +138,12 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
   const auto source = source_.open(common);
   job.output = outputs.coco;
   job.shard = Shard::parse(shard_.text);
+  job.reads = inputs_.inputs;
+  job.reads.push_back(source_.weights);
+  job.files = outputs.beside;
+  if (!outputs.times.empty()) job.files.emplace_back("--times", outputs.times);
+  const MaskcutFolders folders{job.add_folder(common, "--overlays", outputs.overlays, ".jpg"),
+                               job.add_folder(common, "--dump", outputs.dump, ""), outputs.dumped};
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(verb, common, options, source_.weights_sha256());
   source->describe(job.info);
@@ -154,15 +158,18 @@ int MaskcutWork::run(const Common& common, const Options& options, const std::st
         const StageClock::Scope time_of_features(*clock_, kFeatures);
         return source->features(prepared);
       }();
-      return compute(input, image, features, cut, outputs);
+      return compute(input, image, features, cut, folders);
     };
   };
   if (const Device device = common.device(); !device.is_cpu()) {
-    job.batched = batched(*source, device, cut, outputs);
+    job.batched = batched(*source, device, cut, folders);
     job.info["batch"] = batch_;  // the pictures that the device gets at once decide how its library multiplies
   }
   const int status = run_image_job(common, job);
-  if (!outputs.times.empty() && !common.dry_run && common.leads()) clock_->write(outputs.times);
+  if (!outputs.times.empty() && !common.dry_run && common.leads()) {
+    make_folder_of(outputs.times);
+    clock_->write(named_output(outputs.times));
+  }
   return status;
 }
 
@@ -203,9 +210,9 @@ MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {
 Tensor MaskcutWork::decode(const InputImage& input) const { return decode_image(input.path, {.apply_exif = exif_}); }
 
 ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, const Tensor& features,
-                                 MaskCutOptions cut, const MaskcutOutputs& outputs) const {
+                                 MaskCutOptions cut, const MaskcutFolders& outputs) const {
   const auto dump = std::make_shared<Dump>();
-  if (!outputs.dump.empty()) cut.dump = dump->sink(outputs.dumped);
+  if (outputs.dump) cut.dump = dump->sink(outputs.dumped);
   CutResult cuts = [&] {
     const StageClock::Scope time(*clock_, kCuts);
     return cut_features(features, working_size(image.size(0), image.size(1), cut), cut);
@@ -220,7 +227,7 @@ ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, c
 }
 
 BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
-                               const MaskcutOutputs& outputs) const {
+                               const MaskcutFolders& outputs) const {
   // A picture on its way through the stages.
   struct Picture {
     InputImage input;
@@ -276,7 +283,7 @@ BatchWork MaskcutWork::batched(const FeatureSource& source, Device device, const
         features.select(0, static_cast<std::int64_t>(frames.size())).copy_from(picture.features.to(device));
         frames.push_back(working_size(picture.image.size(0), picture.image.size(1), cut));
         options.push_back(cut);
-        if (!outputs.dump.empty()) options.back().dump = picture.dump->sink(outputs.dumped);
+        if (outputs.dump) options.back().dump = picture.dump->sink(outputs.dumped);
       }
       const std::vector<PictureCuts> cuts = [&] {
         const StageClock::Scope time(*clock_, kCuts);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "usol/cli/feature_source.h"
@@ -25,6 +26,13 @@ struct MaskcutOutputs {
   std::string overlays = {}, dump = {};  // folders; empty: none
   std::vector<std::string> dumped = {};  // arrays of every stage ("x": x_1, x_2, ...) that go to `dump`; none: all
   std::string times = {};                // file for the seconds by stage; empty: none
+  std::vector<std::pair<std::string, std::string>> beside = {};  // what the verb writes afterwards, as ImageJob::files
+};
+
+/// The folders of a run, null where it has none.
+struct MaskcutFolders {
+  std::shared_ptr<OutputFolder> overlays, dump;
+  std::vector<std::string> dumped;  // as in MaskcutOutputs
 };
 
 class MaskcutWork {
@@ -43,6 +51,7 @@ class MaskcutWork {
   CocoReadOptions reading() const { return {.image_root = inputs_.picture_folder(), .apply_exif = exif_}; }
   /// Where the features come from. Throws as FeatureOptions::open().
   std::unique_ptr<FeatureSource> open(const Common& common) { return source_.open(common); }
+  const std::string& weights() const { return source_.weights; }
   const std::string& weights_sha256() const { return source_.weights_sha256(); }
   /// What features depend on, as text: equal for two works with the same ones.
   std::string features_key() const;
@@ -53,9 +62,9 @@ class MaskcutWork {
  private:
   // The work on batches of pictures, for a device of its own (cli/batch_pipeline.h).
   BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
-                    const MaskcutOutputs& outputs) const;
+                    const MaskcutFolders& outputs) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features, MaskCutOptions cut,
-                      const MaskcutOutputs& outputs) const;
+                      const MaskcutFolders& outputs) const;
 
   InputOptions inputs_;
   FeatureOptions source_;

@@ -11,6 +11,7 @@
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
 #include "usol/cli/journal.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
@@ -97,11 +98,12 @@ class MergeVerb : public Verb {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     const auto files = collect();
     Json info = merged_info(common, files);
+    check_outputs(common);
     if (common.dry_run) {
       common.note("would join {} shards into {}", files.size(), out_);
       return kSuccess;
     }
-    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    make_folder_of(out_);
     RecordAssembler assembler(out_);
     for (const auto& file : files) {
       JsonSplitter splitter{fs::path(file.path)};
@@ -120,18 +122,25 @@ class MergeVerb : public Verb {
   }
 
  private:
-  int self_training(const Common& common, const Options& options) const {
+  void check_outputs(const Common& common) {
+    Outputs outputs(common.existing());
+    outputs.reads(shards_);
+    for (const std::string& path : {previous_, predictions_, common.config}) outputs.reads(path);
+    out_ = outputs.file("--out", out_);
+  }
+
+  int self_training(const Common& common, const Options& options) {
     check(shards_.empty(), ErrorKind::kUsage, "--self-training takes --previous and --predictions, no other files");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     for (const auto& [name, path] : {std::pair{"previous", previous_}, {"predictions", predictions_}}) {
       check(!path.empty(), ErrorKind::kUsage, "--{} FILE is missing", name);
       check(fs::exists(path), ErrorKind::kUsage, "--{} {}: no such file", name, path);
     }
+    check_outputs(common);
     if (common.dry_run) {
       common.note("would merge {} into {} and write {}", predictions_, previous_, out_);
       return kSuccess;
     }
-    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
     const bool release = preset_ == "release";
     train::RoundOptions round = round_;
     round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
@@ -142,6 +151,7 @@ class MergeVerb : public Verb {
     const AnnotationSet predictions = read_coco(predictions_, reading);
     say_reading(common, predictions);
     const train::RoundResult result = train::next_round(previous, predictions, round);
+    make_folder_of(out_);
     CocoWriter writer(out_);
     std::int64_t id = 0;
     for (const train::RoundObject& object : result.objects) {

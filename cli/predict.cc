@@ -126,6 +126,9 @@ class PredictVerb : public Verb {
     common.note("{}: {} on {}", weights_, name, to_string(device));
     job.output = out_;
     job.shard = Shard::parse(shard_.text);
+    job.reads = inputs_.inputs;
+    job.reads.push_back(weights_);
+    look_ = job.add_folder(common, "--overlays", overlays_, ".jpg");
     for (std::int64_t k = 1; k <= classes; ++k) {
       const std::string label = classes == 1 ? "fg" : fmt::format("class {}", k);
       job.categories.push_back({k, label, label});
@@ -212,13 +215,11 @@ class PredictVerb : public Verb {
       annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
       result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
     }
-    if (overlays_.empty()) return result;
+    if (!look_) return result;
     std::vector<std::byte> overlay = encode_jpeg(draw_found(picture.image, found), 90);
     result.saved_bytes = overlay.size();
-    result.save = [folder = overlays_, overlay = std::move(overlay), name = input.file_name] {
-      const fs::path path = output_path(folder, name, ".jpg");
-      fs::create_directories(path.parent_path());
-      write_file(path, overlay);
+    result.save = [folder = look_, overlay = std::move(overlay), name = input.file_name] {
+      folder->write(output_path({}, name, ".jpg").generic_string(), overlay);
     };
     return result;
   }
@@ -226,6 +227,7 @@ class PredictVerb : public Verb {
   InputOptions inputs_;
   ShardOption shard_;
   std::string weights_, out_, overlays_;
+  std::shared_ptr<OutputFolder> look_;  // for --overlays
   double score_ = 0.35, nms_ = 0.5;
   std::int64_t most_ = 100, short_px_ = 0, long_px_ = 0, batch_ = 8;
   bool exif_ = true, tta_ = false;

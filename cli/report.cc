@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "usol/cli/outputs.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
@@ -59,8 +60,7 @@ class ReportVerb : public Verb {
   int run(const Common& common, const Options&) override {
     check(!runs_.empty(), ErrorKind::kUsage, "nothing to report on: give annotation files or folders of runs");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    check(!fs::is_directory(out_), ErrorKind::kUsage, "{} is a folder; give the name of a file", out_);
-    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
+    check_outputs(common);
     for (const std::string& folder : {images_, dump_})
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
@@ -88,6 +88,19 @@ class ReportVerb : public Verb {
   }
 
  private:
+  void check_outputs(const Common& common) {
+    Outputs outputs(common.existing());
+    for (const std::string& run : runs_) {
+      const std::size_t equals = run.find('=');
+      const std::string path = fs::exists(run) || equals == std::string::npos ? run : run.substr(equals + 1);
+      outputs.reads(path);
+      if (fs::is_directory(path)) outputs.reads_folder(path, {".json", ".npy"});
+    }
+    for (const std::string& path : {annotations_, common.config}) outputs.reads(path);
+    if (!images_.empty()) outputs.reads_folder(images_, {".jpg", ".jpeg", ".png"});
+    out_ = outputs.file("--out", out_);
+  }
+
   std::vector<std::string> runs_;
   std::string images_, annotations_, dump_, out_, title_ = "usol report";
   bool class_aware_ = false;
@@ -101,6 +114,7 @@ const RegisterVerb<ReportVerb> kReport("report", "one page to look through: pict
 
 int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options) {
   options.made_by = fmt::format("usol {}", version());
+  make_folder_of(out);
   std::optional<Progress> progress;
   std::int64_t before = 0;
   const ReportResult result =

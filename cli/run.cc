@@ -36,7 +36,8 @@ class RunVerb : public Verb {
                                  .overlays = (folder / "overlays").string(),
                                  .dump = (folder / "stages").string(),
                                  .dumped = {"x", "P"},
-                                 .times = (folder / "times.json").string()};
+                                 .times = (folder / "times.json").string(),
+                                 .beside = {{"--out", (folder / "index.html").string()}}};
     const int status = work_.run(common, options, "run", outputs);
     if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
     if (!common.leads()) return status;

@@ -60,8 +60,8 @@ class FolderMaps : public Maps {
     std::map<std::string, fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
       const std::string extension = entry.path().extension().string();
-      if (!entry.is_regular_file() || (extension != ".png" && extension != ".jpg" && extension != ".jpeg" &&
-                                       extension != ".bmp" && extension != ".npy")) {
+      if (entry.is_directory() || (extension != ".png" && extension != ".jpg" && extension != ".jpeg" &&
+                                   extension != ".bmp" && extension != ".npy")) {
         continue;
       }
       const auto [previous, added] = files.emplace(without_extension(fs::relative(entry.path(), folder)), entry.path());

@@ -2,13 +2,14 @@
 // a folder of its own; DIR/manifest.json says which are done. Source: Wang et al. 2023 (CutLER), section 3.4.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "usol/cli/journal.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/run_verb.h"
 #include "usol/cli/signals.h"
@@ -16,6 +17,7 @@
 #include "usol/cli/verb.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/sha256.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -234,17 +236,56 @@ class SelfTrainVerb : public Verb {
                                     {"maskcut_weights_sha256", maskcut_weights_},
                                     {"eval_annotations_sha256", eval_annotations_}})
       if (!file.empty()) info_[key] = sha256_file(file);
-    check(common.resume || common.force || !fs::exists(manifest()), ErrorKind::kUsage,
-          "{} exists; --resume goes on, --force starts anew", manifest().string());
+    check_outputs(common);
     if (common.force) {
-      fs::remove(manifest());
-      for (const Stage& stage : stages_) fs::remove_all(fs::path(out_) / stage.name);
+      for (const Stage& stage : stages_) remove_stage(stage);
+      remove_output(manifest());
     }
     const std::size_t done = fs::exists(manifest()) ? read_manifest() : 0;
     fs::create_directories(out_);
     remove_torn_files(out_);
     write_manifest();
     return static_cast<int>(done);
+  }
+
+  // The manifest is written before anything else, so without one no folder of a stage is ours.
+  void check_outputs(const Common& common) const {
+    Outputs outputs(common.existing() == Existing::kRefuse ? Existing::kContinue : common.existing());
+    for (const std::string& path :
+         {annotations_, weights_, maskcut_weights_, eval_annotations_, train_config_, round_config_, common.config})
+      outputs.reads(path);
+    for (const std::string& file : {train_config_, round_config_})
+      outputs.reads((fs::path(common.config).parent_path() / file).string());  // where they may be, too
+    outputs.folder("--out", out_);
+    outputs.file("--out", manifest().string());
+    const bool began = fs::exists(manifest());
+    check(common.resume || common.force || !began, ErrorKind::kUsage,
+          "{} exists; --resume goes on, --force starts anew", manifest().string());
+    for (const Stage& stage : stages_) {
+      outputs.own_folder(fs::path(out_) / stage.name, began);
+      outputs.file("--out", stage.output.string());
+    }
+  }
+
+  // Its outputs, and its folder if nothing else is in it.
+  void remove_stage(const Stage& stage) const {
+    const fs::path folder = fs::path(out_) / stage.name;
+    if (!fs::exists(folder)) return;
+    if (stage.verb == "train") {
+      remove_training(folder);
+    } else {
+      remove_output(stage.output);
+      std::vector<fs::path> journals;
+      const std::string start = stage.output.filename().string() + ".";
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with(start) && name.ends_with(".journal")) journals.push_back(entry.path());
+      }
+      for (const fs::path& path : journals) remove_output(path);
+    }
+    std::error_code not_empty;
+    fs::remove(folder, not_empty);
+    fs::remove(folder.parent_path(), not_empty);
   }
 
   int note_done(std::size_t i, int status) {
@@ -269,8 +310,7 @@ class SelfTrainVerb : public Verb {
   // Takes over the stages that are done; returns how many.
   std::size_t read_manifest() {
     const fs::path path = manifest();
-    std::ifstream file(path);
-    const Json was = Json::parse(file, nullptr, false);
+    const Json was = Json::parse(read_text_file(path), nullptr, false);
     check(was.is_object() && was.contains("info") && was.contains("stages") && was["stages"].is_array(),
           ErrorKind::kFormat, "{}: is no manifest of usol self-train", path.string());
     const std::string changed = describe_differences(was["info"], info_);
@@ -321,7 +361,7 @@ class SelfTrainVerb : public Verb {
     std::vector<fs::path> torn;
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with('.') && name.ends_with(".tmp")) torn.push_back(entry.path());
+      if (is_temporary_name(name)) torn.push_back(entry.path());
     }
     for (const auto& path : torn) fs::remove(path);
   }

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -26,6 +27,8 @@ void install_signal_handlers() {
   sigemptyset(&action.sa_mask);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(number, &action, nullptr);
   std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  set_stop_check([] { return g_signal != 0; });
 }
 
 int pending_signal() { return g_signal; }

@@ -3,8 +3,8 @@
 
 namespace usol {
 
-/// Catches the three signals; a second SIGINT ends the process at once. Writes beyond a file size limit become errors
-/// instead of SIGXFSZ.
+/// Catches the three signals; a second SIGINT ends the process at once. They also end every wait of io/wait.h. Writes
+/// beyond a file size limit become errors instead of SIGXFSZ, writes to a pipe without a reader instead of SIGPIPE.
 void install_signal_handlers();
 /// The first signal caught, 0 if none: loops ask between steps.
 int pending_signal();

@@ -11,12 +11,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "usol/cli/image_job.h"
 #include "usol/cli/journal.h"
 #include "usol/cli/maskcut_work.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/sweep_train.h"
@@ -24,6 +26,8 @@
 #include "usol/eval/coco_eval.h"
 #include "usol/eval/match_images.h"
 #include "usol/io/atomic_file.h"
+#include "usol/io/origin.h"
+#include "usol/io/output_folder.h"
 #include "usol/io/rle.h"
 #include "usol/tensor/check.h"
 
@@ -45,6 +49,8 @@ struct SharedCut {
   MaskCutOptions options;                           // with the most masks
   std::vector<std::pair<std::size_t, int>> points;  // and their numbers of masks
 };
+
+constexpr const char *kResult = "sweep.json", *kCsv = "sweep.csv", *kMarkdown = "sweep.md";
 
 std::string cut_key(const MaskCutOptions& o) {
   return Json({static_cast<int>(o.preset), o.tau, o.size, o.patch, o.native_aspect, o.crf,
@@ -101,7 +107,11 @@ class SweepVerb : public Verb {
     for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
     choices_ = sweep_points(parameters, one_at_a_time_);
     plan(common, options);
-    const fs::path result = fs::path(out_) / "sweep.json";
+    const fs::path result = fs::path(out_) / kResult;
+    common.by_leader([&] {
+      check_outputs(common);
+      return kSuccess;
+    });
     check(common.resume || common.force || common.dry_run || !fs::exists(result), ErrorKind::kUsage,
           "{} exists; --resume goes on, --force replaces it", result.string());
     AnnotationSet truth;
@@ -124,6 +134,49 @@ class SweepVerb : public Verb {
   bool shares_work() const override { return true; }
 
  private:
+  // A folder of a point is ours if it has a file that we wrote.
+  static bool is_ours(const fs::path& folder) {
+    for (const char* name : {"masks.json", "metrics.json", "manifest.json", SweepTraining::kSettings})
+      if (fs::exists(folder / name) && written_by_usol(folder / name)) return true;
+    return false;
+  }
+
+  void check_outputs(const Common& common) {
+    Outputs outputs(common.existing() == Existing::kRefuse ? Existing::kContinue : common.existing());
+    const fs::path out = out_;
+    InputList inputs;
+    if (!base_.input_options().inputs.empty()) inputs = base_.inputs();
+    outputs.reads(inputs);
+    outputs.reads(base_.input_options().inputs);
+    outputs.reads(training_.reads());
+    for (const std::string& path : {annotations_, base_.weights(), common.config}) outputs.reads(path);
+    outputs.folder("--out", out_);
+    outputs.file("--out", (out / kResult).string());
+    for (const Point& point : points_) {
+      outputs.own_folder(folder(point), is_ours(folder(point)));
+      for (const char* name : {"masks.json", "metrics.json"}) outputs.file("--out", (folder(point) / name).string());
+    }
+    for (const fs::path& path : training_.folders()) {
+      outputs.own_folder(path, is_ours(path));
+      outputs.file("--out", (path / SweepTraining::kSettings).string());
+    }
+    // The tables have no place to say whose they are; they are written with sweep.json.
+    tables_ = std::make_unique<OutputFolder>(out);
+    const bool finished = fs::exists(out / kResult) && written_by_usol(out / kResult);
+    for (const char* name : {kCsv, kMarkdown}) {
+      check(finished || tables_->may_write(name), ErrorKind::kUsage,
+            "--out {}: {} was not written by usol and is in the way: move it away or choose another folder", out_,
+            (out / name).string());
+      if (finished && (common.force || common.resume) && !common.dry_run) fs::remove(out / name);
+    }
+  }
+
+  void remove_point(const Point& point) const {
+    for (const char* name : {"masks.json", "metrics.json"}) remove_output(folder(point) / name);
+    std::error_code not_empty;
+    fs::remove(folder(point), not_empty);
+  }
+
   fs::path folder(const Point& point) const { return fs::path(out_) / point.choice.name; }
 
   static Json maskcut_settings() {
@@ -263,8 +316,8 @@ class SweepVerb : public Verb {
       return kSuccess;
     }
     if (common.force && !common.dry_run && common.leads()) {
-      for (const std::size_t p : members) fs::remove_all(folder(points_[p]));
-      fs::remove(fs::path(out_) / "sweep.json");
+      for (const std::size_t p : members) remove_point(points_[p]);
+      remove_output(fs::path(out_) / kResult);
     }
     const std::vector<SharedCut> cuts = shared_cuts(members, source->patch());
     job.load = [&](const InputImage& input) -> ImageCompute {
@@ -372,9 +425,9 @@ class SweepVerb : public Verb {
     sweep["info"] = make_info("sweep", common, options, points_.empty() ? "" : points_.front().work.weights_sha256());
     sweep["info"]["device"] = device_model(common.device());
     const std::string table = sweep_markdown(sweep);
-    write_file(fs::path(out_) / "sweep.csv", sweep_csv(sweep));
-    write_file(fs::path(out_) / "sweep.md", table);
-    write_file(fs::path(out_) / "sweep.json", sweep.dump(1) + "\n");
+    tables_->write(kCsv, sweep_csv(sweep));
+    tables_->write(kMarkdown, table);
+    write_file(fs::path(out_) / kResult, sweep.dump(1) + "\n");
     for (std::size_t start = 0; start < table.size();) {
       const std::size_t end = table.find('\n', start);
       common.note("{}", table.substr(start, end - start));
@@ -426,6 +479,7 @@ class SweepVerb : public Verb {
   }
 
   MaskcutWork base_;
+  std::unique_ptr<OutputFolder> tables_;  // DIR, for what is no JSON
   std::vector<std::string> params_;
   std::string annotations_, out_;
   bool one_at_a_time_ = false;

@@ -113,7 +113,7 @@ int SweepTraining::run(const Common& common) const {
     const Detector& d = detectors_[i];
     common.note("detector {} of {}: {}", i + 1, detectors_.size(), d.name);
     if (common.dry_run) continue;
-    const fs::path config = d.folder / "train.toml";
+    const fs::path config = d.folder / kSettings;
     common.by_leader([&] {
       fs::create_directories(d.folder);
       write_file(config, verb_settings_file("train", d.settings));

@@ -34,6 +34,15 @@ class SweepTraining {
   void check_data(const Common& common) const;
   /// Makes all of them; returns the exit status.
   int run(const Common& common) const;
+  /// What it reads beside the masks, and the folders of all detectors.
+  std::vector<std::string> reads() const { return {train_config_, round_config_, weights_, masks_, eval_annotations_}; }
+  std::vector<std::filesystem::path> folders() const {
+    std::vector<std::filesystem::path> all;
+    for (const Detector& detector : detectors_) all.push_back(detector.folder);
+    return all;
+  }
+  /// Its file in such a folder: how the first detector is made.
+  static constexpr const char* kSettings = "train.toml";
   /// The metrics and the predictions of point i.
   std::filesystem::path metrics(std::size_t i) const { return result(i) / "eval" / "metrics.json"; }
   std::filesystem::path predictions(std::size_t i) const { return result(i) / "eval-predict" / "predictions.json"; }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,16 +14,17 @@
 
 #include "usol/cli/detect.h"
 #include "usol/cli/journal.h"
+#include "usol/cli/outputs.h"
 #include "usol/cli/overlay.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/train_eval.h"
-#include "usol/io/atomic_file.h"
 #include "usol/io/checkpoint.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
 #include "usol/io/key_map.h"
+#include "usol/io/output_folder.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
 #include "usol/models/rcnn/rcnn.h"
@@ -53,6 +55,25 @@ constexpr const char* kPictures = "pictures";
 constexpr const char* kSkippedList = "skipped.txt";
 constexpr const char* kFinalEma = "model_final_ema.safetensors";
 
+// metrics.json has no place to say whose it is, and Detectron2's looks the same: TensorBoard's file beside it, which
+// has a name of our own, says so.
+bool has_figures_of_training(const fs::path& folder) { return fs::is_regular_file(folder / kEvents); }
+
+void check_outputs(const Common& common, const TrainSettings& settings, const TrainFiles& files,
+                   const train::CheckpointFolder& checkpoints) {
+  Outputs outputs(common.existing() == Existing::kRefuse ? Existing::kContinue : common.existing());
+  for (const std::string& path : {files.annotations, files.weights, settings.eval_annotations, common.config})
+    outputs.reads(path);
+  const fs::path folder = files.out;
+  outputs.folder("--out", files.out);
+  for (const char* name : {kFinalModel, kFinalEma}) outputs.file("--out", (folder / name).string());
+  if (common.force)  // they will be removed
+    for (const fs::path& path : checkpoints.all()) outputs.file("--out", path.string());
+  if (settings.pictures_every > 0) outputs.folder("--out", (folder / kPictures).string());
+  if (has_figures_of_training(folder)) return;
+  for (const char* name : {kMetrics, kEvents}) outputs.file("--out", (folder / name).string());
+}
+
 void check_files(const Common& common, const TrainSettings& settings, const TrainFiles& files,
                  const train::CheckpointFolder& checkpoints) {
   check(!files.out.empty(), ErrorKind::kUsage, "--out DIR is missing");
@@ -62,6 +83,7 @@ void check_files(const Common& common, const TrainSettings& settings, const Trai
     check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
   const fs::path folder = files.out;
   check(!fs::exists(folder) || fs::is_directory(folder), ErrorKind::kUsage, "--out {} is no folder", files.out);
+  check_outputs(common, settings, files, checkpoints);
   const bool exists = checkpoints.newest() || fs::exists(folder / kFinalModel) || fs::exists(folder / kMetrics);
   check(!exists || common.resume || common.force || common.dry_run, ErrorKind::kUsage,
         "{} holds a training; --resume goes on with it, --force starts anew", files.out);
@@ -98,8 +120,10 @@ void start_from_weights(const Common& common, bool speaks, const std::string& we
 }
 
 void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
-  while (const auto path = checkpoints.newest()) fs::remove(*path);
-  for (const char* name : {kFinalModel, kFinalEma, kMetrics, kEvents, kSkippedList}) fs::remove(folder / name);
+  for (const fs::path& path : checkpoints.all()) remove_output(path);
+  for (const char* name : {kFinalModel, kFinalEma}) remove_output(folder / name);
+  if (!has_figures_of_training(folder)) return;
+  for (const char* name : {kMetrics, kEvents, kSkippedList}) fs::remove(folder / name);
 }
 
 // Sizes that differ are an error: which of picture and annotations is right cannot be known.
@@ -386,7 +410,7 @@ class Run {
   void draw(const std::vector<train::Sample>& batch) {
     constexpr std::size_t kMost = 4;
     const std::int64_t step = trainer_.iteration();
-    fs::create_directories(folder_ / kPictures);
+    if (!pictures_) pictures_ = std::make_unique<OutputFolder>(folder_ / kPictures);
     for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
       const train::Sample& sample = batch[i];
       std::vector<Tensor> masks;
@@ -395,7 +419,14 @@ class Run {
       const Tensor drawn = draw_side_by_side(
           {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
       const std::vector<std::byte> jpeg = encode_jpeg(drawn);
-      write_file(folder_ / kPictures / fmt::format("step_{:07}_{}.jpg", step, i), jpeg);
+      const std::string name = fmt::format("step_{:07}_{}.jpg", step, i);
+      // What is in the way of a picture is no reason to end a training.
+      if (pictures_->may_write(name)) {
+        pictures_->write(name, jpeg);
+      } else {
+        common_.warn("{}: is in the way, and was not written by usol; the picture is left out",
+                     (pictures_->path() / name).string());
+      }
       metrics_->events().add_picture(step - 1, fmt::format("batch/{}", i), drawn.size(0), drawn.size(1), jpeg);
     }
   }
@@ -433,7 +464,8 @@ class Run {
   train::Trainer trainer_;
   std::optional<TrainEvaluation> evaluation_;
   train::Metrics* metrics_ = nullptr;  // the first rank's
-  int signal_ = 0;                     // that stops all ranks
+  std::unique_ptr<OutputFolder> pictures_;
+  int signal_ = 0;  // that stops all ranks
 };
 
 }  // namespace
@@ -441,6 +473,7 @@ class Run {
 void check_evaluation(const Common& common, const TrainSettings& settings) {
   if (common.leads()) check_evaluation_pictures(common, TrainEvaluation(settings, 1));
 }
+void remove_training(const fs::path& folder) { remove_outputs(folder, train::CheckpointFolder(folder, 1)); }
 
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
   const fs::path folder = files.out;

@@ -2,6 +2,7 @@
 // One training from its files to model_final.safetensors, with checkpoints to go on from: what `usol train` does, and
 // each round of self-training.
 
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -35,5 +36,8 @@ int run_training(const Common& common, const TrainSettings& settings, const Trai
 /// What run_training() checks of an evaluation before its first step, for verbs that score detectors otherwise: the
 /// truth, without regard to classes, and the headers of its pictures. Throws Error.
 void check_evaluation(const Common& common, const TrainSettings& settings);
+/// Removes what a training has left in its folder, and nothing else. Throws Error(kUsage) naming a file that has the
+/// name of such a one and was not written by usol.
+void remove_training(const std::filesystem::path& folder);
 
 }  // namespace usol

@@ -97,7 +97,7 @@ void Common::declare(Options& options) {
               OptionKind::kRun);
   options.flag("--print-config", print_config, "Print all settings as such a file, and stop", OptionKind::kRun);
   options.flag("--dry-run", dry_run, "Say what would be done, write nothing", OptionKind::kRun);
-  options.flag("--force", force, "Replace existing outputs", OptionKind::kRun);
+  options.flag("--force", force, "Replace existing outputs, if usol wrote them", OptionKind::kRun);
   options.flag("--resume", resume, "Continue an interrupted run; refuses changed settings or weights",
                OptionKind::kRun);
 }

@@ -13,6 +13,7 @@
 
 #include "usol/cli/console.h"
 #include "usol/cli/options.h"
+#include "usol/cli/outputs.h"
 #include "usol/tensor/device.h"
 #include "usol/tensor/dtype.h"
 
@@ -41,6 +42,8 @@ struct Common {
   /// The number format of models for --precision on that device. Throws Error(kUnsupported) with the remedy for what
   /// the device or this build cannot do.
   DType compute_dtype(const Device& device) const;
+  /// What may become of outputs that are there, after --force and --resume.
+  Existing existing() const { return force ? Existing::kReplace : resume ? Existing::kContinue : Existing::kRefuse; }
   /// True in one of the processes: the one that speaks, and writes what there is one of.
   bool leads() const;
   /// What `work`, done by the process that leads while the others wait, has returned: in all of them. All must ask.

@@ -5,10 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "usol/cli/outputs.h"
+#include "usol/cli/provenance.h"
 #include "usol/cli/verb.h"
 #include "usol/io/checkpoint.h"
 #include "usol/io/key_map.h"
 #include "usol/io/pth.h"
+#include "usol/io/safetensors.h"
 #include "usol/models/describe.h"
 #include "usol/tensor/check.h"
 
@@ -38,16 +41,19 @@ class WeightsVerb : public Verb {
                     "A self-supervised ResNet-50, to start a detector's training from");
   }
 
-  int run(const Common& common, const Options&) override {
+  int run(const Common& common, const Options& options) override {
     check(inputs_.size() == 1, ErrorKind::kUsage, "one FILE to convert is needed, got {}", inputs_.size());
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    const std::string extension = fs::path(out_).extension().string();
+    Outputs outputs(common.existing());
+    outputs.reads(inputs_);
+    outputs.reads(common.config);
+    out_ = outputs.file("--out", out_);
+    // What is no file need not have a name that says the format.
+    const bool plain_stream = is_stream_output(out_) && !fs::path(out_).has_extension();
+    const std::string extension = plain_stream ? ".safetensors" : fs::path(out_).extension().string();
     check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
           "--out {}: expected a name that ends in .safetensors or .pth", out_);
     check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
-    check(common.force || !fs::exists(out_), ErrorKind::kUsage, "{} exists; --force replaces it", out_);
-    check(!fs::exists(out_) || !fs::equivalent(inputs_[0], out_), ErrorKind::kUsage,
-          "{} would replace the file that is read", out_);
     Checkpoint checkpoint = load_checkpoint(inputs_[0], {.entry = entry_, .map_keys = names_ != "file"});
     if (names_ == "detectron2") {
       KeyMapReport report = resnet_to_detectron2(checkpoint.tensors, "backbone.bottom_up.");
@@ -64,10 +70,11 @@ class WeightsVerb : public Verb {
       common.note("would write {}", out_);
       return kSuccess;
     }
+    make_folder_of(out_);
     if (extension == ".pth")
       save_pth(out_, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
     else
-      save_checkpoint(out_, checkpoint.tensors);
+      save_safetensors(out_, checkpoint.tensors, {{"info", make_info("weights", common, options).dump()}});
     return kSuccess;
   }
 

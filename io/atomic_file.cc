@@ -9,10 +9,13 @@
 #include <string>
 #include <system_error>
 
+#include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 namespace {
+
+constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
 
 /// fsync of whatever is at `path` now.
 bool sync(const std::filesystem::path& path, int flags) {
@@ -27,63 +30,87 @@ bool sync(const std::filesystem::path& path, int flags) {
 
 }  // namespace
 
+bool is_temporary_name(std::string_view name) {
+  // ".NAME.PID-NUMBER.tmp"
+  constexpr std::string_view kEnd = ".tmp";
+  if (!name.starts_with('.') || !name.ends_with(kEnd)) return false;
+  name.remove_suffix(kEnd.size());
+  const auto take_digits = [&] {
+    const std::size_t before = name.size();
+    while (!name.empty() && name.back() >= '0' && name.back() <= '9') name.remove_suffix(1);
+    return name.size() < before;
+  };
+  const auto take = [&](char c) {
+    if (!name.ends_with(c)) return false;
+    name.remove_suffix(1);
+    return true;
+  };
+  return take_digits() && take('-') && take_digits() && take('.') && name.size() > 1;
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
-  std::error_code ignored;
-  const auto status = std::filesystem::status(path, ignored);
-  check(!std::filesystem::is_directory(status), ErrorKind::kIo, "{}: cannot write: it is a folder", path.string());
-  const bool direct = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+  const OutputTarget target = output_target(path);
+  check(target.kind != OutputTarget::Kind::kFolder, ErrorKind::kIo, "{}: cannot write: it is a folder", path.string());
   int fd = -1;
-  if (direct) {
-    fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (target.is_stream()) {
+    // A copy of the descriptor has its position: "/dev/stdout" after what the shell's ">>" kept.
+    fd = target.descriptor >= 0 ? ::fcntl(target.descriptor, F_DUPFD_CLOEXEC, 0)
+                                : open_stream_for_writing(target.path).release();
   } else {
+    place_ = target.path;
     // The counter goes on while names are taken, by another process or by a crashed one's leftovers.
     static std::atomic<unsigned> counter{0};
     do {
       const unsigned number = counter.fetch_add(1, std::memory_order_relaxed);
-      temporary_ = path.parent_path() / fmt::format(".{}.{}-{}.tmp", path.filename().string(), ::getpid(), number);
+      temporary_ = place_.parent_path() / fmt::format(".{}.{}-{}.tmp", place_.filename().string(), ::getpid(), number);
       fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     } while (fd < 0 && errno == EEXIST);
   }
+  if (fd < 0) temporary_.clear();
   check(fd >= 0, ErrorKind::kIo, "{}: cannot write: {}", path.string(), std::strerror(errno));
-  file_ = ::fdopen(fd, "wb");
-  if (file_ == nullptr) {
-    const std::string reason = std::strerror(errno);
-    ::close(fd);
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-    fail(ErrorKind::kIo, fmt::format("{}: cannot write: {}", path.string(), reason));
-  }
+  file_ = FileDescriptor(fd);
+  open_ = true;
+  buffer_.reserve(kBufferBytes);
 }
 
 AtomicFile::~AtomicFile() {
-  if (file_ != nullptr) std::fclose(file_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
-  check(file_ != nullptr, "{}: written after commit", path_.string());
-  const bool written =
-      std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size();  // first: errno is an argument
-  check(written, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
+  check(open_, "{}: written after commit", path_.string());
+  if (buffer_.size() + bytes.size() > kBufferBytes) flush();
+  if (bytes.size() > kBufferBytes) {
+    write_all(file_.get(), bytes, path_.string());
+  } else {
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  }
   size_ += bytes.size();
+}
+
+void AtomicFile::flush() {
+  write_all(file_.get(), buffer_, path_.string());
+  buffer_.clear();
 }
 
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
 void AtomicFile::commit() {
-  check(file_ != nullptr, "{}: committed twice", path_.string());
-  const bool closed = std::fclose(file_) == 0;
-  file_ = nullptr;
+  check(open_, "{}: committed twice", path_.string());
+  open_ = false;
+  flush();
+  const bool closed = ::close(file_.release()) == 0 || errno == EINTR;
   check(closed, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
   // Pipes and terminals cannot be synced; a direct write makes no promise of durability.
   if (temporary_.empty()) return;
   const bool synced = sync(temporary_, O_RDONLY);
   check(synced, ErrorKind::kIo, "{}: cannot write: {}", path_.string(), std::strerror(errno));
-  const bool renamed = ::rename(temporary_.c_str(), path_.c_str()) == 0;
+  const bool renamed = ::rename(temporary_.c_str(), place_.c_str()) == 0;
   check(renamed, ErrorKind::kIo, "{}: cannot rename {} to it: {}", path_.string(), temporary_.string(),
         std::strerror(errno));
   temporary_.clear();
   // The new name is durable once the folder is synced. Not every file system allows that; the file is whole either way.
-  const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+  const auto folder = place_.has_parent_path() ? place_.parent_path() : std::filesystem::path(".");
   static_cast<void>(sync(folder, O_RDONLY | O_DIRECTORY));
 }
 

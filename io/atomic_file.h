@@ -2,19 +2,23 @@
 // AtomicFile: how every writer of this library puts a file in place. A reader sees the old file or the whole new one.
 
 #include <cstddef>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <vector>
+
+#include "usol/io/wait.h"
 
 namespace usol {
 
 /// Writes to a temporary file beside `path`; commit() flushes it to the disk and renames it over `path`.
 /// Without commit() (an exception, say) the temporary file is removed and `path` stays as it was.
-/// If `path` exists and is no regular file (/dev/stdout, a pipe), it is written directly.
+/// Links are written through: the file they lead to is replaced, the link stays. What is no regular file (/dev/stdout,
+/// a pipe, a device; io/output_target.h) is written directly and never replaced.
 class AtomicFile {
  public:
-  /// Throws Error(kIo) naming the path if the temporary file cannot be made.
+  /// Throws Error(kIo) naming the path if the temporary file cannot be made; Error(kInterrupted) if a stop is asked for
+  /// while a pipe has no reader (io/wait.h), as write() and commit() do.
   explicit AtomicFile(const std::filesystem::path& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -32,10 +36,18 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_, temporary_;  // temporary_ is empty for a direct write
-  std::FILE* file_ = nullptr;
+  void flush();
+
+  std::filesystem::path path_;               // as given
+  std::filesystem::path place_, temporary_;  // behind all links; both are empty for a direct write
+  FileDescriptor file_;
+  std::vector<std::byte> buffer_;
+  bool open_ = false;  // commit() has not been called
   std::size_t size_ = 0;
 };
+
+/// True for the name of a temporary file of this class, which a process that was killed leaves behind.
+bool is_temporary_name(std::string_view name);
 
 /// A whole file in one call.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);

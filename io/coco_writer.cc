@@ -12,6 +12,7 @@
 
 #include "usol/io/coco.h"
 #include "usol/io/json_text.h"
+#include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -124,7 +125,10 @@ struct CocoWriter::Spool {
   bool any = false;
 
   explicit Spool(const std::filesystem::path& output) {
-    std::string name = output.parent_path() / fmt::format(".{}.XXXXXX.tmp", output.filename().string());
+    const OutputTarget target = output_target(output);
+    const std::filesystem::path folder =
+        target.is_stream() ? std::filesystem::temp_directory_path() : target.path.parent_path();
+    std::string name = folder / fmt::format(".{}.XXXXXX.tmp", target.path.filename().string());
     if (const int fd = ::mkostemps(name.data(), 4, O_CLOEXEC); fd >= 0) {
       ::unlink(name.c_str());
       file = ::fdopen(fd, "w+b");

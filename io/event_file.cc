@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -217,6 +218,7 @@ std::optional<std::string_view> next_frame(std::string_view& rest) {
 }
 
 std::string read_all(const fs::path& path) {
+  static_cast<void>(open_regular_file(path));  // a pipe would be waited for
   std::ifstream in(path, std::ios::binary);
   check(in.good(), ErrorKind::kIo, "{}: cannot be read", path.string());
   return {std::istreambuf_iterator<char>(in), {}};

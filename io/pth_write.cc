@@ -1,9 +1,15 @@
 // save_pth: a state dict in PyTorch's zip container, with a pickle of protocol 2 that we write ourselves.
 
+#include <fcntl.h>
 #include <simdjson.h>
+#include <unistd.h>
 #include <zip.h>
 
+#include <cerrno>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,8 +17,11 @@
 #include <vector>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/origin.h"
 #include "usol/io/pth.h"
+#include "usol/io/shared_bytes.h"
 #include "usol/io/stored_array.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -157,6 +166,7 @@ class ZipWriter {
           ErrorKind::kIo, "pth: {}: {}: {}", name_, entry, zip_strerror(archive_));
   }
   void close() {
+    zip_set_archive_comment(archive_, kZipComment.data(), static_cast<zip_uint16_t>(kZipComment.size()));
     check(zip_close(archive_) == 0, ErrorKind::kIo, "pth: {}: cannot write: {}", name_, zip_strerror(archive_));
     archive_ = nullptr;
   }
@@ -164,6 +174,27 @@ class ZipWriter {
  private:
   std::string name_;
   zip_t* archive_ = nullptr;
+};
+
+/// A file in the folder for temporary ones, removed at the end; none unless it is `wanted`.
+class ScratchFile {
+ public:
+  explicit ScratchFile(bool wanted) {
+    if (!wanted) return;
+    std::string name = std::filesystem::temp_directory_path() / "usol.XXXXXX.tmp";
+    const FileDescriptor file(::mkostemps(name.data(), 4, O_CLOEXEC));
+    check(file.get() >= 0, ErrorKind::kIo, "{}: cannot write: {}", name, std::strerror(errno));
+    path_ = name;
+  }
+  ~ScratchFile() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
 };
 
 }  // namespace
@@ -181,15 +212,17 @@ void save_pth(const std::filesystem::path& path, const std::map<std::string, Ten
   const std::string_view version = "3\n", byteorder = "little";
 
   AtomicFile file(path);
-  check(!file.temporary().empty(), ErrorKind::kIo, "pth: {}: cannot write: a zip archive needs a regular file",
-        path.string());
-  ZipWriter zip(file.temporary());
+  // An archive is not written from its beginning to its end, so a pipe gets it from a file that is complete.
+  const bool piped = file.temporary().empty();
+  const ScratchFile scratch(piped);
+  ZipWriter zip(piped ? scratch.path() : file.temporary());
   zip.add("archive/data.pkl", std::as_bytes(std::span(pickle)));
   zip.add("archive/byteorder", std::as_bytes(std::span(byteorder)));
   for (std::size_t key = 0; key < dense.size(); ++key)
     zip.add(fmt::format("archive/data/{}", key), bytes_of(dense[key]));
   zip.add("archive/version", std::as_bytes(std::span(version)));
   zip.close();
+  if (piped) file.write(map_file(scratch.path()).bytes);
   file.commit();
 }
 

@@ -1,13 +1,14 @@
 #include "usol/io/sha256.h"
 
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <vector>
 
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -42,16 +43,16 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
-  check(file != nullptr, ErrorKind::kIo, "{}: cannot open: {}", path.string(), std::strerror(errno));
+  const FileDescriptor file = open_regular_file(path);
   std::vector<std::byte> buffer(std::size_t{1} << 20);
   Sha256 hash;
   for (;;) {
-    const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get());
-    hash.update({buffer.data(), count});
-    if (count < buffer.size()) break;
+    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    check(count >= 0, ErrorKind::kIo, "{}: cannot read: {}", path.string(), std::strerror(errno));
+    if (count == 0) break;
+    hash.update({buffer.data(), static_cast<std::size_t>(count)});
   }
-  check(std::ferror(file.get()) == 0, ErrorKind::kIo, "{}: cannot read: {}", path.string(), std::strerror(errno));
   return hash.finish();
 }
 

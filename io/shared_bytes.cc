@@ -1,14 +1,13 @@
 #include "usol/io/shared_bytes.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -21,20 +20,13 @@ SharedBytes SharedBytes::slice(std::size_t offset, std::size_t count) const {
 
 SharedBytes map_file(const std::filesystem::path& path) {
   const std::string name = path.string();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  check(fd >= 0, ErrorKind::kIo, "{}: cannot open: {}", name, std::strerror(errno));
-  struct Closer {
-    int fd;
-    ~Closer() { ::close(fd); }
-  } closer{fd};
+  const FileDescriptor file = open_regular_file(path);
   struct stat status {};
-  const bool known = ::fstat(fd, &status) == 0;
+  const bool known = ::fstat(file.get(), &status) == 0;
   check(known, ErrorKind::kIo, "{}: cannot stat: {}", name, std::strerror(errno));
-  check(S_ISREG(status.st_mode), ErrorKind::kIo, "{}: expected a regular file, got {}", name,
-        S_ISDIR(status.st_mode) ? "a folder" : "something else");
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return own_bytes({}, name);
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get(), 0);
   check(data != MAP_FAILED, ErrorKind::kIo, "{}: cannot map {} bytes: {}", name, size, std::strerror(errno));
   std::shared_ptr<const void> owner(data, [size](void* p) { ::munmap(p, size); });
   return {{static_cast<std::byte*>(data), size}, std::move(owner), name};

@@ -1,9 +1,8 @@
 #include "usol/io/text_lines.h"
 
-#include <array>
-#include <cerrno>
-#include <cstring>
+#include <utility>
 
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -19,18 +18,15 @@ void check_is_no_utf16(std::string_view first_bytes, const std::string& name) {
         name);
 }
 
-TextLines::TextLines(const std::filesystem::path& path) : file_(path, std::ios::binary) {
-  check(file_.good(), ErrorKind::kIo, "{}: cannot be read: {}", path.string(), std::strerror(errno));
-  std::array<char, 4> start{};
-  file_.read(start.data(), start.size());
-  const std::string_view bytes(start.data(), static_cast<std::size_t>(file_.gcount()));
-  check_is_no_utf16(bytes, path.string());
-  file_.clear();
-  file_.seekg(bytes.starts_with(kByteOrderMark) ? static_cast<std::streamoff>(kByteOrderMark.size()) : 0);
+TextLines::TextLines(const std::filesystem::path& path) {
+  std::string text = read_text_file(path);
+  check_is_no_utf16(text, path.string());
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+  text_.str(std::move(text));
 }
 
 bool TextLines::next(std::string& line) {
-  if (!std::getline(file_, line)) return false;
+  if (!std::getline(text_, line)) return false;
   ++number_;
   if (line.ends_with('\r')) line.pop_back();
   return true;

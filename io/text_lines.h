@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -16,10 +16,11 @@ inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 /// Throws Error(kFormat) naming the file if its first bytes are those of UTF-16 or UTF-32 text.
 void check_is_no_utf16(std::string_view first_bytes, const std::string& name);
 
-/// The lines of a file, without their ends (\n or \r\n) and without a byte order mark.
+/// The lines of a file or a pipe, without their ends (\n or \r\n) and without a byte order mark.
 class TextLines {
  public:
-  /// Throws Error(kIo) if the file cannot be read, and Error(kFormat) for UTF-16 text.
+  /// Throws Error(kIo) if the file cannot be read, Error(kInterrupted) as read_text_file(), and Error(kFormat) for
+  /// UTF-16 text.
   explicit TextLines(const std::filesystem::path& path);
   /// False at the end.
   bool next(std::string& line);
@@ -27,7 +28,7 @@ class TextLines {
   std::int64_t number() const { return number_; }
 
  private:
-  std::ifstream file_;
+  std::istringstream text_;
   std::int64_t number_ = 0;
 };
 

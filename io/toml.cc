@@ -1,14 +1,11 @@
 #include "usol/io/toml.h"
 
 #include <cctype>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <utility>
 
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -216,13 +213,7 @@ class Parser {
 
 std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& name) { return Parser(text, name).parse(); }
 
-std::vector<TomlEntry> read_toml(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  check(file.good(), ErrorKind::kIo, "{}: cannot be opened: {}", path, std::strerror(errno));
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  check(!file.bad(), ErrorKind::kIo, "{}: cannot be read", path);
-  return parse_toml(text, path);
-}
+std::vector<TomlEntry> read_toml(const std::string& path) { return parse_toml(read_text_file(path), path); }
 
 std::string toml_quote(std::string_view text) {
   std::string out = "\"";

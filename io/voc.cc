@@ -15,6 +15,7 @@
 
 #include "usol/io/coco_repair.h"
 #include "usol/io/picture_path.h"
+#include "usol/io/shared_bytes.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -116,7 +117,10 @@ AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const Co
   for (const auto& path : files) {
     const std::string file = path.string();
     pugi::xml_document document;
-    const pugi::xml_parse_result result = document.load_file(path.c_str());
+    const pugi::xml_parse_result result = [&] {
+      const SharedBytes bytes = map_file(path);
+      return document.load_buffer(bytes.bytes.data(), bytes.size());
+    }();
     check(result.status != pugi::status_file_not_found && result.status != pugi::status_io_error, ErrorKind::kIo,
           "{}: cannot read", file);
     check(static_cast<bool>(result), ErrorKind::kFormat, "{}: malformed XML at byte {}: {}", file, result.offset,

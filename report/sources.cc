@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "usol/io/json_stream.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -20,6 +21,7 @@ enum class Content { kRun, kTraining, kMetrics, kSweep, kUnknown };
 
 // The metrics of a training are several documents, one a line; everything else is one.
 bool is_training_log(const fs::path& path) {
+  static_cast<void>(open_regular_file(path));  // a pipe would be waited for
   std::ifstream in(path, std::ios::binary);
   std::string line;
   if (!std::getline(in, line)) return false;

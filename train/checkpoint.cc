@@ -113,4 +113,10 @@ NewestState CheckpointFolder::load_newest() const {
   return result;
 }
 
+std::vector<fs::path> CheckpointFolder::all() const {
+  std::vector<fs::path> paths;
+  for (auto& [iteration, path] : files()) paths.push_back(path);
+  return paths;
+}
+
 }  // namespace usol::train

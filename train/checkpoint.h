@@ -43,6 +43,8 @@ class CheckpointFolder {
                              const std::map<std::string, std::string>& metadata) const;
   /// The file of the most iterations; nothing in a folder without any.
   std::optional<std::filesystem::path> newest() const;
+  /// All of them, the oldest first.
+  std::vector<std::filesystem::path> all() const;
   /// Reads the newest file that is whole. If that is newest(), removes what save() would have removed: a run may have
   /// been killed in between. Throws Error(kFormat) that lists them if there are files and all are damaged.
   NewestState load_newest() const;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -32,6 +33,7 @@ bool is_evaluation(const Json& line) {
 
 // Whole lines of steps before `first`; counts those that are damaged.
 std::string lines_before(const fs::path& path, std::int64_t first, bool evaluate_again, std::int64_t& damaged) {
+  if (fs::exists(path)) static_cast<void>(open_regular_file(path));  // a pipe would be waited for
   std::ifstream in(path, std::ios::binary);
   std::string kept;
   for (std::string line; std::getline(in, line);) {

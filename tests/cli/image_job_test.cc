@@ -41,7 +41,7 @@ class ImageJobTest : public testing::Test {
     inputs.inputs = {(folder_ / "in").string()};
     job.inputs = inputs.collect();
     job.output = (folder_ / output).string();
-    job.info = {{"version", "1"}, {"tau", tau_}};
+    job.info = {{"description", "usol test"}, {"version", "1"}, {"tau", tau_}};
     job.categories = {{1, "fg", "fg"}};
     job.shard = shard;
     job.load = [this](const InputImage& input) -> ImageCompute {
@@ -318,7 +318,8 @@ TEST_F(ImageJobTest, LeftoversOfAKilledAssemblyAreRemovedAndAFolderIsNoOutput) {
 TEST_F(ImageJobTest, AKillThatLeftSomeJournalsOfAFinishedRunLosesNothing) {
   EXPECT_EQ(run(job("a.json")), kSuccess);
   const std::string whole = text("a.json");
-  for (const char* name : {"a.json.journal", "a.json.2of3.journal"}) test::write_text(folder_ / name, "whatever");
+  for (const char* name : {"a.json.journal", "a.json.2of3.journal"})
+    test::write_text(folder_ / name, "{\"usol_journal\":1,");
   test::write_text(folder_ / "a.json.4of3.journal", "not ours");
   common_.resume = true;
   EXPECT_EQ(run(job("a.json")), kSuccess);

@@ -133,7 +133,7 @@ TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   expect_usage_error({"run", cat, "--backbone", "colour"}, "--out DIR is missing");
   EXPECT_FALSE(fs::exists(out) || fs::exists(out + ".journal") || fs::exists(folder_ / "look"));
   test::write_text(out, "precious");
-  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out}, "exists; --force");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out}, "exists and was not written by usol");
   EXPECT_EQ(text("a.json"), "precious");
 }
 

@@ -226,8 +226,8 @@ TEST_F(PredictTest, WeightsBadUsage) {
   expect_usage_error({"weights", in}, "--out FILE is missing");
   expect_usage_error({"weights", in, "--out", at("a.pkl")}, ".safetensors or .pth");
   expect_usage_error({"weights", at("gone.pth"), "--out", at("a.pth")}, "no such file");
-  expect_usage_error({"weights", in, "--out", in}, "--force");
-  expect_usage_error({"weights", in, "--out", in, "--force"}, "would replace the file that is read");
+  expect_usage_error({"weights", in, "--out", in}, "is an input of this run");
+  expect_usage_error({"weights", in, "--out", in, "--force"}, "is an input of this run");
   EXPECT_EQ(test::run_usol({"weights", in, "--names", "detectron2", "--out", at("a.pth")}).status, kFailure);
 }
 

@@ -218,7 +218,7 @@ TEST_F(ReportTest, RefusesWhatMakesNoSense) {
       {{"empty", "--out", "x.html"}, "holds none of masks.json"},
       {{"a.json", "--out", "x.html", "--images", "nowhere"}, "nowhere: no such folder"},
       {{"a.json", "--out", "x.html", "--annotations", "nowhere"}, "nowhere: no such file"},
-      {{"a.json", "--out", "truth.json"}, "truth.json exists; --force"},
+      {{"a.json", "--out", "truth.json"}, "truth.json exists"},
       {{"a.json", "--out", "empty"}, "is a folder"},
       {{"a.json", "--out", "x.html", "--page-mb", "0"}, "at least 0.5"},
   };

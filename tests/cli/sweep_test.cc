@@ -99,7 +99,7 @@ TEST_F(SweepTest, ProcessesShareThePictures) {
     EXPECT_EQ(test::read_text(entry.path()),
               test::read_text(folder_ / "s" / fs::relative(entry.path(), folder_ / "alone")));
   }
-  EXPECT_EQ(files, 7u);  // four points and three tables
+  EXPECT_EQ(files, 8u);  // four points, three tables, and the list of what is ours
 }
 
 TEST_F(SweepTest, GoesOnAndRefusesOtherSettings) {

@@ -1,18 +1,15 @@
 // Pictures that vanish, and signals that arrive, while a job is at work on its list: every verb that goes through many
-// pictures counts the loss, names it, and makes it good with --resume. A named pipe among the pictures holds the reader
-// exactly there until the test lets it go. The same where processes share the list, and one of them is lost.
-#include <fcntl.h>
+// pictures counts the loss, names it, and makes it good with --resume. A file among the pictures that cannot be opened
+// yet holds the reader exactly there until the test lets it go. The same where processes share the list, and one of
+// them is lost.
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/support/golden.h"
@@ -38,13 +35,13 @@ struct JobCase {
 
 std::string name_of(const testing::TestParamInfo<JobCase>& info) { return info.param.verb; }
 
-// Four pictures; the second is a pipe while the job runs first.
+// Four pictures; the second one is held, and is no picture, while the job runs first.
 class VanishTest : public testing::TestWithParam<JobCase> {
  protected:
   VanishTest() {
     fs::create_directory(folder_ / "in");
     for (const char* name : {"1.jpg", "3.jpg", "4.jpg"}) put(name);
-    EXPECT_EQ(mkfifo(at("in/2.jpg").c_str(), 0600), 0);
+    hold("2.jpg");
     if (GetParam().verb == "predict") {
       StateDict state;
       for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
@@ -56,7 +53,8 @@ class VanishTest : public testing::TestWithParam<JobCase> {
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   std::string list() const { return at(GetParam().list); }
   std::string journal(const std::string& part = "") const { return test::read_text(list() + part + ".journal"); }
-  void put(const std::string& name) const {
+  void put(const std::string& name) {
+    if (name == "2.jpg") held_.reset();
     fs::remove(folder_ / "in" / name);
     fs::copy_file(test::source_path("tests/pictures/chelsea.jpg"), folder_ / "in" / name);
   }
@@ -85,14 +83,15 @@ class VanishTest : public testing::TestWithParam<JobCase> {
   void wait_for_first_record(pid_t child) const {
     EXPECT_TRUE(test::wait_until([&] { return records() == 1; }, child));
   }
-  // Ends the wait for the second picture, which proves to be no picture.
-  void open_pipe(pid_t child, const std::string& name = "in/2.jpg") const {
-    int pipe = -1;
-    while (test::running(child) && (pipe = open(at(name).c_str(), O_WRONLY | O_NONBLOCK)) < 0)
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    if (pipe >= 0) close(pipe);
+  void hold(const std::string& name) {
+    fs::remove(folder_ / "in" / name);
+    test::write_text(folder_ / "in" / name, "no picture");
+    held_.emplace(folder_ / "in" / name);
+    EXPECT_TRUE(held_->held());
   }
-  // The pipe and what vanished are pictures again: --resume makes the bytes of a run that was never disturbed.
+  // Ends the wait for the held picture, which proves to be no picture.
+  void let_go() { held_.reset(); }
+  // The held file and what vanished are pictures again: --resume makes the bytes of a run that was never disturbed.
   void expect_resume_makes_good(std::size_t done_before) {
     put("2.jpg");
     put("3.jpg");
@@ -107,13 +106,14 @@ class VanishTest : public testing::TestWithParam<JobCase> {
   }
 
   test::TempDir folder_;
+  std::optional<test::HeldFile> held_;
 };
 
 TEST_P(VanishTest, AVanishedPictureIsAFailureThatResumeMakesGood) {
   const auto result = run({}, [&](pid_t child) {
     wait_for_first_record(child);
     fs::remove(folder_ / "in/3.jpg");
-    open_pipe(child);
+    let_go();
   });
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
   EXPECT_NE(result.err.find("2 of 4 images failed"), std::string::npos) << result.err;
@@ -130,7 +130,7 @@ TEST_P(VanishTest, TerminationMidRunKeepsWhatIsDone) {
     wait_for_first_record(child);
     kill(child, SIGTERM);
     fs::remove(folder_ / "in/3.jpg");
-    open_pipe(child);
+    let_go();
   });
   EXPECT_EQ(result.status, 128 + SIGTERM) << result.err;
   EXPECT_NE(result.err.find("stopped by signal 15; 1 of 4 images are done"), std::string::npos) << result.err;
@@ -150,7 +150,7 @@ class VanishRanksTest : public VanishTest {
       count += entry.path().extension() == ".journal";
     return count;
   }
-  // Until the first process waits for the pipe, and the other one for the first.
+  // Until the first process waits for the held file, and the other one for the first.
   void wait_for_three_records(pid_t child) const {
     EXPECT_TRUE(test::wait_until([&] { return records(".1of2") == 1 && records(".2of2") == 2; }, child));
   }
@@ -182,8 +182,7 @@ TEST_P(VanishRanksTest, ALostProcessEndsTheJobAndAnyNumberOfThemGoOn) {
     const std::string bytes = test::read_text(list());
     EXPECT_EQ(bytes, bytes_of_one());
     fs::remove(list());
-    fs::remove(at("in/2.jpg"));
-    ASSERT_EQ(mkfifo(at("in/2.jpg").c_str(), 0600), 0);
+    hold("2.jpg");
   }
 }
 
@@ -191,15 +190,14 @@ class OneVerbRanksTest : public VanishRanksTest {};
 
 TEST_P(OneVerbRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
   put("2.jpg");
-  fs::remove(at("in/1.jpg"));
-  ASSERT_EQ(mkfifo(at("in/1.jpg").c_str(), 0600), 0);
+  hold("1.jpg");
   // A signal to one process: it finishes the picture in hand, the other one its part.
   const auto stopped = run(
       {},
       [&](pid_t child) {
         EXPECT_TRUE(test::wait_until([&] { return records(".2of2") == 2; }, child));
         EXPECT_TRUE(test::send_signal(test::rank_process(at("in"), 0), SIGUSR1));
-        open_pipe(child, "in/1.jpg");
+        let_go();
       },
       2);
   EXPECT_EQ(stopped.status, 128 + SIGUSR1) << stopped.err;

@@ -60,6 +60,19 @@ TEST(AtomicFile, WritesDevicesDirectlyAndRefusesFolders) {
   EXPECT_THROW(AtomicFile file(dir / "missing/f"), Error);
 }
 
+TEST(AtomicFile, WritesThroughLinksAndLeavesThem) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir / "far");
+  write_file(dir / "far/target", std::string_view("old"));
+  for (const char* name : {"target", "new"}) {
+    std::filesystem::create_symlink(std::string("far/") + name, dir / name);
+    write_file(dir / name, std::string_view("text"));
+    EXPECT_TRUE(std::filesystem::is_symlink(dir / name));
+    EXPECT_EQ(read_file(dir / (std::string("far/") + name)), "text");
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir / "far"), {}), 2) << "a temporary file is left";
+}
+
 TEST(AtomicFile, AFullDiskIsAnError) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
   try {

@@ -1,10 +1,14 @@
 #pragma once
-// Waiting for what a child process has done, as it is seen on the disk: never for a time. And signals to it.
+// Waiting for what a child process has done, as it is seen on the disk: never for a time. Signals to it, and files that
+// hold it.
 
+#include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -27,5 +31,28 @@ inline bool wait_until(const std::function<bool()>& there, pid_t child) {
 
 /// Sends a signal to one process; false if there is none (-1 would mean all of them to kill()).
 inline bool send_signal(pid_t process, int signal) { return process > 0 && kill(process, signal) == 0; }
+
+/// A file that others cannot open while this exists: they wait in open(). (The system ends such a wait after 45 s.)
+class HeldFile {
+ public:
+  /// The file must exist, and nobody may have it open.
+  explicit HeldFile(const std::filesystem::path& path) : file_(open(path.c_str(), O_RDWR | O_CLOEXEC)) {
+    std::signal(SIGIO, SIG_IGN);  // comes when someone waits
+    held_ = file_ >= 0 && fcntl(file_, F_SETLEASE, F_WRLCK) == 0;
+  }
+  ~HeldFile() { release(); }
+  HeldFile(const HeldFile&) = delete;
+  HeldFile& operator=(const HeldFile&) = delete;
+  /// False where the file system has no leases.
+  bool held() const { return held_; }
+  void release() {
+    if (file_ >= 0) close(file_);
+    file_ = -1;
+  }
+
+ private:
+  int file_;
+  bool held_ = false;
+};
 
 }  // namespace usol::test
