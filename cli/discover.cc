@@ -13,6 +13,7 @@
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
 #include "usol/cli/overlay.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
@@ -72,7 +73,7 @@ class DiscoverVerb : public Verb {
         "Side of the square that pictures are resized to. 0: as the method has it (each picture's own size, "
         "zero-padded to whole patches; maskcut: 480)",
         0);
-    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    pictures_.declare(options);
     training_.declare(options);
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
@@ -102,12 +103,13 @@ class DiscoverVerb : public Verb {
   }
 
   int run(const Common& common, const Options& options) override {
+    const auto report = pictures_.report_at_end(common);
     if (training_.wanted()) {
       check(method_.name() == "found", ErrorKind::kUsage, "--train-head goes with --method found");
       check(!common.ranks, ErrorKind::kUsage, "--train-head is the work of one process: start no others with it");
       check(out_.empty() && overlays_.empty() && maps_.empty(), ErrorKind::kUsage,
             "--train-head writes the layer alone; leave out --out, --overlays and --maps");
-      return training_.run(common, options, source_, inputs_, exif_);
+      return training_.run(common, options, source_, inputs_, pictures_);
     }
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(maps_.empty() || method_.saliency(), ErrorKind::kUsage, "--maps goes with --task saliency");
@@ -133,7 +135,7 @@ class DiscoverVerb : public Verb {
     if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
     source->describe(job.info);
     job.load = [&](const InputImage& input) -> ImageCompute {
-      const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+      const Tensor image = decode_image(input.path, pictures_.decode());
       check_patches(source_.picture_size(image), source->patch());
       const PreparedPicture prepared = source->prepare(input, image);
       return [&, input, image, prepared] {
@@ -170,13 +172,13 @@ class DiscoverVerb : public Verb {
   }
 
   InputOptions inputs_;
+  PictureOptions pictures_;
   DiscoverMethod method_;
   FeatureOptions source_;
   HeadTraining training_;
   ShardOption shard_;
   std::string out_, overlays_, maps_;
   std::shared_ptr<OutputFolder> look_, soft_;  // for --overlays and --maps
-  bool exif_ = true;
 };
 
 const RegisterVerb<DiscoverVerb> kDiscover("discover", "objects by TokenCut, LOST, FOUND and others, to compare with");

@@ -57,8 +57,14 @@ class Order {
 // The batches: (seed, step) decides each of them.
 class Training {
  public:
-  Training(std::uint64_t seed, const FeatureSource& source, const InputList& inputs, bool exif, std::int64_t batch)
-      : source_(source), inputs_(inputs), exif_(exif), batch_(batch), seed_(seed), order_(inputs.size(), seed) {}
+  Training(std::uint64_t seed, const FeatureSource& source, const InputList& inputs, const PictureOptions& pictures,
+           std::int64_t batch)
+      : source_(source),
+        inputs_(inputs),
+        decode_(pictures.decode()),
+        batch_(batch),
+        seed_(seed),
+        order_(inputs.size(), seed) {}
 
   std::vector<FoundSample> batch(std::int64_t step, bool attention) {
     std::vector<InputImage> chosen;
@@ -68,7 +74,7 @@ class Training {
     parallel_for_each(0, batch_, [&](std::int64_t i) {
       const auto at = static_cast<std::size_t>(i);
       Generator generator(seed_, kPictureStream + kStreamStep * static_cast<std::uint64_t>(step * batch_ + i));
-      samples[at].image = found_augment(decode_image(chosen[at].path, {.apply_exif = exif_}), kSide, generator);
+      samples[at].image = found_augment(decode_image(chosen[at].path, decode_), kSide, generator);
       prepared[at] = source_.prepare(chosen[at], samples[at].image);
     });
     for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -82,7 +88,7 @@ class Training {
  private:
   const FeatureSource& source_;
   const InputList& inputs_;
-  bool exif_;
+  DecodeOptions decode_;
   std::int64_t batch_;
   std::uint64_t seed_;
   Order order_;
@@ -107,7 +113,7 @@ void HeadTraining::declare(Options& options) {
 }
 
 int HeadTraining::run(const Common& common, const Options& options, FeatureOptions source_options,
-                      const InputOptions& input_options, bool exif) {
+                      const InputOptions& input_options, const PictureOptions& pictures) {
   const fs::path state_path = out_ + ".state";
   const std::string extension = fs::path(out_).extension().string();
   check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
@@ -140,13 +146,13 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
   header["inputs"] = {{"images", inputs.size()}, {"sha256", inputs.digest()}};
 
   const auto seed = static_cast<std::uint64_t>(common.seed);
-  Training training(seed, *source, inputs, exif, batch_);
+  Training training(seed, *source, inputs, pictures, batch_);
   const FoundTrainOptions settings;
   const auto wants_attention = [&](std::int64_t step) { return step < settings.background_steps; };
   if (common.dry_run) {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
-    Training one(seed, *source, inputs, exif, 1);
+    Training one(seed, *source, inputs, pictures, 1);
     one.batch(0, true);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     common.note("would train on {} pictures, {} steps of {}, and write {}", inputs.size(), iterations_, batch_, out_);
@@ -155,7 +161,7 @@ int HeadTraining::run(const Common& common, const Options& options, FeatureOptio
     return kSuccess;
   }
   if (fs::path(out_).has_parent_path()) fs::create_directories(fs::path(out_).parent_path());
-  const std::int64_t width = Training(seed, *source, inputs, exif, 1).batch(0, false)[0].keys.size(0);
+  const std::int64_t width = Training(seed, *source, inputs, pictures, 1).batch(0, false)[0].keys.size(0);
   FoundTrainer trainer(width, seed, settings);
   if (common.resume && fs::exists(state_path)) {
     SafetensorsContent saved = read_safetensors(state_path);

@@ -7,6 +7,7 @@
 #include "usol/cli/feature_source.h"
 #include "usol/cli/inputs.h"
 #include "usol/cli/options.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/verb.h"
 
 namespace usol {
@@ -17,7 +18,8 @@ class HeadTraining {
   bool wanted() const { return !out_.empty(); }
   /// Trains, writes the file and returns the exit status. A run that a signal stopped leaves FILE.state, from which
   /// --resume goes on to the same bytes.
-  int run(const Common& common, const Options& options, FeatureOptions source, const InputOptions& inputs, bool exif);
+  int run(const Common& common, const Options& options, FeatureOptions source, const InputOptions& inputs,
+          const PictureOptions& pictures);
 
  private:
   std::string out_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "usol/cli/outputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/saliency_files.h"
@@ -140,6 +141,7 @@ class EvalVerb : public Verb {
     options.flag("--saliency", saliency_,
                  "IoU, accuracy and maximal F-beta of foreground maps (PNG 0..255, .npy 0..1, or all masks of a COCO "
                  "file) against masks (nonzero is foreground)");
+    pictures_.declare(options, false);
     options.example("usol eval --gt instances_val2017.json --pred coco_instances_results.json --out metrics.json",
                     "All metrics, box and mask, over all categories");
     options.example("usol eval --gt gt.json --pred maskcut.json --pseudo-masks --match file_name --out metrics.json",
@@ -191,9 +193,12 @@ class EvalVerb : public Verb {
 
  private:
   void score_saliency(const Common& common, Json& metrics) const {
-    const SaliencyMean mean =
-        score_saliency_files(truth_path_, predictions_path_, {.image_root = image_root_, .apply_exif = exif_},
-                             [&](const AnnotationSet& set) { say_reading(common, set); });
+    const auto report = pictures_.report_at_end(common);
+    DecodeOptions decode = pictures_.decode();
+    decode.apply_exif = exif_;
+    const SaliencyMean mean = score_saliency_files(
+        truth_path_, predictions_path_, {.image_root = image_root_, .apply_exif = exif_},
+        [&](const AnnotationSet& set) { say_reading(common, set); }, decode);
     common.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
     metrics["saliency"] = to_json(mean.metrics());
     metrics["saliency"]["images"] = mean.images();
@@ -292,6 +297,7 @@ class EvalVerb : public Verb {
   std::string truth_path_, predictions_path_, out_, curves_, image_root_;
   bool exif_ = true;
   std::string iou_ = "box,mask", max_dets_ = "1,10,100", match_ = "id";
+  PictureOptions pictures_;
   bool box_only_ = false, class_agnostic_ = false, pseudo_masks_ = false, corloc_ = false, saliency_ = false;
   std::vector<int> max_det_list_;
   std::vector<IouType> types_;

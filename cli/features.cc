@@ -9,6 +9,7 @@
 #include "usol/cli/feature_source.h"
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
@@ -38,7 +39,7 @@ class FeaturesVerb : public Verb {
     options.flag("--padded", padded_,
                  "Pictures keep their size and are zero-padded to whole patches, as `usol discover` has it, instead of "
                  "being resized to --size");
-    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    pictures_.declare(options);
     options.group("Running");
     shard_.declare(options);
     options.example("usol features images --weights dino_vitbase8_pretrain.pth --out features",
@@ -48,6 +49,7 @@ class FeaturesVerb : public Verb {
 
   int run(const Common& common, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
+    const auto report = pictures_.report_at_end(common);
     ImageJob job;
     job.inputs = inputs_.collect();
     say_reading(common, job.inputs);
@@ -66,7 +68,7 @@ class FeaturesVerb : public Verb {
     const std::string provenance = job.info.dump();
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
     job.load = [&, files](const InputImage& input) -> ImageCompute {
-      const Tensor image = decode_image(input.path, {.apply_exif = exif_});
+      const Tensor image = decode_image(input.path, pictures_.decode());
       PreparedPicture prepared = source->prepare(input, image);
       CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
       return [&, files, record = std::move(record), prepared = std::move(prepared)] {
@@ -91,10 +93,11 @@ class FeaturesVerb : public Verb {
 
  private:
   InputOptions inputs_;
+  PictureOptions pictures_;
   FeatureOptions source_;
   ShardOption shard_;
   std::string out_, dtype_ = "f32";
-  bool exif_ = true, padded_ = false;
+  bool padded_ = false;
 };
 
 const RegisterVerb<FeaturesVerb> kFeatures("features", "patch features of pictures, one file each");

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cerrno>
 #include <charconv>
@@ -16,6 +15,7 @@
 
 #include "usol/cli/signals.h"
 #include "usol/io/coco.h"
+#include "usol/io/image_formats.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/picture_path.h"
 #include "usol/io/sha256.h"
@@ -28,21 +28,10 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-// What counts as a picture inside a folder. Formats that decode_image() cannot read are here too: a picture that cannot
-// be read is reported, never passed over.
-constexpr std::array kPictureExtensions = {".jpg",  ".jpeg", ".jpe",  ".jfif", ".png", ".bmp",  ".gif",
-                                           ".tga",  ".psd",  ".ppm",  ".pgm",  ".pnm", ".webp", ".tif",
-                                           ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2"};
-
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
-}
-
-bool is_picture_name(const fs::path& path) {
-  const std::string extension = lower(path.extension().string());
-  return std::find(kPictureExtensions.begin(), kPictureExtensions.end(), extension) != kPictureExtensions.end();
 }
 
 bool is_pattern(const std::string& text) { return text.find_first_of("*?[") != std::string::npos; }

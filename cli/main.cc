@@ -11,6 +11,7 @@
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/cli/version.h"
+#include "usol/io/image_formats.h"
 #include "usol/tensor/error.h"
 #include "usol/train/distributed.h"
 
@@ -25,7 +26,8 @@ std::string overview() {
   text +=
       "\n`usol VERB --help` explains a verb, with examples. `usol --version` also says what it was built with.\n"
       "Results go to files (`--out -`: to the standard output), messages to stderr. A file that is read is never\n"
-      "overwritten; --force replaces only what usol wrote. Exit status: 0 all done; 2 bad usage; 3 finished, but some inputs\n"
+      "overwritten; --force replaces only what usol wrote. Exit status: 0 all done; 2 bad usage; 3 finished, but some "
+      "inputs\n"
       "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
   return text;
 }
@@ -38,7 +40,7 @@ int dispatch(const std::vector<std::string>& arguments) {
   const std::string& first = arguments[0];
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (first == "--version") {
-    fmt::print("usol {}\nbuilt with {}\n", version(), built_with());
+    fmt::print("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), readable_formats());
     return kSuccess;
   }
   if (first == "--help" || first == "-h" || (first == "help" && rest.empty())) {

@@ -101,7 +101,7 @@ CocoAnnotation maskcut_annotation(std::int64_t image_id, const PseudoMask& mask,
 void MaskcutWork::declare(Options& options, bool shards) {
   inputs_.declare(options);
   source_.declare(options);
-  options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+  pictures_.declare(options);
   options.group("Cuts");
   options.preset(preset_, {{"paper", {}}, {"release", {{"exif", "false"}}}},
                  "paper: as published. release: as the public code does it, slips included (docs/deviations.md)");
@@ -128,6 +128,7 @@ void MaskcutWork::declare(Options& options, bool shards) {
 
 int MaskcutWork::run(const Common& common, const Options& options, const std::string& verb,
                      const MaskcutOutputs& outputs) {
+  const auto report = pictures_.report_at_end(common);
   ImageJob job;
   job.inputs = inputs_.collect();
   say_reading(common, job.inputs);
@@ -188,7 +189,7 @@ std::function<fs::path(const std::string&)> MaskcutWork::picture_paths() const {
 
 std::string MaskcutWork::features_key() const {
   return nlohmann::json({source_.weights, source_.backbone, source_.kind, source_.from_features, source_.size,
-                         source_.patch, source_.native_aspect, exif_})
+                         source_.patch, source_.native_aspect, pictures_.pixels_key()})
       .dump();
 }
 
@@ -207,7 +208,7 @@ MaskCutOptions MaskcutWork::cut_options(std::int64_t patch) const {
   return cut;
 }
 
-Tensor MaskcutWork::decode(const InputImage& input) const { return decode_image(input.path, {.apply_exif = exif_}); }
+Tensor MaskcutWork::decode(const InputImage& input) const { return decode_image(input.path, pictures_.decode()); }
 
 ImageResult MaskcutWork::compute(const InputImage& input, const Tensor& image, const Tensor& features,
                                  MaskCutOptions cut, const MaskcutFolders& outputs) const {

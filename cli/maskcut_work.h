@@ -13,6 +13,7 @@
 #include "usol/cli/feature_source.h"
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/stage_clock.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
@@ -47,8 +48,9 @@ class MaskcutWork {
   // ---- the parts of the work, for `usol sweep`
   InputList inputs() const { return inputs_.collect(); }
   const InputOptions& input_options() const { return inputs_; }
+  const PictureOptions& picture_options() const { return pictures_; }
   /// How annotations of the same pictures are read.
-  CocoReadOptions reading() const { return {.image_root = inputs_.picture_folder(), .apply_exif = exif_}; }
+  CocoReadOptions reading() const { return {.image_root = inputs_.picture_folder(), .apply_exif = pictures_.exif}; }
   /// Where the features come from. Throws as FeatureOptions::open().
   std::unique_ptr<FeatureSource> open(const Common& common) { return source_.open(common); }
   const std::string& weights() const { return source_.weights; }
@@ -67,13 +69,14 @@ class MaskcutWork {
                       const MaskcutFolders& outputs) const;
 
   InputOptions inputs_;
+  PictureOptions pictures_;
   FeatureOptions source_;
   std::shared_ptr<StageClock> clock_;  // of the run
   ShardOption shard_;
   std::string preset_ = "paper", eigensolver_ = "lanczos";
   double tau_ = 0.15, stop_eigenvalue_ = 2, max_ncut_ = 2;
   std::int64_t masks_ = 3, batch_ = 128;
-  bool crf_ = true, exif_ = true, cuda_graph_ = false;
+  bool crf_ = true, cuda_graph_ = false;
 };
 
 /// The annotation of a mask, without an id.

@@ -12,6 +12,7 @@
 #include "usol/cli/detect.h"
 #include "usol/cli/image_job.h"
 #include "usol/cli/inputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
@@ -50,7 +51,7 @@ class PredictVerb : public Verb {
         "pyramid, as CutLER trains them, or on ViTDet. The objects go to a COCO file (compressed RLE masks, boxes, "
         "scores), ready for evaluation or as the pseudo-masks of another round of training.");
     inputs_.declare(options);
-    options.flag("--no-exif", exif_, "Ignore the orientation that cameras note in their files");
+    pictures_.declare(options);
     options.group("Detector");
     options.add("--weights FILE", weights_, "The detector's weights (.pth, .pkl, .safetensors)", OptionKind::kRun);
     options.add("--score NUMBER", score_, "Objects must score more than this; 0 for evaluation");
@@ -109,6 +110,7 @@ class PredictVerb : public Verb {
       tta_views_.short_sides = whole_numbers(tta_short_sides_, "tta-short-sides");
       batch_ = 1;
     }
+    const auto report = pictures_.report_at_end(common);
     ImageJob job;
     job.inputs = inputs_.collect();
     say_reading(common, job.inputs);
@@ -151,7 +153,7 @@ class PredictVerb : public Verb {
 
  private:
   Picture read(const InputImage& input) const {
-    Picture picture{input, decode_image(input.path, {.apply_exif = exif_}), {}, {}};
+    Picture picture{input, decode_image(input.path, pictures_.decode()), {}, {}};
     picture.resized = resized_for_network(picture.image, short_px_, long_px_);
     if (tta_) picture.views = tta_views_.of(picture.resized);
     return picture;
@@ -225,12 +227,13 @@ class PredictVerb : public Verb {
   }
 
   InputOptions inputs_;
+  PictureOptions pictures_;
   ShardOption shard_;
   std::string weights_, out_, overlays_;
   std::shared_ptr<OutputFolder> look_;  // for --overlays
   double score_ = 0.35, nms_ = 0.5;
   std::int64_t most_ = 100, short_px_ = 0, long_px_ = 0, batch_ = 8;
-  bool exif_ = true, tta_ = false;
+  bool tta_ = false;
   TestViews tta_views_;  // but for the short sides
   std::vector<double> tta_short_sides_{tta_views_.short_sides.begin(), tta_views_.short_sides.end()};
 };

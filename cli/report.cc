@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "usol/cli/outputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/progress.h"
 #include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
@@ -41,6 +42,7 @@ class ReportVerb : public Verb {
                 OptionKind::kRun);
     options.add("--dump DIR", dump_, "Folder of usol maskcut --dump for the first run: its eigenvectors are shown",
                 OptionKind::kRun);
+    pictures_.declare(options, false);
     options.add("--out FILE", out_, "The page to write", OptionKind::kRun);
     options.group("The page");
     options.add("--title TEXT", title_, "Its heading");
@@ -64,6 +66,7 @@ class ReportVerb : public Verb {
     for (const std::string& folder : {images_, dump_})
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
+    const auto report = pictures_.report_at_end(common);
     ReportSources sources = read_report_sources(runs_, !annotations_.empty(), images_);
     for (const ReportRun& run : sources.runs) say_reading(common, run.set);
     if (!dump_.empty()) {
@@ -78,6 +81,7 @@ class ReportVerb : public Verb {
     if (images_.empty() && !sources.runs.empty()) common.note("without --images the page has no gallery");
     ReportOptions options;
     options.title = title_;
+    options.decode = pictures_.decode();
     if (!images_.empty()) options.picture = [this](const std::string& name) { return picture_path(images_, name); };
     options.annotations = annotations_;
     options.image_root = images_;
@@ -102,6 +106,7 @@ class ReportVerb : public Verb {
   }
 
   std::vector<std::string> runs_;
+  PictureOptions pictures_;
   std::string images_, annotations_, dump_, out_, title_ = "usol report";
   bool class_aware_ = false;
   std::int64_t most_ = 1000;

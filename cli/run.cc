@@ -44,6 +44,8 @@ class RunVerb : public Verb {
     ReportOptions report;
     report.title = "Objects found by usol";
     report.picture = work_.picture_paths();
+    report.decode = work_.picture_options().decode();
+    report.decode.warnings = nullptr;  // the work has heard them
     report.next_steps = next_steps(masks);
     const int page_status =
         write_report_page(common, (folder / "index.html").string(), read_report_sources({out_}), report);

@@ -12,6 +12,7 @@
 
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
+#include "usol/io/image_formats.h"
 #include "usol/io/npy.h"
 #include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
@@ -56,19 +57,16 @@ class Maps {
 
 class FolderMaps : public Maps {
  public:
-  explicit FolderMaps(const fs::path& folder) {
+  FolderMaps(const fs::path& folder, const DecodeOptions& decode) : decode_(decode) {
     std::map<std::string, fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
       const std::string extension = entry.path().extension().string();
-      if (entry.is_directory() || (extension != ".png" && extension != ".jpg" && extension != ".jpeg" &&
-                                   extension != ".bmp" && extension != ".npy")) {
-        continue;
-      }
+      if (entry.is_directory() || (extension != ".npy" && !is_picture_name(entry.path()))) continue;
       const auto [previous, added] = files.emplace(without_extension(fs::relative(entry.path(), folder)), entry.path());
       check(added, ErrorKind::kUsage, "{} and {} differ only in their extension", previous->second.string(),
             entry.path().string());
     }
-    check(!files.empty(), ErrorKind::kUsage, "{}: no .png, .jpg, .bmp or .npy files", folder.string());
+    check(!files.empty(), ErrorKind::kUsage, "{}: no pictures and no .npy files", folder.string());
     for (auto& [name, path] : files) {
       names_.push_back(name);
       paths_.push_back(path);
@@ -78,13 +76,14 @@ class FolderMaps : public Maps {
   std::string place(std::size_t index) const override { return paths_[index].string(); }
   Tensor load(std::size_t index) const override {
     const fs::path& path = paths_[index];
-    if (path.extension() != ".npy") return to_grey(decode_image(path));
+    if (path.extension() != ".npy") return to_grey(decode_image(path, decode_));
     const Tensor map = load_npy(path);
     check(map.rank() == 2, ErrorKind::kFormat, "{}: expected a map [H, W], got shape {}", path.string(), map.shape());
     return map.dtype() == DType::kU8 ? map : map.to(DType::kF32);
   }
 
  private:
+  DecodeOptions decode_;
   std::vector<std::string> names_;
   std::vector<fs::path> paths_;
 };
@@ -138,8 +137,8 @@ class CocoMaps : public Maps {
 };
 
 std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const CocoReadOptions& reading,
-                           const std::function<void(const AnnotationSet&)>& on_read) {
-  if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path);
+                           const std::function<void(const AnnotationSet&)>& on_read, const DecodeOptions& decode) {
+  if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path, decode);
   AnnotationSet set = read_coco(path, reading);
   if (on_read) on_read(set);
   return std::make_unique<CocoMaps>(std::move(set), named_by_id);
@@ -149,10 +148,11 @@ std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const CocoRea
 
 SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path,
                                   const CocoReadOptions& reading,
-                                  const std::function<void(const AnnotationSet&)>& on_read) {
+                                  const std::function<void(const AnnotationSet&)>& on_read,
+                                  const DecodeOptions& decode) {
   const bool by_id = !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
-  const auto truths = open(truth_path, by_id, reading, on_read);
-  const auto predictions = open(prediction_path, by_id, reading, on_read);
+  const auto truths = open(truth_path, by_id, reading, on_read, decode);
+  const auto predictions = open(prediction_path, by_id, reading, on_read, decode);
   std::vector<std::size_t> partners;
   std::vector<std::string> missing;
   for (const std::string& name : truths->names()) {

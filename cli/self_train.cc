@@ -10,6 +10,7 @@
 
 #include "usol/cli/journal.h"
 #include "usol/cli/outputs.h"
+#include "usol/cli/picture_options.h"
 #include "usol/cli/provenance.h"
 #include "usol/cli/run_verb.h"
 #include "usol/cli/signals.h"
@@ -59,6 +60,7 @@ class SelfTrainVerb : public Verb {
                 OptionKind::kRun);
     options.add("--eval-image-root DIR", eval_image_root_, "Its pictures", OptionKind::kRun);
     options.add("--out DIR", out_, "Folder of all stages", OptionKind::kRun);
+    pictures_.declare(options, false);
     options.group("Rounds");
     options.add("--rounds N", rounds_, "Rounds after the first training", OptionKind::kRun);
     options.at_least("rounds", 0);
@@ -192,6 +194,11 @@ class SelfTrainVerb : public Verb {
   // Stages that can go on always do; the others are short and made anew.
   void add(const Common& common, Stage stage, const Words& more = {}) {
     Words& words = stage.words;
+    // All stages must read the same pixels.
+    if (stage.verb != "merge" && stage.verb != "eval") {
+      const Words reading = pictures_.arguments();
+      words.insert(words.end(), reading.begin(), reading.end());
+    }
     words.insert(words.end(), more.begin(), more.end());
     words.insert(words.end(), {"--threads", fmt::format("{}", common.threads), "--seed", fmt::format("{}", common.seed),
                                "--device", common.device_name, "--precision", common.precision});
@@ -207,10 +214,11 @@ class SelfTrainVerb : public Verb {
   void check_data(const Common& common) const {
     if (!eval_annotations_.empty()) {
       TrainSettings evaluation;
+      evaluation.pictures = pictures_;
       evaluation.eval_annotations = eval_annotations_;
       evaluation.eval_image_root = eval_image_root_;
       for (std::size_t i = 0; i < stages_.size(); ++i)
-        if (stages_[i].name == "base/eval-predict") evaluation.exif = settings_[i].at("exif");
+        if (stages_[i].name == "base/eval-predict") evaluation.pictures.exif = settings_[i].at("exif");
       check_evaluation(common, evaluation);
     }
     if (annotations_.empty()) return;
@@ -366,6 +374,7 @@ class SelfTrainVerb : public Verb {
     for (const auto& path : torn) fs::remove(path);
   }
 
+  PictureOptions pictures_;
   std::string preset_ = "paper", image_root_, annotations_, weights_, maskcut_weights_, eval_annotations_,
               eval_image_root_, out_, train_config_, round_config_;
   std::vector<double> thresholds_{0.7, 0.65};

@@ -107,6 +107,7 @@ class SweepVerb : public Verb {
     for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
     choices_ = sweep_points(parameters, one_at_a_time_);
     plan(common, options);
+    const auto report = base_.picture_options().report_at_end(common);
     const fs::path result = fs::path(out_) / kResult;
     common.by_leader([&] {
       check_outputs(common);

@@ -57,8 +57,8 @@ std::pair<std::size_t, FoundObject> take(const double*& at) {
 
 TrainEvaluation::TrainEvaluation(const TrainSettings& settings, std::int64_t classes)
     : settings_(settings),
-      truth_(
-          read_coco(settings.eval_annotations, {.image_root = settings.eval_image_root, .apply_exif = settings.exif})),
+      truth_(read_coco(settings.eval_annotations,
+                       {.image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
       class_agnostic_(classes == 1) {
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "--eval-image-root {}: no such folder",
         settings.eval_image_root);
@@ -76,7 +76,8 @@ train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>
     const CocoImage& image = truth_.images[static_cast<std::size_t>(i)];
     return {picture_path(settings_.eval_image_root, image.file_name), {image.height, image.width}};
   };
-  return train::check_pictures(static_cast<std::int64_t>(truth_.images.size()), expected, settings_.exif, stop);
+  return train::check_pictures(static_cast<std::int64_t>(truth_.images.size()), expected, settings_.pictures.decode(),
+                               stop);
 }
 
 std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Rcnn& model, const std::function<bool()>& stop,
@@ -99,7 +100,7 @@ std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Rcnn& model, c
         const fs::path path = picture_path(settings_.eval_image_root, truth_.images[next++].file_name);
         Loaded loaded;
         try {
-          loaded.picture = decode_image(path, {.apply_exif = settings_.exif});
+          loaded.picture = decode_image(path, settings_.pictures.decode());
         } catch (const Error&) {
           return loaded;
         }

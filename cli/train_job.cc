@@ -476,13 +476,14 @@ void check_evaluation(const Common& common, const TrainSettings& settings) {
 void remove_training(const fs::path& folder) { remove_outputs(folder, train::CheckpointFolder(folder, 1)); }
 
 int run_training(const Common& common, const TrainSettings& settings, const TrainFiles& files, Json info) {
+  const auto report = settings.pictures.report_at_end(common);
   const fs::path folder = files.out;
   check_files(common, settings, files, train::CheckpointFolder(folder, settings.keep));
   if (common.resume && is_finished(common, folder)) {
     common.note("{} is there already", (folder / kFinalModel).string());
     return fs::exists(folder / kSkippedList) ? kSomeInputsFailed : kSuccess;
   }
-  const train::Dataset data(files.annotations, files.image_root, settings.exif);
+  const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
   if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
   info["annotations_sha256"] = sha256_file(files.annotations);
   Run run(common, settings, files, data, std::move(info));

@@ -20,7 +20,7 @@ void TrainSettings::declare(Options& options) {
   options.preset(preset, kPresets,
                  "paper: rates and losses as published; release: those of CutLER's public code, its quirks included");
   options.group("Data");
-  options.flag("--no-exif", exif, "Ignore the orientation that cameras note in their files");
+  pictures.declare(options);
   options.add("--short-sides PX", short_sides, "Each picture's short side becomes one of these, at random");
   options.add("--long-side PX", augment.long_side, "... but the long one no longer than this");
   options.at_least("long-side", 1);

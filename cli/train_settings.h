@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "usol/cli/options.h"
+#include "usol/cli/picture_options.h"
 #include "usol/models/rcnn/rcnn.h"
 #include "usol/train/augment.h"
 #include "usol/train/copy_paste.h"
@@ -20,7 +21,8 @@ namespace usol {
 struct TrainSettings {
   std::string preset = "paper";
   // Data.
-  bool exif = true, copy_paste = true;
+  PictureOptions pictures;
+  bool copy_paste = true;
   std::vector<double> short_sides{240, 320, 480, 640, 672, 704, 736, 768, 800, 1024};
   train::AugmentOptions augment;  // but for the short sides
   train::CopyPasteOptions paste;  // but for the preset

@@ -74,6 +74,24 @@ std::optional<int> xmp_orientation(std::span<const std::byte> packet) {
   return std::nullopt;
 }
 
+int orientation_of(std::span<const std::byte> exif, std::span<const std::byte> xmp, const std::string& name,
+                   const DecodeOptions& options) {
+  using namespace std::string_view_literals;
+  constexpr std::string_view kPrefix = "Exif\0\0"sv;
+  std::optional<int> found;
+  if (!exif.empty()) {
+    const std::string_view text(reinterpret_cast<const char*>(exif.data()), exif.size());
+    const ExifOrientation tag = exif_orientation(text.starts_with(kPrefix) ? exif.subspan(kPrefix.size()) : exif);
+    found = tag.value;
+    if (tag.malformed && options.apply_exif) {
+      options.warn(DecodeWarning::kBadExif, name, fmt::format("{}: EXIF block is malformed; no turn applied", name));
+    }
+  }
+  if (!found && !xmp.empty()) found = xmp_orientation(xmp);
+  const int value = found.value_or(1);
+  return value >= 1 && value <= 8 ? value : 1;
+}
+
 bool swaps_axes(int orientation) { return orientation >= 5 && orientation <= 8; }
 
 Tensor apply_orientation(const Tensor& image, int orientation) {

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 
+#include "usol/io/image.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {
@@ -19,6 +21,11 @@ ExifOrientation exif_orientation(std::span<const std::byte> tiff);
 
 /// The digit of tiff:Orientation in an XMP packet, as attribute or element.
 std::optional<int> xmp_orientation(std::span<const std::byte> packet);
+
+/// What a picture's EXIF block, with or without the "Exif\0\0" before it, or else its XMP packet says: 1..8, 1 if there
+/// is none. Warns of a malformed block if the options ask for turning. `name` is the file's.
+int orientation_of(std::span<const std::byte> exif, std::span<const std::byte> xmp, const std::string& name,
+                   const DecodeOptions& options);
 
 /// True for the four orientations that exchange height and width.
 bool swaps_axes(int orientation);

@@ -2,6 +2,7 @@
 // library hold no C++ objects: they fill a plain struct, and the error is thrown after they have returned.
 #include "usol/io/image_jpeg.h"
 
+#include "usol/io/image_samples.h"
 #include "usol/io/image_stb.h"
 #include "usol/tensor/check.h"
 
@@ -66,19 +67,10 @@ bool begin(Decoder& decoder, const unsigned char* bytes, unsigned long size) {
   return true;
 }
 
-// a * b / 255, rounded.
-int scale_255(int a, int b) {
-  const int product = a * b + 128;
-  return ((product >> 8) + product) >> 8;
-}
-
-// Adobe's files store inverted inks. RGB = (1 - K) (1 - ink) in Pillow's integer arithmetic.
-void cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, std::int64_t width) {
+// Adobe's files store inverted inks.
+void inverted_cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb, std::int64_t width) {
   for (std::int64_t x = 0; x < width; ++x) {
-    const int light = cmyk[4 * x + 3];
-    for (int c = 0; c < 3; ++c) {
-      rgb[3 * x + c] = static_cast<std::uint8_t>(light - scale_255(255 - cmyk[4 * x + c], light));
-    }
+    for (int c = 0; c < 3; ++c) rgb[3 * x + c] = light_through(255 - cmyk[4 * x + c], cmyk[4 * x + 3]);
   }
 }
 
@@ -90,7 +82,7 @@ bool read_rows(Decoder& decoder, std::uint8_t* rgb) {
     std::uint8_t* out = rgb + decoder.info.output_scanline * width * 3;
     JSAMPROW row = decoder.row_cmyk != nullptr ? decoder.row_cmyk : out;
     jpeg_read_scanlines(&decoder.info, &row, 1);
-    if (decoder.row_cmyk != nullptr) cmyk_to_rgb(decoder.row_cmyk, out, width);
+    if (decoder.row_cmyk != nullptr) inverted_cmyk_to_rgb(decoder.row_cmyk, out, width);
   }
   jpeg_finish_decompress(&decoder.info);
   return true;
@@ -128,8 +120,8 @@ Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, co
   std::vector<std::uint8_t> row_cmyk(components == 4 ? static_cast<std::size_t>(width) * 4 : 0);
   decoder.row_cmyk = row_cmyk.empty() ? nullptr : row_cmyk.data();
   if (!read_rows(decoder, image.mutable_data<std::uint8_t>())) fail_decoding(decoder, bytes.size(), name);
-  if (decoder.errors.num_warnings > 0 && options.warnings != nullptr) {
-    options.warnings->push_back(fmt::format("{}: JPEG decoder warns: {}", name, decoder.message));
+  if (decoder.errors.num_warnings > 0) {
+    options.warn(DecodeWarning::kDamagedData, name, fmt::format("{}: JPEG decoder warns: {}", name, decoder.message));
   }
   return image;
 }

@@ -1,6 +1,7 @@
 // The markers of a JPEG file up to its first scan: size and orientation.
 #include <string_view>
 
+#include "usol/io/image_codec.h"
 #include "usol/io/image_exif.h"
 #include "usol/io/image_jpeg.h"
 #include "usol/tensor/check.h"
@@ -69,9 +70,9 @@ class Walk {
     } else if (marker == 0xE1 && starts_with(body, kExif) && !exif_) {
       const ExifOrientation found = exif_orientation(body.subspan(kExif.size()));
       exif_ = found.value;
-      if (found.malformed && options_.apply_exif && options_.warnings != nullptr) {
-        options_.warnings->push_back(
-            fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name_, begin));
+      if (found.malformed && options_.apply_exif) {
+        options_.warn(DecodeWarning::kBadExif, name_,
+                      fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name_, begin));
       }
     } else if (marker == 0xE1 && starts_with(body, kXmp) && !xmp_) {
       xmp_ = xmp_orientation(body.subspan(kXmp.size()));
@@ -89,6 +90,16 @@ class Walk {
 
 JpegHeader read_jpeg_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) {
   return Walk(bytes, name, options).run();
+}
+
+const PictureCodec* jpeg_codec() {
+  static constexpr PictureCodec kCodec{
+      [](std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) -> PictureHeader {
+        const JpegHeader header = read_jpeg_header(bytes, name, options);
+        return {header.size, header.orientation};
+      },
+      decode_jpeg};
+  return &kCodec;
 }
 
 }  // namespace usol

@@ -3,8 +3,11 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
+#include "usol/io/image_codec.h"
 #include "usol/io/image_exif.h"
+#include "usol/io/image_stb.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -55,15 +58,25 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
   PngHeader header;
   bool has_data = false;
   for (std::size_t at = kSignature; true;) {
+    // What comes after the pixels may be missing, as in Pillow: whether all of them are there, their decoder finds out.
+    if (has_data && bytes.size() - at < kOverhead) {
+      header.cut_at = at;
+      return header;
+    }
     check(bytes.size() - at >= kOverhead, ErrorKind::kFormat,
           "{}: PNG is cut off: the file ends at byte {}, where a chunk should begin at byte {}", name, bytes.size(),
           at);
     const std::uint32_t length = big_endian(bytes, at);
     std::string type(reinterpret_cast<const char*>(bytes.data()) + at + 4, 4);
     for (char& c : type) c = c >= ' ' && c <= '~' ? c : '?';
-    check(bytes.size() - at - kOverhead >= length, ErrorKind::kFormat,
-          "{}: PNG chunk {} at byte {} says it has {} bytes; the file ends at byte {}", name, type, at, length,
-          bytes.size());
+    const bool fits = bytes.size() - at - kOverhead >= length;
+    if ((type == "IDAT" || has_data) && !fits && bytes.size() - at - 8 >= length) {
+      header.cut_at = at + 8 + length;
+      header.cut_in_checksum = true;
+      return header;
+    }
+    check(fits, ErrorKind::kFormat, "{}: PNG chunk {} at byte {} says it has {} bytes; the file ends at byte {}", name,
+          type, at, length, bytes.size());
     const auto body = bytes.subspan(at + 8, length);
     const bool critical = type[0] >= 'A' && type[0] <= 'Z';
     check(
@@ -84,8 +97,9 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
       const ExifOrientation found = exif_orientation(body);
       const int value = found.value.value_or(1);
       header.orientation = value >= 1 && value <= 8 ? value : 1;
-      if (found.malformed && options.apply_exif && options.warnings != nullptr) {
-        options.warnings->push_back(fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name, at));
+      if (found.malformed && options.apply_exif) {
+        options.warn(DecodeWarning::kBadExif, name,
+                     fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name, at));
       }
     } else if (type == "IDAT") {
       has_data = true;
@@ -95,6 +109,59 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
     }
     at += kOverhead + length;
   }
+}
+
+namespace {
+
+Tensor decode_pixels(std::span<const std::byte> bytes, const std::string& name, const PngHeader& header,
+                     const DecodeOptions& options) {
+  if (!header.grey || header.bit_depth != 16) return decode_stb(bytes, name, "PNG");
+  bool clipped = false;
+  Tensor image = decode_stb_grey16(bytes, name, options.scale_16bit, clipped);
+  if (clipped) {
+    options.warn(DecodeWarning::kDeepGrey, name,
+                 fmt::format("{}: 16-bit grey values above 255 were clipped, as Pillow does", name));
+  }
+  return image;
+}
+
+// The file up to where it is whole, with the end that it lacks; a checksum that is missing is not read.
+std::vector<std::byte> completed(std::span<const std::byte> bytes, const PngHeader& header) {
+  constexpr unsigned char kEnd[] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xAE, 0x42, 0x60, 0x82};
+  std::vector<std::byte> whole(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header.cut_at));
+  // Where the cut went through the checksum of the last chunk, four bytes stand for it.
+  if (header.cut_in_checksum) whole.resize(whole.size() + 4);
+  for (const unsigned char c : kEnd) whole.push_back(std::byte{c});
+  return whole;
+}
+
+Tensor decode_png(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) {
+  DecodeOptions silent = options;  // of EXIF the header has spoken
+  silent.warnings = nullptr;
+  const PngHeader header = read_png_header(bytes, name, silent, true);
+  if (header.cut_at == 0) return decode_pixels(bytes, name, header, options);
+  Tensor image;
+  try {
+    image = decode_pixels(completed(bytes, header), name, header, options);
+  } catch (const Error&) {
+    fail(ErrorKind::kFormat,
+         fmt::format("{}: PNG is cut off: the file ends at byte {}, before the image does", name, bytes.size()));
+  }
+  options.warn(DecodeWarning::kDamagedData, name,
+               fmt::format("{}: PNG is cut off at byte {}, behind its pixels", name, bytes.size()));
+  return image;
+}
+
+}  // namespace
+
+const PictureCodec* png_codec() {
+  static constexpr PictureCodec kCodec{
+      [](std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) -> PictureHeader {
+        const PngHeader header = read_png_header(bytes, name, options, false);
+        return {header.size, header.orientation};
+      },
+      decode_png};
+  return &kCodec;
 }
 
 }  // namespace usol

@@ -14,12 +14,15 @@ namespace usol {
 struct PngHeader {
   ImageSize size;  // as stored, before turning
   int bit_depth = 8;
-  bool grey = false;    // colour type 0
-  int orientation = 1;  // of the eXIf chunk, 1..8
+  bool grey = false;             // colour type 0
+  int orientation = 1;           // of the eXIf chunk, 1..8
+  std::size_t cut_at = 0;        // where the file's whole part ends, if it ends behind its pixels but before IEND
+  bool cut_in_checksum = false;  // that part ends with a chunk whose checksum is missing
 };
 
 /// Walks all chunks (the orientation may come last). Throws Error(kFormat) naming `name`, the chunk and the byte where
-/// a length or, if verified, the checksum of a critical chunk is wrong, or IHDR, IDAT or IEND is missing.
+/// a length or, if verified, the checksum of a critical chunk is wrong, or IHDR or IDAT is missing. A file that ends
+/// after a whole IDAT chunk is no error: `cut_at` tells.
 PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
                           bool verify_checksums);
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "usol/io/image_codec.h"
 #include "usol/tensor/check.h"
 
 namespace {
@@ -38,6 +39,7 @@ void* stb_reallocate(void* old, std::size_t bytes) { return allowed(bytes) ? std
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
 #define STBI_NO_PIC
+#define STBI_NO_PNM
 #define STBI_ASSERT(condition) ((void)0)
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -172,32 +174,9 @@ std::vector<std::byte> opaque_gif(std::span<const std::byte> bytes) {
   return copy;
 }
 
-// PGM and PPM: stb does not scale by maxval, so only 255 is taken.
-void check_pnm(std::span<const std::byte> bytes, const ImageSize& size, const std::string& name,
-               const std::string& format) {
-  std::size_t at = 2;
-  const auto peek = [&] { return at < bytes.size() ? std::to_integer<int>(bytes[at]) : -1; };
-  std::int64_t number = 0;
-  for (int i = 0; i < 3; ++i) {  // width, height, maxval
-    while (peek() == '#' || (peek() >= 0 && peek() <= ' ')) {
-      if (peek() == '#') {
-        while (peek() >= 0 && peek() != '\n') ++at;
-      } else {
-        ++at;
-      }
-    }
-    for (number = 0; peek() >= '0' && peek() <= '9' && number < 100000; ++at) number = number * 10 + (peek() - '0');
-  }
-  check(number == 255, ErrorKind::kUnsupported, "{}: {} with maxval {}, expected 255", name, format, number);
-  check_pixel_bytes(bytes, static_cast<std::int64_t>(at) + 1, size.height * size.width * (format == "PPM" ? 3 : 1),
-                    name, format);
-}
-
 void check_before_decoding(std::span<const std::byte> bytes, const ImageSize& size, const std::string& name,
                            const std::string& format) {
-  if (format == "PGM" || format == "PPM") {
-    check_pnm(bytes, size, name, format);
-  } else if (format == "BMP") {
+  if (format == "BMP") {
     const BmpHeader header = bmp_header(bytes);
     check(header.compression == 0 || header.compression == 3, ErrorKind::kUnsupported,
           "{}: BMP with compression {}, expected an uncompressed one", name, header.compression);
@@ -247,7 +226,7 @@ Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, con
   return image;
 }
 
-Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool& clipped) {
+Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool scale, bool& clipped) {
   const LimitedAllowance limit(stb_image_size(bytes, name, "PNG"), bytes.size());
   Source source{bytes};
   int width = 0, height = 0, channels = 0;
@@ -258,11 +237,34 @@ Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& na
   std::uint8_t* out = image.mutable_data<std::uint8_t>();
   clipped = false;
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(width) * height; ++i) {
-    const std::uint8_t grey = static_cast<std::uint8_t>(std::min<int>(values.get()[i], 255));
-    clipped = clipped || values.get()[i] > 255;
+    const int value = values.get()[i];
+    const auto grey = static_cast<std::uint8_t>(scale ? (value + 128) / 257 : std::min(value, 255));
+    clipped = clipped || (!scale && value > 255);
     std::fill_n(out + 3 * i, 3, grey);
   }
   return image;
 }
+
+namespace {
+
+template <char... kName>
+const PictureCodec* stb_codec() {
+  static constexpr char kFormat[] = {kName..., 0};
+  static constexpr PictureCodec kCodec{
+      [](std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&) -> PictureHeader {
+        return {stb_image_size(bytes, name, kFormat)};
+      },
+      [](std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&) {
+        return decode_stb(bytes, name, kFormat);
+      }};
+  return &kCodec;
+}
+
+}  // namespace
+
+const PictureCodec* bmp_codec() { return stb_codec<'B', 'M', 'P'>(); }
+const PictureCodec* gif_codec() { return stb_codec<'G', 'I', 'F'>(); }
+const PictureCodec* tga_codec() { return stb_codec<'T', 'G', 'A'>(); }
+const PictureCodec* psd_codec() { return stb_codec<'P', 'S', 'D'>(); }
 
 }  // namespace usol

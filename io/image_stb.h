@@ -1,5 +1,5 @@
 #pragma once
-// stb_image behind two functions: PNG, BMP, GIF, TGA, PSD, PGM/PPM, and JPEG in a build without libjpeg.
+// stb_image behind two functions: PNG, BMP, GIF, TGA, PSD, and JPEG in a build without libjpeg.
 //
 // Where its pixels differ from Pillow's: JPEG (up to 3 levels in 1-2 % of the samples); GIF pixels that the first frame
 // does not cover; PSD with alpha, whose white matte it removes.
@@ -21,8 +21,8 @@ ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& na
 bool stb_recognises(std::span<const std::byte> bytes);
 /// Pixels as u8 [H, W, 3]. Throws Error(kFormat) also when the data ends before the image does.
 Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
-/// 16-bit grey PNG as Pillow converts it: min(value, 255), repeated to u8 [H, W, 3]. `clipped` is set to whether any
-/// value was above 255.
-Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool& clipped);
+/// 16-bit grey PNG as Pillow converts it: min(value, 255), repeated to u8 [H, W, 3]; with `scale` value / 257, rounded.
+/// `clipped` is set to whether any value was clipped.
+Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool scale, bool& clipped);
 
 }  // namespace usol

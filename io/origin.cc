@@ -53,7 +53,7 @@ bool is_of_usol_safetensors(std::string_view file) {
   if (!header.is_object() || !header.contains("__metadata__") || !header["__metadata__"].is_object()) return false;
   const Json& metadata = header["__metadata__"];
   return std::any_of(metadata.begin(), metadata.end(), [](const Json& value) {
-    return value.is_string() && says_usol(value.get_ref<const std::string&>());
+    return value.is_string() && says_usol(std::string_view(value.get_ref<const std::string&>()));
   });
 }
 

@@ -280,7 +280,9 @@ class Report {
   Tensor decode(const CocoImage& picture) const {
     const fs::path path = options_.picture(picture.file_name);
     for (const bool exif : {true, false}) {
-      Tensor image = decode_image(path, {.apply_exif = exif});
+      DecodeOptions how = options_.decode;
+      how.apply_exif = exif;
+      Tensor image = decode_image(path, how);
       const bool fits = image.size(0) == picture.height && image.size(1) == picture.width;
       // The release exchanges the two, and without a mask nothing proves it.
       const bool exchanged = image.size(1) == picture.height && image.size(0) == picture.width;

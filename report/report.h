@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "usol/io/image.h"
 #include "usol/io/reading_report.h"
 #include "usol/report/sources.h"
 
@@ -22,7 +23,8 @@ struct ReportStep {
 struct ReportOptions {
   std::string title = "usol report";
   std::function<std::filesystem::path(const std::string& file_name)> picture;  // where it lies; empty: no gallery
-  std::filesystem::path annotations;                                           // the truth; empty: none
+  DecodeOptions decode = {};          // how pictures are read, but for their turning, which their sizes decide
+  std::filesystem::path annotations;  // the truth; empty: none
   std::filesystem::path image_root;   // the folder of the pictures, for sizes that the truth lacks; may be empty
   bool class_aware = false;           // compare categories, too
   std::int64_t most_pictures = 1000;  // in the gallery, evenly spread; 0: all

@@ -11,10 +11,10 @@ namespace fs = std::filesystem;
 
 namespace usol::train {
 
-Dataset::Dataset(const fs::path& annotations, fs::path image_root, bool apply_exif)
-    : set_(read_coco(annotations, {.image_root = image_root, .apply_exif = apply_exif})),
+Dataset::Dataset(const fs::path& annotations, fs::path image_root, const DecodeOptions& decode)
+    : set_(read_coco(annotations, {.image_root = image_root, .apply_exif = decode.apply_exif})),
       image_root_(std::move(image_root)),
-      apply_exif_(apply_exif) {
+      decode_(decode) {
   check(fs::is_directory(image_root_), ErrorKind::kUsage, "{}: no such folder of pictures", image_root_.string());
   check(!set_.is_results, ErrorKind::kUsage, "{}: a list of results; training needs images and categories as well",
         set_.name);
@@ -68,7 +68,7 @@ Sample decoded(const CompactSample& sample) {
 
 Tensor Dataset::picture(std::int64_t index) const {
   try {
-    return decode_image(path(index), {.apply_exif = apply_exif_});
+    return decode_image(path(index), decode_);
   } catch (const Error& error) {
     const bool of_the_file =
         error.kind() == ErrorKind::kIo || error.kind() == ErrorKind::kFormat || error.kind() == ErrorKind::kUnsupported;
@@ -90,7 +90,7 @@ PictureReport Dataset::check_pictures(const std::function<bool()>& stop) const {
   const auto expected = [this](std::int64_t i) -> ExpectedPicture {
     return {path(i), {image(i).height, image(i).width}};
   };
-  return train::check_pictures(size(), expected, apply_exif_, stop);
+  return train::check_pictures(size(), expected, decode_, stop);
 }
 
 CompactSample Dataset::load(std::int64_t index) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/image.h"
 #include "usol/io/picture_path.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/tensor.h"
@@ -55,7 +56,7 @@ class Dataset {
   /// and pictures without other objects too. Classes are the categories by ascending id. Throws what read_coco()
   /// throws; Error(kFormat) for an annotation that had no box, category or mask; Error(kUsage) if no picture has
   /// objects or `image_root` is no folder.
-  Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root, bool apply_exif = true);
+  Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root, const DecodeOptions& decode = {});
 
   /// Pictures with objects.
   std::int64_t size() const { return static_cast<std::int64_t>(images_.size()); }
@@ -79,7 +80,7 @@ class Dataset {
 
   AnnotationSet set_;
   std::filesystem::path image_root_;
-  bool apply_exif_;
+  DecodeOptions decode_;
   std::vector<std::int64_t> category_ids_;   // ascending
   std::vector<std::int64_t> images_;         // positions in set_.images
   std::vector<std::int64_t> first_, order_;  // annotations of images_[i]: order_[first_[i] .. first_[i + 1])

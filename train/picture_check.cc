@@ -19,26 +19,28 @@ namespace {
 constexpr int kLeastThreads = 8;
 constexpr std::int64_t kAtOnce = 64;  // pictures that a thread takes
 
-void check_picture(std::int64_t index, const ExpectedPicture& picture, bool apply_exif, PictureReport& report) {
+void check_picture(std::int64_t index, const ExpectedPicture& picture, const DecodeOptions& decode,
+                   PictureReport& report) {
   ImageSize size;
   try {
-    size = image_size(picture.path, {.apply_exif = apply_exif});
+    size = image_size(picture.path, decode);
   } catch (const Error& error) {
     report.unreadable.push_back({index, error.what()});
     return;
   }
   if (picture.size == ImageSize{} || picture.size == size) return;
-  report.mismatched.push_back(
-      {index, picture.path.string(), picture.size, size, fits_with_other_exif(picture.path, picture.size, apply_exif)});
+  report.mismatched.push_back({index, picture.path.string(), picture.size, size,
+                               fits_with_other_exif(picture.path, picture.size, decode.apply_exif)});
 }
 
 }  // namespace
 
 PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPicture(std::int64_t)>& picture,
-                             bool apply_exif, const std::function<bool()>& stop) {
+                             DecodeOptions decode, const std::function<bool()>& stop) {
   const auto start = std::chrono::steady_clock::now();
   PictureReport report;
-  report.apply_exif = apply_exif;
+  report.apply_exif = decode.apply_exif;
+  decode.warnings = nullptr;  // whoever decodes the pictures hears them
   std::mutex mutex;
   std::exception_ptr error;
   std::atomic<std::int64_t> next{0};
@@ -50,7 +52,7 @@ PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPic
         const std::int64_t first = next.fetch_add(kAtOnce), end = std::min(first + kAtOnce, count);
         if (first >= count) break;
         if (stop && stop()) stopped = true;
-        for (std::int64_t i = first; i < end; ++i) check_picture(i, picture(i), apply_exif, own);
+        for (std::int64_t i = first; i < end; ++i) check_picture(i, picture(i), decode, own);
         own.pictures += end - first;
       }
     } catch (...) {

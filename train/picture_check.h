@@ -40,7 +40,7 @@ struct ExpectedPicture {
 /// Reads the headers of pictures 0 ... count - 1, several at a time; `picture` is called from several threads. `stop`
 /// is asked now and then: once it says yes, the report is of the pictures so far.
 PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPicture(std::int64_t)>& picture,
-                             bool apply_exif, const std::function<bool()>& stop = {});
+                             DecodeOptions decode, const std::function<bool()>& stop = {});
 
 /// "FILE: 80 x 60 pixels (height x width), but its annotations say 60 x 80: ...", with the reason where it is known.
 std::string to_string(const PictureReport::Mismatch& mismatch);

@@ -6,6 +6,7 @@
 #include "tests/support/process.h"
 #include "usol/cli/verb.h"
 #include "usol/cli/version.h"
+#include "usol/io/image_formats.h"
 #include "usol/train/distributed.h"
 
 namespace usol {
@@ -16,7 +17,8 @@ using test::run_usol;
 TEST(Main, VersionAndOverview) {
   const auto version_run = run_usol({"--version"});
   EXPECT_EQ(version_run.status, 0);
-  EXPECT_EQ(version_run.out, "usol " + std::string(version()) + "\nbuilt with " + built_with() + "\n");
+  EXPECT_EQ(version_run.out,
+            "usol " + std::string(version()) + "\nbuilt with " + built_with() + "\nreads " + readable_formats() + "\n");
   EXPECT_EQ(built_with().find("MPI") != std::string::npos, train::has_mpi());
   const auto help = run_usol({"--help"});
   EXPECT_EQ(help.status, 0);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -230,6 +231,7 @@ TEST(SelfTrainConfigs, TheLoopsOfThePaperAndOfThePublicCode) {
                                        "--maskcut-weights", config, "--out", (folder / "x").string(), "--dry-run"});
     EXPECT_EQ(shown.status, kSuccess) << shown.err;
     EXPECT_NE(shown.err.find("round3/train"), std::string::npos) << shown.err;
+    EXPECT_EQ(shown.err.find("--max-pixels"), std::string::npos) << shown.err;
     const bool release = rate < 0.01;
     const fs::path round = fs::path(config).parent_path() /
                            (release ? "cutler_cascade_self_train_release.toml" : "cutler_cascade_self_train.toml");
@@ -242,6 +244,23 @@ TEST(SelfTrainConfigs, TheLoopsOfThePaperAndOfThePublicCode) {
     EXPECT_EQ(settings["weight-decay"], 1e-4);
     EXPECT_EQ(settings["iterations"], 80000);
   }
+}
+
+TEST(SelfTrainConfigs, AllStagesReadTheSamePixels) {
+  test::TempDir folder;
+  const std::string config = test::source_path("configs/self_train.toml");
+  const auto shown = test::run_usol({"self-train", "--config", config, "--image-root", folder.path().string(), "--out",
+                                     (folder / "x").string(), "--scale-16bit", "--max-pixels", "99", "--dry-run"});
+  EXPECT_EQ(shown.status, kSuccess) << shown.err;
+  std::istringstream lines(shown.err);
+  int reading = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const bool reads = line.find("usol maskcut") != line.npos || line.find("usol train") != line.npos ||
+                       line.find("usol predict") != line.npos;
+    reading += reads ? 1 : 0;
+    EXPECT_EQ(line.find("--scale-16bit --max-pixels 99") != line.npos, reads) << line;
+  }
+  EXPECT_EQ(reading, 1 + 4 + 3);  // masks, trainings, predictions
 }
 
 }  // namespace

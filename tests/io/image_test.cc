@@ -17,6 +17,7 @@
 namespace usol {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::vector<std::byte> bytes_of(const Tensor& tensor) {
@@ -125,20 +126,21 @@ TEST(Image, BundledPicturesFromDisk) {
 }
 
 TEST(Image, WarningsTellOfOddFiles) {
-  std::vector<std::string> warnings;
+  DecodeWarnings warnings;
   DecodeOptions options;
   options.warnings = &warnings;
   decode_image(cases().at("png_grey_16").file, "deep.png", options);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_THAT(warnings[0], HasSubstr("deep.png: 16-bit grey"));
+  ASSERT_EQ(warnings.groups().size(), 1u);
+  EXPECT_EQ(warnings.groups()[0].kind, DecodeWarning::kDeepGrey);
+  EXPECT_THAT(warnings.groups()[0].first_lines, ElementsAre(HasSubstr("deep.png: 16-bit grey")));
 
-  warnings.clear();
   auto file = cases().at("jpeg_exif_6").file;
   file[find(file, "Exif") + 6] = std::byte{'X'};  // no byte order any more
   const Tensor image = decode_image(file, "photo.jpg", options);
   EXPECT_EQ(pixels(image), pixels(decode_image(cases().at("jpeg_exif_1").file, "photo.jpg")));
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_THAT(warnings[0], HasSubstr("photo.jpg: EXIF block at byte"));
+  ASSERT_EQ(warnings.groups().size(), 2u);
+  EXPECT_EQ(warnings.groups()[1].kind, DecodeWarning::kBadExif);
+  EXPECT_THAT(warnings.groups()[1].first_lines, ElementsAre(HasSubstr("photo.jpg: EXIF block at byte")));
 }
 
 // ---- malformed files ----
@@ -153,7 +155,7 @@ TEST(Image, EveryTruncationIsAnErrorOrHarmless) {
       try {
         const Tensor image = decode_image(cut, "photo.jpg");
         ASSERT_EQ(pixels(image), pixels(expected.turned)) << "silently wrong after " << size << " bytes";
-        ASSERT_FALSE(name.starts_with("jpeg") || name.starts_with("png")) << "accepted after " << size << " bytes";
+        ASSERT_FALSE(name.starts_with("jpeg")) << "accepted after " << size << " bytes";
       } catch (const Error& error) {
         ASSERT_THAT(error.what(), HasSubstr("photo.jpg"));
       }
@@ -174,9 +176,10 @@ TEST(Image, TruncationNamesThePlace) {
   EXPECT_THAT(cut("jpeg_420", jpeg - 2),
               HasSubstr("JPEG data is cut off: the file ends at byte " + std::to_string(jpeg - 2)));
   EXPECT_THAT(cut("jpeg_420", 3), HasSubstr("JPEG header is cut off"));
-  EXPECT_THAT(cut("png_rgb_8", cases().at("png_rgb_8").file.size() - 12), HasSubstr("a chunk should begin at byte"));
+  EXPECT_THAT(cut("png_rgb_8", find(cases().at("png_rgb_8").file, "IDAT") - 4),
+              HasSubstr("a chunk should begin at byte"));
   EXPECT_THAT(cut("bmp_rgb", 300), HasSubstr("BMP data is cut off"));
-  EXPECT_THAT(cut("ppm", 300), HasSubstr("PPM data is cut off"));
+  EXPECT_THAT(cut("ppm", 300), HasSubstr("PNM data is cut off"));
   EXPECT_THAT(cut("tga_rgb", 300), HasSubstr("TGA data is cut off"));
   EXPECT_THAT(cut("tga_rle", 60), HasSubstr("TGA data is cut off"));
   EXPECT_THAT(cut("psd", 300), HasSubstr("PSD data is cut off"));
@@ -223,12 +226,13 @@ TEST(Image, DamagedJpegDataDecodesWithAWarning) {
   auto file = cases().at("jpeg_444").file;
   file[file.size() - 200] = std::byte{0xFF};  // an end-of-image marker amid the data
   file[file.size() - 199] = std::byte{0xD9};
-  std::vector<std::string> warnings;
+  DecodeWarnings warnings;
   DecodeOptions options;
   options.warnings = &warnings;
   EXPECT_EQ(decode_image(file, "photo.jpg", options).shape(), (Shape{23, 37, 3}));
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_THAT(warnings[0], HasSubstr("photo.jpg: JPEG decoder warns: "));
+  ASSERT_EQ(warnings.groups().size(), 1u);
+  EXPECT_EQ(warnings.groups()[0].kind, DecodeWarning::kDamagedData);
+  EXPECT_THAT(warnings.groups()[0].first_lines, ElementsAre(HasSubstr("photo.jpg: JPEG decoder warns: ")));
 #endif
 }
 
@@ -298,22 +302,13 @@ TEST(Image, APngThatUnpacksToMoreThanItPromisesIsRefused) {
 TEST(Image, UnreadableFormatsAreNamed) {
   using namespace std::string_view_literals;
   const std::pair<std::string_view, std::string> kinds[] = {
-      {"RIFF\x24\0\0\0WEBPVP8 "sv, "WebP"},
-      {"II*\0\x08\0\0\0"sv, "TIFF"},
-      {"MM\0*\0\0\0\x08"sv, "TIFF"},
-      {"\0\0\0\x18"
-       "ftypheic"sv,
-       "HEIC"},
-      {"\0\0\0\x18"
-       "ftypmif1"sv,
-       "HEIF"},
-      {"\0\0\0\x1C"
-       "ftypavif"sv,
-       "AVIF"},
       {"\0\0\0\x0CjP  \r\n\x87\n"sv, "JPEG 2000"},
       {"\xFF\x0A\x10\x20"sv, "JPEG XL"},
       {"<!DOCTYPE html><html>"sv, "a web page"},
-      {"P3 1 1 255 0 0 0"sv, "plain-text PPM"},
+      {"P7\nWIDTH 1\n"sv, "PAM"},
+      {"\0\0\0\x18"
+       "ftypisom\0\0\0\0"sv,
+       "ISO media (video)"},
   };
   for (const auto& [magic, format] : kinds) {
     const Failure failure = decoding_failure(bytes_of(magic));
@@ -322,7 +317,6 @@ TEST(Image, UnreadableFormatsAreNamed) {
   }
   EXPECT_THAT(decoding_failure({}).message, HasSubstr("the file is empty"));
   EXPECT_THAT(decoding_failure(bytes_of("hello, world")).message, HasSubstr("it begins with 68 65 6c 6c 6f 2c 20 77"));
-  EXPECT_THAT(decoding_failure(bytes_of("P5 2 2 100\n1234")).message, HasSubstr("maxval 100"));
 }
 
 // ---- EXIF blocks ----

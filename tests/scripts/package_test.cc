@@ -11,6 +11,7 @@
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/version.h"
+#include "usol/io/image_formats.h"
 
 namespace usol {
 namespace {
@@ -26,7 +27,7 @@ TEST(Package, AnInstalledUsolRunsAndBringsItsDocuments) {
   ASSERT_EQ(installed.status, 0) << installed.err;
   const auto run = test::run_process({(to / "bin/usol").string(), "--version"});
   EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_EQ(run.out, fmt::format("usol {}\nbuilt with {}\n", version(), built_with()));
+  EXPECT_EQ(run.out, fmt::format("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), readable_formats()));
   for (const char* file : {"share/doc/usol/copyright", "share/doc/usol/README.md", "share/doc/usol/docs/clusters.md",
                            "share/usol/download-weights"}) {
     EXPECT_TRUE(fs::exists(to / file)) << file;

@@ -88,7 +88,8 @@ void require(bool holds, const char* what) {
 }
 
 void decode_picture(Input input) {
-  const DecodeOptions options{.max_pixels = kMaxPixels};
+  DecodeWarnings warnings;
+  const DecodeOptions options{.max_pixels = kMaxPixels, .warnings = &warnings};
   const auto bytes = std::as_bytes(input);
   try {
     const Tensor image = decode_image(bytes, "fuzz", options);
@@ -206,13 +207,21 @@ Seeds text_seeds(std::initializer_list<std::string_view> texts) {
   for (const auto text : texts) seeds.emplace_back(text.begin(), text.end());
   return seeds;
 }
-Seeds image_seeds() {
+Seeds picture_seeds(const char* golden, const std::string& prefix) {
   Seeds seeds;
-  for (const auto& [name, tensor] : load_golden("image.safetensors")) {
-    if (name.ends_with(".file")) seeds.push_back(tensor.contiguous().to_vector<std::uint8_t>());
+  for (const auto& [name, tensor] : load_golden(golden)) {
+    if (name.starts_with(prefix) && name.ends_with(".file"))
+      seeds.push_back(tensor.contiguous().to_vector<std::uint8_t>());
   }
   return seeds;
 }
+Seeds image_seeds() { return picture_seeds("image.safetensors", ""); }
+Seeds avif_seeds() { return picture_seeds("image_formats.safetensors", "avif"); }
+Seeds heic_seeds() { return picture_seeds("image_formats.safetensors", "heic"); }
+Seeds pnm_seeds() { return picture_seeds("image_formats.safetensors", "pnm"); }
+Seeds png_seeds() { return picture_seeds("image_formats.safetensors", "png"); }
+Seeds tiff_seeds() { return picture_seeds("image_formats.safetensors", "tiff"); }
+Seeds webp_seeds() { return picture_seeds("image_formats.safetensors", "webp"); }
 Seeds json_seeds() {
   return text_seeds(
       {R"({"info": {"a": [1, "\u00e9\"]"]}, "images": [{"id": 1, "height": 8, "width": 6, "file_name": "a.jpg"}],
@@ -266,16 +275,15 @@ Seeds toml_seeds() {
 }  // namespace
 
 const std::vector<FuzzTarget>& fuzz_targets() {
-  static const std::vector<FuzzTarget> targets = {{"checkpoint", read_checkpoint, weights_seeds},
-                                                  {"coco", read_coco_file, json_seeds},
-                                                  {"image", decode_picture, image_seeds},
-                                                  {"json", split_json, json_seeds},
-                                                  {"npy", read_npy, npy_seeds},
-                                                  {"pickle", read_pickle, weights_seeds},
-                                                  {"rle", read_rle, rle_seeds},
-                                                  {"safetensors", read_safetensors_bytes, weights_seeds},
-                                                  {"toml", read_toml_text, toml_seeds},
-                                                  {"voc", read_voc_file, voc_seeds}};
+  static const std::vector<FuzzTarget> targets = {
+      {"avif", decode_picture, avif_seeds},   {"checkpoint", read_checkpoint, weights_seeds},
+      {"coco", read_coco_file, json_seeds},   {"heic", decode_picture, heic_seeds},
+      {"image", decode_picture, image_seeds}, {"json", split_json, json_seeds},
+      {"npy", read_npy, npy_seeds},           {"pickle", read_pickle, weights_seeds},
+      {"png", decode_picture, png_seeds},     {"pnm", decode_picture, pnm_seeds},
+      {"rle", read_rle, rle_seeds},           {"safetensors", read_safetensors_bytes, weights_seeds},
+      {"tiff", decode_picture, tiff_seeds},   {"toml", read_toml_text, toml_seeds},
+      {"voc", read_voc_file, voc_seeds},      {"webp", decode_picture, webp_seeds}};
   return targets;
 }
 

@@ -293,7 +293,8 @@ TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
   EXPECT_NE(to_string(report.mismatched[1]).find("EXIF"), std::string::npos) << to_string(report.mismatched[1]);
   EXPECT_EQ(report.mismatched[2].got, (ImageSize{9, 7}));
   EXPECT_NE(to_string(report.mismatched[2]).find("picture6.png: 9 x 7 pixels"), std::string::npos);
-  EXPECT_EQ(Dataset(folder_ / "truth.json", folder_.path(), false).check_pictures().mismatched.size(), 2u);
+  EXPECT_EQ(Dataset(folder_ / "truth.json", folder_.path(), {.apply_exif = false}).check_pictures().mismatched.size(),
+            2u);
 }
 
 TEST(CheckPictures, GoesThroughAllOfThem) {
@@ -302,7 +303,7 @@ TEST(CheckPictures, GoesThroughAllOfThem) {
   const auto picture = [&](std::int64_t i) -> ExpectedPicture {
     return {i % 100 == 7 ? folder / "gone.png" : folder / "p.png", {2, i % 100 == 3 ? 4 : 3}};
   };
-  const PictureReport report = check_pictures(1010, picture, true);
+  const PictureReport report = check_pictures(1010, picture, {});
   EXPECT_EQ(report.pictures, 1010);
   ASSERT_EQ(report.unreadable.size(), 11u);
   ASSERT_EQ(report.mismatched.size(), 11u);
@@ -310,7 +311,7 @@ TEST(CheckPictures, GoesThroughAllOfThem) {
     EXPECT_EQ(report.unreadable[static_cast<std::size_t>(i)].index, 100 * i + 7);
     EXPECT_EQ(report.mismatched[static_cast<std::size_t>(i)].index, 100 * i + 3);
   }
-  EXPECT_LT(check_pictures(1010, picture, true, [] { return true; }).pictures, 1010);
+  EXPECT_LT(check_pictures(1010, picture, {}, [] { return true; }).pictures, 1010);
 }
 
 TEST_F(LoaderTest, SkippedPicturesAreCountedOverRanksAndInterruptions) {
