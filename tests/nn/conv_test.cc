@@ -132,6 +132,8 @@ TEST(BatchNormLayer, KindsAndInitialValues) {
   const nn::BatchNorm batch(Scope(store) / "b", 3, nn::NormKind::kBn);
   EXPECT_TRUE(requires_grad(batch.weight));
   EXPECT_EQ(batch.weight.dtype(), DType::kF32);
+  EXPECT_EQ(batch.epsilon, 1e-5);  // PyTorch's
+  EXPECT_EQ(batch.momentum, 0.1);
 }
 
 TEST(BatchNormLayer, PyTorchsCounterIsNoSurprise) {

@@ -32,6 +32,13 @@ void expect_boxes(const Tensor& got, const Tensor& expected) {
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-5) << i;
 }
 
+TEST(Augment, DefaultsAreThePapers) {
+  const AugmentOptions options;
+  EXPECT_EQ(options.short_sides, (std::vector<std::int64_t>{240, 320, 480, 640, 672, 704, 736, 768, 800, 1024}));
+  EXPECT_EQ(options.long_side, 1333);
+  EXPECT_EQ(options.flip, 0.5);
+}
+
 TEST(Augment, ResizesAndFlipsAsDetectron2) {
   const Golden golden = test::load_golden("training_data.safetensors");
   const Sample sample = sample_of(golden, "transform/image", "transform/masks", "transform/boxes");
@@ -121,6 +128,13 @@ TEST_P(CopyPaste, PaperHasNoEmptyObjectsAndTightBoxes) {
 INSTANTIATE_TEST_SUITE_P(Cases, CopyPaste,
                          testing::Values("several", "empty_target", "covering", "vanishing", "all_left_out"),
                          [](const auto& about) { return std::string(about.param); });
+
+TEST(ChoosePaste, DefaultsAreThePapers) {
+  const CopyPasteOptions options;
+  EXPECT_EQ(options.least_ratio, 0.3);
+  EXPECT_EQ(options.most_ratio, 1);
+  EXPECT_EQ(options.preset, CopyPastePreset::kPaper);
+}
 
 TEST(ChoosePaste, ChoosesWithinBounds) {
   const Golden golden = test::load_golden("training_data.safetensors");

@@ -60,6 +60,20 @@ void run_steps(const Device& device) {
   }
 }
 
+// Source: Wang et al. 2023 (CutLER), section 4: SGD with momentum, each parameter's gradient clipped; AdamW as in
+// PyTorch.
+TEST(Optimizer, DefaultsAreThePapers) {
+  const OptimizerOptions defaults;
+  EXPECT_EQ(defaults.kind, OptimizerKind::kSgd);
+  EXPECT_EQ(defaults.momentum, 0.9);
+  EXPECT_EQ(defaults.weight_decay, 5e-5);
+  EXPECT_EQ(defaults.weight_decay_norm, 0);
+  EXPECT_EQ(defaults.clip_norm, 1);
+  EXPECT_EQ(defaults.beta1, 0.9);
+  EXPECT_EQ(defaults.beta2, 0.999);
+  EXPECT_EQ(defaults.epsilon, 1e-8);
+}
+
 TEST(Sgd, StepsEqualPyTorchs) { run_steps({}); }
 
 TEST(CudaSgd, StepsEqualPyTorchs) {

@@ -26,6 +26,21 @@ TEST(Schedule, EqualsDetectron2) {
   expect_equal(schedule, "early");
 }
 
+TEST(Schedule, DefaultsAreThePapers) {
+  const Schedule schedule;
+  EXPECT_EQ(schedule.learning_rate, 0.005);
+  EXPECT_EQ(schedule.iterations, 160000);
+  EXPECT_EQ(schedule.warmup, 1000);
+  EXPECT_EQ(schedule.warmup_factor, 0.001);
+}
+
+// A step takes effect in the iteration of its number.
+TEST(Schedule, FallsAtItsStep) {
+  const Schedule schedule{.learning_rate = 1, .steps = {10}, .gamma = 0.5, .warmup = 0};
+  EXPECT_EQ(schedule.rate(9), 1);
+  EXPECT_EQ(schedule.rate(10), 0.5);
+}
+
 TEST(Schedule, ScalesWithTheBatch) {
   const Schedule whole{.learning_rate = 0.02, .iterations = 90000, .steps = {60000, 80000}};
   const Schedule part = scaled(whole, 4, 16);

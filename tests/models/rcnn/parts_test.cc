@@ -2,17 +2,24 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "tests/support/op_case.h"
 #include "usol/models/rcnn/anchors.h"
+#include "usol/models/rcnn/box_head.h"
 #include "usol/models/rcnn/boxes.h"
 #include "usol/models/rcnn/droploss.h"
+#include "usol/models/rcnn/mask_head.h"
 #include "usol/models/rcnn/matcher.h"
+#include "usol/models/rcnn/rcnn.h"
 #include "usol/models/rcnn/roi_pooler.h"
+#include "usol/models/rcnn/rpn.h"
 #include "usol/models/rcnn/sampler.h"
 #include "usol/tensor/error.h"
 
@@ -154,6 +161,79 @@ TEST(DropLoss, TheReleasesTruthsAreTheFirstRegions) {
             (std::vector<float>{1, 0, 0}));
   EXPECT_EQ(rcnn::droploss_weights(decoded, Tensor::zeros({0, 4}), 0.01).to_vector<float>(),
             (std::vector<float>{0, 0, 0}));
+}
+
+TEST(DropLoss, OnlyMoreThanTheBoundKeepsARegion) {
+  EXPECT_EQ(rcnn::DropLoss{}.iou, 0.01);
+  EXPECT_EQ(rcnn::DropLoss{}.preset, rcnn::DropLossPreset::kOff);
+  // Overlaps of exactly 1/4, and of a little more.
+  const Tensor truth = Tensor::from<float>({0, 0, 2, 2}, {1, 4});
+  const Tensor decoded = Tensor::from<float>({0, 0, 1, 1, 0, 0, 1, 1.0625f}, {2, 4});
+  EXPECT_EQ(rcnn::droploss_weights(decoded, truth, 0.25).to_vector<float>(), (std::vector<float>{0, 1}));
+}
+
+TEST(DropLoss, TheReleaseLooksAtAHundredRegions) {
+  // 98 regions of one object, then two of others: three distinct ones. A further one is not seen.
+  std::vector<float> boxes;
+  for (int i = 0; i < 98; ++i) boxes.insert(boxes.end(), {0, 0, 4, 4});
+  for (const float x : {5.0f, 6.0f, 7.0f}) boxes.insert(boxes.end(), {x, 0, x + 4, 4});
+  EXPECT_EQ(rcnn::release_truths(Tensor::from(boxes, {101, 4})).size(0), 3);
+}
+
+// Source: Detectron2's defaults and CutLER's configuration of its detector.
+TEST(RcnnConstants, AreThePapers) {
+  const RcnnConfig c = cutler_config();
+  EXPECT_EQ(c.rpn.channels, 256);
+  EXPECT_EQ(c.rpn.convolutions, 1);
+  EXPECT_EQ(c.rpn.first_anchor_px, 32);
+  EXPECT_EQ(c.rpn.nms, 0.65);
+  EXPECT_EQ(c.rpn.pre_nms_train, 2000);
+  EXPECT_EQ(c.rpn.pre_nms_test, 1000);
+  EXPECT_EQ(c.rpn.post_nms_train, 4000);
+  EXPECT_EQ(c.rpn.post_nms_test, 1000);
+  EXPECT_EQ(c.rpn.negative_below, 0.3);
+  EXPECT_EQ(c.rpn.positive_from, 0.7);
+  EXPECT_EQ(c.rpn.samples, 256);
+  EXPECT_EQ(c.heads.stages, 3);
+  EXPECT_EQ(c.heads.samples, 512);
+  EXPECT_EQ(c.heads.positive_fraction, 0.25);
+  EXPECT_EQ(c.heads.box.pooled, 7);
+  EXPECT_EQ(c.heads.box.fully_connected, 2);
+  EXPECT_EQ(c.heads.box.hidden, 1024);
+  EXPECT_EQ(c.heads.box.classes, 1);
+  EXPECT_TRUE(c.heads.box.class_agnostic);
+  ASSERT_TRUE(c.heads.mask.has_value());
+  EXPECT_EQ(c.heads.mask_pooled, 14);
+  EXPECT_EQ(c.heads.mask->convolutions, 4);
+  EXPECT_EQ(c.heads.mask->hidden, 256);
+  EXPECT_EQ(c.heads.droploss.preset, rcnn::DropLossPreset::kOff);
+  const rcnn::DetectOptions detect;
+  EXPECT_EQ(detect.score, 0);
+  EXPECT_EQ(detect.nms, 0.5);
+  EXPECT_EQ(detect.most, 100);
+  const rcnn::BoxCoder rpn;
+  EXPECT_EQ(rpn.weights, (std::array<double, 4>{1, 1, 1, 1}));
+}
+
+// The spread of new weights, over some thousands of each.
+TEST(RcnnConstants, WeightsStartAsDetectron2s) {
+  ParamStore store(1);
+  const Scope scope(store);
+  const rcnn::Rpn rpn(scope / "rpn", {});
+  const rcnn::BoxHead box(scope / "head", scope / "box_predictor",
+                          {.channels = 4, .fully_connected = 1, .hidden = 4096}, {});
+  const rcnn::MaskHead mask(scope / "mask", {.channels = 4, .hidden = 4096, .convolutions = 0});
+  const auto spread = [&](const std::string& name) {
+    double sum = 0;
+    const auto values = store.entries().at(name).tensor.to_vector<float>();
+    for (const float v : values) sum += static_cast<double>(v) * static_cast<double>(v);
+    return std::sqrt(sum / static_cast<double>(values.size()));
+  };
+  const std::map<std::string, double> expected = {
+      {"rpn.rpn_head.conv.weight", 0.01},          {"rpn.rpn_head.objectness_logits.weight", 0.01},
+      {"rpn.rpn_head.anchor_deltas.weight", 0.01}, {"box_predictor.cls_score.weight", 0.01},
+      {"box_predictor.bbox_pred.weight", 0.001},   {"mask.predictor.weight", 0.001}};
+  for (const auto& [name, deviation] : expected) EXPECT_NEAR(spread(name) / deviation, 1, 0.1) << name;
 }
 
 }  // namespace
