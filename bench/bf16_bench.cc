@@ -55,7 +55,7 @@ void run_masks(benchmark::State& state, const std::string& weights, const std::v
     for (const fs::path& path : pictures) {
       const Tensor picture = decode_image(path);
       const FrameSize frame = working_size(picture.size(0), picture.size(1), options);
-      const Tensor input = normalise_for_vit(resize(picture, frame.height, frame.width, Filter::kLanczos));
+      const Tensor input = normalised(resize(picture, frame.height, frame.width, Filter::kLanczos));
       const Tensor exact = f32.features(input).select(0, 0), rounded = bf16.features(input).select(0, 0);
       worst = std::max(worst, difference(exact, rounded));
       const MaskCutResult expected = maskcut(exact, picture, options), found = maskcut(rounded, picture, options);

@@ -20,7 +20,7 @@ CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t categ
 }
 
 Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px) {
-  const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
+  const detection::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
   return resize(picture, size.height, size.width, Filter::kBilinear);
 }
 
@@ -35,9 +35,10 @@ std::vector<Tensor> TestViews::of(const Tensor& picture) const {
   return views;
 }
 
-std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Tensor& resized, const Tensor& picture) {
-  const rcnn::ImageSize from{resized.size(0), resized.size(1)}, to{picture.size(0), picture.size(1)};
-  const rcnn::Detections all = rescaled(detections, from, to);
+std::vector<FoundObject> to_picture(const detection::Detections& detections, const Tensor& resized,
+                                    const Tensor& picture) {
+  const detection::ImageSize from{resized.size(0), resized.size(1)}, to{picture.size(0), picture.size(1)};
+  const detection::Detections all = rescaled(detections, from, to);
   const auto boxes = all.boxes.to_vector<float>(), scores = all.scores.to_vector<float>();
   const auto classes = all.classes.to_vector<std::int64_t>();
   std::vector<FoundObject> found;
@@ -50,7 +51,7 @@ std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Te
     object.label = classes[at];
     if (all.masks.defined()) {
       // One by one: a hundred masks of a large picture would be gigabytes.
-      rcnn::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
+      detection::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
       object.mask = rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
     } else {
       object.mask = rle_from_box(object.box, to.height, to.width);
@@ -60,8 +61,8 @@ std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Te
   return found;
 }
 
-std::vector<FoundObject> find_objects(const Rcnn& model, const Tensor& picture, const Tensor& resized,
-                                      const rcnn::DetectOptions& options) {
+std::vector<FoundObject> find_objects(const Detector& model, const Tensor& picture, const Tensor& resized,
+                                      const detection::DetectOptions& options) {
   return to_picture(model.detect({resized}, options).front(), resized, picture);
 }
 

@@ -7,7 +7,7 @@
 
 #include "usol/io/coco.h"
 #include "usol/io/rle.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 
 namespace usol {
 
@@ -34,10 +34,11 @@ struct TestViews {
   std::vector<Tensor> of(const Tensor& picture) const;
 };
 /// What the network found in `resized` as objects of `picture`, by descending score.
-std::vector<FoundObject> to_picture(const rcnn::Detections& detections, const Tensor& resized, const Tensor& picture);
+std::vector<FoundObject> to_picture(const detection::Detections& detections, const Tensor& resized,
+                                    const Tensor& picture);
 /// The objects in a picture; `resized` is resized_for_network() of it.
-std::vector<FoundObject> find_objects(const Rcnn& model, const Tensor& picture, const Tensor& resized,
-                                      const rcnn::DetectOptions& options);
+std::vector<FoundObject> find_objects(const Detector& model, const Tensor& picture, const Tensor& resized,
+                                      const detection::DetectOptions& options);
 /// The picture with them, u8 [H, W, 3].
 Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found);
 

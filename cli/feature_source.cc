@@ -17,7 +17,7 @@
 #include "usol/io/sha256.h"
 #include "usol/maskcut/colour_features.h"
 #include "usol/maskcut/frame.h"
-#include "usol/models/vit.h"
+#include "usol/models/patch_backbone.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/graph.h"
 
@@ -72,21 +72,21 @@ Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
   return out;
 }
 
-class DinoSource : public FeatureSource {
+class BackboneSource : public FeatureSource {
  public:
-  DinoSource(Vit vit, const FeatureOptions& options, Device device)
-      : vit_(std::move(vit)), options_(options), kind_(parse_feature_kind(options.kind)), device_(device) {}
+  BackboneSource(std::unique_ptr<PatchBackbone> backbone, const FeatureOptions& options, Device device)
+      : backbone_(std::move(backbone)), options_(options), kind_(parse_feature_kind(options.kind)), device_(device) {}
 
   PreparedPicture prepare(const InputImage&, const Tensor& image) const override {
-    const Tensor normal = normalise_for_vit(to_frame(options_, image, patch()));
+    const Tensor normal = normalised(to_frame(options_, image, patch()), backbone_->normalisation());
     return {options_.framing == Framing::kPadded ? pad_with_zeros(normal, patch()) : normal};
   }
-  std::string name() const { return vit_.config().name(); }
+  std::string name() const { return backbone_->name(); }
   PatchMaps maps(const PreparedPicture& prepared) const override {
     const NoGrad no_grad;
     const Tensor images = prepared.input.to(device_);
-    if (!options_.attention) return {vit_.features(images, kind_).select(0, 0), {}};
-    const PatchMaps maps = vit_.features_and_attention(images, kind_);
+    if (!options_.attention) return {backbone_->features(images, kind_).select(0, 0), {}};
+    const PatchMaps maps = backbone_->features_and_attention(images, kind_);
     return {maps.features.select(0, 0), maps.attention.select(0, 0)};
   }
   bool takes_batches() const override { return !device_.is_cpu(); }
@@ -97,8 +97,8 @@ class DinoSource : public FeatureSource {
     // All are of one shape, so one position embedding serves them.
     const std::function<Tensor(const Tensor&)> forward = [this, position = Tensor()](const Tensor& images) mutable {
       const NoGrad no_grad;
-      if (!position.defined()) position = vit_.position_embedding(images.size(2) / patch(), images.size(3) / patch());
-      return vit_.features(images, kind_, position);
+      if (!position.defined()) position = backbone_->position(images.size(2) / patch(), images.size(3) / patch());
+      return backbone_->features(images, kind_, -1, position);
     };
     std::shared_ptr<GraphedFunction> graphed;
     if (graph) graphed = std::make_shared<GraphedFunction>(forward, device_);
@@ -115,11 +115,11 @@ class DinoSource : public FeatureSource {
       return each;
     };
   }
-  std::int64_t patch() const override { return vit_.config().patch; }
+  std::int64_t patch() const override { return backbone_->patch_px(); }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
 
  private:
-  Vit vit_;
+  std::unique_ptr<PatchBackbone> backbone_;
   FeatureOptions options_;
   FeatureKind kind_;
   Device device_;
@@ -258,8 +258,8 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Common& common) {
   const DType dtype = common.compute_dtype(device);
   Checkpoint checkpoint = load_checkpoint(weights);
   for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights, text);
-  auto source = std::make_unique<DinoSource>(Vit::from_state(std::move(checkpoint.tensors), weights, device, dtype),
-                                             *this, device);
+  auto source = std::make_unique<BackboneSource>(
+      load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype), *this, device);
   patch = source->patch();
   common.note("{}: {} on {}", weights, source->name(), to_string(device));
   return source;

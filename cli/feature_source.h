@@ -12,7 +12,7 @@
 #include "usol/cli/inputs.h"
 #include "usol/cli/verb.h"
 #include "usol/maskcut/frame.h"
-#include "usol/models/vit.h"
+#include "usol/models/patch_backbone.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {

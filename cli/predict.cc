@@ -21,7 +21,7 @@
 #include "usol/io/checkpoint.h"
 #include "usol/io/image.h"
 #include "usol/io/sha256.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/models/rcnn/tta.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/stream.h"
@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-rcnn::Detections on_cpu(const rcnn::Detections& d) {
+detection::Detections on_cpu(const detection::Detections& d) {
   return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
           d.masks.defined() ? d.masks.to(Device{}) : d.masks};
 }
@@ -121,11 +121,12 @@ class PredictVerb : public Verb {
     const std::string sha256 = sha256_file(weights_);
     Checkpoint checkpoint = load_checkpoint(weights_);
     for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights_, text);
-    const Rcnn model = Rcnn::from_state(std::move(checkpoint.tensors), weights_, device, common.compute_dtype(device));
-    const std::int64_t classes = model.config().heads.box.classes;
-    const std::string name = std::string(model.config().heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN") +
-                             (model.config().vitdet ? " on ViTDet" : "");
-    common.note("{}: {} on {}", weights_, name, to_string(device));
+    const std::unique_ptr<const Detector> detector =
+        load_detector(std::move(checkpoint.tensors), weights_, device, common.compute_dtype(device));
+    const Detector& model = *detector;
+    const detection::Info about = model.info();
+    const std::int64_t classes = about.classes;
+    common.note("{}: {} on {}", weights_, about.name, to_string(device));
     job.output = out_;
     job.shard = Shard::parse(shard_.text);
     job.reads = inputs_.inputs;
@@ -136,10 +137,9 @@ class PredictVerb : public Verb {
       job.categories.push_back({k, label, label});
     }
     job.info = make_info("predict", common, options, sha256);
-    job.info["detector"] = name;
-    const std::int64_t square = model.config().vitdet ? model.config().vitdet->image_px : 0;
-    if (short_px_ == 0) short_px_ = square > 0 ? square : 800;
-    if (long_px_ == 0) long_px_ = square > 0 ? square : 1333;
+    job.info["detector"] = about.name;
+    if (short_px_ == 0) short_px_ = about.short_px;
+    if (long_px_ == 0) long_px_ = about.long_px;
     job.load = [&](const InputImage& input) -> ImageCompute {
       return [&, picture = read(input)] { return make_result(picture, detect(model, {&picture})[0]); };
     };
@@ -160,10 +160,10 @@ class PredictVerb : public Verb {
   }
 
   // What is in the pictures, in pixels of `resized`, or of `image` with --tta.
-  std::vector<rcnn::Detections> detect(const Rcnn& model, const std::vector<const Picture*>& pictures) const {
-    const rcnn::DetectOptions how{.score = score_, .nms = nms_, .most = most_};
+  std::vector<detection::Detections> detect(const Detector& model, const std::vector<const Picture*>& pictures) const {
+    const detection::DetectOptions how{.score = score_, .nms = nms_, .most = most_};
     std::vector<Tensor> resized;
-    std::vector<rcnn::Detections> found;
+    std::vector<detection::Detections> found;
     for (const Picture* p : pictures) {
       if (tta_)
         found.push_back(
@@ -174,12 +174,12 @@ class PredictVerb : public Verb {
   }
 
   // Together go the pictures that the network pads to one size, so that none gets another frame than alone.
-  BatchWork batched(const Rcnn& model, Device device) const {
+  BatchWork batched(const Detector& model, Device device) const {
     Stream::current(device).synchronize();  // the weights are there for all streams
     BatchWork work;
     work.batch = batch_;
     work.load = [this](const InputImage& input) -> std::any { return std::make_shared<const Picture>(read(input)); };
-    const std::int64_t step = model.backbone().size_divisibility_px();
+    const std::int64_t step = model.info().step_px;
     work.compute = [this, &model, device, step](const std::vector<std::any>& loaded) {
       thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
       const StreamScope scope(stream);
@@ -195,7 +195,7 @@ class PredictVerb : public Verb {
       for (const auto& [size, members] : by_size) {
         std::vector<const Picture*> together;
         for (const std::size_t i : members) together.push_back(pictures[i].get());
-        const std::vector<rcnn::Detections> found = detect(model, together);
+        const std::vector<detection::Detections> found = detect(model, together);
         for (std::size_t m = 0; m < members.size(); ++m)
           out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
             return make_result(*picture, on_host);
@@ -206,7 +206,7 @@ class PredictVerb : public Verb {
     return work;
   }
 
-  ImageResult make_result(const Picture& picture, const rcnn::Detections& detections) const {
+  ImageResult make_result(const Picture& picture, const detection::Detections& detections) const {
     const InputImage& input = picture.input;
     const std::vector<FoundObject> found =
         to_picture(detections, tta_ ? picture.image : picture.resized, picture.image);

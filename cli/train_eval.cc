@@ -80,13 +80,13 @@ train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>
                                stop);
 }
 
-std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Rcnn& model, const std::function<bool()>& stop,
+std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Detector& model, const std::function<bool()>& stop,
                                                             Communicator* ranks) const {
   AnnotationSet found;
   found.name = "predictions";
   found.is_results = true;
   // Detectron2's threshold where there are classes; all detections where there is one, as CutLER evaluates.
-  const rcnn::DetectOptions options{.score = class_agnostic_ ? 0 : 0.05};
+  const detection::DetectOptions options{.score = class_agnostic_ ? 0 : 0.05};
   const auto rank = static_cast<std::size_t>(ranks ? ranks->rank() : 0);
   const auto size = static_cast<std::size_t>(ranks ? ranks->size() : 1);
   const std::size_t total = truth_.images.size(), share = ranks ? kShare : 1;

@@ -10,7 +10,7 @@
 
 #include "usol/cli/train_settings.h"
 #include "usol/io/coco.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/train/picture_check.h"
 
@@ -35,7 +35,8 @@ class TrainEvaluation {
   /// Percentages under Detectron2's names ("bbox/AP", "segm/AP50", "bbox/AR100", ...); what there is no truth for is
   /// left out. With `ranks`, each finds the objects of its share of the pictures, and the first one alone gets
   /// scores: those of one process. Nothing once `stop`, which is asked now and then, says yes (on all ranks at once).
-  std::optional<Scores> run(const Rcnn& model, const std::function<bool()>& stop, Communicator* ranks = nullptr) const;
+  std::optional<Scores> run(const Detector& model, const std::function<bool()>& stop,
+                            Communicator* ranks = nullptr) const;
 
  private:
   const TrainSettings& settings_;

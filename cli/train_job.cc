@@ -23,11 +23,10 @@
 #include "usol/io/checkpoint.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
-#include "usol/io/key_map.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/allocator.h"
 #include "usol/tensor/check.h"
@@ -37,6 +36,7 @@
 #include "usol/train/picture_check.h"
 #include "usol/train/precise_bn.h"
 #include "usol/train/skipped_pictures.h"
+#include "usol/train/start_from.h"
 #include "usol/train/trainer.h"
 
 namespace fs = std::filesystem;
@@ -108,9 +108,7 @@ bool is_finished(const Common& common, const fs::path& folder) {
 
 // `speaks`: in one of the processes that do it.
 void start_from_weights(const Common& common, bool speaks, const std::string& weights, ParamStore& store) {
-  StateDict state = load_checkpoint(weights).tensors;
-  if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, "backbone.bottom_up.");
-  const train::StartReport report = train::start_from(store, state, weights);
+  const train::StartReport report = train::start_from(store, load_checkpoint(weights).tensors, weights);
   if (!speaks) return;
   common.note("{}: {} of the detector's {} tensors; {} start anew", weights, report.loaded.size(), store.names().size(),
               report.fresh.size());
@@ -197,9 +195,9 @@ class Run {
         seed_(static_cast<std::uint64_t>(common.seed)),
         device_(common.device()),
         store_(seed_, device_),
-        model_(Scope(store_), settings.detector(data.classes()), device_),
+        model_(settings.detector(data.classes())(Scope(store_), device_, DType::kF32)),
         loading_(shared(settings.loading(seed_))),
-        trainer_(store_, model_, trainer_options()) {
+        trainer_(store_, *model_, trainer_options()) {
     if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());
     if (!trainer_.sums()) return;
     std::vector<double> mib;
@@ -398,7 +396,7 @@ class Run {
     common_.detail("evaluation on {}", settings_.eval_annotations);
     const train::EmaScope averages(trainer_.ema());
     const auto scores = evaluation_->run(
-        model_, [&] { return stop_asked(); }, ranks_);
+        *model_, [&] { return stop_asked(); }, ranks_);
     if (!scores || !leads_) return scores.has_value();
     for (const std::string& file : scores->unreadable)
       common_.warn("{}: cannot be read any more; the evaluation counts it as a picture without objects found", file);
@@ -415,7 +413,7 @@ class Run {
       const train::Sample& sample = batch[i];
       std::vector<Tensor> masks;
       for (std::int64_t k = 0; k < sample.size(); ++k) masks.push_back(sample.masks.select(0, k).contiguous());
-      const auto found = find_objects(model_, sample.image, sample.image, {.score = 0.3, .most = 20});
+      const auto found = find_objects(*model_, sample.image, sample.image, {.score = 0.3, .most = 20});
       const Tensor drawn = draw_side_by_side(
           {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
       const std::vector<std::byte> jpeg = encode_jpeg(drawn);
@@ -437,7 +435,7 @@ class Run {
       common_.detail("statistics of the norms from {} batches", settings_.precise_bn);
       train::Loader loader(data_, shared(settings_.precise_loading(seed_)));
       const bool done = train::precise_batch_norm(
-          model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [&] { return stop_asked(); }, ranks_);
+          *model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [&] { return stop_asked(); }, ranks_);
       note_skipped(loader.take_skipped());
       return done;
     };
@@ -459,7 +457,7 @@ class Run {
   std::uint64_t seed_;
   Device device_;
   ParamStore store_;
-  Rcnn model_;
+  std::unique_ptr<Detector> model_;
   train::LoaderOptions loading_;
   train::Trainer trainer_;
   std::optional<TrainEvaluation> evaluation_;

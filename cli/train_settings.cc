@@ -4,6 +4,7 @@
 #include <map>
 
 #include "usol/cli/whole_numbers.h"
+#include "usol/models/rcnn/rcnn.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -142,7 +143,7 @@ void TrainSettings::declare(Options& options) {
                OptionKind::kRun);
 }
 
-RcnnConfig TrainSettings::detector(std::int64_t classes) const {
+MakeDetector TrainSettings::detector(std::int64_t classes) const {
   check(stages == 1 || stages == 3, ErrorKind::kUsage, "--stages {}: expected 1 or 3", stages);
   const std::vector<std::int64_t> numbers = whole_numbers(blocks, "blocks");
   check(numbers.size() == 4, ErrorKind::kUsage, "--blocks: expected four numbers, got {}", numbers.size());
@@ -174,7 +175,7 @@ RcnnConfig TrainSettings::detector(std::int64_t classes) const {
     const auto kind = preset == "release" ? rcnn::DropLossPreset::kRelease : rcnn::DropLossPreset::kPaper;
     c.heads.droploss = {kind, droploss_iou};
   }
-  return c;
+  return rcnn_maker(c);
 }
 
 train::Schedule TrainSettings::schedule() const {

@@ -8,7 +8,7 @@
 
 #include "usol/cli/options.h"
 #include "usol/cli/picture_options.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/train/augment.h"
 #include "usol/train/copy_paste.h"
 #include "usol/train/loader.h"
@@ -57,7 +57,7 @@ struct TrainSettings {
   void declare(Options& options);
 
   // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
-  RcnnConfig detector(std::int64_t classes) const;
+  MakeDetector detector(std::int64_t classes) const;
   train::Schedule schedule() const;
   /// `precision`: of the device's products.
   train::TrainerOptions trainer(std::uint64_t seed, DType precision) const;

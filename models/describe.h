@@ -19,9 +19,8 @@ struct Description {
   std::vector<std::string> unexpected;                     // names that it does not have, a classifier's for example
 };
 
-/// Describes a ViT (DINO, DINOv2), a ResNet (torchvision's or Detectron2's names, the latter also behind
-/// "backbone.bottom_up.") or a Detectron2 detector. The lists stay empty for detectors on other backbones than plain
-/// ResNets.
+/// Describes what a registered kind of patch backbone or detector recognises, or a ResNet (torchvision's or
+/// Detectron2's names, the latter also behind "backbone.bottom_up."). The lists stay empty where sizes cannot be read.
 Description describe_weights(const std::map<std::string, Tensor>& tensors);
 
 }  // namespace usol

@@ -42,7 +42,49 @@ nn::ConvConfig stem_config(const ResNetConfig& c) {
   return config;
 }
 
+bool any_begins_with(const StateDict& state, const std::string& prefix) {
+  const auto first = state.lower_bound(prefix);
+  return first != state.end() && first->first.starts_with(prefix);
+}
+
+// How many of prefix + "0.", prefix + "1." ... there are, without gaps.
+std::int64_t count_numbered(const StateDict& state, const std::string& prefix) {
+  std::int64_t count = 0;
+  while (any_begins_with(state, fmt::format("{}{}.", prefix, count))) ++count;
+  return count;
+}
+
 }  // namespace
+
+std::optional<ResNetConfig> resnet_config(const StateDict& state, const std::string& prefix) {
+  // Sizes beyond this are no model's: tensors without elements may claim any, and products must not overflow.
+  constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+  const auto size = [&](const std::string& name, int dim, std::int64_t otherwise) {
+    const auto found = state.find(prefix + name);
+    return found == state.end() || found->second.rank() != 4 ? otherwise : found->second.size(dim);
+  };
+  if (!any_begins_with(state, prefix + "res2.0.conv3.")) return std::nullopt;  // no bottlenecks
+  ResNetConfig c;
+  for (int stage = kFirstStage; stage < kFirstStage + 4; ++stage) {
+    const std::int64_t blocks = count_numbered(state, fmt::format("{}res{}.", prefix, stage));
+    if (blocks == 0) return std::nullopt;
+    c.blocks[static_cast<std::size_t>(stage - kFirstStage)] = blocks;
+  }
+  c.stem_channels = size("stem.conv1.weight", 0, 0);
+  c.res2_channels = size("res2.0.conv3.weight", 0, 4 * c.stem_channels);
+  const std::int64_t middle = size("res2.0.conv2.weight", 0, c.stem_channels);
+  c.width_per_group = size("res2.0.conv2.weight", 1, middle);
+  for (const std::int64_t width : {c.stem_channels, c.res2_channels, middle, c.width_per_group})
+    if (width <= 0 || width >= kMaxWidth) return std::nullopt;
+  c.groups = middle / c.width_per_group;
+  return c;
+}
+
+std::string resnet_name(const std::array<std::int64_t, 4>& blocks) {
+  if (blocks == std::array<std::int64_t, 4>{3, 4, 6, 3}) return "ResNet-50";
+  if (blocks == std::array<std::int64_t, 4>{3, 4, 23, 3}) return "ResNet-101";
+  return fmt::format("ResNet with {} bottlenecks", fmt::join(blocks, "-"));
+}
 
 ResNet::Block::Block(const Scope& scope, const ResNetConfig& c, int stage, std::int64_t index)
     : conv1(scope / "conv1", in_channels(c, stage, index), width(c, stage), 1,

@@ -4,10 +4,14 @@
 // Source: He et al. 2016; Xie et al. 2017 (groups); the stride in the 3 x 3 is that of Facebook's Torch version.
 
 #include <array>
+#include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "usol/models/backbone.h"
 #include "usol/nn/conv.h"
+#include "usol/nn/param_store.h"
 
 namespace usol {
 
@@ -23,6 +27,12 @@ struct ResNetConfig {
   nn::NormKind norm = nn::NormKind::kSyncBn;
   int freeze_at = 0;  // 1: the stem gets no gradient and its norms are frozen; 2: res2 too; ... 5
 };
+
+/// Reads the sizes off names and shapes: a ResNet's under Detectron2's names behind `prefix`. Nothing if it is none.
+/// Norm, dilation and the place of the strides, which no shape shows, are the defaults.
+std::optional<ResNetConfig> resnet_config(const StateDict& state, const std::string& prefix = {});
+/// "ResNet-50", or its bottlenecks.
+std::string resnet_name(const std::array<std::int64_t, 4>& blocks);
 
 class ResNet : public Backbone {
  public:

@@ -5,16 +5,16 @@
 // registers).
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "usol/nn/linear.h"
+#include "usol/models/patch_backbone.h"
 #include "usol/nn/norm.h"
 #include "usol/nn/param_store.h"
 #include "usol/nn/patch_embed.h"
+#include "usol/nn/transformer_block.h"
 
 namespace usol {
 
@@ -42,18 +42,7 @@ struct VitConfig {
 /// Reads the sizes off a checkpoint's shapes; nothing if it is not a ViT of this kind.
 std::optional<VitConfig> vit_config(const StateDict& state);
 
-/// Which projection of the last block is the feature.
-enum class FeatureKind { kQ, kK, kV, kKqv };
-/// Parses "q", "k", "v", "kqv". Throws Error(kUsage) otherwise.
-FeatureKind parse_feature_kind(std::string_view text);
-
-/// What the last block knows of the patches.
-struct PatchMaps {
-  Tensor features;   // f32 [N, D, h, w], see Vit::features()
-  Tensor attention;  // f32 [N, heads, h, w], of the class token; with what goes to it and to registers a head sums to 1
-};
-
-class Vit {
+class Vit : public PatchBackbone {
  public:
   Vit(const Scope& scope, const VitConfig& config);
   /// A model that shares `state`'s tensors, for inference. Throws Error listing the keys that do not fit; the
@@ -61,17 +50,12 @@ class Vit {
   static Vit from_state(StateDict state, std::string_view what, Device device = {}, DType dtype = DType::kF32);
 
   const VitConfig& config() const { return config_; }
+  std::string name() const override { return config_.name(); }
+  std::int64_t patch_px() const override { return config_.patch; }
+  std::int64_t layers() const override { return config_.depth; }
 
-  /// Patch features for MaskCut: `images` [N, 3, H, W] normalised (H, W multiples of the patch) -> [N, D, h, w] f32,
-  /// D = width (3 width for kqv, in the order k, q, v). The last block's attention and MLP are not computed.
-  /// `position` is position_embedding(H / patch, W / patch) where the caller has made it before.
-  Tensor features(const Tensor& images, FeatureKind kind = FeatureKind::kK, const Tensor& position = {}) const;
-
-  /// The position embedding of a grid of h x w patches: [1, 1 + h w, D]. It depends on the weights alone.
-  Tensor position_embedding(std::int64_t h, std::int64_t w) const;
-
-  /// The same features, and the attention that the class token pays to the patches in the last block.
-  PatchMaps features_and_attention(const Tensor& images, FeatureKind kind = FeatureKind::kK) const;
+  /// The position embedding of a grid of h x w patches: [1, 1 + h w, D].
+  Tensor position(std::int64_t h, std::int64_t w) const override;
 
   /// The last block's whole qkv projection, bias included, CLS (and register) tokens first: [N, L, 3, heads,
   /// head_width].
@@ -80,30 +64,22 @@ class Vit {
   /// All blocks and the final norm: [N, L, D].
   Tensor forward(const Tensor& images) const;
 
- private:
-  struct Block {
-    nn::LayerNorm norm1, norm2;
-    nn::Linear qkv, proj;
-    nn::Linear fc1, fc2;  // SwiGLU: w12 and w3
-    Tensor scale1, scale2;
-    Block(const Scope& scope, const VitConfig& config);
-  };
+ protected:
+  /// The attention and MLP of block `layer` are not computed.
+  Tensor layer_features(const Tensor& images, FeatureKind kind, std::int64_t layer, const Tensor& at) const override;
+  PatchMaps layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const override;
 
+ private:
   Tensor embed(const Tensor& images, const Tensor& position) const;
-  Tensor run_block(const Block& block, Tensor x) const;
-  /// Tokens that enter block `depth - 1`.
-  Tensor before_last_block(const Tensor& images, const Tensor& position = {}) const;
+  /// Tokens that enter block `layer`.
+  Tensor before_block(std::int64_t layer, const Tensor& images, const Tensor& position = {}) const;
+  Tensor qkv(const Tensor& images, std::int64_t layer) const;
 
   VitConfig config_;
-  std::shared_ptr<ParamStore> owned_;  // keeps what from_state() made
-  std::optional<nn::PatchEmbed> patch_embed_;
+  nn::PatchEmbed patch_embed_;
   Tensor cls_token_, pos_embed_, register_tokens_, mask_token_;
-  std::vector<Block> blocks_;
+  std::vector<nn::TransformerBlock> blocks_;
   std::optional<nn::LayerNorm> norm_;
 };
-
-/// What DINO's preprocessing does to a decoded image [H, W, 3] u8 once it has its final size: to [1, 3, H, W] f32, /
-/// 255, minus mean (.485 .456 .406), / standard deviation (.229 .224 .225).
-Tensor normalise_for_vit(const Tensor& image);
 
 }  // namespace usol

@@ -5,9 +5,7 @@
 #include <cmath>
 
 #include "usol/nn/attention.h"
-#include "usol/nn/conv_norm.h"
-#include "usol/nn/drop_path.h"
-#include "usol/ops/attention.h"
+#include "usol/nn/norm.h"
 #include "usol/ops/cast.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
@@ -65,21 +63,9 @@ Tensor relative(const Tensor& stored, std::int64_t size) {
   return reshape(index_select(all, Tensor::from(index, {size * size}).to(stored.device())), {size, size, width});
 }
 
-// Attention over a map [N, h, w, 3 D] whose scores are q . k / sqrt(d) + q . (row embedding) + q . (column embedding).
-Tensor relative_attention(const Tensor& qkv, const Tensor& rel_pos_h, const Tensor& rel_pos_w, std::int64_t heads) {
-  const std::int64_t n = qkv.size(0), h = qkv.size(1), w = qkv.size(2), width = qkv.size(3) / 3, d = width / heads;
-  const Tensor tokens = reshape(qkv, {n, h * w, 3 * width});
-  const Tensor q = nn::heads_of(tokens, 0, heads), k = nn::heads_of(tokens, 1, heads),
-               v = nn::heads_of(tokens, 2, heads);
-  const auto embeddings = [&](const Tensor& stored, std::int64_t size) {  // [size, d, size]
-    return cast(transpose(relative(stored, size), 1, 2), q.dtype());
-  };
-  const Tensor map = reshape(q, {n, heads, h, w, d});
-  const Tensor of_rows = matmul(map, embeddings(rel_pos_h, h));  // [N, heads, h, w, h]
-  const Tensor of_columns =
-      transpose(matmul(transpose(map, 2, 3), embeddings(rel_pos_w, w)), 2, 3);  // [N, heads, h, w, w]
-  const AttentionBias bias{reshape(of_rows, {n, heads, h * w, h}), reshape(of_columns, {n, heads, h * w, w})};
-  return reshape(nn::merged_heads(attention(q, k, v, 0, bias)), {n, h, w, width});
+nn::TransformerBlockConfig block_config(const VitDetConfig& c, std::int64_t index) {
+  const double place = c.depth > 1 ? static_cast<double>(index) / static_cast<double>(c.depth - 1) : 0;
+  return {.width = c.width, .heads = c.heads, .mlp_hidden = c.mlp_hidden, .drop_path = c.drop_path * place};
 }
 
 }  // namespace
@@ -133,43 +119,52 @@ std::optional<VitDetConfig> vitdet_config(const StateDict& state, const std::str
 }
 
 VitDet::Block::Block(const Scope& scope, const VitDetConfig& c, std::int64_t index)
-    : norm1(scope / "norm1", c.width),
-      norm2(scope / "norm2", c.width),
-      qkv(scope / "attn" / "qkv", c.width, 3 * c.width),
-      proj(scope / "attn" / "proj", c.width, c.width),
-      fc1(scope / "mlp" / "fc1", c.width, c.mlp_hidden),
-      fc2(scope / "mlp" / "fc2", c.mlp_hidden, c.width),
-      window(std::count(c.global_blocks.begin(), c.global_blocks.end(), index) > 0 ? 0 : c.window),
-      drop_path(c.depth > 1 ? c.drop_path * static_cast<double>(index) / static_cast<double>(c.depth - 1) : 0) {
+    : block(scope, block_config(c, index)),
+      window(std::count(c.global_blocks.begin(), c.global_blocks.end(), index) > 0 ? 0 : c.window) {
   const std::int64_t size = window > 0 ? window : c.image_px / c.patch;
   rel_pos_h = (scope / "attn").parameter("rel_pos_h", {2 * size - 1, c.width / c.heads}, init::zeros());
   rel_pos_w = (scope / "attn").parameter("rel_pos_w", {2 * size - 1, c.width / c.heads}, init::zeros());
 }
 
-Tensor VitDet::Block::operator()(Tensor x, const Context& context, std::int64_t heads) const {
-  const std::int64_t n = x.size(0), h = x.size(1), w = x.size(2);
-  Tensor mixed = qkv(nn::normed(norm1, x));
-  if (window > 0) {
-    // Pixels that fill the last windows are zeros before the projection, so its bias behind it. They are keys like all.
-    const Tensor windows = to_windows(padded(mixed, cast(qkv.bias, mixed.dtype()), window), window);
-    mixed = from_windows(relative_attention(windows, rel_pos_h, rel_pos_w, heads), n, h, w, window);
-  } else {
-    mixed = relative_attention(mixed, rel_pos_h, rel_pos_w, heads);
-  }
-  const auto add_branch = [&](const Tensor& branch, const nn::Linear& last) {
-    return add(x, nn::drop_path(last(branch), drop_path, context));
+Tensor VitDet::Block::operator()(const Tensor& x, const Context& context) const {
+  return block(x, context, [this](const Tensor& projected) { return mix(projected); });
+}
+
+Tensor VitDet::Block::mix(const Tensor& projected) const {
+  if (window == 0) return attend(projected);
+  const std::int64_t n = projected.size(0), h = projected.size(1), w = projected.size(2);
+  // Pixels that fill the last windows are zeros before the projection, so its bias behind it. They are keys like all.
+  const Tensor fill = cast(block.attn.qkv.bias, projected.dtype());
+  return from_windows(attend(to_windows(padded(projected, fill, window), window)), n, h, w, window);
+}
+
+// All pixels of a map attend to each other: the scores are q . k / sqrt(d) + q . (row embedding) + q . (column
+// embedding).
+Tensor VitDet::Block::attend(const Tensor& projected) const {
+  const std::int64_t n = projected.size(0), h = projected.size(1), w = projected.size(2);
+  const std::int64_t heads = block.attn.heads;
+  const auto bias = [&](const Tensor& queries) -> AttentionBias {
+    const auto embeddings = [&](const Tensor& stored, std::int64_t size) {  // [size, d, size]
+      return cast(transpose(relative(stored, size), 1, 2), queries.dtype());
+    };
+    const Tensor map = reshape(queries, {n, heads, h, w, queries.size(3)});
+    const Tensor of_rows = matmul(map, embeddings(rel_pos_h, h));  // [N, heads, h, w, h]
+    const Tensor of_columns =
+        transpose(matmul(transpose(map, 2, 3), embeddings(rel_pos_w, w)), 2, 3);  // [N, heads, h, w, w]
+    return {reshape(of_rows, {n, heads, h * w, h}), reshape(of_columns, {n, heads, h * w, w})};
   };
-  x = add_branch(mixed, proj);
-  return add_branch(fc1(nn::normed(norm2, x), Activation::kGelu), fc2);
+  const Tensor tokens = reshape(projected, {n, h * w, projected.size(3)});
+  return reshape(block.attn.mix(tokens, {.bias = bias}), {n, h, w, projected.size(3) / 3});
 }
 
 // Four maps of the last one, each by itself: by deconvolutions, as it is, by pooling; then two convolutions.
 struct VitDet::Pyramid {
   struct Level {
-    nn::ConvNorm first, second;
+    nn::Conv2d first, second;
     Level(const Scope& scope, std::int64_t place, std::int64_t in, std::int64_t out)
-        : first(scope / place, in, out, 1, true, false, pytorch_start()),
-          second(scope / (place + 1), out, out, 3, true, false, pytorch_start()) {}
+        : first(scope / place, in, out, 1, {.norm = nn::NormKind::kLn, .init = pytorch_start()}),
+          second(scope / (place + 1), out, out, 3, {.padding = 1, .norm = nn::NormKind::kLn, .init = pytorch_start()}) {
+    }
     Tensor operator()(const Tensor& x, const Context& context) const { return second(first(x, context), context); }
   };
   nn::ConvTranspose2d up4, up4_again, up2;
@@ -233,7 +228,7 @@ Tensor VitDet::tokens(const Tensor& images, const Context& context) const {
   const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
   Tensor x = reshape(patch_embed_(images), {images.size(0), h, w, config_.width});
   x = add(x, cast(position_embedding(h, w), x.dtype()));
-  for (const Block& block : blocks_) x = block(x, context, config_.heads);
+  for (const Block& block : blocks_) x = block(x, context);
   return x;
 }
 

@@ -15,10 +15,9 @@
 
 #include "usol/models/backbone.h"
 #include "usol/nn/conv.h"
-#include "usol/nn/linear.h"
-#include "usol/nn/norm.h"
 #include "usol/nn/param_store.h"
 #include "usol/nn/patch_embed.h"
+#include "usol/nn/transformer_block.h"
 
 namespace usol {
 
@@ -55,14 +54,16 @@ class VitDet : public Backbone {
 
  private:
   struct Block {
-    nn::LayerNorm norm1, norm2;
-    nn::Linear qkv, proj, fc1, fc2;
+    nn::TransformerBlock block;
     Tensor rel_pos_h, rel_pos_w;  // [2 size - 1, D / heads] of row and column differences
     std::int64_t window;          // 0: attends to the whole map
-    double drop_path;
 
     Block(const Scope& scope, const VitDetConfig& config, std::int64_t index);
-    Tensor operator()(Tensor x, const Context& context, std::int64_t heads) const;
+    /// x [N, h, w, D].
+    Tensor operator()(const Tensor& x, const Context& context) const;
+    /// What stands between the projections: a map [N, h, w, 3 D] -> [N, h, w, D].
+    Tensor mix(const Tensor& projected) const;
+    Tensor attend(const Tensor& projected) const;
   };
   struct Pyramid;
 

@@ -1,8 +1,15 @@
 #pragma once
-// From the fused projection of a transformer's attention ("qkv") to queries, keys and values by head, and back.
+// Multi-head self-attention as vision transformers have it: one projection to queries, keys and values ("qkv"), the
+// heads, one projection back ("proj"). What models add (relative positions, rotations of queries and keys) comes in as
+// hooks, so that the fused attention of ops/ stays the only one.
+// Source: Vaswani et al. 2017; Dosovitskiy et al. 2021.
 
 #include <cstdint>
+#include <functional>
 
+#include "usol/nn/linear.h"
+#include "usol/nn/param_store.h"
+#include "usol/ops/attention.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/tensor.h"
 
@@ -18,5 +25,27 @@ inline Tensor heads_of(const Tensor& qkv, int which, std::int64_t heads) {
 inline Tensor merged_heads(const Tensor& x) {
   return reshape(transpose(x, 1, 2), {x.size(0), x.size(2), x.size(1) * x.size(3)});
 }
+
+/// What a model does between the projections. An empty function does nothing.
+struct AttentionHooks {
+  /// Queries or keys [N, heads, L, d] -> the same shape, turned by the places of their tokens (ops/rope.h).
+  std::function<Tensor(const Tensor& x)> rotate = {};
+  /// Queries [N, heads, L, d], as they are before rotate() -> what is added to the scores (relative positions).
+  std::function<AttentionBias(const Tensor& queries)> bias = {};
+};
+
+/// "qkv.weight" [3 D, D], "qkv.bias", "proj.weight" [D, D], "proj.bias".
+struct Attention {
+  Linear qkv, proj;
+  std::int64_t heads;
+
+  /// Throws Error unless `width` is a multiple of `heads`. Without `qkv_bias`, "qkv" has no bias.
+  Attention(const Scope& scope, std::int64_t width, std::int64_t heads, bool qkv_bias = true);
+
+  /// The heads' results side by side, before proj: projected [N, L, 3 D] (what qkv gives) -> [N, L, D].
+  Tensor mix(const Tensor& projected, const AttentionHooks& hooks = {}) const;
+  /// x [N, L, D] -> [N, L, D].
+  Tensor operator()(const Tensor& x, const AttentionHooks& hooks = {}) const { return proj(mix(qkv(x), hooks)); }
+};
 
 }  // namespace usol::nn

@@ -39,22 +39,26 @@ void Conv2d::freeze() {
 
 bool Conv2d::parameters_want_gradient() const {
   return grad_enabled() && (requires_grad(weight) || (bias.defined() && requires_grad(bias)) ||
-                            (norm && (requires_grad(norm->weight) || requires_grad(norm->bias))));
+                            (norm && (requires_grad(norm->weight()) || requires_grad(norm->bias()))));
+}
+
+bool Conv2d::norm_follows(const Context& context) const {
+  return norm && (!norm->batch() || norm->batch()->uses_batch(context));
 }
 
 // With gradients a new product each time. Without them the last one, if nothing was written to since.
 Conv2d::Kernel Conv2d::kernel(DType dtype) const {
   if (!norm) return {cast(weight, dtype), bias.defined() ? cast(bias, dtype) : bias};
+  const BatchNorm& n = *norm->batch();
   const auto make = [&]() -> Kernel {
-    const BatchNormAffine map =
-        batch_norm_affine(norm->weight, norm->bias, norm->running_mean, norm->running_var, norm->epsilon);
+    const BatchNormAffine map = batch_norm_affine(n.weight, n.bias, n.running_mean, n.running_var, n.epsilon);
     const Tensor scale = reshape(map.scale, {weight.size(0), 1, 1, 1});
     return {cast(mul(cast(weight, scale.dtype()), scale), dtype), cast(map.shift, dtype)};
   };
   if (parameters_want_gradient()) return make();
-  const std::array<std::uint64_t, 5> versions{weight.storage()->version(), norm->weight.storage()->version(),
-                                              norm->bias.storage()->version(), norm->running_mean.storage()->version(),
-                                              norm->running_var.storage()->version()};
+  const std::array<std::uint64_t, 5> versions{weight.storage()->version(), n.weight.storage()->version(),
+                                              n.bias.storage()->version(), n.running_mean.storage()->version(),
+                                              n.running_var.storage()->version()};
   const std::lock_guard lock(cache_->mutex);
   if (!cache_->kernel.weight.defined() || cache_->kernel.weight.dtype() != dtype || cache_->versions != versions) {
     cache_->kernel = make();
@@ -65,7 +69,7 @@ Conv2d::Kernel Conv2d::kernel(DType dtype) const {
 
 Tensor Conv2d::run(const Tensor& x, const Context& context, bool relu) const {
   Conv2dOptions options = options_;
-  if (norm && norm->uses_batch(context)) {
+  if (norm_follows(context)) {
     options.relu = false;
     return (*norm)(conv2d(x, cast(weight, x.dtype()), {}, options), context, relu);
   }
@@ -78,7 +82,7 @@ Tensor Conv2d::operator()(const Tensor& x, const Context& context) const { retur
 
 Tensor Conv2d::add_to(const Tensor& y, const Tensor& x, const Context& context) const {
   const bool recorded = parameters_want_gradient() || (grad_enabled() && (requires_grad(x) || requires_grad(y)));
-  if (recorded || (norm && norm->uses_batch(context))) {
+  if (recorded || norm_follows(context)) {
     const Tensor branch = run(x, context, false);
     return options_.relu ? add_relu(y, branch) : add(y, branch);
   }

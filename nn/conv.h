@@ -1,6 +1,6 @@
 #pragma once
 // A convolution with an optional norm and ReLU after it, under Detectron2's names: "weight" [O, C / groups, k, k],
-// "bias" [O] (without a norm), "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var".
+// "bias" [O] (without a norm), "norm.weight", "norm.bias", and a batch norm's "norm.running_mean", "norm.running_var".
 
 #include <memory>
 #include <optional>
@@ -28,19 +28,19 @@ class Conv2d {
  public:
   Conv2d(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel, const ConvConfig& config = {});
 
-  /// x [N, in, H, W] -> [N, out, H', W'], channels last in memory; weight and bias are cast to x's dtype. A norm with
-  /// fixed statistics (frozen, or not training) is folded into the convolution; where no parameter wants a gradient,
-  /// the folded weight is kept until one of them changes.
+  /// x [N, in, H, W] -> [N, out, H', W'], channels last in memory; weight and bias are cast to x's dtype. A batch norm
+  /// with fixed statistics (frozen, or not training) is folded into the convolution; where no parameter wants a
+  /// gradient, the folded weight is kept until one of them changes.
   Tensor operator()(const Tensor& x, const Context& context) const;
   /// [relu] (y + conv(x)) for y of the result's shape. Overwrites and returns y's memory where no gradient is recorded:
   /// y must be the caller's own.
   Tensor add_to(const Tensor& y, const Tensor& x, const Context& context) const;
 
-  /// Stops the gradients of weight and bias, and makes the norm a frozen one.
+  /// Stops the gradients of weight, bias and norm, and makes a batch norm a frozen one.
   void freeze();
 
   Tensor weight, bias;  // bias is undefined with a norm
-  std::optional<BatchNorm> norm;
+  std::optional<Norm> norm;
 
  private:
   struct Kernel {
@@ -49,7 +49,9 @@ class Conv2d {
   struct KernelCache;
 
   bool parameters_want_gradient() const;
-  /// What to convolve with where a norm's statistics are fixed: weight and bias with the norm in them, in this dtype.
+  /// True if the norm cannot be folded: it depends on what it normalises.
+  bool norm_follows(const Context& context) const;
+  /// What to convolve with where no norm follows: weight and bias, a batch norm folded into them, in this dtype.
   Kernel kernel(DType dtype) const;
   Tensor run(const Tensor& x, const Context& context, bool relu) const;
 

@@ -3,20 +3,51 @@
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/group_norm.h"
+#include "usol/ops/view.h"
 #include "usol/tensor/check.h"
 
 namespace usol::nn {
+namespace {
+
+std::variant<BatchNorm, GroupNorm, LayerNorm> make_norm(const Scope& scope, std::int64_t channels, NormKind kind) {
+  check(kind != NormKind::kNone, "norm: there is no layer for 'no norm'");
+  if (kind == NormKind::kGn) return GroupNorm(scope, channels);
+  if (kind == NormKind::kLn) return LayerNorm(scope, channels);
+  return BatchNorm(scope, channels, kind);
+}
+
+}  // namespace
+
+Tensor norm_channels(const LayerNorm& norm, const Tensor& x) {
+  return permute(normed(norm, permute(x, {0, 2, 3, 1})), {0, 3, 1, 2});
+}
+
+GroupNorm::GroupNorm(const Scope& scope, std::int64_t channels, std::int64_t group_count)
+    : weight(scope.parameter("weight", {channels}, init::ones())),
+      bias(scope.parameter("bias", {channels}, init::zeros())),
+      groups(group_count) {
+  check(groups > 0 && channels % groups == 0, "group_norm: expected channels that {} groups divide, got {}", groups,
+        channels);
+}
+
+Tensor GroupNorm::operator()(const Tensor& x) const {
+  return group_norm(x, cast(weight, x.dtype()), cast(bias, x.dtype()), groups, epsilon);
+}
 
 NormKind parse_norm_kind(std::string_view text) {
   if (text.empty()) return NormKind::kNone;
   if (text == "FrozenBN") return NormKind::kFrozenBn;
   if (text == "BN") return NormKind::kBn;
   if (text == "SyncBN") return NormKind::kSyncBn;
-  fail(ErrorKind::kUsage, fmt::format("norm: expected '', FrozenBN, BN or SyncBN, got '{}'", text));
+  if (text == "GN") return NormKind::kGn;
+  if (text == "LN") return NormKind::kLn;
+  fail(ErrorKind::kUsage, fmt::format("norm: expected '', FrozenBN, BN, SyncBN, GN or LN, got '{}'", text));
 }
 
 BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_kind) : kind(norm_kind) {
-  check(kind != NormKind::kNone, "batch_norm: there is no layer for 'no norm'");
+  check(kind == NormKind::kFrozenBn || kind == NormKind::kBn || kind == NormKind::kSyncBn,
+        "batch_norm: expected FrozenBN, BN or SyncBN, got another norm or none");
   const auto make = [&](const char* name, const Initializer& init) {
     return kind == NormKind::kFrozenBn ? scope.buffer(name, {channels}, init)
                                        : scope.wide_parameter(name, {channels}, init);
@@ -51,6 +82,33 @@ void BatchNorm::freeze() {
   kind = NormKind::kFrozenBn;
   set_requires_grad(weight, false);
   set_requires_grad(bias, false);
+}
+
+Norm::Norm(const Scope& scope, std::int64_t channels, NormKind kind) : norm_(make_norm(scope, channels, kind)) {}
+
+Tensor Norm::operator()(const Tensor& x, const Context& context, bool relu_after) const {
+  if (const BatchNorm* norm = batch()) return (*norm)(x, context, relu_after);
+  const auto* layer = std::get_if<LayerNorm>(&norm_);
+  const Tensor y = layer ? norm_channels(*layer, x) : std::get<GroupNorm>(norm_)(x);
+  return relu_after ? relu(y) : y;
+}
+
+const Tensor& Norm::weight() const {
+  return std::visit([](const auto& norm) -> const Tensor& { return norm.weight; }, norm_);
+}
+
+const Tensor& Norm::bias() const {
+  return std::visit([](const auto& norm) -> const Tensor& { return norm.bias; }, norm_);
+}
+
+void Norm::freeze() {
+  if (BatchNorm* norm = batch()) return norm->freeze();
+  std::visit(
+      [](auto& norm) {
+        set_requires_grad(norm.weight, false);
+        set_requires_grad(norm.bias, false);
+      },
+      norm_);
 }
 
 void NormStatistics::add(const BatchNorm& norm, double count, const Tensor& mean, const Tensor& variance) {

@@ -1,13 +1,16 @@
 #pragma once
 // Normalisation layers with their parameters.
 
+#include <cstdint>
 #include <map>
 #include <string_view>
+#include <variant>
 
 #include "usol/nn/context.h"
 #include "usol/nn/init.h"
 #include "usol/nn/param_store.h"
 #include "usol/ops/batch_norm.h"
+#include "usol/ops/cast.h"
 #include "usol/ops/layer_norm.h"
 
 namespace usol::nn {
@@ -25,8 +28,29 @@ struct LayerNorm {
   Tensor operator()(const Tensor& x) const { return layer_norm(x, weight, bias, epsilon); }
 };
 
-/// Detectron2's norms by their names there: "", "FrozenBN", "BN", "SyncBN".
-enum class NormKind { kNone, kFrozenBn, kBn, kSyncBn };
+/// The norm of x [..., C], its weight and bias cast to x's dtype.
+inline Tensor normed(const LayerNorm& norm, const Tensor& x) {
+  return layer_norm(x, cast(norm.weight, x.dtype()), cast(norm.bias, x.dtype()), norm.epsilon);
+}
+/// Maps x [N, C, H, W], normalised over the channels of each pixel. Best with channels last in memory, as the result
+/// is.
+Tensor norm_channels(const LayerNorm& norm, const Tensor& x);
+
+/// Group normalisation of maps: "weight" [C], "bias" [C].
+struct GroupNorm {
+  Tensor weight, bias;
+  std::int64_t groups;
+  double epsilon = 1e-5;
+
+  /// Throws Error unless `groups` divides the channels. The default number of groups is Detectron2's.
+  GroupNorm(const Scope& scope, std::int64_t channels, std::int64_t group_count = 32);
+  /// x [N, C, H, W] -> the same shape, channels last in memory; weight and bias are cast to x's dtype.
+  Tensor operator()(const Tensor& x) const;
+};
+
+/// Detectron2's norms by their names there: "", "FrozenBN", "BN", "SyncBN", "GN" (32 groups), "LN" (over the channels
+/// of each pixel).
+enum class NormKind { kNone, kFrozenBn, kBn, kSyncBn, kGn, kLn };
 /// Throws Error(kUsage) on another name.
 NormKind parse_norm_kind(std::string_view text);
 
@@ -37,7 +61,7 @@ struct BatchNorm {
   NormKind kind;
   double epsilon = 1e-5, momentum = 0.1;
 
-  /// Throws Error for kNone.
+  /// Throws Error unless the kind is one of the three batch norms.
   BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_kind);
   /// True if the statistics are those of the batch: training, and not frozen.
   bool uses_batch(const Context& context) const { return context.training && kind != NormKind::kFrozenBn; }
@@ -46,6 +70,27 @@ struct BatchNorm {
   Tensor operator()(const Tensor& x, const Context& context, bool relu = false) const;
   /// From now on statistics are fixed and weight and bias get no gradient.
   void freeze();
+};
+
+/// The norm after a convolution, as Detectron2's get_norm chooses it.
+class Norm {
+ public:
+  /// Throws Error for kNone, and for "GN" on channels that 32 groups do not divide.
+  Norm(const Scope& scope, std::int64_t channels, NormKind kind);
+
+  /// [relu] of the norm of x [N, C, H, W].
+  Tensor operator()(const Tensor& x, const Context& context, bool relu = false) const;
+  /// From now on weight and bias get no gradient, and a batch norm's statistics are fixed.
+  void freeze();
+  /// "weight" and "bias", which every kind has.
+  const Tensor& weight() const;
+  const Tensor& bias() const;
+  /// The batch norm that this is; null for "GN" and "LN".
+  BatchNorm* batch() { return std::get_if<BatchNorm>(&norm_); }
+  const BatchNorm* batch() const { return std::get_if<BatchNorm>(&norm_); }
+
+ private:
+  std::variant<BatchNorm, GroupNorm, LayerNorm> norm_;
 };
 
 /// Mean and variance of what batch norms see over many batches, every value counting alike ("precise BN").

@@ -37,6 +37,23 @@ ParamStore::ParamStore(std::uint64_t seed, Device device, DType dtype) : seed_(s
 ParamStore::ParamStore(StateDict source, Device device, DType dtype)
     : seed_(0), device_(device), dtype_(dtype), from_source_(true), source_(std::move(source)) {}
 
+ParamStore ParamStore::shapes_only() {
+  ParamStore store;
+  store.shapes_only_ = true;
+  return store;
+}
+
+Tensor ParamStore::made(const std::string& name, const Shape& shape, const Initializer& init) const {
+  if (shapes_only_) {
+    shape.numel();  // throws on sizes that nothing could hold
+    return Tensor::zeros({}, dtype_).expand(shape);
+  }
+  Tensor tensor = Tensor::empty(shape);
+  Generator generator(seed_, stream_of(name));
+  init(tensor, generator);
+  return tensor;
+}
+
 Tensor ParamStore::make(const std::string& name, const Shape& shape, Kind kind, const Initializer& init, bool wide) {
   check(!entries_.contains(name), "param_store: '{}' is defined twice", name);
   Tensor tensor;
@@ -49,15 +66,13 @@ Tensor ParamStore::make(const std::string& name, const Shape& shape, Kind kind, 
   } else if (from_source_) {
     report_.missing.push_back(name);
   }
-  if (!tensor.defined()) {
-    tensor = Tensor::empty(shape);
-    Generator generator(seed_, stream_of(name));
-    init(tensor, generator);
+  if (!tensor.defined()) tensor = made(name, shape, init);
+  if (!shapes_only_) {
+    const bool narrow = dtype_ == DType::kF16 || dtype_ == DType::kBF16;
+    if (is_floating(tensor.dtype())) tensor = tensor.to(wide && narrow ? DType::kF32 : dtype_);
+    tensor = tensor.contiguous().to(device_);
+    if (kind == Kind::kParameter && !from_source_) set_requires_grad(tensor);
   }
-  const bool narrow = dtype_ == DType::kF16 || dtype_ == DType::kBF16;
-  if (is_floating(tensor.dtype())) tensor = tensor.to(wide && narrow ? DType::kF32 : dtype_);
-  tensor = tensor.contiguous().to(device_);
-  if (kind == Kind::kParameter && !from_source_) set_requires_grad(tensor);
   entries_[name] = {tensor, kind};
   names_.push_back(name);
   return tensor;

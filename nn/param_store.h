@@ -48,6 +48,9 @@ class ParamStore {
   /// Parameters are taken from `source` by name (cast and moved as needed, shared where they need neither); what it
   /// lacks starts from its initialiser and is listed in load_report(). For inference: no gradients, no second copy.
   ParamStore(StateDict source, Device device, DType dtype);
+  /// Names and shapes alone: what a model asks for becomes views of a single zero, so that a model of any size can be
+  /// made to be looked at. Not to be run or written to.
+  static ParamStore shapes_only();
 
   /// Makes (or takes) the parameter `name`. `wide`: f32 in a store of 16-bit numbers. Throws Error if the name is
   /// already in use.
@@ -66,11 +69,12 @@ class ParamStore {
 
  private:
   bool is_counter(std::string_view name) const;
+  Tensor made(const std::string& name, const Shape& shape, const Initializer& init) const;
 
   std::uint64_t seed_;
   Device device_;
   DType dtype_;
-  bool from_source_ = false;
+  bool from_source_ = false, shapes_only_ = false;
   StateDict source_;  // what no parameter has asked for yet
   LoadReport report_;
   std::map<std::string, Entry> entries_;

@@ -6,7 +6,7 @@
 
 #include "usol/io/resize.h"
 #include "usol/io/rle.h"
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/tensor/check.h"
 #include "usol/train/bit_mask.h"
 
@@ -87,7 +87,7 @@ template <class AnySample>
 Sample moved_at_random(const AnySample& sample, const AugmentOptions& options, Generator& generator) {
   check(!options.short_sides.empty(), "augment: no short sides to choose from");
   const std::int64_t short_side = options.short_sides[generator.below(options.short_sides.size())];
-  const rcnn::ImageSize size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
+  const detection::ImageSize size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
   return transformed(sample, size.height, size.width, static_cast<double>(generator.uniform()) < options.flip);
 }
 

@@ -8,24 +8,22 @@
 
 namespace usol::train {
 
-bool precise_batch_norm(const Rcnn& model, const ParamStore& store, std::int64_t batches,
+bool precise_batch_norm(const Detector& model, const ParamStore& store, std::int64_t batches,
                         const std::function<std::vector<Sample>()>& next, const std::function<bool()>& stop,
                         Communicator* ranks) {
   const NoGrad no_grad;
   const auto norms = std::count_if(store.names().begin(), store.names().end(),
                                    [](const std::string& name) { return name.ends_with(".running_mean"); });
   if (norms == 0 || batches == 0) return true;
-  const Device device = store.entries().begin()->second.tensor.device();
   nn::NormStatistics statistics;
   for (std::int64_t i = 0; i < batches; ++i) {
     if (stop()) return false;
     std::vector<Tensor> pictures;
     for (const Sample& sample : next()) pictures.push_back(sample.image);
-    model.features(model.preprocess(pictures, ranks).to(device),
-                   {.training = true, .ranks = ranks, .statistics = &statistics});
+    model.run_norms(pictures, {.training = true, .ranks = ranks, .statistics = &statistics});
   }
-  check(statistics.size() == norms, "precise batch norm: the backbone has {} of the model's {} norms",
-        statistics.size(), norms);
+  check(statistics.size() == norms, "precise batch norm: the detector has run {} of its {} norms", statistics.size(),
+        norms);
   statistics.store();
   return true;
 }

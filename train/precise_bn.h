@@ -6,17 +6,17 @@
 #include <functional>
 #include <vector>
 
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/nn/param_store.h"
 #include "usol/train/dataset.h"
 
 namespace usol::train {
 
-/// Replaces running means and variances by those of `batches` batches that `next` gives, pooled over all values. The
-/// detector's norms are all in its backbone, so nothing else is computed. `stop` is asked before each batch: once it
+/// Replaces running means and variances by those of `batches` batches that `next` gives, pooled over all values.
+/// Nothing is computed but what has norms. `stop` is asked before each batch: once it
 /// says yes (on all ranks at once) nothing is changed, and the answer is false. With `ranks`, `next` gives this rank's
-/// shares of the batches. Throws Error if a norm is outside the backbone.
-bool precise_batch_norm(const Rcnn& model, const ParamStore& store, std::int64_t batches,
+/// shares of the batches. Throws Error if the detector leaves a norm out.
+bool precise_batch_norm(const Detector& model, const ParamStore& store, std::int64_t batches,
                         const std::function<std::vector<Sample>()>& next, const std::function<bool()>& stop,
                         Communicator* ranks = nullptr);
 

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <set>
 #include <utility>
 
 #include "usol/autograd/tape.h"
@@ -19,7 +18,6 @@ constexpr const char* kModel = "model/";
 constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
 constexpr const char* kScale = "trainer/loss_scale";
-constexpr std::string_view kBottoms[] = {"backbone.bottom_up.", "backbone.net."};  // a ResNet's place, and a ViT's
 
 // Adds the time it lives to `seconds`.
 class AddTime {
@@ -49,7 +47,7 @@ class Buffers {
   std::vector<std::pair<Tensor, Tensor>> saved_;
 };
 
-rcnn::Truths truths_of(const Sample& sample, const Device& device) {
+detection::Truths truths_of(const Sample& sample, const Device& device) {
   return {sample.boxes.to(device), Tensor::from(sample.classes, {sample.size()}).to(device), sample.masks.to(device)};
 }
 
@@ -72,7 +70,7 @@ void LossScale::update(bool good) {
   }
 }
 
-Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& options)
+Trainer::Trainer(ParamStore& store, const Detector& model, const TrainerOptions& options)
     : store_(store), model_(model), options_(options), optimizer_(store, options.optimizer) {
   options.schedule.check_valid();
   check(options.accumulate >= 1, ErrorKind::kUsage, "trainer: expected at least one pass a step, got {}",
@@ -88,7 +86,7 @@ Trainer::Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& opt
 Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, StepReport& report) const {
   const Device device = store_.entries().begin()->second.tensor.device();
   std::vector<Tensor> pictures;
-  std::vector<rcnn::Truths> truths;
+  std::vector<detection::Truths> truths;
   for (const Sample& sample : batch) {
     pictures.push_back(sample.image);
     truths.push_back(truths_of(sample, device));
@@ -96,12 +94,11 @@ Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, 
   Generator generator(options_.seed, kStepStream | static_cast<std::uint64_t>(iteration_));
   Generator of_layers(options_.seed, kLayerStream | static_cast<std::uint64_t>(iteration_));
   of_layers.set_position(nn::drop_path_start(first_picture));
-  const rcnn::Sampler sampler = rcnn::random_sampler(generator, first_picture);
-  rcnn::Losses losses;
+  detection::Losses losses;
   try {
-    losses = model_.losses(pictures, truths, sampler,
+    losses = model_.losses(pictures, truths, {generator, first_picture},
                            {.training = true, .rng = &of_layers, .ranks = options_.ranks, .dtype = options_.precision});
-  } catch (const rcnn::Diverged&) {
+  } catch (const detection::Diverged&) {
     report.total = std::nan("");
     return {};
   }
@@ -214,36 +211,6 @@ void Trainer::load_state(const StateDict& state) {
   bad_steps_ = counts[1];
   bad_in_a_row_ = counts[2];
   scale_ = {.factor = scale[0], .good_steps = static_cast<std::int64_t>(scale[1])};
-}
-
-StartReport start_from(ParamStore& store, const StateDict& state, const std::string& what) {
-  StartReport report;
-  std::set<std::string> used;
-  for (const std::string& name : store.names()) {
-    auto found = state.find(name);
-    for (const std::string_view bottom : kBottoms)
-      if (found == state.end() && name.starts_with(bottom)) found = state.find(name.substr(bottom.size()));
-    if (found == state.end()) {
-      report.fresh.push_back(name);
-      continue;
-    }
-    used.insert(found->first);
-    Tensor tensor = store.entries().at(name).tensor;
-    if (tensor.shape() != found->second.shape()) {
-      report.mismatched.push_back(fmt::format("{}: expected {}, got {}", name, tensor.shape(), found->second.shape()));
-      report.fresh.push_back(name);
-      continue;
-    }
-    tensor.copy_from(found->second);
-    report.loaded.push_back(name);
-  }
-  for (const auto& [name, tensor] : state)
-    if (!used.contains(name)) report.unused.push_back(name);
-  check(!report.loaded.empty(), ErrorKind::kFormat,
-        "{}: none of its tensors fits the detector; expected a detector, or its backbone alone: a ResNet under "
-        "Detectron2's names, a ViT of the same width and patch",
-        what);
-  return report;
 }
 
 }  // namespace usol::train

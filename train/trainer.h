@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "usol/models/rcnn/rcnn.h"
+#include "usol/models/detector.h"
 #include "usol/nn/param_store.h"
 #include "usol/train/dataset.h"
 #include "usol/train/ema.h"
@@ -70,7 +70,7 @@ struct LossScale {
 class Trainer {
  public:
   /// `model`'s parameters are in `store`; both must outlive this.
-  Trainer(ParamStore& store, const Rcnn& model, const TrainerOptions& options);
+  Trainer(ParamStore& store, const Detector& model, const TrainerOptions& options);
 
   /// Trains on a batch, or on this rank's share of it; the report is that of the whole batch on every rank. After a bad
   /// step the model is as before it, statistics of norms included (unless repeat_on_bad_loss). Throws Error after too
@@ -100,7 +100,7 @@ class Trainer {
   Tensor pass(std::span<const Sample> batch, std::int64_t first_picture, StepReport& report) const;
 
   ParamStore& store_;
-  const Rcnn& model_;
+  const Detector& model_;
   TrainerOptions options_;
   Optimizer optimizer_;
   std::optional<GradientSums> sums_;  // if there are other ranks
@@ -109,14 +109,5 @@ class Trainer {
   double collected_scale_ = 1;  // of the gradients that the optimiser has
   std::int64_t iteration_ = 0, bad_steps_ = 0, bad_in_a_row_ = 0;
 };
-
-/// Copies what `state` has into the model's parameters by name: a detector's names, or a backbone's alone (without
-/// "backbone.bottom_up." or "backbone.net."). Parameters of another shape, such as the predictors of other classes,
-/// keep their start, as in Detectron2. `what` names the file. Throws Error(kFormat) if nothing fits.
-struct StartReport {
-  std::vector<std::string> loaded, fresh, unused;
-  std::vector<std::string> mismatched;  // "name: expected [..], got [..]"; these are fresh too
-};
-StartReport start_from(ParamStore& store, const StateDict& state, const std::string& what);
 
 }  // namespace usol::train

@@ -23,7 +23,8 @@ BoxHead::BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig&
   check(c.class_agnostic || c.classes == 1,
         "box head: {} classes with a box each; only class-agnostic boxes are supported (one class is both)", c.classes);
   for (std::int64_t i = 1; i <= c.convolutions; ++i)
-    convolutions_.emplace_back(head / ("conv" + std::to_string(i)), c.channels, c.channels, 3, c.norm, true);
+    convolutions_.emplace_back(head / ("conv" + std::to_string(i)), c.channels, c.channels, 3,
+                               nn::ConvConfig{.padding = 1, .norm = c.norm, .relu = true});
   for (std::int64_t i = 1; i <= c.fully_connected; ++i)
     fully_connected_.emplace_back(head / ("fc" + std::to_string(i)),
                                   i == 1 ? c.channels * c.pooled * c.pooled : c.hidden, c.hidden, true,
@@ -32,7 +33,7 @@ BoxHead::BoxHead(const Scope& head, const Scope& predictor, const BoxHeadConfig&
 
 BoxPredictions BoxHead::operator()(const Tensor& pooled, const Context& context) const {
   Tensor hidden = pooled;
-  for (const nn::ConvNorm& layer : convolutions_) hidden = layer(hidden, context);
+  for (const nn::Conv2d& layer : convolutions_) hidden = layer(hidden, context);
   hidden = reshape(hidden, {pooled.size(0), config_.channels * config_.pooled * config_.pooled});
   for (const nn::Linear& layer : fully_connected_) hidden = layer(hidden, Activation::kRelu);
   return {cast(cls_score_(hidden), DType::kF32), cast(bbox_pred_(hidden), DType::kF32)};

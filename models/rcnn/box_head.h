@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "usol/models/rcnn/boxes.h"
-#include "usol/nn/conv_norm.h"
+#include "usol/nn/conv.h"
 #include "usol/nn/linear.h"
 #include "usol/nn/param_store.h"
 #include "usol/ops/all_reduce.h"
@@ -16,8 +16,8 @@ namespace usol::rcnn {
 
 struct BoxHeadConfig {
   std::int64_t channels = 256, pooled = 7;  // of the region features
-  std::int64_t convolutions = 0;            // before the fully connected layers; ViTDet has 4 ...
-  bool norm = false;                        // ... with norms ("LN")
+  std::int64_t convolutions = 0;            // before the fully connected layers; ViTDet has 4
+  nn::NormKind norm = nn::NormKind::kNone;  // after each of them; ViTDet: "LN"
   std::int64_t fully_connected = 2;         // layers; ViTDet has 1
   std::int64_t hidden = 1024;
   std::int64_t classes = 1;  // without the background
@@ -52,7 +52,7 @@ class BoxHead {
  private:
   BoxHeadConfig config_;
   BoxCoder coder_;
-  std::vector<nn::ConvNorm> convolutions_;
+  std::vector<nn::Conv2d> convolutions_;
   std::vector<nn::Linear> fully_connected_;
   nn::Linear cls_score_, bbox_pred_;
 };

@@ -4,7 +4,6 @@
 // R-CNN"; Cai & Vasconcelos 2018, "Cascade R-CNN"; Detectron2's StandardROIHeads and CascadeROIHeads.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,10 +17,6 @@
 
 namespace usol::rcnn {
 
-/// Losses under Detectron2's names: loss_cls_stage0 ..., loss_box_reg_stage0 ... (loss_cls, loss_box_reg with one
-/// stage), loss_mask, loss_rpn_cls, loss_rpn_loc. f32 scalars.
-using Losses = std::map<std::string, Tensor>;
-
 struct RoiHeadsConfig {
   std::int64_t stages = 3;  // 1 or 3
   BoxHeadConfig box;
@@ -30,12 +25,6 @@ struct RoiHeadsConfig {
   std::int64_t samples = 512;  // regions per picture in training
   double positive_fraction = 0.25;
   DropLoss droploss;
-};
-
-struct DetectOptions {
-  double score = 0;  // only objects with a higher score
-  double nms = 0.5;  // of objects of one class that overlap more, the best stays
-  std::int64_t most = 100;
 };
 
 /// Of one picture's boxes [R, 4] with scores [R] and classes i64 [R]: those that suppression leaves within each class,
@@ -61,7 +50,8 @@ class RoiHeads {
   std::vector<Tensor> decode(const BoxPredictions& predictions, const std::vector<Tensor>& boxes,
                              std::int64_t stage) const;
 
-  /// All losses of the heads.
+  /// All losses of the heads, under Detectron2's names: loss_cls_stage0 ..., loss_box_reg_stage0 ... (loss_cls,
+  /// loss_box_reg with one stage), loss_mask.
   Losses losses(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
                 const std::vector<ImageSize>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
                 const Context& context) const;

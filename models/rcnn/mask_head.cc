@@ -18,12 +18,12 @@ MaskHead::MaskHead(const Scope& scope, const MaskHeadConfig& c)
       predictor_(scope / "predictor", c.hidden, c.classes, 1, {.init = init::normal(0.001f)}) {
   for (std::int64_t i = 0; i < c.convolutions; ++i)
     convolutions_.emplace_back(scope / ("mask_fcn" + std::to_string(i + 1)), i == 0 ? c.channels : c.hidden, c.hidden,
-                               3, c.norm, true);
+                               3, nn::ConvConfig{.padding = 1, .norm = c.norm, .relu = true});
 }
 
 Tensor MaskHead::operator()(const Tensor& pooled, const Context& context) const {
   Tensor x = pooled;
-  for (const nn::ConvNorm& layer : convolutions_) x = layer(x, context);
+  for (const nn::Conv2d& layer : convolutions_) x = layer(x, context);
   return predictor_(deconv_(x), context);
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "usol/nn/conv_norm.h"
+#include "usol/nn/conv.h"
 #include "usol/nn/param_store.h"
 #include "usol/ops/all_reduce.h"
 
@@ -14,7 +14,7 @@ namespace usol::rcnn {
 
 struct MaskHeadConfig {
   std::int64_t channels = 256, hidden = 256, convolutions = 4;
-  bool norm = false;  // "LN" after the convolutions
+  nn::NormKind norm = nn::NormKind::kNone;  // after each of them
   std::int64_t classes = 1;
 };
 
@@ -31,7 +31,7 @@ class MaskHead {
   static Tensor loss(const Tensor& logits, const Tensor& targets, Communicator* ranks = nullptr);
 
  private:
-  std::vector<nn::ConvNorm> convolutions_;
+  std::vector<nn::Conv2d> convolutions_;
   nn::ConvTranspose2d deconv_;
   nn::Conv2d predictor_;
 };

@@ -5,10 +5,7 @@
 #include <string>
 
 #include "usol/autograd/grad_mode.h"
-#include "usol/models/rcnn/boxes.h"
-#include "usol/ops/compare.h"
-#include "usol/ops/gather.h"
-#include "usol/ops/paste_masks.h"
+#include "usol/models/rcnn/describe.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
@@ -66,21 +63,23 @@ class Shapes {
 };
 
 // The ResNet and its pyramid; false if there is none.
-bool read_resnet_fpn(const Shapes& shapes, RcnnConfig& c) {
-  const std::string bottom = "backbone.bottom_up.";
-  for (int stage = 0; stage < 4; ++stage)
-    c.resnet.blocks[static_cast<std::size_t>(stage)] =
-        shapes.count(bottom + "res" + std::to_string(stage + 2) + ".", ".conv1.weight");
-  c.resnet.stem_channels = shapes.size(bottom + "stem.conv1.weight", 0);
-  c.resnet.res2_channels = shapes.size(bottom + "res2.0.conv3.weight", 0);
-  const std::int64_t middle = shapes.size(bottom + "res2.0.conv2.weight", 0);
-  const std::int64_t per_group = shapes.size(bottom + "res2.0.conv2.weight", 1);
-  if (c.resnet.stem_channels == 0 || middle == 0 || per_group == 0) return false;
-  c.resnet.groups = middle / per_group;
-  c.resnet.width_per_group = per_group;
+bool read_resnet_fpn(const StateDict& state, const Shapes& shapes, RcnnConfig& c) {
+  const auto resnet = resnet_config(state, "backbone.bottom_up.");
+  if (!resnet) return false;
+  c.resnet = *resnet;
   c.fpn.channels = shapes.size("backbone.fpn_output2.weight", 0);
   c.fpn.norm = shapes.has("backbone.fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
   return true;
+}
+
+// Sizes beyond this are no model's: tensors without elements may claim any, and products must not overflow.
+bool is_reasonable(const RcnnConfig& c) {
+  constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+  std::vector<std::int64_t> widths{c.fpn.channels, c.rpn.channels, c.heads.box.channels, c.heads.box.hidden,
+                                   c.heads.box.classes};
+  if (c.heads.mask) widths.insert(widths.end(), {c.heads.mask->hidden, c.heads.mask->classes});
+  if (c.vitdet) widths.insert(widths.end(), {c.vitdet->width, c.vitdet->mlp_hidden, c.vitdet->image_px});
+  return std::all_of(widths.begin(), widths.end(), [](std::int64_t w) { return w >= 0 && w < kMaxWidth; });
 }
 
 std::shared_ptr<Backbone> make_backbone(const Scope& scope, const RcnnConfig& config) {
@@ -88,9 +87,21 @@ std::shared_ptr<Backbone> make_backbone(const Scope& scope, const RcnnConfig& co
   return std::make_shared<Fpn>(scope, config.resnet, config.fpn);
 }
 
+// Old Detectron2 files also hold these.
 bool leave_out(const std::string& name) {
   return name == "pixel_mean" || name == "pixel_std" || name.starts_with("proposal_generator.anchor_generator.");
 }
+
+MakeDetector recognise(const StateDict& state) {
+  const auto config = rcnn_config(state);
+  if (!config) return {};
+  return rcnn_maker(*config);
+}
+
+constexpr const char* kRecognised =
+    "a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid or on ViTDet (no backbone.bottom_up or "
+    "backbone.net, proposal_generator and roi_heads that fit together)";
+const Registry<DetectorKind>::Add kRcnn({"rcnn", kRecognised, recognise, leave_out, rcnn::describe});
 
 }  // namespace
 
@@ -110,7 +121,7 @@ RcnnConfig vitdet_config(std::int64_t stages, std::int64_t classes) {
   config.rpn.post_nms_train = 1000;
   config.heads.box.convolutions = 4;
   config.heads.box.fully_connected = 1;
-  config.heads.box.norm = config.heads.mask->norm = true;
+  config.heads.box.norm = config.heads.mask->norm = nn::NormKind::kLn;
   return config;
 }
 
@@ -129,7 +140,7 @@ std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
   if (const auto vitdet = vitdet_config(state, "backbone.")) {
     c = vitdet_config();
     c.vitdet = vitdet;
-  } else if (!read_resnet_fpn(shapes, c)) {
+  } else if (!read_resnet_fpn(state, shapes, c)) {
     return std::nullopt;
   }
   const std::int64_t channels = c.vitdet ? c.vitdet->channels : c.fpn.channels;
@@ -139,7 +150,11 @@ std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
   if (c.heads.stages != 1 && c.heads.stages != 3) return std::nullopt;
   c.heads.box.channels = channels;
   c.heads.box.convolutions = shapes.count(first_head + "conv", ".weight", 1);
-  c.heads.box.norm = shapes.has(first_head + "conv1.norm.weight");
+  // The shapes of "LN" and "GN" are the same; ViTDet's is the one that published files have.
+  const auto norm_of = [&](const std::string& convolution) {
+    return shapes.has(convolution + ".norm.weight") ? nn::NormKind::kLn : nn::NormKind::kNone;
+  };
+  c.heads.box.norm = norm_of(first_head + "conv1");
   c.heads.box.fully_connected = shapes.count(first_head + "fc", ".weight", 1);
   c.heads.box.hidden = shapes.size(first_head + "fc1.weight", 0);
   c.heads.box.classes = shapes.size(first_box + "cls_score.weight", 0) - 1;
@@ -149,23 +164,10 @@ std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
     c.heads.mask = rcnn::MaskHeadConfig{.channels = channels,
                                         .hidden = shapes.size(mask + "deconv.weight", 1),
                                         .convolutions = shapes.count(mask + "mask_fcn", ".weight", 1),
-                                        .norm = shapes.has(mask + "mask_fcn1.norm.weight"),
+                                        .norm = norm_of(mask + "mask_fcn1"),
                                         .classes = shapes.size(mask + "predictor.weight", 0)};
+  if (!is_reasonable(c)) return std::nullopt;
   return c;
-}
-
-rcnn::ImageSize network_size(const rcnn::ImageSize& picture, std::int64_t short_px, std::int64_t most_px) {
-  const auto h = static_cast<double>(picture.height), w = static_cast<double>(picture.width);
-  const auto wanted = static_cast<double>(short_px), most = static_cast<double>(most_px);
-  const double scale = wanted / std::min(h, w);
-  double height = h < w ? wanted : scale * h, width = h < w ? scale * w : wanted;
-  if (std::max(height, width) > most) {
-    const double shrink = most / std::max(height, width);
-    height *= shrink;
-    width *= shrink;
-  }
-  return {std::max<std::int64_t>(1, static_cast<std::int64_t>(height + 0.5)),
-          std::max<std::int64_t>(1, static_cast<std::int64_t>(width + 0.5))};
 }
 
 Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dtype)
@@ -185,17 +187,32 @@ Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dt
 
 Rcnn Rcnn::from_state(StateDict state, std::string_view what, Device device, DType dtype) {
   const auto config = rcnn_config(state);
-  check(config.has_value(), ErrorKind::kFormat,
-        "{}: not a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid or on ViTDet (no "
-        "backbone.bottom_up or backbone.net, proposal_generator and roi_heads that fit together); see what the file "
-        "holds with 'usol info'",
-        what);
+  check(config.has_value(), ErrorKind::kFormat, "{}: not {}; see what the file holds with 'usol info'", what,
+        kRecognised);
   std::erase_if(state, [](const auto& entry) { return leave_out(entry.first); });
-  auto store = std::make_shared<ParamStore>(std::move(state), device, dtype);
-  Rcnn model(Scope(*store), *config, device, dtype);
-  store->load_report().require_ok(what);
-  model.owned_ = std::move(store);
+  ParamStore store(std::move(state), device, dtype);
+  Rcnn model(Scope(store), *config, device, dtype);
+  store.load_report().require_ok(what);
   return model;
+}
+
+MakeDetector rcnn_maker(const RcnnConfig& config) {
+  return [config](const Scope& scope, Device device, DType dtype) {
+    return std::make_unique<Rcnn>(scope, config, device, dtype);
+  };
+}
+
+detection::Info Rcnn::info() const {
+  detection::Info info;
+  info.name = config_.heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN";
+  info.classes = config_.heads.box.classes;
+  info.masks = config_.heads.mask.has_value();
+  info.step_px = backbone_->size_divisibility_px();
+  if (config_.vitdet) {
+    info.name += " on ViTDet";
+    info.short_px = info.long_px = config_.vitdet->image_px;
+  }
+  return info;
 }
 
 Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks) const {
@@ -264,7 +281,17 @@ rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector
   return losses;
 }
 
-Rcnn::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const {
+rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
+                          const detection::Draws& draws, const Context& context) const {
+  return losses(pictures, truths, rcnn::random_sampler(draws.generator, draws.first_picture), context);
+}
+
+void Rcnn::run_norms(const std::vector<Tensor>& pictures, const Context& context) const {
+  const NoGrad no_grad;
+  features(preprocess(pictures, context.ranks).to(device_), context);
+}
+
+detection::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const {
   const NoGrad no_grad;
   const Context context;
   const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
@@ -273,34 +300,8 @@ Rcnn::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOpti
   return {for_heads(maps), heads_->detect_boxes(for_heads(maps), proposals, sizes, options)};
 }
 
-std::vector<rcnn::Detections> Rcnn::detect(const std::vector<Tensor>& pictures,
-                                           const rcnn::DetectOptions& options) const {
-  Seen seen = see(pictures, options);
-  heads_->add_masks(seen.maps, seen.found);
-  return seen.found;
-}
+void Rcnn::add_masks(detection::Seen& seen) const { heads_->add_masks(seen.maps, seen.found); }
 
 Tensor Rcnn::to_model(const Tensor& images) const { return images.to(dtype_).to(device_); }
-
-rcnn::Detections rescaled(const rcnn::Detections& detections, const rcnn::ImageSize& from, const rcnn::ImageSize& to) {
-  const NoGrad no_grad;
-  rcnn::Detections result = detections;
-  result.boxes =
-      rcnn::clip(rcnn::scaled(detections.boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
-                              static_cast<double>(to.height) / static_cast<double>(from.height)),
-                 to);
-  const Tensor rows = nonzero(rcnn::nonempty(result.boxes));
-  if (rows.numel() == detections.size()) return result;
-  result.boxes = index_select(result.boxes, rows);
-  result.scores = index_select(result.scores, rows);
-  result.classes = index_select(result.classes, rows);
-  if (result.masks.defined()) result.masks = index_select(result.masks, rows);
-  return result;
-}
-
-Tensor full_masks(const rcnn::Detections& detections, const rcnn::ImageSize& size) {
-  if (!detections.masks.defined()) return {};
-  return paste_masks(detections.masks, detections.boxes, size.height, size.width);
-}
 
 }  // namespace usol

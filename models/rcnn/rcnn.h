@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "usol/models/detector.h"
 #include "usol/models/fpn.h"
 #include "usol/models/rcnn/cascade.h"
 #include "usol/models/rcnn/instances.h"
@@ -37,11 +38,7 @@ RcnnConfig vitdet_config(std::int64_t stages = 3, std::int64_t classes = 1);
 /// kind.
 std::optional<RcnnConfig> rcnn_config(const StateDict& state);
 
-/// Size at which a picture enters the network: the short side `short_px` unless the long one would exceed `most_px`.
-/// Source: Detectron2, ResizeShortestEdge.
-rcnn::ImageSize network_size(const rcnn::ImageSize& picture, std::int64_t short_px = 800, std::int64_t most_px = 1333);
-
-class Rcnn {
+class Rcnn : public Detector {
  public:
   /// `device` and `dtype` are those of the scope's store.
   Rcnn(const Scope& scope, const RcnnConfig& config, Device device = {}, DType dtype = DType::kF32);
@@ -50,6 +47,7 @@ class Rcnn {
   static Rcnn from_state(StateDict state, std::string_view what, Device device = {}, DType dtype = DType::kF32);
 
   const RcnnConfig& config() const { return config_; }
+  detection::Info info() const override;
   const Backbone& backbone() const { return *backbone_; }
   const rcnn::Rpn& rpn() const { return *rpn_; }
   const rcnn::RoiHeads& heads() const { return *heads_; }
@@ -60,22 +58,16 @@ class Rcnn {
   /// Feature maps p2 ... p6 of preprocessed pictures.
   std::vector<Tensor> features(const Tensor& images, const Context& context) const;
 
-  /// All losses of a batch, under Detectron2's names. Truths' masks are needed in a model with masks, at the pictures'
-  /// size. With context.dtype, maps and products are in that format, boxes and losses f32. With context.ranks the
-  /// pictures are this rank's share of the batch, and so are the losses: to be added up over the ranks. Throws
-  /// rcnn::Diverged when training has diverged.
+  /// All losses of a batch, under Detectron2's names, as Detector has them; what is drawn, `sampler` decides.
   rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                       const rcnn::Sampler& sampler, const Context& context) const;
-  /// What the heads see of pictures (p2 ... p5), and the objects found there, without masks.
-  struct Seen {
-    std::vector<Tensor> maps;
-    std::vector<rcnn::Detections> found;
-  };
-  /// The first half of detect(). No gradient.
-  Seen see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const;
-  /// The objects of each picture, in pixels of the network's input. No gradient.
-  std::vector<rcnn::Detections> detect(const std::vector<Tensor>& pictures,
-                                       const rcnn::DetectOptions& options = {}) const;
+  rcnn::Losses losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
+                      const detection::Draws& draws, const Context& context) const override;
+  /// All norms are in the backbone.
+  void run_norms(const std::vector<Tensor>& pictures, const Context& context) const override;
+  /// The maps are p2 ... p5.
+  detection::Seen see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const override;
+  void add_masks(detection::Seen& seen) const override;
 
  private:
   std::vector<rcnn::Proposals> training_proposals(const std::vector<Tensor>& anchors, const rcnn::Rpn::Output& output,
@@ -85,15 +77,12 @@ class Rcnn {
   RcnnConfig config_;
   Device device_;
   DType dtype_;
-  std::shared_ptr<ParamStore> owned_;  // keeps what from_state() made
   std::shared_ptr<Backbone> backbone_;
   std::shared_ptr<rcnn::Rpn> rpn_;
   std::shared_ptr<rcnn::RoiHeads> heads_;
 };
 
-/// Objects in another size of the picture: boxes scaled from `from` to `to`, clipped, those without area dropped.
-rcnn::Detections rescaled(const rcnn::Detections& detections, const rcnn::ImageSize& from, const rcnn::ImageSize& to);
-/// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks.
-Tensor full_masks(const rcnn::Detections& detections, const rcnn::ImageSize& size);
+/// Makes an Rcnn of that config.
+MakeDetector rcnn_maker(const RcnnConfig& config);
 
 }  // namespace usol

@@ -26,11 +26,7 @@ struct RpnConfig {
   std::int64_t samples = 256;  // anchors per picture in the loss, half of them positive at most
 };
 
-/// Training has diverged: a prediction is not finite.
-class Diverged : public Error {
- public:
-  using Error::Error;
-};
+using detection::Diverged;
 
 struct RpnLosses {
   Tensor cls, loc;  // loss_rpn_cls, loss_rpn_loc

@@ -7,6 +7,7 @@
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/models/rcnn/boxes.h"
+#include "usol/models/rcnn/cascade.h"
 #include "usol/ops/compare.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
@@ -67,7 +68,7 @@ Detections merged(const std::vector<Detections>& found, const std::vector<View>&
 
 }  // namespace
 
-Detections detect_augmented(const Rcnn& model, const std::vector<Tensor>& pictures, bool mirrored,
+Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pictures, bool mirrored,
                             const ImageSize& size, const DetectOptions& options) {
   check(!pictures.empty(), "detect_augmented: no views of the picture");
   const NoGrad no_grad;
@@ -76,7 +77,7 @@ Detections detect_augmented(const Rcnn& model, const std::vector<Tensor>& pictur
     views.push_back({picture, false});
     if (mirrored) views.push_back({reversed(picture, 1), true});
   }
-  std::vector<Rcnn::Seen> batches;
+  std::vector<detection::Seen> batches;
   std::vector<Detections> found;
   for (std::size_t first = 0; first < views.size(); first += kTogether) {
     std::vector<Tensor> together;
@@ -86,11 +87,11 @@ Detections detect_augmented(const Rcnn& model, const std::vector<Tensor>& pictur
     found.insert(found.end(), batches.back().found.begin(), batches.back().found.end());
   }
   Detections result = merged(found, views, size, options);
-  if (!model.config().heads.mask) return result;
+  if (!model.info().masks) return result;
   std::size_t at = 0;
-  for (Rcnn::Seen& batch : batches) {
+  for (detection::Seen& batch : batches) {
     for (Detections& there : batch.found) there = {to_view(result.boxes, views[at++], size), {}, result.classes, {}};
-    model.heads().add_masks(batch.maps, batch.found);
+    model.add_masks(batch);
     for (std::size_t i = 0; i < batch.found.size(); ++i) {
       const View& view = views[at - batch.found.size() + i];
       const Tensor& masks = batch.found[i].masks;

@@ -143,10 +143,53 @@ TEST(Vit, InferenceEqualsTheRecordedForwardAndEveryParameterGetsAGradient) {
   for (const auto& [name, entry] : store.entries()) EXPECT_TRUE(grad(entry.tensor).defined()) << name;
 }
 
+// What a block's features are does not depend on the blocks behind it.
+TEST(Vit, FeaturesOfAnyLayer) {
+  StateDict state = weights_of(load_golden("vit_dino.safetensors"));
+  const auto whole = load_patch_backbone(state, "golden");
+  ASSERT_EQ(whole->layers(), 2);
+  std::erase_if(state, [](const auto& entry) { return entry.first.starts_with("blocks.1."); });
+  const Vit first = Vit::from_state(state, "one block");
+  const Tensor image = make_inputs({{{1, 3, 32, 48}}}, DType::kF32, {})[0];
+  for (const FeatureKind kind : {FeatureKind::kQ, FeatureKind::kK, FeatureKind::kV, FeatureKind::kKqv}) {
+    const auto expected = first.features(image, kind).to_vector<float>();
+    EXPECT_EQ(whole->features(image, kind, 0).to_vector<float>(), expected);
+    EXPECT_EQ(whole->features(image, kind, -2).to_vector<float>(), expected);
+    EXPECT_NE(whole->features(image, kind).to_vector<float>(), expected);
+    EXPECT_EQ(whole->features(image, kind, 1).to_vector<float>(), whole->features(image, kind).to_vector<float>());
+    EXPECT_EQ(whole->features_and_attention(image, kind, 0).attention.to_vector<float>(),
+              first.features_and_attention(image, kind).attention.to_vector<float>());
+  }
+  EXPECT_THROW(whole->features(image, FeatureKind::kK, 2), Error);
+  EXPECT_THROW(whole->features(image, FeatureKind::kK, -3), Error);
+}
+
+// Given back, the position of a grid changes nothing.
+TEST(Vit, PositionsMayBeMadeBefore) {
+  const auto vit = load_patch_backbone(weights_of(load_golden("vit_dino.safetensors")), "golden");
+  const std::int64_t p = vit->patch_px();
+  const Tensor image = make_inputs({{{1, 3, 3 * p, 5 * p}}}, DType::kF32, {})[0];
+  EXPECT_EQ(vit->features(image, FeatureKind::kK, -1, vit->position(3, 5)).to_vector<float>(),
+            vit->features(image).to_vector<float>());
+  EXPECT_THROW(vit->features(image, FeatureKind::kK, -1, vit->position(5, 4)), Error);
+}
+
+TEST(PatchBackbone, UnknownTensorsAreRefusedByName) {
+  try {
+    load_patch_backbone({{"weight", Tensor::zeros({1})}}, "file.pth");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(
+        e.what(),
+        "file.pth: not a DINO or DINOv2 vision transformer (no patch_embed, pos_embed, cls_token and blocks that "
+        "fit together); see what the file holds with 'usol info'");
+  }
+}
+
 TEST(Vit, NormalisesAsTorchvisionDoes) {
   Tensor image = Tensor::zeros({1, 2, 3}, DType::kU8);
   image.mutable_data<std::uint8_t>()[4] = 255;  // green of the second pixel
-  const auto x = normalise_for_vit(image).to_vector<float>();
+  const auto x = normalised(image).to_vector<float>();
   EXPECT_FLOAT_EQ(x[0], -0.485f / 0.229f);
   EXPECT_FLOAT_EQ(x[3], (1.0f - 0.456f) / 0.224f);
 }

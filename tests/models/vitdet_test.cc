@@ -62,7 +62,7 @@ TEST(VitDet, SizesAreReadOffTheShapes) {
   EXPECT_EQ(c.heads.box.convolutions, 4);
   EXPECT_EQ(c.heads.box.fully_connected, 1);
   EXPECT_EQ(c.rpn.convolutions, 2);
-  EXPECT_TRUE(c.heads.mask->norm);
+  EXPECT_EQ(c.heads.mask->norm, nn::NormKind::kLn);
 }
 
 TEST(VitDet, TheDefaultsAreDetectron2sViTB) {

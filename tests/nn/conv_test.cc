@@ -5,7 +5,11 @@
 #include "tests/support/op_case.h"
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
+#include "usol/ops/conv2d.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/group_norm.h"
+#include "usol/ops/layer_norm.h"
+#include "usol/ops/view.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/layout.h"
 
@@ -38,7 +42,7 @@ void randomise(nn::BatchNorm& norm) {
 }
 
 Tensor apart(const nn::Conv2d& conv, const Tensor& x) {
-  const nn::BatchNorm& n = *conv.norm;
+  const nn::BatchNorm& n = *conv.norm->batch();
   return relu(batch_norm_infer(conv2d(x, conv.weight, {}, {.padding = {1, 1}}), n.weight, n.bias, n.running_mean,
                                n.running_var, n.epsilon));
 }
@@ -57,12 +61,12 @@ TEST(Conv2dLayer, NamesAreDetectron2s) {
 TEST(Conv2dLayer, AFixedNormIsFoldedAndFollowsItsParameters) {
   ParamStore store;
   nn::Conv2d conv(Scope(store), 8, 16, 3, with_norm(nn::NormKind::kBn));
-  randomise(*conv.norm);
+  randomise(*conv.norm->batch());
   const NoGrad no_grad;
   const Tensor x = random({2, 8, 6, 5}, 5);
   EXPECT_LE(relative_error(conv(x, {}), apart(conv, x)), 2e-6);
-  for (Tensor* t :
-       {&conv.weight, &conv.norm->weight, &conv.norm->bias, &conv.norm->running_mean, &conv.norm->running_var}) {
+  for (Tensor* t : {&conv.weight, &conv.norm->batch()->weight, &conv.norm->batch()->bias,
+                    &conv.norm->batch()->running_mean, &conv.norm->batch()->running_var}) {
     t->copy_from(random(t->shape(), 6, 0.5, 2));
     EXPECT_LE(relative_error(conv(x, {}), apart(conv, x)), 2e-6);
   }
@@ -71,11 +75,11 @@ TEST(Conv2dLayer, AFixedNormIsFoldedAndFollowsItsParameters) {
 TEST(Conv2dLayer, GradientsGoThroughTheFold) {
   ParamStore store;
   nn::Conv2d conv(Scope(store), 4, 4, 3, with_norm(nn::NormKind::kBn));
-  randomise(*conv.norm);
+  randomise(*conv.norm->batch());
   const Tensor seed = random({1, 4, 5, 5}, 8);
   Tensor x = random({1, 4, 5, 5}, 5);
   set_requires_grad(x);
-  const std::vector<Tensor> leaves{x, conv.weight, conv.norm->weight, conv.norm->bias};
+  const std::vector<Tensor> leaves{x, conv.weight, conv.norm->batch()->weight, conv.norm->batch()->bias};
   backward(conv(x, {}), seed);
   std::vector<Tensor> folded;
   for (const Tensor& leaf : leaves) {
@@ -114,14 +118,58 @@ TEST(Conv2dLayer, FreezeStopsGradientsAndStatistics) {
   backward(y, Tensor::full(y.shape(), 1));
   EXPECT_TRUE(grad(x).defined());
   EXPECT_FALSE(grad(conv.weight).defined());
-  EXPECT_FALSE(grad(conv.norm->weight).defined());
-  EXPECT_EQ(conv.norm->running_mean.to_vector<float>(), std::vector<float>(4, 0.0f));
+  EXPECT_FALSE(grad(conv.norm->batch()->weight).defined());
+  EXPECT_EQ(conv.norm->batch()->running_mean.to_vector<float>(), std::vector<float>(4, 0.0f));
+}
+
+// "GN" and "LN" follow the convolution, whatever the mode: from the ops that they are made of.
+TEST(Conv2dLayer, GroupAndLayerNorm) {
+  for (const nn::NormKind kind : {nn::NormKind::kGn, nn::NormKind::kLn}) {
+    ParamStore store;
+    const nn::Conv2d conv(Scope(store), 4, 64, 3, with_norm(kind));
+    EXPECT_EQ(store.names(), (std::vector<std::string>{"weight", "norm.weight", "norm.bias"}));
+    EXPECT_EQ(conv.norm->batch(), nullptr);
+    const Tensor weight = conv.norm->weight(), bias = conv.norm->bias();
+    Tensor(weight).copy_from(random({64}, 5, 0.5, 2));
+    Tensor(bias).copy_from(random({64}, 6));
+    const Tensor x = random({2, 4, 5, 6}, 7), plain = conv2d(x, conv.weight, {}, {.stride = {1, 1}, .padding = {1, 1}});
+    const Tensor normal = kind == nn::NormKind::kGn
+                              ? group_norm(plain, weight, bias, 32)
+                              : permute(layer_norm(permute(plain, {0, 2, 3, 1}), weight, bias, 1e-6), {0, 3, 1, 2});
+    const Tensor expected = relu(normal);
+    for (const bool training : {true, false}) {
+      const Context context{.training = training};
+      const Tensor y = conv(x, context);
+      EXPECT_LE(relative_error(y, expected), 1e-6);
+      EXPECT_TRUE(is_channels_last(y));
+      const Tensor sum = relu(add(plain, normal));
+      EXPECT_LE(relative_error(conv.add_to(clone_like(plain.detach()), x, context), sum), 1e-6);
+      const NoGrad no_grad;
+      EXPECT_LE(relative_error(conv.add_to(clone_like(plain.detach()), x, context), sum), 1e-6);
+    }
+    const Tensor narrow = conv(x.to(DType::kBF16), {});
+    EXPECT_EQ(narrow.dtype(), DType::kBF16);
+    EXPECT_LE(relative_error(narrow, expected), 3e-2);
+  }
+}
+
+TEST(Conv2dLayer, FreezeStopsTheGradientsOfAnyNorm) {
+  ParamStore store;
+  nn::Conv2d conv(Scope(store), 4, 32, 1, with_norm(nn::NormKind::kGn));
+  EXPECT_TRUE(requires_grad(conv.norm->weight()));
+  conv.freeze();
+  EXPECT_FALSE(requires_grad(conv.norm->weight()));
+  EXPECT_FALSE(requires_grad(conv.norm->bias()));
+  EXPECT_THROW(nn::Norm(Scope(store) / "odd", 48, nn::NormKind::kGn), Error);
+  EXPECT_THROW(nn::Norm(Scope(store) / "none", 32, nn::NormKind::kNone), Error);
 }
 
 TEST(BatchNormLayer, KindsAndInitialValues) {
   EXPECT_EQ(nn::parse_norm_kind(""), nn::NormKind::kNone);
   EXPECT_EQ(nn::parse_norm_kind("SyncBN"), nn::NormKind::kSyncBn);
-  EXPECT_THROW(nn::parse_norm_kind("GN"), Error);
+  EXPECT_EQ(nn::parse_norm_kind("GN"), nn::NormKind::kGn);
+  EXPECT_EQ(nn::parse_norm_kind("LN"), nn::NormKind::kLn);
+  EXPECT_THROW(nn::parse_norm_kind("IN"), Error);
   ParamStore store(0, {}, DType::kBF16);
   EXPECT_THROW(nn::BatchNorm(Scope(store), 3, nn::NormKind::kNone), Error);
   const nn::BatchNorm frozen(Scope(store) / "f", 3, nn::NormKind::kFrozenBn);

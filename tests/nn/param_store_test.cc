@@ -7,6 +7,7 @@
 #include "usol/autograd/tape.h"
 #include "usol/nn/init.h"
 #include "usol/nn/linear.h"
+#include "usol/tensor/allocator.h"
 #include "usol/tensor/error.h"
 
 namespace usol {
@@ -48,6 +49,22 @@ TEST(ParamStore, ASourceIsSharedNotCopied) {
   EXPECT_FALSE(requires_grad(Scope(store).parameter("new", {1}, init::ones())));
   EXPECT_EQ(store.load_report().unexpected, std::vector<std::string>{"left"});
   EXPECT_EQ(store.load_report().missing, std::vector<std::string>{"new"});
+}
+
+// As large as any model may be: nothing is allocated, and no initialiser runs.
+TEST(ParamStore, ShapesOnly) {
+  ParamStore store = ParamStore::shapes_only();
+  const Scope scope(store);
+  const std::size_t before = allocator(DeviceType::kCpu).stats().live_bytes;
+  const Initializer never = [](Tensor&, Generator&) { FAIL() << "an initialiser ran"; };
+  const Tensor w = scope.parameter("w", {std::int64_t{1} << 30, 1 << 20}, never);
+  EXPECT_EQ(w.shape(), (Shape{std::int64_t{1} << 30, 1 << 20}));
+  EXPECT_FALSE(requires_grad(w));
+  scope.buffer("b", {7}, never);
+  EXPECT_LT(allocator(DeviceType::kCpu).stats().live_bytes - before, 1000u);
+  EXPECT_EQ(store.entries().at("b").kind, ParamStore::Kind::kBuffer);
+  EXPECT_THROW(scope.parameter("w", {1}, never), Error);
+  EXPECT_THROW(scope.parameter("huge", {std::int64_t{1} << 40, std::int64_t{1} << 40}, never), Error);
 }
 
 TEST(Init, KaimingFollowsTheFans) {

@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "usol/autograd/tape.h"
+#include "usol/models/rcnn/rcnn.h"
 #include "usol/ops/elementwise.h"
 #include "usol/tensor/allocator.h"
 #include "usol/tensor/error.h"
+#include "usol/train/start_from.h"
 
 namespace usol::train {
 namespace {

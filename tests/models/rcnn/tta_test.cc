@@ -28,8 +28,8 @@ std::vector<Tensor> views_of(const Tensor& picture, const std::vector<std::int64
   return views;
 }
 
-struct Detector {
-  explicit Detector(const std::string& run)
+struct GoldenDetector {
+  explicit GoldenDetector(const std::string& run)
       : vitdet(run == "vitdet"),
         store(vitdet ? golden_vitdet_weights() : golden_weights(run), {}, DType::kF32),
         model(Scope(store), vitdet ? golden_vitdet_config() : golden_config(run == "cascade" ? 3 : 1)) {
@@ -43,7 +43,7 @@ struct Detector {
 class TestTimeAugmentation : public testing::TestWithParam<const char*> {};
 
 TEST_P(TestTimeAugmentation, EqualsDetectron2s) {
-  const Detector detector(GetParam());
+  const GoldenDetector detector(GetParam());
   const GoldenRun golden("tta", GetParam(), "");
   const std::vector<rcnn::ImageSize> sizes{{96, 128}, {100, 170}};
   for (std::size_t n = 0; n < 2; ++n) {
@@ -71,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Detectors, TestTimeAugmentation, testing::Values("casca
                          [](const auto& run) { return run.param; });
 
 TEST(TestTimeAugmentation, OneViewAtThePicturesSizeIsPlainDetection) {
-  const Detector detector("cascade");
+  const GoldenDetector detector("cascade");
   const Tensor picture = golden_pictures()[0];
   const auto plain = detector.model.detect({picture}, {.most = 20}).front();
   const auto same = rcnn::detect_augmented(detector.model, {picture}, false, {96, 128}, {.most = 20});
@@ -81,7 +81,7 @@ TEST(TestTimeAugmentation, OneViewAtThePicturesSizeIsPlainDetection) {
 }
 
 TEST(TestTimeAugmentation, TheOrderOfViewsWithinABatchDoesNotMatter) {
-  const Detector detector("mask");
+  const GoldenDetector detector("mask");
   std::vector<Tensor> views = views_of(golden_pictures()[0], {64, 88, 120});
   const auto found = rcnn::detect_augmented(detector.model, views, false, {96, 128}, {.most = 20});
   std::swap(views[0], views[2]);
@@ -91,7 +91,7 @@ TEST(TestTimeAugmentation, TheOrderOfViewsWithinABatchDoesNotMatter) {
 }
 
 TEST(TestTimeAugmentation, NothingFoundAndNoViews) {
-  const Detector detector("cascade");
+  const GoldenDetector detector("cascade");
   const auto none = rcnn::detect_augmented(detector.model, {golden_pictures()[0]}, true, {50, 60}, {.score = 1});
   EXPECT_EQ(none.size(), 0);
   EXPECT_EQ(full_masks(rescaled(none, {50, 60}, {50, 60}), {50, 60}).shape(), (Shape{0, 50, 60}));

@@ -1,0 +1,145 @@
+#pragma once
+// What training, prediction, evaluation and test-time augmentation ask of a detector: pictures and truths become
+// losses, pictures alone become objects. Which detector it is, a checkpoint or the settings of a training decide: each
+// kind registers itself and recognises its own weights.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "usol/models/describe.h"
+#include "usol/models/registry.h"
+#include "usol/nn/context.h"
+#include "usol/nn/param_store.h"
+#include "usol/tensor/error.h"
+#include "usol/tensor/generator.h"
+#include "usol/tensor/tensor.h"
+
+namespace usol {
+
+// What detectors take and give. Boxes are [R, 4] f32, x0 y0 x1 y1 in pixels of the network's input.
+namespace detection {
+
+/// Size of a picture as it enters the network, before padding.
+struct ImageSize {
+  std::int64_t height = 0, width = 0;
+};
+
+/// The objects of a picture, for training.
+struct Truths {
+  Tensor boxes;    // [G, 4]
+  Tensor classes;  // i64 [G], from 0
+  Tensor masks;    // u8 or bool [G, H, W] of the network's input (or of a larger frame); may be undefined without masks
+};
+
+/// Found objects, by descending score.
+struct Detections {
+  Tensor boxes;    // [D, 4]
+  Tensor scores;   // [D], in (0, 1]
+  Tensor classes;  // i64 [D]
+  Tensor masks;    // [D, M, M] f32, probabilities over the box; undefined in a model without masks
+
+  std::int64_t size() const { return boxes.size(0); }
+};
+
+struct DetectOptions {
+  double score = 0;  // only objects with a higher score
+  double nms = 0.5;  // of objects of one class that overlap more, the best stays
+  std::int64_t most = 100;
+};
+
+/// Losses by name, f32 scalars; their sum is what training makes smaller.
+using Losses = std::map<std::string, Tensor>;
+
+/// Training has diverged: a prediction is not finite.
+class Diverged : public Error {
+ public:
+  using Error::Error;
+};
+
+/// What a training pass draws, beside what its layers draw (Context::rng): from this generator, for the pictures from
+/// number `first_picture` of the whole batch on, so that ranks and passes draw what one process would.
+struct Draws {
+  Generator generator;
+  std::int64_t first_picture = 0;
+};
+
+/// What the network made of some pictures: its maps, and the objects found there, without masks.
+struct Seen {
+  std::vector<Tensor> maps;
+  std::vector<Detections> found;
+};
+
+/// What callers need to know of a detector.
+struct Info {
+  std::string name;          // "Cascade Mask R-CNN on ViTDet"
+  std::int64_t classes = 1;  // without the background
+  bool masks = true;
+  /// Size of the pictures that it is made for: the short side, unless the long one would exceed `long_px`.
+  std::int64_t short_px = 800, long_px = 1333;
+  /// Pictures are padded to multiples of this, those of one batch to one size.
+  std::int64_t step_px = 1;
+};
+
+}  // namespace detection
+
+class Detector {
+ public:
+  virtual ~Detector() = default;
+  virtual detection::Info info() const = 0;
+
+  /// All losses of a batch: pictures u8 (or f32, 0 ... 255) [H, W, 3] RGB on the CPU, and their truths, with masks in a
+  /// model that has them. With context.dtype, maps and products are in that format, boxes and losses f32. With
+  /// context.ranks the pictures are this rank's share of the batch, and so are the losses: to be added up over the
+  /// ranks. Throws detection::Diverged when training has diverged.
+  virtual detection::Losses losses(const std::vector<Tensor>& pictures, const std::vector<detection::Truths>& truths,
+                                   const detection::Draws& draws, const Context& context) const = 0;
+  /// Runs all that has batch norms on the pictures, for their statistics (context.statistics). No gradient.
+  virtual void run_norms(const std::vector<Tensor>& pictures, const Context& context) const = 0;
+
+  /// The first half of detect(). No gradient.
+  virtual detection::Seen see(const std::vector<Tensor>& pictures, const detection::DetectOptions& options) const = 0;
+  /// Fills in the masks of the objects found, which may have been changed since. No gradient; does nothing in a model
+  /// without masks.
+  virtual void add_masks(detection::Seen& seen) const = 0;
+  /// The objects of each picture, in pixels of the network's input. No gradient.
+  std::vector<detection::Detections> detect(const std::vector<Tensor>& pictures,
+                                            const detection::DetectOptions& options = {}) const;
+};
+
+/// Makes a detector whose parameters come from the scope; device and dtype are those of the scope's store.
+using MakeDetector = std::function<std::unique_ptr<Detector>(const Scope& scope, Device device, DType dtype)>;
+
+/// One kind of detector, registered as Registry<DetectorKind>::Add.
+struct DetectorKind {
+  std::string name;        // "rcnn"
+  std::string recognised;  // by what, for errors: "a Mask R-CNN (no backbone ...)"
+  /// Reads the sizes off names and shapes; empty if the tensors are no detector of this kind.
+  MakeDetector (*recognise)(const StateDict& state);
+  /// Tensors of its files that are no parameters.
+  bool (*leave_out)(const std::string& name);
+  /// Architecture and facts for `usol info`, of incomplete files too; nothing if the tensors are none of this kind.
+  std::optional<Description> (*describe)(const StateDict& state);
+};
+
+/// The detector that the tensors are, sharing them, for inference; `what` names the file in errors. Throws
+/// Error(kFormat) if no kind recognises them, or listing the keys that do not fit.
+std::unique_ptr<Detector> load_detector(StateDict state, std::string_view what, Device device = {},
+                                        DType dtype = DType::kF32);
+
+/// Size at which a picture enters the network: the short side `short_px` unless the long one would exceed `most_px`.
+/// Source: Detectron2, ResizeShortestEdge.
+detection::ImageSize network_size(const detection::ImageSize& picture, std::int64_t short_px = 800,
+                                  std::int64_t most_px = 1333);
+/// Objects in another size of the picture: boxes scaled from `from` to `to`, clipped, those without area dropped.
+detection::Detections rescaled(const detection::Detections& detections, const detection::ImageSize& from,
+                               const detection::ImageSize& to);
+/// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks.
+Tensor full_masks(const detection::Detections& detections, const detection::ImageSize& size);
+
+}  // namespace usol

@@ -1,0 +1,62 @@
+#include "usol/models/rcnn/describe.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string>
+
+#include "usol/models/resnet.h"
+#include "usol/models/vitdet.h"
+
+namespace usol::rcnn {
+namespace {
+
+const Tensor* find(const StateDict& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found != tensors.end() && found->second.rank() == 2 ? &found->second : nullptr;
+}
+
+bool any_begins_with(const StateDict& tensors, const std::string& prefix) {
+  const auto first = tensors.lower_bound(prefix);
+  return first != tensors.end() && first->first.starts_with(prefix);
+}
+
+std::int64_t count_numbered(const StateDict& tensors, const std::string& prefix) {
+  std::int64_t count = 0;
+  while (any_begins_with(tensors, fmt::format("{}{}.", prefix, count))) ++count;
+  return count;
+}
+
+std::string describe_backbone(const StateDict& tensors) {
+  std::string backbone = "unknown";
+  if (const auto resnet = resnet_config(tensors, "backbone.bottom_up.")) backbone = resnet_name(resnet->blocks);
+  if (any_begins_with(tensors, "backbone.net.blocks."))
+    backbone = fmt::format("ViT with {} blocks", count_numbered(tensors, "backbone.net.blocks."));
+  if (any_begins_with(tensors, "backbone.fpn_lateral2."))
+    return backbone + (any_begins_with(tensors, "backbone.fpn_lateral2.norm.") ? ", FPN with norm" : ", FPN");
+  return backbone + (any_begins_with(tensors, "backbone.simfp_") ? ", simple feature pyramid" : "");
+}
+
+}  // namespace
+
+std::optional<Description> describe(const StateDict& tensors) {
+  if (!any_begins_with(tensors, "backbone.") || !any_begins_with(tensors, "roi_heads.")) return std::nullopt;
+  Description out;
+  const std::int64_t stages = count_numbered(tensors, "roi_heads.box_predictor.");
+  const bool masks = any_begins_with(tensors, "roi_heads.mask_head.");
+  out.architecture = fmt::format("{}{} R-CNN", stages > 0 ? "Cascade " : "", masks ? "Mask" : "Faster");
+  if (stages > 0) out.facts.emplace_back("cascade stages", std::to_string(stages));
+  if (const auto v = vitdet_config(tensors, "backbone."))
+    out.facts.emplace_back(
+        "ViT", fmt::format("width {}, {} heads, patch {}, windows of {} x {} patches, pictures of {} px", v->width,
+                           v->heads, v->patch, v->window, v->window, v->image_px));
+  out.facts.emplace_back("backbone", describe_backbone(tensors));
+  const std::string predictor = stages > 0 ? "roi_heads.box_predictor.0." : "roi_heads.box_predictor.";
+  if (const Tensor* scores = find(tensors, predictor + "cls_score.weight"))
+    out.facts.emplace_back("classes", std::to_string(scores->size(0) - 1));
+  if (const Tensor* boxes = find(tensors, predictor + "bbox_pred.weight"))
+    out.facts.emplace_back("boxes", boxes->size(0) == 4 ? "class-agnostic" : "one per class");
+  return out;
+}
+
+}  // namespace usol::rcnn

@@ -1,0 +1,47 @@
+#include "usol/train/start_from.h"
+
+#include <set>
+#include <string_view>
+
+#include "usol/io/key_map.h"
+#include "usol/tensor/check.h"
+
+namespace usol::train {
+namespace {
+
+constexpr std::string_view kBottoms[] = {"backbone.bottom_up.", "backbone.net."};  // a ResNet's place, and a ViT's
+
+}  // namespace
+
+StartReport start_from(ParamStore& store, StateDict state, const std::string& what) {
+  if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, std::string(kBottoms[0]));
+  StartReport report;
+  std::set<std::string> used;
+  for (const std::string& name : store.names()) {
+    auto found = state.find(name);
+    for (const std::string_view bottom : kBottoms)
+      if (found == state.end() && name.starts_with(bottom)) found = state.find(name.substr(bottom.size()));
+    if (found == state.end()) {
+      report.fresh.push_back(name);
+      continue;
+    }
+    used.insert(found->first);
+    Tensor tensor = store.entries().at(name).tensor;
+    if (tensor.shape() != found->second.shape()) {
+      report.mismatched.push_back(fmt::format("{}: expected {}, got {}", name, tensor.shape(), found->second.shape()));
+      report.fresh.push_back(name);
+      continue;
+    }
+    tensor.copy_from(found->second);
+    report.loaded.push_back(name);
+  }
+  for (const auto& [name, tensor] : state)
+    if (!used.contains(name)) report.unused.push_back(name);
+  check(!report.loaded.empty(), ErrorKind::kFormat,
+        "{}: none of its tensors fits the detector; expected a detector, or its backbone alone: a ResNet under "
+        "Detectron2's names, a ViT of the same width and patch",
+        what);
+  return report;
+}
+
+}  // namespace usol::train
