@@ -11,10 +11,10 @@
 #include "usol/autograd/grad_mode.h"
 #include "usol/cli/provenance.h"
 #include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/npy.h"
 #include "usol/io/resize.h"
 #include "usol/io/safetensors.h"
-#include "usol/io/sha256.h"
 #include "usol/maskcut/colour_features.h"
 #include "usol/maskcut/frame.h"
 #include "usol/models/patch_backbone.h"
@@ -212,8 +212,15 @@ FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame
 
 void FeatureOptions::declare(Options& options, bool files, const std::string& size_help, double least_size) {
   options.group("Features");
-  options.add("--weights FILE", weights,
-              "DINO or DINOv2 weights (.pth, .safetensors); scripts/download-weights fetches them", OptionKind::kRun);
+  options.add(
+      "--weights FILE", weights,
+      "DINO or DINOv2 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a hub's folder; "
+      "scripts/download-weights fetches them",
+      OptionKind::kRun);
+  options.add(
+      "--entry NAME", entry,
+      "Take this entry of the weights' dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
+      "dot at its end) instead of looking");
   options.choice("--backbone", backbone, {"dino", "colour"},
                  "dino: a vision transformer, needs --weights. colour: the classical normalized cut on colour, texture "
                  "and position, needs nothing");
@@ -234,6 +241,7 @@ void FeatureOptions::declare(Options& options, bool files, const std::string& si
 
 std::unique_ptr<FeatureSource> FeatureOptions::open(const Common& common) {
   const auto is_colour = backbone == "colour";
+  check(entry.empty() || !weights.empty(), ErrorKind::kUsage, "--entry {}: is for --weights", entry);
   check(weights.empty() || from_features.empty(), ErrorKind::kUsage,
         "--weights and --from-features are two sources of features; give one");
   check(!is_colour || (weights.empty() && from_features.empty()), ErrorKind::kUsage,
@@ -253,10 +261,10 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Common& common) {
   }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "--weights {}: no such file", weights);
-  weights_sha256_ = sha256_file(weights);
+  weights_sha256_ = checkpoint_sha256(weights);
   const Device device = common.device();
   const DType dtype = common.compute_dtype(device);
-  Checkpoint checkpoint = load_checkpoint(weights);
+  Checkpoint checkpoint = load_checkpoint(weights, {.entry = entry});
   for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights, text);
   auto source = std::make_unique<BackboneSource>(
       load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype), *this, device);

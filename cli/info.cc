@@ -10,8 +10,9 @@
 
 #include "usol/cli/options.h"
 #include "usol/cli/verb.h"
-#include "usol/io/sha256.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/models/describe.h"
+#include "usol/models/vit.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -106,11 +107,33 @@ std::string list_text(const std::string& title, const std::vector<std::string>& 
   return text + "\n";
 }
 
+/// Why no verb takes the tensors as what they look like; empty if one does. The loader itself answers: what `usol
+/// maskcut` and `usol predict` refuse, this refuses.
+std::string refusal(const Checkpoint& checkpoint, const Description& description) {
+  const bool vit = vit_config(checkpoint.tensors).has_value();
+  if (!vit && !description.architecture.ends_with("R-CNN")) return "";  // backbones: a training takes what fits
+  for (const auto& [list, what] :
+       {std::pair{&description.missing, "tensors are missing"}, std::pair{&description.mismatched, "shapes differ"},
+        std::pair{&description.unexpected, "there are tensors beyond it"}})
+    if (!list->empty()) return what;
+  if (!vit) return "";
+  try {
+    static_cast<void>(Vit::from_state(checkpoint.tensors, "the loader"));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
 class InfoVerb : public Verb {
  public:
   void declare(Options& options) override {
-    options.positional("WEIGHTS", files_, "Files of weights: .pth, .pkl or .safetensors");
-    options.add("--entry", info_.checkpoint.entry, "Look at this entry of the file's dict (student, model ...)",
+    options.positional(
+        "WEIGHTS", files_,
+        "Files of weights: .pth, .bin, .pkl or .safetensors, an index of several (.json), a hub's folder");
+    options.add("--entry NAME", info_.checkpoint.entry,
+                "Look at this entry of the file's dict (\"student\", \"a/b\") or at names behind a prefix "
+                "(\"model/teacher.\", a dot at its end)",
                 OptionKind::kRun);
     options.flag("--raw-names", raw_names_, "Show names as the file has them", OptionKind::kRun);
     options.flag("--json", json_, "One line of JSON per file instead of text", OptionKind::kRun);
@@ -154,15 +177,21 @@ std::string info_text(const std::filesystem::path& path, const InfoOptions& opti
     text += fmt::format("  {:<14}{}\n", key, printable(value));
   };
   line("format", checkpoint.format);
-  line("size", bytes_text(std::filesystem::file_size(path)));
-  line("SHA-256", sha256_file(path));
+  line("size", bytes_text(find_checkpoint_files(path).bytes()));
+  line("SHA-256", checkpoint_sha256(path));
   if (!checkpoint.entry.empty()) line("entry", checkpoint.entry);
   for (const std::string& applied : checkpoint.applied) line("names", applied);
   line("tensors", std::to_string(checkpoint.tensors.size()));
   const std::int64_t parameters = count_parameters(checkpoint.tensors);
   line("parameters", parameters < 100000 ? std::to_string(parameters)
                                          : fmt::format("{:.2f} M", static_cast<double>(parameters) / 1e6));
-  line("fits", description.architecture.empty() ? "no architecture known here" : description.architecture);
+  const std::string refused = refusal(checkpoint, description);
+  if (description.architecture.empty())
+    line("fits", "no architecture known here");
+  else if (refused.empty())
+    line("fits", description.architecture);
+  else
+    line("fits", "nothing; closest to " + description.architecture + ", but " + refused);
   for (const auto& [key, value] : description.facts) line("  " + key, value);
   text += list_text("missing", description.missing, 8);
   text += list_text("wrong shape", description.mismatched, 8);
@@ -188,12 +217,13 @@ std::string info_json(const std::filesystem::path& path, const InfoOptions& opti
   nlohmann::ordered_json json;
   json["file"] = printable(path.string());
   json["format"] = checkpoint.format;
-  json["bytes"] = std::filesystem::file_size(path);
-  json["sha256"] = sha256_file(path);
+  json["bytes"] = find_checkpoint_files(path).bytes();
+  json["sha256"] = checkpoint_sha256(path);
   json["entry"] = printable(checkpoint.entry);
   json["names"] = checkpoint.applied;
   json["parameters"] = count_parameters(checkpoint.tensors);
   json["architecture"] = description.architecture;
+  json["refused"] = printable(refusal(checkpoint, description));
   json["facts"] = nlohmann::ordered_json::object();
   for (const auto& [key, value] : description.facts) json["facts"][key] = value;
   json["missing"] = all_printable(description.missing);

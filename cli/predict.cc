@@ -19,8 +19,8 @@
 #include "usol/cli/whole_numbers.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/image.h"
-#include "usol/io/sha256.h"
 #include "usol/models/detector.h"
 #include "usol/models/rcnn/tta.h"
 #include "usol/tensor/check.h"
@@ -118,7 +118,7 @@ class PredictVerb : public Verb {
       common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
     if (!overlays_.empty()) check_output_paths(job.inputs);
     const Device device = common.device();
-    const std::string sha256 = sha256_file(weights_);
+    const std::string sha256 = checkpoint_sha256(weights_);
     Checkpoint checkpoint = load_checkpoint(weights_);
     for (const auto& text : checkpoint.applied) common.detail("{}: {}", weights_, text);
     const std::unique_ptr<const Detector> detector =

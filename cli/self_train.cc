@@ -17,6 +17,7 @@
 #include "usol/cli/train_job.h"
 #include "usol/cli/verb.h"
 #include "usol/io/atomic_file.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/sha256.h"
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
@@ -239,7 +240,7 @@ class SelfTrainVerb : public Verb {
 
   // The folder and its manifest, by one process for all. Returns how many stages are done.
   int prepare(const Common& common, const Options& options) {
-    info_ = make_info("self-train", common, options, weights_.empty() ? "" : sha256_file(weights_));
+    info_ = make_info("self-train", common, options, weights_.empty() ? "" : checkpoint_sha256(weights_));
     for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
                                     {"maskcut_weights_sha256", maskcut_weights_},
                                     {"eval_annotations_sha256", eval_annotations_}})

@@ -21,6 +21,7 @@
 #include "usol/cli/signals.h"
 #include "usol/cli/train_eval.h"
 #include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
 #include "usol/io/output_folder.h"
@@ -482,7 +483,7 @@ int run_training(const Common& common, const TrainSettings& settings, const Trai
     return fs::exists(folder / kSkippedList) ? kSomeInputsFailed : kSuccess;
   }
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
-  if (!files.weights.empty()) info["weights_sha256"] = sha256_file(files.weights);
+  if (!files.weights.empty()) info["weights_sha256"] = checkpoint_sha256(files.weights);
   info["annotations_sha256"] = sha256_file(files.annotations);
   Run run(common, settings, files, data, std::move(info));
   common.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),

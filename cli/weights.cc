@@ -9,6 +9,7 @@
 #include "usol/cli/provenance.h"
 #include "usol/cli/verb.h"
 #include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/key_map.h"
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
@@ -28,15 +29,20 @@ class WeightsVerb : public Verb {
         ".pkl) "
         "and writes safetensors, or a .pth that torch.load(weights_only=True), Detectron2 and CutLER open. Numbers are "
         "copied as they are.");
-    options.positional("FILE", inputs_, "The file to convert");
-    options.add("--entry NAME", entry_, "Take this entry of the file's dict (\"student\", \"a.b\") instead of looking");
+    options.positional("FILE", inputs_, "The file to convert; an index of several (.json) or a hub's folder, too");
+    options.add(
+        "--entry NAME", entry_,
+        "Take this entry of the file's dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
+        "dot at its end) instead of looking");
     options.choice("--names", names_, {"plain", "file", "detectron2"},
-                   "plain: prefixes of training wrappers removed, as models here take them. file: as they are. "
+                   "plain: the original names, prefixes of training wrappers removed and the hubs' names renamed, as "
+                   "models here take them. file: as they are. "
                    "detectron2: a ResNet with torchvision's names (DINO's, MoCo-v2's) becomes a detector's backbone");
     options.add("--out FILE", out_, "The file to write; .safetensors or .pth", OptionKind::kRun);
     options.example("usol weights cutler_cascade_final.pth --out cutler.safetensors",
                     "A detector that loads without a copy");
     options.example("usol weights cutler.safetensors --out cutler.pth", "And back, for Detectron2");
+    options.example("usol weights dinov2-small/ --out dinov2_vits14.pth", "A hub's folder, under the original names");
     options.example("usol weights dino_resnet50_pretrain.pth --names detectron2 --out dino_r50.safetensors",
                     "A self-supervised ResNet-50, to start a detector's training from");
   }
@@ -44,8 +50,9 @@ class WeightsVerb : public Verb {
   int run(const Common& common, const Options& options) override {
     check(inputs_.size() == 1, ErrorKind::kUsage, "one FILE to convert is needed, got {}", inputs_.size());
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
+    check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
     Outputs outputs(common.existing());
-    outputs.reads(inputs_);
+    for (const fs::path& part : find_checkpoint_files(inputs_[0]).parts) outputs.reads(part.string());
     outputs.reads(common.config);
     out_ = outputs.file("--out", out_);
     // What is no file need not have a name that says the format.
@@ -53,7 +60,6 @@ class WeightsVerb : public Verb {
     const std::string extension = plain_stream ? ".safetensors" : fs::path(out_).extension().string();
     check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
           "--out {}: expected a name that ends in .safetensors or .pth", out_);
-    check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
     Checkpoint checkpoint = load_checkpoint(inputs_[0], {.entry = entry_, .map_keys = names_ != "file"});
     if (names_ == "detectron2") {
       KeyMapReport report = resnet_to_detectron2(checkpoint.tensors, "backbone.bottom_up.");

@@ -8,8 +8,10 @@
 #include <string_view>
 #include <utility>
 
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/key_map.h"
 #include "usol/io/pickle_arrays.h"
+#include "usol/io/placeholder.h"
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
 #include "usol/tensor/check.h"
@@ -28,17 +30,25 @@ class StateDictReader {
  public:
   StateDictReader(PickledFile& file, Checkpoint& out) : content_(file.content), tree_(file.content.tree()), out_(out) {}
 
-  void read(const std::string& entry) {
+  /// `entry`: see CheckpointOptions, without its prefix. `search`: look for the state dict where no entry is given.
+  void read(const std::string& entry, bool search) {
     Index dict = tree_.root();
-    if (tree_[dict].kind != PickleKind::kDict) {
-      fail(ErrorKind::kFormat, fmt::format("checkpoint: {}: holds {} where a dict of tensors is expected", tree_.name(),
-                                           content_.is_tensor(dict) ? "a single tensor" : "something"));
-    }
+    if (tree_[dict].kind != PickleKind::kDict)
+      fail(ErrorKind::kFormat, fmt::format("checkpoint: {}: holds {} where a dict of tensors is expected{}",
+                                           tree_.name(), in_words(dict), remedy_for(dict)));
     mark_holders();
-    dict = entry.empty() ? find_state_dict(dict) : follow(dict, entry);
+    if (!entry.empty())
+      dict = follow(dict, entry);
+    else if (search)
+      dict = find_state_dict(dict);
     flatten(dict, "", 0);
-    check(!out_.tensors.empty(), ErrorKind::kFormat, "checkpoint: {}: no tensors in {}", tree_.name(),
-          entries_of(tree_.root()));
+    if (out_.tensors.empty()) {
+      Index model = tree_.root();
+      for (const Index value : tree_[dict].items)
+        if (is_module(value)) model = value;
+      fail(ErrorKind::kFormat, fmt::format("checkpoint: {}: no tensors in {}{}", tree_.name(), entries_of(tree_.root()),
+                                           remedy_for(model)));
+    }
   }
 
  private:
@@ -51,6 +61,26 @@ class StateDictReader {
     const PickleNode& node = tree_[index];
     if (node.kind == PickleKind::kInt) return std::to_string(node.integer);
     return node.kind == PickleKind::kString ? std::string(node.text) : "?";
+  }
+  /// Is it an object of PyTorch's nn.Module or of a class derived from it?
+  bool is_module(Index index) const {
+    const PickleNode& node = tree_[index];
+    return node.kind == PickleKind::kObject && node.state != PickleNode::kNoState &&
+           tree_.find(node.state, "_parameters") && tree_.find(node.state, "_modules");
+  }
+  std::string in_words(Index index) const {
+    if (content_.is_tensor(index)) return "a single tensor";
+    const PickleNode& node = tree_[index];
+    if (is_module(index)) return fmt::format("a whole model (an object of '{}')", node.text.substr(0, 200));
+    if (node.kind == PickleKind::kObject) return fmt::format("an object of '{}'", node.text.substr(0, 200));
+    return node.kind == PickleKind::kList || node.kind == PickleKind::kTuple ? "a list" : "something";
+  }
+  std::string remedy_for(Index index) const {
+    if (!is_module(index)) return "";
+    return fmt::format(
+        "; a whole model, such as this object of '{}', needs the program that made it: load it there and save its "
+        "state_dict() with PyTorch. Nothing was run",
+        tree_[index].text.substr(0, 200));
   }
   /// "{model, optimizer, epoch}", for error texts.
   std::string entries_of(Index dict) const {
@@ -85,7 +115,7 @@ class StateDictReader {
   }
   bool holds_tensors(Index index) const { return holds_[index]; }
   void enter(Index dict, std::string_view key) {
-    out_.entry += (out_.entry.empty() ? "" : ".") + std::string(key);
+    out_.entry += (out_.entry.empty() ? "" : "/") + std::string(key);
     remember_others(dict, key);
   }
   Index find_state_dict(Index dict) {
@@ -93,6 +123,9 @@ class StateDictReader {
       bool found = false;
       for (const std::string_view key : kEntries) {
         const auto value = tree_.find(dict, key);
+        if (value && is_module(*value))
+          fail(ErrorKind::kFormat,
+               fmt::format("checkpoint: {}: '{}' is {}{}", tree_.name(), key, in_words(*value), remedy_for(*value)));
         if (!value || !holds_tensors(*value)) continue;
         enter(dict, key);
         dict = *value;
@@ -105,15 +138,29 @@ class StateDictReader {
   }
   Index follow(Index dict, std::string_view path) {
     while (!path.empty()) {
-      const std::string_view key = path.substr(0, path.find('.'));
-      const auto value = tree_.find(dict, key);
+      // A key may have dots of its own; where there is no such key, dots separate keys as slashes do.
+      std::string_view key = path.substr(0, path.find('/'));
+      auto value = tree_.find(dict, key);
+      if (!value) {
+        key = key.substr(0, key.find('.'));
+        value = tree_.find(dict, key);
+      }
       check(value && holds_tensors(*value), ErrorKind::kUsage,
-            "checkpoint: {}: no entry '{}' with tensors; the file holds {}", tree_.name(), key, entries_of(dict));
+            "checkpoint: {}: no entry '{}' with tensors; the file holds {}{}", tree_.name(), key, entries_of(dict),
+            names_begin_with(dict, fmt::format("{}.", key))
+                ? fmt::format(" (a prefix of names ends with a dot: '{}.')", key)
+                : "");
       enter(dict, key);
       dict = *value;
       path.remove_prefix(std::min(path.size(), key.size() + 1));
     }
     return dict;
+  }
+  bool names_begin_with(Index dict, const std::string& prefix) const {
+    const auto& items = tree_[dict].items;
+    for (std::size_t i = 0; i < items.size(); i += 2)
+      if (tree_[items[i]].kind == PickleKind::kString && tree_[items[i]].text.starts_with(prefix)) return true;
+    return false;
   }
   /// Keeps what stands beside the chosen entry: plain values as metadata, the rest by name.
   void remember_others(Index dict, std::string_view chosen) {
@@ -124,18 +171,24 @@ class StateDictReader {
       if (key != chosen && !note(key, items[i + 1])) out_.left_out.push_back(key);
     }
   }
-  /// Stores a plain value, or the settings of an argparse.Namespace, as metadata. False if it is something else.
+  /// Stores a plain value as metadata, or the plain values among an object's attributes: of an argparse.Namespace, of
+  /// a trainer's settings. False if it is something else.
   bool note(const std::string& key, Index index) {
     if (const auto text = plain(index)) {
       out_.metadata[key] = *text;
       return true;
     }
-    if (!tree_.is_object(index, "argparse.Namespace") || tree_[index].state == PickleNode::kNoState) return false;
-    const PickleNode& settings = tree_[tree_[index].state];
-    if (settings.kind != PickleKind::kDict) return false;
-    for (std::size_t i = 0; i < settings.items.size(); i += 2) {
+    const PickleNode& object = tree_[index];
+    Index settings = index;  // of a class derived from dict
+    if (object.kind == PickleKind::kObject && object.state != PickleNode::kNoState && !is_module(index))
+      settings = object.state;
+    else if (object.kind != PickleKind::kDict || !object.foreign)
+      return false;
+    if (tree_[settings].kind != PickleKind::kDict) return false;
+    const auto& items = tree_[settings].items;
+    for (std::size_t i = 0; i < items.size(); i += 2) {
       visit();
-      if (const auto text = plain(settings.items[i + 1])) out_.metadata[key + "." + key_of(settings.items[i])] = *text;
+      if (const auto text = plain(items[i + 1])) out_.metadata[key + "." + key_of(items[i])] = *text;
     }
     return true;
   }
@@ -166,6 +219,11 @@ class StateDictReader {
         add(name, value);
       } else if (depth < kMaxDepth && holds_tensors(value)) {
         flatten(value, name + ".", depth + 1);
+      } else if (tree_[value].kind == PickleKind::kObject && tree_[value].text.starts_with("torch._utils._rebuild_")) {
+        // Sparse, quantised, ... : numbers that must not vanish without a word.
+        fail(ErrorKind::kUnsupported,
+             fmt::format("checkpoint: {}: tensor '{}' is of a kind that is not supported ('{}')", tree_.name(), name,
+                         tree_[value].text));
       } else if (!note(name, value)) {
         out_.left_out.push_back(name);
       }
@@ -193,42 +251,132 @@ bool looks_like_safetensors(const SharedBytes& file) {
   return header_bytes >= 2 && header_bytes < (std::uint64_t{1} << 32);
 }
 
-}  // namespace
+/// What CheckpointOptions::entry says.
+struct Choice {
+  std::string path;    // of entries
+  std::string prefix;  // of names in the last of them
+};
+Choice parse_choice(const std::string& entry) {
+  if (!entry.ends_with('.')) return {entry, ""};
+  const std::size_t slash = entry.rfind('/');
+  if (slash == std::string::npos) return {"", entry};
+  return {entry.substr(0, slash), entry.substr(slash + 1)};
+}
 
-Checkpoint parse_checkpoint(const SharedBytes& file, const CheckpointOptions& options) {
+/// "'backbone.', 'head.'": what names begin with.
+std::string beginnings_of(const std::map<std::string, Tensor>& tensors) {
+  std::set<std::string> found;
+  for (const auto& [name, tensor] : tensors) {
+    if (found.size() == 20) break;
+    found.insert(name.substr(0, std::min(name.find('.'), name.size() - 1) + 1));
+  }
+  return fmt::format("'{}'", fmt::join(found, "', '"));
+}
+
+bool any_begins_with(const std::map<std::string, Tensor>& tensors, const std::string& prefix) {
+  const auto first = tensors.lower_bound(prefix);
+  return first != tensors.end() && first->first.starts_with(prefix);
+}
+
+void take_prefix(Checkpoint& out, const std::string& prefix, const std::string& file) {
+  check(any_begins_with(out.tensors, prefix), ErrorKind::kUsage,
+        "checkpoint: {}: no name of a tensor begins with '{}'; they begin with {}", file, prefix,
+        beginnings_of(out.tensors));
+  keep_prefix(out.tensors, prefix, out.left_out);
+  out.entry += (out.entry.empty() ? "" : "/") + prefix;
+}
+
+Checkpoint read_pickled(const SharedBytes& file, const Choice& choice) {
+  PickledFile content = parse_pth(file);
+  const auto read = [&](bool search) {
+    Checkpoint out;
+    out.format = content.format;
+    StateDictReader(content, out).read(choice.path, search);
+    return out;
+  };
+  Checkpoint out = read(true);
+  // A prefix alone is looked for in the state dict, and then in the whole file.
+  if (choice.path.empty() && !choice.prefix.empty() && !any_begins_with(out.tensors, choice.prefix)) out = read(false);
+  return out;
+}
+
+/// One file's tensors under its own names.
+Checkpoint read_file(const SharedBytes& file, const Choice& choice) {
   check(file.size() > 0, ErrorKind::kFormat, "checkpoint: {}: the file is empty", file.name);
+  refuse_placeholder(file.bytes, file.name, "a file of weights");
   const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.size());
   check(!text.starts_with("\x93NUMPY"), ErrorKind::kFormat,
         "checkpoint: {}: a single array (.npy), not a file of weights", file.name);
-  Checkpoint out;
   if (looks_like_safetensors(file)) {
-    check(options.entry.empty(), ErrorKind::kUsage, "checkpoint: {}: a safetensors file has no entry '{}'", file.name,
-          options.entry);
+    check(choice.path.empty(), ErrorKind::kUsage,
+          "checkpoint: {}: a safetensors file has no entry '{}' (a prefix of names ends with a dot: '{}.')", file.name,
+          choice.path, choice.path);
     SafetensorsContent content = parse_safetensors(file);
+    Checkpoint out;
     out.format = "safetensors";
     out.tensors = std::move(content.tensors);
     out.metadata = std::move(content.metadata);
     check(!out.tensors.empty(), ErrorKind::kFormat, "checkpoint: {}: no tensors", file.name);
-  } else {
-    const bool pickled =
-        text.starts_with("PK") || text[0] == '\x80' || text[0] == '(' || text[0] == '}' || text[0] == 'c';
-    check(pickled || (file.size() > 262 && text.substr(257, 5) == "ustar"), ErrorKind::kFormat,
-          "checkpoint: {}: neither safetensors nor a PyTorch file nor a pickle (first bytes {:02x})", file.name,
-          fmt::join(file.bytes.first(std::min<std::size_t>(8, file.size())), " "));
-    PickledFile content = parse_pth(file);
-    out.format = content.format;
-    StateDictReader(content, out).read(options.entry);
+    return out;
   }
-  if (options.map_keys) {
-    KeyMapReport report = map_keys(out.tensors);
-    out.applied = std::move(report.applied);
-    out.left_out.insert(out.left_out.end(), report.left_out.begin(), report.left_out.end());
+  const bool pickled =
+      text.starts_with("PK") || text[0] == '\x80' || text[0] == '(' || text[0] == '}' || text[0] == 'c';
+  check(pickled || (file.size() > 262 && text.substr(257, 5) == "ustar"), ErrorKind::kFormat,
+        "checkpoint: {}: neither safetensors nor a PyTorch file nor a pickle (it begins with {})", file.name,
+        beginning_of(file.bytes));
+  return read_pickled(file, choice);
+}
+
+/// The tensors that an index lists, each from its file.
+Checkpoint read_parts(const CheckpointFiles& files, const Choice& choice) {
+  const std::string name = files.index.string();
+  check(choice.path.empty(), ErrorKind::kUsage, "checkpoint: {}: an index of weights has no entry '{}'", name,
+        choice.path);
+  const CheckpointIndex index = parse_checkpoint_index(map_file(files.index));
+  Checkpoint out;
+  for (const std::filesystem::path& path : files.parts) {
+    Checkpoint part = read_file(map_file(path), {});
+    out.format = fmt::format("{} in {} files", part.format, files.parts.size());
+    for (auto& [tensor, value] : part.tensors) {
+      const auto listed = index.file_of.find(tensor);
+      if (listed != index.file_of.end() && listed->second == path.filename())
+        out.tensors.emplace(tensor, std::move(value));
+      else
+        out.left_out.push_back(tensor);
+    }
+    out.metadata.merge(part.metadata);
   }
+  for (const auto& [tensor, part] : index.file_of)
+    check(out.tensors.contains(tensor), ErrorKind::kFormat, "checkpoint: {}: lists tensor '{}' in {}, which lacks it",
+          name, tensor, part);
   return out;
 }
 
+/// What is done to the tensors of any file: a prefix chosen, names mapped.
+Checkpoint finished(Checkpoint out, const Choice& choice, bool map, const std::string& name) {
+  if (!choice.prefix.empty()) take_prefix(out, choice.prefix, name);
+  if (!map) return out;
+  KeyMapReport report = map_keys(out.tensors);
+  out.applied = std::move(report.applied);
+  out.left_out.insert(out.left_out.end(), report.left_out.begin(), report.left_out.end());
+  return out;
+}
+
+}  // namespace
+
+Checkpoint parse_checkpoint(const SharedBytes& file, const CheckpointOptions& options) {
+  const Choice choice = parse_choice(options.entry);
+  return finished(read_file(file, choice), choice, options.map_keys, file.name);
+}
+
 Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOptions& options) {
-  return parse_checkpoint(map_file(path), options);
+  const Choice choice = parse_choice(options.entry);
+  const CheckpointFiles files = find_checkpoint_files(path);
+  std::map<std::string, std::string> config;
+  if (!files.config.empty()) config = read_hub_config(map_file(files.config));
+  Checkpoint out = files.index.empty() ? read_file(map_file(files.parts[0]), choice) : read_parts(files, choice);
+  for (auto& [key, value] : config) out.metadata.emplace("config." + key, value);
+  return finished(std::move(out), choice, options.map_keys, path.string());
 }
 
 void save_checkpoint(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,

@@ -5,6 +5,7 @@
 
 #include "usol/io/image_codec.h"
 #include "usol/io/image_stb.h"
+#include "usol/io/placeholder.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -48,9 +49,6 @@ constexpr Magic kMagics[] = {
     {0, "%PDF"sv, "PDF"},
     {0, "<svg"sv, "SVG"},
     {0, "<?xml"sv, "XML or SVG"},
-    {0, "<!DOCTYPE"sv, "a web page (HTML)"},
-    {0, "<!doctype"sv, "a web page (HTML)"},
-    {0, "<html"sv, "a web page (HTML)"},
     {0, "PK\3\4"sv, "a zip archive"},
     {0, "\x1F\x8B"sv, "a gzip archive"},
 };
@@ -79,7 +77,6 @@ std::vector<ImageFormat> make_formats() {
       {"SVG", {}},
       {"XML or SVG", {}},
       {"ISO media (video)", {}},
-      {"a web page (HTML)", {}},
       {"a zip archive", {}},
       {"a gzip archive", {}},
   };
@@ -123,6 +120,7 @@ const std::vector<ImageFormat>& image_formats() {
 
 const ImageFormat& recognise_image(std::span<const std::byte> bytes, const std::string& name) {
   check(!bytes.empty(), ErrorKind::kFormat, "{}: the file is empty", name);
+  refuse_placeholder(bytes, name, "a picture");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 256));
   std::string_view found;
   for (const Magic& magic : kMagics) {

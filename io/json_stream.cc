@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "usol/io/text_lines.h"
+#include "usol/io/placeholder.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -43,6 +44,7 @@ JsonSplitter::JsonSplitter(SharedBytes file)
   if (text().starts_with(kByteOrderMark)) position_ += kByteOrderMark.size();
   position_ = skip_space(position_);
   if (at(position_) != '{' && at(position_) != '[') {
+    refuse_placeholder(file_.bytes, file_.name, "JSON");
     fail_here(position_, file_.bytes.empty() ? "the file is empty" : "expected a JSON object or array");
   }
   is_array_ = in_array_ = *position_ == '[';

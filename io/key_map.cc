@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "usol/io/hub_names.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -14,19 +15,6 @@ using Tensors = std::map<std::string, Tensor>;
 
 bool begins_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view p) { return name.starts_with(p); });
-}
-
-/// Removes `prefix` where it is, and leaves the other tensors out.
-void keep_prefix(Tensors& tensors, std::string_view prefix, std::vector<std::string>& left_out) {
-  Tensors kept;
-  for (auto& [name, tensor] : tensors) {
-    if (name.starts_with(prefix)) {
-      kept.emplace(name.substr(prefix.size()), std::move(tensor));
-    } else {
-      left_out.push_back(name);
-    }
-  }
-  tensors = std::move(kept);
 }
 
 bool all_begin_with(const Tensors& tensors, std::initializer_list<std::string_view> prefixes) {
@@ -44,6 +32,74 @@ bool has_detector_backbone(const Tensors& tensors) {
          some_begin_with(tensors, "backbone.fpn_") || some_begin_with(tensors, "backbone.simfp_");
 }
 
+// ---- what is wrapped around a model ----
+
+/// Rule 1: the part, if any, that wrappers put into some names. Removes it wherever it begins a name or follows a dot.
+bool remove_part(Tensors& tensors, std::string_view part) {
+  Tensors renamed;
+  bool any = false;
+  for (const auto& [name, tensor] : tensors) {
+    std::string plain = name;
+    for (std::size_t at = 0; (at = plain.find(part, at)) != std::string::npos;) {
+      if (at > 0 && plain[at - 1] != '.') {
+        at += part.size();
+        continue;
+      }
+      plain.erase(at, part.size());
+      any = true;
+    }
+    check(renamed.emplace(plain, tensor).second, ErrorKind::kFormat, "key map: two tensors become '{}'", plain);
+  }
+  if (any) tensors = std::move(renamed);
+  return any;
+}
+
+/// Rules 1 to 5, the first that applies. False if none does.
+bool unwrap(Tensors& tensors, KeyMapReport& report) {
+  for (const char* part : {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."}) {
+    if (!remove_part(tensors, part)) continue;
+    report.applied.push_back(fmt::format("'{}' removed", part));
+    return true;
+  }
+  const auto take = [&](const char* prefix, const std::string& sentence) {
+    keep_prefix(tensors, prefix, report.left_out);
+    report.applied.push_back(fmt::format("{}prefix '{}' removed", sentence, prefix));
+    return true;
+  };
+  if (all_begin_with(tensors, {"module."})) return take("module.", "");
+  if (all_begin_with(tensors, {"model."})) return take("model.", "");
+  if (all_begin_with(tensors, {"teacher.", "student.", "dino_loss.", "ibot_patch_loss.", "ibot_loss.", "koleo_loss.",
+                               "model_ema.", "gram_teacher.", "gram_loss."})) {
+    for (const char* net : {"teacher.", "student."})
+      if (some_begin_with(tensors, net)) return take(net, "self-distillation: one of two nets, ");
+  }
+  if (all_begin_with(tensors, {"encoder_q.", "encoder_k.", "queue"}) && some_begin_with(tensors, "encoder_q."))
+    return take("encoder_q.", "MoCo checkpoint: the query encoder, ");
+  if (all_begin_with(tensors, {"backbone.", "head.", "dino_head.", "ibot_head."}) &&
+      some_begin_with(tensors, "backbone.") && !has_detector_backbone(tensors))
+    return take("backbone.", "DINO training checkpoint: the backbone, ");
+  return false;
+}
+
+/// Rule 8.
+void leave_out_classifier(Tensors& tensors, KeyMapReport& report) {
+  const bool vit = tensors.contains("patch_embed.proj.weight") && tensors.contains("pos_embed") &&
+                   tensors.contains("blocks.0.attn.qkv.weight");
+  if (!vit) return;
+  const std::size_t before = report.left_out.size();
+  std::erase_if(tensors, [&](const auto& item) {
+    const bool part = begins_with_any(item.first, {"head.", "head_dist.", "fc_norm.", "pre_logits."});
+    if (part) report.left_out.push_back(item.first);
+    return part;
+  });
+  if (report.left_out.size() > before)
+    report.applied.push_back(fmt::format(
+        "a classifier's parts left out: {}",
+        fmt::join(report.left_out.begin() + static_cast<std::ptrdiff_t>(before), report.left_out.end(), ", ")));
+}
+
+// ---- chunks, ResNets ----
+
 /// Index after the number that begins at `at`; `at` itself if there is none.
 std::size_t skip_number(std::string_view name, std::size_t at) {
   while (at < name.size() && name[at] >= '0' && name[at] <= '9') ++at;
@@ -60,7 +116,7 @@ std::size_t chunk_end(std::string_view name) {
   return chunk + 1;
 }
 
-/// Rule 4. True if it applied.
+/// Rule 6. True if it applied.
 bool join_chunks(Tensors& tensors, const std::string& prefix) {
   Tensors joined;
   bool any = false;
@@ -120,23 +176,27 @@ KeyMapReport resnet_to_detectron2(Tensors& tensors, const std::string& prefix) {
   return report;
 }
 
+void keep_prefix(Tensors& tensors, std::string_view prefix, std::vector<std::string>& left_out) {
+  Tensors kept;
+  for (auto& [name, tensor] : tensors) {
+    if (name.starts_with(prefix)) {
+      kept.emplace(name.substr(prefix.size()), std::move(tensor));
+    } else {
+      left_out.push_back(name);
+    }
+  }
+  tensors = std::move(kept);
+}
+
 KeyMapReport map_keys(Tensors& tensors) {
   KeyMapReport report;
-  if (all_begin_with(tensors, {"module."})) {
-    keep_prefix(tensors, "module.", report.left_out);
-    report.applied.push_back("prefix 'module.' removed");
-  }
-  if (all_begin_with(tensors, {"encoder_q.", "encoder_k.", "queue"}) && some_begin_with(tensors, "encoder_q.")) {
-    keep_prefix(tensors, "encoder_q.", report.left_out);
-    report.applied.push_back("MoCo checkpoint: the query encoder, prefix 'encoder_q.' removed");
-  }
-  if (all_begin_with(tensors, {"backbone.", "head.", "dino_head.", "ibot_head."}) &&
-      some_begin_with(tensors, "backbone.") && !has_detector_backbone(tensors)) {
-    keep_prefix(tensors, "backbone.", report.left_out);
-    report.applied.push_back("DINO training checkpoint: the backbone, prefix 'backbone.' removed");
+  constexpr int kMaxWrappers = 16;
+  for (int i = 0; i < kMaxWrappers && unwrap(tensors, report); ++i) {
   }
   if (join_chunks(tensors, "blocks."))
     report.applied.push_back("chunks of blocks joined: 'blocks.0.3.' is 'blocks.3.'");
+  hub_to_original_names(tensors, report);
+  leave_out_classifier(tensors, report);
   return report;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/placeholder.h"
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
@@ -120,6 +121,7 @@ class HeaderParser {
 
 Tensor parse_npy(const SharedBytes& file) {
   const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.size());
+  refuse_placeholder(file.bytes, file.name, "an array");
   check(text.starts_with(kMagic), ErrorKind::kFormat, "npy: {}: does not begin with \\x93NUMPY", file.name);
   check(text.size() >= 10, ErrorKind::kFormat, "npy: {}: truncated after {} bytes", file.name, text.size());
   const auto byte = [&](std::size_t i) { return std::to_integer<std::size_t>(file.bytes[i]); };

@@ -151,7 +151,10 @@ class PickleReader {
   void call(Index callee, Index arguments);
   void ordered_dict(const PickleNode& arguments);
   void encode(const PickleNode& arguments);
+  void attribute(const PickleNode& arguments);
+  void reconstruct(const PickleNode& arguments);
   void build();
+  static void become(PickleNode& target, PickleKind kind);
   void append(Index list, std::vector<Index> items);
   void set_items(Index dict, std::vector<Index> items);
   void put(std::uint64_t key) { memo_[key] = top(); }
@@ -183,13 +186,42 @@ class PickleReader {
 };
 
 void PickleReader::global(std::string_view module, std::string_view name) {
-  const auto allowed = allowed_pickle_global(module, name);
-  require(
-      allowed.has_value(),
-      "refers to '{}.{}', which is not on the list of what weights need. Nothing was run. If the file holds a whole "
-      "model, save its state_dict() with PyTorch",
-      module.substr(0, 200), name.substr(0, 200));
-  push_text(PickleKind::kGlobal, *allowed);
+  spend(module.size() + name.size());
+  ResolvedGlobal resolved = resolve_pickle_global(module, name);
+  require(resolved.kind != PickleGlobal::kRunsCode,
+          "refers to '{}.{}', which is not on the list of what weights need: Python would run it on opening the file. "
+          "Nothing was run here; do not open the file elsewhere",
+          module.substr(0, 200), name.substr(0, 200));
+  push_owned(PickleKind::kGlobal, std::move(resolved.name));
+  node(stack_.back()).foreign = resolved.kind == PickleGlobal::kForeign;
+}
+
+/// getattr(class, "name"): how classes inside of classes and their functions are spelled. Anything else that getattr
+/// could be asked for has no place in weights.
+void PickleReader::attribute(const PickleNode& arguments) {
+  const bool named = arguments.items.size() == 2 && node(arguments.items[0]).kind == PickleKind::kGlobal &&
+                     node(arguments.items[1]).kind == PickleKind::kString;
+  require(named,
+          "refers to 'builtins.getattr', which is not on the list of what weights need, but for a class's parts");
+  global(node(arguments.items[0]).text, node(arguments.items[1]).text);
+}
+
+/// copyreg._reconstructor(class, base, state of the base): an object of the class.
+void PickleReader::reconstruct(const PickleNode& arguments) {
+  require(arguments.items.size() == 3 && node(arguments.items[0]).kind == PickleKind::kGlobal,
+          "malformed _reconstructor");
+  const PickleNode& of_class = node(arguments.items[0]);
+  const PickleNode& base_state = node(arguments.items[2]);
+  const std::string_view name = of_class.text;
+  const bool foreign = of_class.foreign;
+  if (foreign && (base_state.kind == PickleKind::kDict || base_state.kind == PickleKind::kList)) {
+    spend(base_state.items.size());
+    push_items(base_state.kind, base_state.items);
+    node(stack_.back()).text = name;
+  } else {
+    push_text(PickleKind::kObject, name);
+  }
+  node(stack_.back()).foreign = foreign;
 }
 
 /// OrderedDict([[key, value], ...]), as Python 2 wrote it.
@@ -234,7 +266,10 @@ void PickleReader::encode(const PickleNode& arguments) {
 }
 
 void PickleReader::call(Index callee, Index arguments) {
-  require(node(callee).kind == PickleKind::kGlobal, "calls something that is no global");
+  // A foreign function may return another one, which is called in turn: functools.partial does.
+  require(
+      node(callee).kind == PickleKind::kGlobal || (node(callee).kind == PickleKind::kObject && node(callee).foreign),
+      "calls something that is no global");
   require(node(arguments).kind == PickleKind::kTuple, "calls '{}' with something that is no tuple", node(callee).text);
   const std::string_view name = node(callee).text;
   const PickleNode& tuple = node(arguments);
@@ -243,13 +278,13 @@ void PickleReader::call(Index callee, Index arguments) {
   if (name == "collections.OrderedDict" || name == "builtins.dict") return ordered_dict(tuple);
   if (name == "collections.defaultdict") return push_items(PickleKind::kDict, {});
   if (name == "collections.Counter" && !tuple.items.empty()) return push(tuple.items[0]);
-  if (name == "copyreg._reconstructor") {  // (class, base, state of the base): an object of the class
-    require(tuple.items.size() == 3 && node(tuple.items[0]).kind == PickleKind::kGlobal, "malformed _reconstructor");
-    return push_text(PickleKind::kObject, node(tuple.items[0]).text);
-  }
+  if (name == "copyreg._reconstructor") return reconstruct(tuple);
+  if (name == "builtins.getattr") return attribute(tuple);
   // The object keeps the tuple's node rather than a copy of its items: calls cost the same however long the tuple is.
+  const bool foreign = node(callee).foreign;
   const Index object = make(PickleKind::kObject);
   node(object).text = name;
+  node(object).foreign = foreign;
   node(object).items = {arguments};
   push(object);
 }
@@ -258,18 +293,28 @@ void PickleReader::build() {
   const Index state = pop();
   PickleNode& target = node(top());
   // A dict's attributes (OrderedDict's _metadata) say nothing about its entries.
-  require(target.kind == PickleKind::kObject || target.kind == PickleKind::kDict, "sets the state of a plain value");
+  require(target.kind == PickleKind::kObject || target.kind == PickleKind::kDict || target.foreign,
+          "sets the state of a plain value");
   target.state = state;
+}
+
+/// An object of a foreign class that gets entries is of a class derived from list or dict: that is what it becomes.
+void PickleReader::become(PickleNode& target, PickleKind kind) {
+  if (!target.foreign || target.kind != PickleKind::kObject) return;
+  target.kind = kind;
+  target.items.clear();  // the arguments of its class
 }
 
 void PickleReader::append(Index list, std::vector<Index> items) {
   PickleNode& target = node(list);
+  become(target, PickleKind::kList);
   require(target.kind == PickleKind::kList, "appends to something that is no list");
   target.items.insert(target.items.end(), items.begin(), items.end());
 }
 
 void PickleReader::set_items(Index dict, std::vector<Index> items) {
   PickleNode& target = node(dict);
+  become(target, PickleKind::kDict);
   require(target.kind == PickleKind::kDict, "sets items of something that is no dict");
   require(items.size() % 2 == 0, "a key without a value");
   target.items.insert(target.items.end(), items.begin(), items.end());

@@ -1,7 +1,8 @@
 #pragma once
 // Reads Python pickles (protocols 0 to 5) into a plain tree and executes nothing: a pickle is a program for a small
-// stack machine, and here its "calls" only become nodes that name what would have been called. Names outside a short
-// list (io/pickle_globals.h) are errors. io/pth.h and io/pickle_arrays.h make tensors of the nodes they know.
+// stack machine, and here its "calls" only become nodes that name what would have been called. Classes of other
+// programs (a trainer's settings, an enum, a date) are such nodes too; only names of functions that run code are errors
+// (io/pickle_globals.h). io/pth.h and io/pickle_arrays.h make tensors of the nodes they know.
 // Source: CPython, Lib/pickletools.py, for the opcodes.
 
 #include <cstddef>
@@ -27,7 +28,8 @@ enum class PickleKind : std::uint8_t {
   kList,        // items; sets too
   kTuple,       // items
   kDict,        // items: key, value, key, value ...; OrderedDict, defaultdict and Counter too
-  kGlobal,      // text: "module.name"
+                // kList and kDict of a foreign class derived from list or dict: text "module.name", foreign
+  kGlobal,      // text: "module.name"; a global's attribute too: "module.name.attribute"
   kObject,      // a call that was not made: text "module.name", items: one node, the tuple of arguments (or nothing),
                 // state: the argument of BUILD
   kPersistent,  // items: the id of something outside of the pickle (PyTorch's storages)
@@ -38,6 +40,7 @@ struct PickleNode {
   static constexpr std::uint32_t kNoState = 0xffffffffu;
 
   PickleKind kind = PickleKind::kNone;
+  bool foreign = false;  // kGlobal, kObject, kList, kDict: named after something that is no part of weights
   std::uint32_t state = kNoState;
   std::int64_t integer = 0;
   double real = 0;
@@ -83,8 +86,8 @@ class PickleTree {
 
 /// Parses the pickle that begins at byte `start` of `source`; bytes after it are left alone (see end()).
 /// Time and memory are bounded by a multiple of the source's size, and there is no recursion.
-/// Throws Error(kFormat) with the byte offset for a malformed pickle or an unknown global, Error(kUnsupported) for
-/// opcodes that weights never use (extension registry, out-of-band buffers) or more than 2^22 objects.
+/// Throws Error(kFormat) with the byte offset for a malformed pickle or one that asks to run code, Error(kUnsupported)
+/// for opcodes that weights never use (extension registry, out-of-band buffers) or more than 2^22 objects.
 PickleTree parse_pickle(const SharedBytes& source, std::size_t start = 0);
 
 }  // namespace usol

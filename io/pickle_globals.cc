@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
 
 namespace usol {
 namespace {
 
-constexpr auto kAllowed = std::to_array<std::string_view>({
+constexpr auto kKnown = std::to_array<std::string_view>({
     // Containers and plain settings, kept as inert nodes.
     "argparse.Namespace",
     "builtins.bytearray",
@@ -82,17 +83,59 @@ constexpr auto kAllowed = std::to_array<std::string_view>({
     "torch.uint8",
 });
 
+// Modules whose functions start programs, run text as code, load code, or change files.
+constexpr auto kActingModules = std::to_array<std::string_view>({
+    "_pickle",    "_posixsubprocess",
+    "asyncio",    "bdb",
+    "code",       "codeop",
+    "commands",   "ctypes",
+    "importlib",  "marshal",
+    "nt",         "os",
+    "pdb",        "pickle",
+    "pip",        "posix",
+    "profile",    "pty",
+    "requests",   "runpy",
+    "shutil",     "socket",
+    "subprocess", "sys",
+    "timeit",     "webbrowser",
+});
+constexpr auto kActingBuiltins = std::to_array<std::string_view>({
+    "__build_class__",
+    "__import__",
+    "breakpoint",
+    "compile",
+    "delattr",
+    "eval",
+    "exec",
+    "execfile",
+    "file",
+    "globals",
+    "input",
+    "locals",
+    "open",
+    "setattr",
+    "vars",
+});
+
+template <std::size_t n>
+bool is_among(const std::array<std::string_view, n>& list, std::string_view name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
 }  // namespace
 
-std::optional<std::string_view> allowed_pickle_global(std::string_view module, std::string_view name) {
+ResolvedGlobal resolve_pickle_global(std::string_view module, std::string_view name) {
   std::string full(module);
   if (module == "__builtin__") full = "builtins";
   if (module == "copy_reg") full = "copyreg";
   if (module.starts_with("numpy.core.")) full = "numpy._core." + full.substr(11);
+  const std::string_view package = std::string_view(full).substr(0, full.find('.'));
+  bool acts = is_among(kActingModules, package);
+  // The attribute may itself be a path: protocol 4 writes nested names as "Outer.Inner".
+  if (package == "builtins") acts = acts || is_among(kActingBuiltins, name.substr(0, name.find('.')));
   full.append(1, '.').append(name);
-  const auto found = std::find(kAllowed.begin(), kAllowed.end(), full);
-  if (found == kAllowed.end()) return std::nullopt;
-  return *found;
+  if (is_among(kKnown, full)) return {PickleGlobal::kKnown, std::move(full)};
+  return {acts ? PickleGlobal::kRunsCode : PickleGlobal::kForeign, std::move(full)};
 }
 
 }  // namespace usol

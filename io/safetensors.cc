@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "usol/io/atomic_file.h"
+#include "usol/io/placeholder.h"
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
@@ -109,6 +110,7 @@ Entry parse_entry(const std::string& name, const json& value, const std::string&
 }  // namespace
 
 SafetensorsContent parse_safetensors(const SharedBytes& file) {
+  refuse_placeholder(file.bytes, file.name, "a file of tensors");
   check(file.size() >= 8, ErrorKind::kFormat, "safetensors: {}: {} bytes are too few for the header's length",
         file.name, file.size());
   std::uint64_t header_bytes;

@@ -60,6 +60,37 @@ TEST_F(Info, NamesTheArchitecture) {
   for (const char* part : {"missing", "wrong shape", "beyond"}) EXPECT_THAT(text, Not(HasSubstr(part)));
 }
 
+TEST_F(Info, ItsVerdictIsTheLoaders) {
+  const std::string path = (dir_ / "vit.safetensors").string();
+  ParamStore store(1);
+  const Vit vit(Scope(store), {.width = 64, .depth = 1, .patch = 4, .grid = 2, .mlp_hidden = 64});
+  const auto verdict = [&](StateDict state) {
+    save_checkpoint(path, state);
+    const std::string refused = nlohmann::json::parse(info_json(path))["refused"].get<std::string>();
+    EXPECT_THAT(info_text(path),
+                HasSubstr(refused.empty() ? "fits          ViT width 64" : "fits          nothing; closest to ViT"));
+    try {
+      Vit::from_state(load_checkpoint(path).tensors, path);
+      EXPECT_EQ(refused, "");
+    } catch (const Error&) {
+      EXPECT_NE(refused, "");
+    }
+    return refused;
+  };
+  const StateDict state = store.state_dict();
+  EXPECT_EQ(verdict(state), "");
+  StateDict classifier = state;
+  for (const char* name : {"fc_norm.weight", "fc_norm.bias", "head.weight"}) classifier[name] = Tensor::zeros({64});
+  EXPECT_EQ(verdict(classifier), "");
+  StateDict more = state, less = state, other = state;
+  more["decoder_embed.weight"] = Tensor::zeros({1});
+  EXPECT_EQ(verdict(more), "there are tensors beyond it");
+  less.erase("norm.bias");
+  EXPECT_EQ(verdict(less), "tensors are missing");
+  other["norm.bias"] = Tensor::zeros({3});
+  EXPECT_EQ(verdict(other), "shapes differ");
+}
+
 TEST_F(Info, NumberedTensorsOfOneShapeShareALine) {
   const std::string path = (dir_ / "a.safetensors").string();
   std::map<std::string, Tensor> tensors = {{"l.2.w", Tensor::zeros({4})}};

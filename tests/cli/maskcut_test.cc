@@ -137,6 +137,29 @@ TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   EXPECT_EQ(text("a.json"), "precious");
 }
 
+TEST_F(MaskcutTest, WeightsAreAFileAFolderOrNamesBehindAPrefix) {
+  const std::string weights = tiny_weights("w.safetensors", 1), cat = pictures() + "/chelsea.jpg";
+  fs::create_directory(folder_ / "hub");
+  fs::copy_file(weights, folder_ / "hub/model.safetensors");
+  StateDict wrapped{{"raw.x", Tensor::zeros({1})}};
+  for (const auto& [name, tensor] : load_safetensors(weights)) wrapped["ema." + name] = tensor;
+  save_safetensors(folder_ / "wrapped.safetensors", wrapped);
+  const auto masks = [&](const Words& source) {
+    Words words = {cat, "--no-crf", "--force", "--out", at("a.json")};
+    words.insert(words.end(), source.begin(), source.end());
+    const auto result = usol("maskcut", words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(text("a.json"))["annotations"].dump();
+  };
+  const std::string expected = masks({"--weights", weights});
+  EXPECT_EQ(masks({"--weights", at("hub")}), expected);
+  EXPECT_EQ(masks({"--weights", at("wrapped.safetensors"), "--entry", "ema."}), expected);
+  expect_usage_error({"maskcut", cat, "--weights", at("wrapped.safetensors"), "--entry", "x.", "--out", at("b.json")},
+                     "no name of a tensor begins with 'x.'; they begin with 'ema.', 'raw.'");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--entry", "x.", "--out", at("b.json")},
+                     "--entry x.: is for --weights");
+}
+
 TEST_F(MaskcutTest, WhatTheDeviceCannotDoIsAnErrorWithTheRemedy) {
   const std::string weights = tiny_weights("w.safetensors", 1), cat = pictures() + "/chelsea.jpg";
   const auto f16 = usol("maskcut", {cat, "--weights", weights, "--out", at("a.json"), "--precision", "f16"});

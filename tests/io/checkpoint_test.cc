@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <span>
 
 #include "tests/support/bundle.h"
 #include "tests/support/temp_dir.h"
@@ -161,6 +162,97 @@ TEST(Checkpoint, AnEntryCanBeChosenAndNamesKept) {
   EXPECT_TRUE(parse_checkpoint(file, {"student", false}).tensors.contains("module.backbone.norm.bias"));
   EXPECT_THAT(error_of(file, {"ema", true}),
               HasSubstr("no entry 'ema' with tensors; the file holds {student, teacher"));
+}
+
+TEST(Checkpoint, ObjectsOfOtherProgramsStandBesideTheTensors) {
+  int read = 0;
+  for (const auto& [name, file] : test::load_bundle("foreign_pickles.bin")) {
+    if (name.starts_with("bad ") || name.starts_with("seed ")) continue;
+    SCOPED_TRACE(name);
+    Checkpoint checkpoint;
+    ASSERT_NO_THROW(checkpoint = parse_checkpoint(file));
+    if (!name.starts_with("nested")) {
+      ASSERT_EQ(checkpoint.tensors.size(), 1u);
+      EXPECT_EQ(checkpoint.tensors.at("norm.weight").to_vector<float>(), (std::vector<float>{1, 2, 3}));
+    }
+    if (name.starts_with("lightning")) {
+      EXPECT_EQ(checkpoint.metadata.at("hyper_parameters.lr"), "0.5");
+      EXPECT_EQ(checkpoint.metadata.at("epoch"), "3");
+    }
+    if (name.starts_with("omegaconf")) EXPECT_EQ(checkpoint.metadata.at("iteration"), "7");
+    if (name.starts_with("a module beside")) EXPECT_THAT(checkpoint.left_out, ElementsAre("callback"));
+    ++read;
+  }
+  EXPECT_EQ(read, 9 * 6);
+}
+
+TEST(Checkpoint, WholeModelsAndCodeAreRefusedWithTheReason) {
+  int refused = 0;
+  const auto files = test::load_bundle("foreign_pickles.bin");
+  for (const auto& [name, file] : files) {
+    const auto expected = files.find(name + ".error");
+    if (expected == files.end()) continue;
+    SCOPED_TRACE(name);
+    const auto bytes = expected->second.bytes;
+    EXPECT_THAT(error_of(file), HasSubstr(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+    ++refused;
+  }
+  EXPECT_EQ(refused, 10);
+}
+
+TEST(Checkpoint, EveryTruncationAndFlipOfForeignObjectsIsReadOrRefused) {
+  const auto files = test::load_bundle("foreign_pickles.bin");
+  for (const char* name : {"odds and ends 0", "odds and ends 2", "odds and ends 4"}) {
+    const SharedBytes& whole = files.at(name);
+    for (std::size_t size = 0; size < whole.size(); ++size)
+      ASSERT_NE(error_of(whole.slice(0, size)), "no error") << name << " cut after " << size;
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      std::vector<std::byte> changed(whole.bytes.begin(), whole.bytes.end());
+      changed[i] ^= std::byte{static_cast<unsigned char>(1u << (i % 8))};
+      static_cast<void>(error_of(own_bytes(std::move(changed), name)));
+    }
+  }
+}
+
+TEST(Checkpoint, AnyNestedEntryAndAnyPrefixCanBeChosen) {
+  const SharedBytes file = test::load_bundle("foreign_pickles.bin").at("nested 2");
+  const auto names_of = [&](const std::string& entry) {
+    std::vector<std::string> names;
+    for (const auto& item : parse_checkpoint(file, {entry, false}).tensors) names.push_back(item.first);
+    return names;
+  };
+  EXPECT_THAT(names_of(""), ElementsAre("run.nets.ema.norm.weight", "run.nets.raw.norm.weight"));
+  EXPECT_THAT(names_of("run"), ElementsAre("nets.ema.norm.weight", "nets.raw.norm.weight"));
+  EXPECT_THAT(names_of("run/nets"), ElementsAre("ema.norm.weight", "raw.norm.weight"));
+  EXPECT_THAT(names_of("run.nets"), ElementsAre("ema.norm.weight", "raw.norm.weight"));
+  EXPECT_THAT(names_of("run/nets/ema."), ElementsAre("norm.weight"));
+  EXPECT_THAT(names_of("run/nets/ema.norm."), ElementsAre("weight"));
+  EXPECT_THAT(names_of("run.nets.raw."), ElementsAre("norm.weight"));
+  EXPECT_EQ(parse_checkpoint(file, {"run/nets/ema.", true}).entry, "run/nets/ema.");
+  EXPECT_THAT(parse_checkpoint(file, {"run/nets/ema.", true}).left_out, testing::Contains("raw.norm.weight"));
+  EXPECT_THAT(error_of(file, {"run/nets/x.", true}),
+              HasSubstr("no name of a tensor begins with 'x.'; they begin with 'ema.', 'raw.'"));
+  EXPECT_THAT(error_of(file, {"run/x", true}), HasSubstr("no entry 'x' with tensors; the file holds {nets}"));
+  EXPECT_THAT(error_of(file, {"run/nets/ema", true}), HasSubstr("(a prefix of names ends with a dot: 'ema.')"));
+  EXPECT_THAT(error_of(file, {"epoch", true}), HasSubstr("no entry 'epoch' with tensors"));
+
+  const test::TempDir dir;
+  save_checkpoint(dir / "a.safetensors", {{"teacher.a", Tensor::zeros({1})}, {"net.b", Tensor::zeros({2})}});
+  EXPECT_TRUE(load_checkpoint(dir / "a.safetensors", {"net.", true}).tensors.contains("b"));
+  EXPECT_THAT(error_of(map_file(dir / "a.safetensors"), {"net", true}),
+              HasSubstr("a safetensors file has no entry 'net' (a prefix of names ends with a dot: 'net.')"));
+}
+
+TEST(Checkpoint, PlaceholdersAreCalledWhatTheyAre) {
+  const auto error = [](const std::string& text) {
+    const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+    return error_of(own_bytes({bytes.begin(), bytes.end()}, "w.pth"));
+  };
+  EXPECT_THAT(error("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 346378731\n"),
+              testing::AllOf(HasSubstr("w.pth: this is a git-LFS pointer, not a file of weights"),
+                             HasSubstr("(346378731 bytes) with 'git lfs pull'")));
+  EXPECT_THAT(error("\n<!DOCTYPE html><html>"), HasSubstr("w.pth: this is a web page (HTML)"));
+  EXPECT_THAT(error("Entry not found"), HasSubstr("(it begins with the text 'Entry not found')"));
 }
 
 TEST(Checkpoint, SharedStoragesStaySharedAndViewsAreViews) {

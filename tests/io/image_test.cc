@@ -304,7 +304,6 @@ TEST(Image, UnreadableFormatsAreNamed) {
   const std::pair<std::string_view, std::string> kinds[] = {
       {"\0\0\0\x0CjP  \r\n\x87\n"sv, "JPEG 2000"},
       {"\xFF\x0A\x10\x20"sv, "JPEG XL"},
-      {"<!DOCTYPE html><html>"sv, "a web page"},
       {"P7\nWIDTH 1\n"sv, "PAM"},
       {"\0\0\0\x18"
        "ftypisom\0\0\0\0"sv,
@@ -315,6 +314,10 @@ TEST(Image, UnreadableFormatsAreNamed) {
     EXPECT_EQ(failure.kind, ErrorKind::kUnsupported) << format;
     EXPECT_THAT(failure.message, HasSubstr("photo.jpg: this is " + format));
   }
+  EXPECT_THAT(decoding_failure(bytes_of("<!DOCTYPE html><html>")).message,
+              HasSubstr("photo.jpg: this is a web page (HTML), not a picture"));
+  EXPECT_THAT(decoding_failure(bytes_of("version https://git-lfs.github.com/spec/v1\nsize 5\n")).message,
+              HasSubstr("photo.jpg: this is a git-LFS pointer, not a picture"));
   EXPECT_THAT(decoding_failure({}).message, HasSubstr("the file is empty"));
   EXPECT_THAT(decoding_failure(bytes_of("hello, world")).message, HasSubstr("it begins with 68 65 6c 6c 6f 2c 20 77"));
 }

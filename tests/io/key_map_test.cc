@@ -31,6 +31,43 @@ TEST(KeyMap, DataParallelPrefixGoesOnlyIfAllHaveIt) {
   EXPECT_EQ(map_names({}).rules, 0u);
 }
 
+TEST(KeyMap, WrappersGoInAnyOrderAndNumber) {
+  const Names plain = {"a", "b.c"};
+  EXPECT_EQ(map_names({"_orig_mod.a", "_orig_mod.b.c"}).names, plain);
+  EXPECT_EQ(map_names({"model.a", "model.b.c"}).names, plain);
+  EXPECT_EQ(map_names({"module._orig_mod.a", "module._orig_mod.b.c"}).names, plain);
+  EXPECT_EQ(map_names({"_orig_mod.module.a", "_orig_mod.module.b.c"}).names, plain);
+  EXPECT_EQ(map_names({"model.module.model.a", "model.module.model.b.c"}).names, plain);
+  EXPECT_EQ(map_names({"a", "b._fsdp_wrapped_module._checkpoint_wrapped_module.c"}).names, plain);
+  EXPECT_EQ(map_names({"backbone._orig_mod.a", "head._orig_mod.x"}).names, Names{"a"});
+  for (const Names& stay : {Names{"a", "model.b"}, Names{"models.a"}, Names{"my_orig_mod.a"}})
+    EXPECT_EQ(map_names(stay).names, stay);
+  EXPECT_THROW(map_names({"_orig_mod.a", "a"}), Error) << "two of one name";
+}
+
+TEST(KeyMap, SelfDistillationKeepsTheTeachersBackbone) {
+  const Mapped mapped = map_names({"teacher.backbone.a", "teacher.dino_head.x", "student.backbone.a",
+                                   "student.ibot_head.y", "dino_loss.center", "ibot_patch_loss.center"});
+  EXPECT_EQ(mapped.names, Names{"a"});
+  EXPECT_EQ(mapped.left_out.size(), 5u);
+  EXPECT_EQ(map_names({"teacher.backbone.blocks.0.3.a", "teacher.dino_head.mlp.0.weight"}).names, Names{"blocks.3.a"});
+  EXPECT_EQ(map_names({"teacher.a", "student.a"}).names, Names{"a"});
+  EXPECT_EQ(map_names({"student.a"}).names, Names{"a"});
+  EXPECT_EQ(map_names({"dino_loss.center"}).names, Names{"dino_loss.center"});
+  const Names other = {"student.a", "teacher.a", "x"};
+  EXPECT_EQ(map_names(other).names, other) << "no program known here";
+}
+
+TEST(KeyMap, AClassifiersPartsGoBesideAVisionTransformerOnly) {
+  const Names vit = {"blocks.0.attn.qkv.weight", "patch_embed.proj.weight", "pos_embed"};
+  Names with = vit;
+  with.insert(with.end(), {"fc_norm.bias", "head.weight", "head_dist.bias", "pre_logits.fc.weight"});
+  const Mapped mapped = map_names(with);
+  EXPECT_EQ(mapped.names, vit);
+  EXPECT_EQ(mapped.left_out, (Names{"fc_norm.bias", "head.weight", "head_dist.bias", "pre_logits.fc.weight"}));
+  EXPECT_EQ(map_names({"fc_norm.bias", "head.weight"}).names, (Names{"fc_norm.bias", "head.weight"}));
+}
+
 TEST(KeyMap, MocoKeepsTheQueryEncoder) {
   const Mapped mapped = map_names({"module.encoder_q.conv1.weight", "module.encoder_k.conv1.weight", "module.queue"});
   EXPECT_EQ(mapped.names, Names{"conv1.weight"});

@@ -15,6 +15,7 @@
 #include "tests/support/bundle.h"
 #include "tests/support/golden.h"
 #include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 #include "usol/io/json_stream.h"
@@ -70,6 +71,18 @@ void read_checkpoint(Input input) {
   try {
     touch(parse_checkpoint(shared(input)).tensors);
   } catch (const Error&) {
+  }
+}
+
+void read_index_or_config(Input input) {
+  for (const bool index : {false, true}) {
+    try {
+      if (index)
+        static_cast<void>(parse_checkpoint_index(shared(input)));
+      else
+        static_cast<void>(read_hub_config(shared(input)));
+    } catch (const Error&) {
+    }
   }
 }
 
@@ -265,7 +278,13 @@ Seeds bundle_seeds(std::initializer_list<const char*> bundles) {
   return seeds;
 }
 // The bundles of weights hold PyTorch files and pickles, and their expected contents as safetensors.
-Seeds weights_seeds() { return bundle_seeds({"weights_1.13.1.bin", "weights_2.15.0.bin"}); }
+Seeds weights_seeds() { return bundle_seeds({"weights_1.13.1.bin", "weights_2.15.0.bin", "foreign_pickles.bin"}); }
+Seeds hub_json_seeds() {
+  return text_seeds(
+      {R"({"metadata": {"total_size": 12}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "x"}})",
+       R"({"model_type": "dinov2", "hidden_size": 64, "num_attention_heads": 1, "hidden_act": "gelu",
+ "layer_norm_eps": 1e-06, "out_features": ["a", {"b": [1]}]})"});
+}
 Seeds npy_seeds() { return bundle_seeds({"npy.bin"}); }
 Seeds toml_seeds() {
   return text_seeds({"tau = 0.15 # c\n[maskcut]\nout = \"a\\u00e9\\n\"\ninputs = ['a', \"b\", # c\n]\r\n",
@@ -275,15 +294,23 @@ Seeds toml_seeds() {
 }  // namespace
 
 const std::vector<FuzzTarget>& fuzz_targets() {
-  static const std::vector<FuzzTarget> targets = {
-      {"avif", decode_picture, avif_seeds},   {"checkpoint", read_checkpoint, weights_seeds},
-      {"coco", read_coco_file, json_seeds},   {"heic", decode_picture, heic_seeds},
-      {"image", decode_picture, image_seeds}, {"json", split_json, json_seeds},
-      {"npy", read_npy, npy_seeds},           {"pickle", read_pickle, weights_seeds},
-      {"png", decode_picture, png_seeds},     {"pnm", decode_picture, pnm_seeds},
-      {"rle", read_rle, rle_seeds},           {"safetensors", read_safetensors_bytes, weights_seeds},
-      {"tiff", decode_picture, tiff_seeds},   {"toml", read_toml_text, toml_seeds},
-      {"voc", read_voc_file, voc_seeds},      {"webp", decode_picture, webp_seeds}};
+  static const std::vector<FuzzTarget> targets = {{"avif", decode_picture, avif_seeds},
+                                                  {"checkpoint", read_checkpoint, weights_seeds},
+                                                  {"coco", read_coco_file, json_seeds},
+                                                  {"heic", decode_picture, heic_seeds},
+                                                  {"hub_json", read_index_or_config, hub_json_seeds},
+                                                  {"image", decode_picture, image_seeds},
+                                                  {"json", split_json, json_seeds},
+                                                  {"npy", read_npy, npy_seeds},
+                                                  {"pickle", read_pickle, weights_seeds},
+                                                  {"png", decode_picture, png_seeds},
+                                                  {"pnm", decode_picture, pnm_seeds},
+                                                  {"rle", read_rle, rle_seeds},
+                                                  {"safetensors", read_safetensors_bytes, weights_seeds},
+                                                  {"tiff", decode_picture, tiff_seeds},
+                                                  {"toml", read_toml_text, toml_seeds},
+                                                  {"voc", read_voc_file, voc_seeds},
+                                                  {"webp", decode_picture, webp_seeds}};
   return targets;
 }
 
