@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <type_traits>
 
 #include "usol/cli/verb.h"

@@ -1,5 +1,6 @@
 #include "usol/io/checkpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>

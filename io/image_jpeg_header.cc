@@ -1,4 +1,6 @@
 // The markers of a JPEG file up to its first scan: size and orientation.
+#include <optional>
+#include <span>
 #include <string_view>
 
 #include "usol/io/image_codec.h"

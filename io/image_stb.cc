@@ -1,6 +1,7 @@
 #include "usol/io/image_stb.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

@@ -21,6 +21,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #endif
 
 namespace usol {

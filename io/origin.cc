@@ -17,12 +17,12 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kPageEnds = 4096;  // bytes of a page's beginning and end that are looked at
 
-bool says_usol(const Json& info) {
+bool describes_usol(const Json& info) {
   return info.is_object() && info.contains("description") && info["description"].is_string() &&
          info["description"].get_ref<const std::string&>().starts_with(kMadeBy);
 }
 
-bool says_usol(std::string_view info) { return says_usol(Json::parse(info, nullptr, false)); }
+bool says_usol(std::string_view info) { return describes_usol(Json::parse(info, nullptr, false)); }
 
 bool is_of_usol_json(const std::filesystem::path& path, std::string_view text) {
   constexpr std::string_view kJournal = "{\"usol_journal\":";

@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <pugixml.hpp>
 #include <set>
@@ -91,7 +92,9 @@ Box read_box(const pugi::xml_node& box, const std::string& place, ReadingReport&
     check(right >= left && bottom >= top, ErrorKind::kFormat, "{}: expected xmax and ymax of at least 1, got {} and {}",
           place, right, bottom);
   }
-  return {left - 1, top - 1, right - left + 1, bottom - top + 1};
+  --left;
+  --top;
+  return {left, top, right - left, bottom - top};
 }
 
 CocoAnnotation read_object(const pugi::xml_node& object, const std::string& place, const CocoImage& image,

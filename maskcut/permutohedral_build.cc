@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <span>
 
 #include "usol/maskcut/permutohedral.h"
 #include "usol/tensor/check.h"

@@ -1,5 +1,6 @@
 #include "usol/nn/conv.h"
 
+#include <array>
 #include <mutex>
 
 #include "usol/autograd/grad_mode.h"

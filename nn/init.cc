@@ -1,5 +1,6 @@
 #include "usol/nn/init.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "usol/tensor/check.h"

@@ -1,5 +1,6 @@
 #include "usol/ops/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

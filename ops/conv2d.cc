@@ -1,5 +1,7 @@
 #include "usol/ops/conv2d.h"
 
+#include <algorithm>
+
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
 #include "usol/ops/elementwise.h"

@@ -8,15 +8,14 @@
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gemm.h"
 #include "usol/ops/onednn.h"
-#include "usol/tensor/layout.h"
 
 namespace usol {
 namespace {
 
 #if defined(USOL_WITH_ONEDNN)
-bool use_onednn(DType dtype) {
-  if (gemm_backend() != GemmBackend::kOneDnn) return false;
-  return dtype == DType::kF32 || (dtype == DType::kBF16 && onednn_has_bf16());
+bool use_onednn(Conv2dPass pass, const Tensor& x, const Tensor& weight, const Tensor& y, const Conv2dOptions& options) {
+  return gemm_backend() == GemmBackend::kOneDnn &&
+         onednn_takes(pass, x.dtype(), x.shape(), weight.shape(), y.shape(), options);
 }
 #endif
 
@@ -26,7 +25,8 @@ void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const
   if (!grad_enabled() && winograd_fits(x, weight, options, out))
     return conv2d_winograd(x, weight, bias, options, accumulate, out);
 #if defined(USOL_WITH_ONEDNN)
-  if (use_onednn(x.dtype())) return onednn_conv2d(x, weight, bias, options, accumulate, out);
+  if (use_onednn(Conv2dPass::kForward, x, weight, out, options))
+    return onednn_conv2d(x, weight, bias, options, accumulate, out);
 #endif
   conv2d_rows(x, weight, bias, options, accumulate, out);
 }
@@ -34,7 +34,7 @@ void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                            Tensor& out) {
 #if defined(USOL_WITH_ONEDNN)
-  if (use_onednn(grad.dtype())) {
+  if (use_onednn(Conv2dPass::kGradInput, out, weight, grad, options)) {
     onednn_conv2d_grad_input(grad, weight, options, out);
     if (bias.defined())
       binary_kernel({}, BinaryOp::kAdd, out, bias.reshape({1, bias.size(0), 1, 1}).expand(out.shape()), out);
@@ -47,19 +47,8 @@ void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tenso
 
 void conv2d_grad_weight_cpu(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
 #if defined(USOL_WITH_ONEDNN)
-  if (use_onednn(x.dtype())) {
-    // oneDNN 2.6 writes past the end of its own memory for strided 1 x 1 kernels of fewer than 16 channels; they only
-    // see every stride-th pixel.
-    const auto [sy, sx] = options.stride;
-    const bool one_by_one = out.size(2) == 1 && out.size(3) == 1 && options.padding[0] == 0 && options.padding[1] == 0;
-    if (one_by_one && (sy > 1 || sx > 1) && x.size(1) < 16) {
-      Conv2dOptions dense = options;
-      dense.stride = {1, 1};
-      const Tensor seen = x.slice(2, 0, (grad.size(2) - 1) * sy + 1, sy).slice(3, 0, (grad.size(3) - 1) * sx + 1, sx);
-      return onednn_conv2d_grad_weight(to_channels_last(seen), grad, dense, out);
-    }
+  if (use_onednn(Conv2dPass::kGradWeight, x, out, grad, options))
     return onednn_conv2d_grad_weight(x, grad, options, out);
-  }
 #endif
   conv2d_grad_weight_rows(x, grad, options, out);
 }

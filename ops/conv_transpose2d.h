@@ -2,6 +2,8 @@
 // Transposed ("de-") convolution: the gradient of a convolution as an operation of its own. The mask head's 2 x 2 with
 // stride 2 doubles a map.
 
+#include <array>
+
 #include "usol/ops/conv2d.h"
 
 namespace usol {

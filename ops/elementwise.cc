@@ -1,5 +1,7 @@
 #include "usol/ops/elementwise.h"
 
+#include <utility>
+
 #include "usol/autograd/tape.h"
 #include "usol/ops/elementwise_math.h"
 #include "usol/ops/gelu.h"

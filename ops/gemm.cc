@@ -49,17 +49,6 @@ void finish(const Gemm<T>& g) {
                });
 }
 
-// Nothing to multiply: an empty result, or an empty inner dimension (the product is zero).
-template <class T>
-bool trivial(const Gemm<T>& g) {
-  if (g.m == 0 || g.n == 0) return true;
-  if (g.k > 0) return false;
-  if (!g.accumulate)
-    for (std::int64_t i = 0; i < g.m; ++i) std::fill_n(g.c + i * g.ldc, g.n, T(0.0f));
-  if constexpr (sizeof(T) >= 4) finish(g);
-  return true;
-}
-
 // 16-bit types without hardware products: widen, multiply in f32, round once.
 template <class T>
 void widened(const Gemm<T>& g) {
@@ -80,6 +69,21 @@ void widened(const Gemm<T>& g) {
                    g.activation});
   for (std::int64_t i = 0; i < g.m; ++i)
     for (std::int64_t j = 0; j < g.n; ++j) g.c[i * g.ldc + j] = T(c[static_cast<std::size_t>(i * g.n + j)]);
+}
+
+// Nothing to multiply: an empty result, or an empty inner dimension (the product is zero).
+template <class T>
+bool trivial(const Gemm<T>& g) {
+  if (g.m == 0 || g.n == 0) return true;
+  if (g.k > 0) return false;
+  if constexpr (sizeof(T) == 2) {
+    widened(g);  // bias and activation in f32
+  } else {
+    if (!g.accumulate)
+      for (std::int64_t i = 0; i < g.m; ++i) std::fill_n(g.c + i * g.ldc, g.n, T(0));
+    finish(g);
+  }
+  return true;
 }
 
 }  // namespace
@@ -110,7 +114,7 @@ const EigenGemm& eigen_gemm() {
 void gemm(const Gemm<float>& g) {
   if (trivial(g)) return;
 #if defined(USOL_WITH_ONEDNN)
-  if (backend == GemmBackend::kOneDnn) {
+  if (backend == GemmBackend::kOneDnn && onednn_takes(g)) {
     if (g.activation != Activation::kGelu) return onednn_gemm(g);
     Gemm<float> product = g, rest = g;  // oneDNN's own GELU takes three times as long as a pass of ours
     product.activation = Activation::kNone;
@@ -132,7 +136,7 @@ void gemm(const Gemm<double>& g) {
 void gemm(const Gemm<bf16>& g) {
   if (trivial(g)) return;
 #if defined(USOL_WITH_ONEDNN)
-  if (backend == GemmBackend::kOneDnn && onednn_has_bf16()) return onednn_gemm(g);
+  if (backend == GemmBackend::kOneDnn && onednn_has_bf16() && onednn_takes(g)) return onednn_gemm(g);
 #endif
   widened(g);
 }

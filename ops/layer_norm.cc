@@ -1,5 +1,6 @@
 #include "usol/ops/layer_norm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

@@ -26,7 +26,12 @@ struct MatmulKey {
   auto operator<=>(const MatmulKey&) const = default;
 };
 
+// A vector whose elements lie one after another is described as a dense matrix, whichever way its caller puts it: from
+// the stride of a dimension of size 1, which means nothing, oneDNN would guess whether the matrix is transposed.
 memory::desc matrix(std::int64_t rows, std::int64_t cols, std::int64_t ld, bool transposed, memory::data_type type) {
+  const std::int64_t step = rows == 1 ? (transposed ? ld : 1) : (transposed ? 1 : ld);  // between elements of a vector
+  if ((rows == 1 && cols == 1) || ((rows == 1 || cols == 1) && step == 1))
+    return memory::desc({rows, cols}, type, memory::dims{cols, 1});
   return memory::desc({rows, cols}, type, transposed ? memory::dims{1, ld} : memory::dims{ld, 1});
 }
 
@@ -86,14 +91,6 @@ void run(const Gemm<T>& g, memory::data_type type) {
 
 void onednn_gemm(const Gemm<float>& g) { run(g, memory::data_type::f32); }
 void onednn_gemm(const Gemm<bf16>& g) { run(g, memory::data_type::bf16); }
-
-bool onednn_has_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") > 0;
-#else
-  return false;
-#endif
-}
 
 }  // namespace usol
 

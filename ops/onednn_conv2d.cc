@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
+#include <type_traits>
 #include <unordered_map>
 
 #include "usol/ops/onednn.h"
@@ -19,11 +21,9 @@ using dnnl::memory;
 using onednn::engine;
 using onednn::stream;
 
-enum class Pass { kForward, kGradInput, kGradWeight };
-
 // What a primitive depends on.
 struct Key {
-  Pass pass;
+  Conv2dPass pass;
   DType dtype;
   std::array<std::int64_t, 9> sizes;  // N C H W, O kh kw, H' W'
   std::array<std::int64_t, 2> stride, padding, dilation;
@@ -32,7 +32,7 @@ struct Key {
   auto operator<=>(const Key&) const = default;
 };
 
-Key make_key(Pass pass, const Tensor& map, const Shape& x, const Shape& weight, const Shape& y,
+Key make_key(Conv2dPass pass, const Tensor& map, const Shape& x, const Shape& weight, const Shape& y,
              const Conv2dOptions& o) {
   return {pass,     map.dtype(), {x[0], x[1], x[2], x[3], y[1], weight[2], weight[3], y[2], y[3]},
           o.stride, o.padding,   o.dilation,
@@ -72,7 +72,8 @@ typename Primitive::primitive_desc describe(const Key& k, const memory::desc& x,
   if (k.relu) onednn::append_eltwise(post, dnnl::algorithm::eltwise_relu);
   dnnl::primitive_attr attributes;
   attributes.set_post_ops(post);
-  const auto kind = k.pass == Pass::kForward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
+  const auto kind =
+      k.pass == Conv2dPass::kForward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
 #if DNNL_VERSION_MAJOR >= 3
   using Forward = dnnl::convolution_forward;
   const auto forward = k.bias ? Forward::primitive_desc(engine(), kind, direct, x, weight, bias, y, strides, dilates,
@@ -106,11 +107,11 @@ Convolution make_convolution(const Key& k) {
   made.bias = memory::desc({o}, type, memory::format_tag::x);
   made.plain_weight = weight_desc(k, type, false);
   const memory::desc any = weight_desc(k, type, true);
-  if (k.pass == Pass::kForward) {
+  if (k.pass == Conv2dPass::kForward) {
     const auto desc = describe<dnnl::convolution_forward>(k, made.x, any, made.bias, made.y);
     made.primitive = dnnl::convolution_forward(desc);
     made.weight = desc.weights_desc();
-  } else if (k.pass == Pass::kGradInput) {
+  } else if (k.pass == Conv2dPass::kGradInput) {
     const auto desc = describe<dnnl::convolution_backward_data>(k, made.x, any, made.bias, made.y);
     made.primitive = dnnl::convolution_backward_data(desc);
     made.weight = desc.weights_desc();
@@ -182,7 +183,7 @@ void guarded(const Key& key, F&& f) {
 
 void onednn_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                    bool accumulate, Tensor& out) {
-  Key key = make_key(Pass::kForward, x, x.shape(), weight.shape(), out.shape(), options);
+  Key key = make_key(Conv2dPass::kForward, x, x.shape(), weight.shape(), out.shape(), options);
   key.relu = options.relu;
   key.accumulate = accumulate;
   key.bias = bias.defined();
@@ -198,7 +199,7 @@ void onednn_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, co
 }
 
 void onednn_conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Conv2dOptions& options, Tensor& out) {
-  const Key key = make_key(Pass::kGradInput, grad, out.shape(), weight.shape(), grad.shape(), options);
+  const Key key = make_key(Conv2dPass::kGradInput, grad, out.shape(), weight.shape(), grad.shape(), options);
   out.storage()->bump_version();
   guarded(key, [&](const Convolution& c) {
     with_packed_weight(c, weight, false, [&](const memory& packed) {
@@ -210,7 +211,7 @@ void onednn_conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Co
 }
 
 void onednn_conv2d_grad_weight(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
-  const Key key = make_key(Pass::kGradWeight, x, x.shape(), out.shape(), grad.shape(), options);
+  const Key key = make_key(Conv2dPass::kGradWeight, x, x.shape(), out.shape(), grad.shape(), options);
   out.storage()->bump_version();
   guarded(key, [&](const Convolution& c) {
     const memory plain = wrap(c.plain_weight, out);

@@ -1,5 +1,6 @@
 #include "usol/ops/reduce.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "usol/autograd/tape.h"

@@ -1,6 +1,8 @@
 #include "usol/report/report.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <mutex>
 #include <set>
 #include <span>

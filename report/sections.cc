@@ -6,8 +6,10 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "usol/report/chart.h"

@@ -1,6 +1,7 @@
 #include "usol/tensor/copy.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "usol/tensor/parallel.h"
 #include "usol/tensor/strided.h"

@@ -1,6 +1,7 @@
 #include "usol/tensor/device.h"
 
 #include <charconv>
+#include <system_error>
 
 #include "usol/tensor/check.h"
 

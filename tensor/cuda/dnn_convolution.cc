@@ -1,5 +1,6 @@
 #include "usol/tensor/cuda/dnn_convolution.h"
 
+#include <array>
 #include <map>
 
 #include "usol/tensor/cuda/handles.h"

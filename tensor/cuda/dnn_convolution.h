@@ -1,6 +1,7 @@
 #pragma once
 // The graphs of convolutions, apart from running them: tests build them for a described device without a GPU.
 
+#include <array>
 #include <compare>
 #include <vector>
 

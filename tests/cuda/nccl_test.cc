@@ -1,6 +1,7 @@
 // NCCL's sums with the one rank that a machine with one GPU has. Linked into usol_tests_cuda only.
 #include <gtest/gtest.h>
 
+#include <future>
 #include <vector>
 
 #include "usol/ops/elementwise.h"

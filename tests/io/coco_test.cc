@@ -269,8 +269,8 @@ TEST_F(Coco, ErrorsNameRecordAndField) {
        "and "
        "exponent"},
       {"/annotations/0/area", -1, "annotations[0].area: expected at least 0, got -1"},
-      {"/annotations/0/bbox", json({5, 0, 2, 2}),
-       "annotations[0] (id 1).bbox: expected a box in its image of 3 x 4 (height x width), got [5, 0, 2, 2] (left, "
+      {"/annotations/0/bbox", json({6, 0, 2, 2}),
+       "annotations[0] (id 1).bbox: expected a box in its image of 3 x 4 (height x width), got [6, 0, 2, 2] (left, "
        "top, "
        "width, height), which is wholly outside"},
       {"/annotations/0/segmentation/0/7", json(), "annotations[0].segmentation[0]: expected a number, got null"},

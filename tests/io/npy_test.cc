@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "tests/support/bundle.h"
 #include "tests/support/temp_dir.h"

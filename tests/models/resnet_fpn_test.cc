@@ -1,6 +1,9 @@
 // models/resnet and models/fpn beside Detectron2's: features, running statistics, every parameter's gradient.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <map>
+
 #include "tests/support/golden.h"
 #include "tests/support/op_case.h"
 #include "usol/autograd/grad_mode.h"

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 #include "usol/autograd/grad_mode.h"

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"

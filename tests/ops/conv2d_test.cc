@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
@@ -122,8 +125,8 @@ TEST(Conv2d, AddsInPlace) {
 
 // oneDNN computes them with plain AVX-512 too, slowly, so that the path is seen on CPUs without the instruction.
 TEST(Conv2d, Bf16ByOneDnn) {
-#if defined(USOL_WITH_ONEDNN) && defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx512bw")) GTEST_SKIP() << "needs AVX-512";
+#if defined(USOL_WITH_ONEDNN)
+  if (!onednn_computes_bf16()) GTEST_SKIP() << "needs AVX-512";
   const NoGrad no_grad;
   const struct {
     std::int64_t in, out, kernel, stride;

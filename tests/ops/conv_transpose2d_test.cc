@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"

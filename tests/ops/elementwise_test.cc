@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 #include "usol/autograd/tape.h"

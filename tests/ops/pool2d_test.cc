@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"

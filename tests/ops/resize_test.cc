@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 #include "usol/autograd/tape.h"

@@ -247,6 +247,15 @@ Seeds json_seeds() {
   "segmentation": {"size": [8, 6], "counts": "\\03T1"}}]})",
        R"([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
  {"image_id": 2, "category_id": 1, "segmentation": {"size": [6, 8], "counts": "`15:"}, "score": 1e-3}])",
+       // What the reader repairs: text and huge ids, null and 0, backslashes, orphans, short polygons, no area, no box.
+       "\xef\xbb\xbf"
+       R"({"images": [{"id": "x1", "height": 0, "width": null, "file_name": "s\\a.jpg"},
+  {"id": 18446744073709551615, "height": 8, "width": 6.0}, {"id": "007", "height": 9}],
+ "categories": [{"id": "c", "name": null}],
+ "annotations": [{"id": "a", "image_id": "x1", "category_id": "c", "segmentation": [[0, 0, 1, 1], [1, 1, 4, 1, 4, 4]]},
+ {"id": 5, "image_id": "18446744073709551615", "bbox": [], "segmentation": {"size": [8, 6], "counts": [10, 20, 18]}},
+ {"id": 5, "image_id": 7.0, "bbox": [-2, 0, 4, 4], "area": null, "iscrowd": null, "segmentation": [[]]},
+ {"image_id": 99, "bbox": [0, 0, 1, 1]}, {"image_id": 7, "category_id": 3}]})",
        R"({"images":[{"id":1,"height":60000,"width":60000,"file_name":""}],"annotations":[]})", "[]", "{}"});
 }
 Seeds voc_seeds() {
@@ -256,7 +265,9 @@ Seeds voc_seeds() {
        "<ymax> 40 </ymax></bndbox><part><name>head</name></part></object></annotation>",
        "<?xml version=\"1.0\"?><!-- c --><annotation><filename>b&amp;.jpg</filename><size><width>5</width><height>4"
        "</height></size><object><name>stone</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>4</ymax>"
-       "</bndbox></object></annotation>"});
+       "</bndbox></object></annotation>",
+       "<annotation><filename>s\\c.jpg</filename><size><width>0</width></size><object><name>dog</name><bndbox><xmin>0"
+       "</xmin><ymin>-1</ymin><xmax>9</xmax><ymax>4</ymax></bndbox></object></annotation>"});
 }
 Seeds rle_seeds() {
   using namespace std::string_view_literals;

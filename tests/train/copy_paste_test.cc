@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <map>
 
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"

@@ -1,6 +1,7 @@
 // Each stage of inference on the reference's inputs, and the whole.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 

@@ -2,6 +2,7 @@
 // samplers return what the reference drew.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
