@@ -72,15 +72,15 @@ class StateDictReader {
   std::string in_words(Index index) const {
     if (content_.is_tensor(index)) return "a single tensor";
     const PickleNode& node = tree_[index];
-    if (is_module(index)) return fmt::format("a whole model (an object of '{}')", node.text.substr(0, 200));
+    if (is_module(index)) return "a whole model";
     if (node.kind == PickleKind::kObject) return fmt::format("an object of '{}'", node.text.substr(0, 200));
     return node.kind == PickleKind::kList || node.kind == PickleKind::kTuple ? "a list" : "something";
   }
   std::string remedy_for(Index index) const {
     if (!is_module(index)) return "";
     return fmt::format(
-        "; a whole model, such as this object of '{}', needs the program that made it: load it there and save its "
-        "state_dict() with PyTorch. Nothing was run",
+        "; a whole model (an object of '{}') needs the program that made it: load it there and save its state_dict() "
+        "with PyTorch. Nothing was run",
         tree_[index].text.substr(0, 200));
   }
   /// "{model, optimizer, epoch}", for error texts.
@@ -357,7 +357,12 @@ Checkpoint read_parts(const CheckpointFiles& files, const Choice& choice) {
 Checkpoint finished(Checkpoint out, const Choice& choice, bool map, const std::string& name) {
   if (!choice.prefix.empty()) take_prefix(out, choice.prefix, name);
   if (!map) return out;
-  KeyMapReport report = map_keys(out.tensors);
+  KeyMapReport report;
+  try {
+    report = map_keys(out.tensors);
+  } catch (const Error& error) {
+    fail(error.kind(), fmt::format("checkpoint: {}: {}", name, error.what()));
+  }
   out.applied = std::move(report.applied);
   out.left_out.insert(out.left_out.end(), report.left_out.begin(), report.left_out.end());
   return out;

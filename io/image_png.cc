@@ -56,11 +56,11 @@ std::uint32_t crc(std::span<const std::byte> bytes) {
 PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
                           bool verify_checksums) {
   PngHeader header;
-  bool has_data = false;
+  std::size_t data_end = 0;  // of the last IDAT chunk
   for (std::size_t at = kSignature; true;) {
     // What comes after the pixels may be missing, as in Pillow: whether all of them are there, their decoder finds out.
-    if (has_data && bytes.size() - at < kOverhead) {
-      header.cut_at = at;
+    if (data_end > 0 && bytes.size() - at < kOverhead) {
+      header.cut_at = data_end;
       return header;
     }
     check(bytes.size() - at >= kOverhead, ErrorKind::kFormat,
@@ -70,9 +70,10 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
     std::string type(reinterpret_cast<const char*>(bytes.data()) + at + 4, 4);
     for (char& c : type) c = c >= ' ' && c <= '~' ? c : '?';
     const bool fits = bytes.size() - at - kOverhead >= length;
-    if ((type == "IDAT" || has_data) && !fits && bytes.size() - at - 8 >= length) {
-      header.cut_at = at + 8 + length;
-      header.cut_in_checksum = true;
+    const bool lacks_checksum = !fits && bytes.size() - at - 8 >= length;
+    if (lacks_checksum && (type == "IDAT" || data_end > 0)) {
+      header.cut_in_checksum = type == "IDAT";
+      header.cut_at = header.cut_in_checksum ? at + 8 + length : data_end;
       return header;
     }
     check(fits, ErrorKind::kFormat, "{}: PNG chunk {} at byte {} says it has {} bytes; the file ends at byte {}", name,
@@ -102,9 +103,9 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
                      fmt::format("{}: EXIF block at byte {} is malformed; no turn applied", name, at));
       }
     } else if (type == "IDAT") {
-      has_data = true;
+      data_end = at + kOverhead + length;
     } else if (type == "IEND") {
-      check(has_data, ErrorKind::kFormat, "{}: PNG ends at byte {} without an IDAT chunk", name, at);
+      check(data_end > 0, ErrorKind::kFormat, "{}: PNG ends at byte {} without an IDAT chunk", name, at);
       return header;
     }
     at += kOverhead + length;
@@ -125,11 +126,11 @@ Tensor decode_pixels(std::span<const std::byte> bytes, const std::string& name, 
   return image;
 }
 
-// The file up to where it is whole, with the end that it lacks; a checksum that is missing is not read.
+// The file up to its last data, with the end that it lacks.
 std::vector<std::byte> completed(std::span<const std::byte> bytes, const PngHeader& header) {
   constexpr unsigned char kEnd[] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xAE, 0x42, 0x60, 0x82};
   std::vector<std::byte> whole(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header.cut_at));
-  // Where the cut went through the checksum of the last chunk, four bytes stand for it.
+  // Where the cut went through the checksum of the last data, four bytes stand for it.
   if (header.cut_in_checksum) whole.resize(whole.size() + 4);
   for (const unsigned char c : kEnd) whole.push_back(std::byte{c});
   return whole;

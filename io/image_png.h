@@ -16,8 +16,8 @@ struct PngHeader {
   int bit_depth = 8;
   bool grey = false;             // colour type 0
   int orientation = 1;           // of the eXIf chunk, 1..8
-  std::size_t cut_at = 0;        // where the file's whole part ends, if it ends behind its pixels but before IEND
-  bool cut_in_checksum = false;  // that part ends with a chunk whose checksum is missing
+  std::size_t cut_at = 0;        // end of the last IDAT chunk, in a file that ends before IEND
+  bool cut_in_checksum = false;  // of that chunk the checksum is missing
 };
 
 /// Walks all chunks (the orientation may come last). Throws Error(kFormat) naming `name`, the chunk and the byte where

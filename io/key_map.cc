@@ -71,7 +71,7 @@ bool unwrap(Tensors& tensors, KeyMapReport& report) {
   if (all_begin_with(tensors, {"teacher.", "student.", "dino_loss.", "ibot_patch_loss.", "ibot_loss.", "koleo_loss.",
                                "model_ema.", "gram_teacher.", "gram_loss."})) {
     for (const char* net : {"teacher.", "student."})
-      if (some_begin_with(tensors, net)) return take(net, "self-distillation: one of two nets, ");
+      if (some_begin_with(tensors, net)) return take(net, "nets of a self-distillation: ");
   }
   if (all_begin_with(tensors, {"encoder_q.", "encoder_k.", "queue"}) && some_begin_with(tensors, "encoder_q."))
     return take("encoder_q.", "MoCo checkpoint: the query encoder, ");

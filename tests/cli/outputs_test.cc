@@ -236,7 +236,7 @@ TEST_P(OneFileTest, TheStandardOutputIsWrittenTo) {
 
 TEST_P(OneFileTest, ARedirectedOutputKeepsWhatIsBeforeIt) {
   const auto result = test::run_process(
-      {"/bin/sh", "-c", R"(printf before > captured; exec "$0" "$@" >> captured)", test::usol_binary()} +
+      Words{"/bin/sh", "-c", R"(printf before > captured; exec "$0" "$@" >> captured)", test::usol_binary()} +
           to("/dev/stdout", {"--force"}),
       {.directory = folder_.path().string()});
   EXPECT_EQ(result.status, kSuccess) << result.err;

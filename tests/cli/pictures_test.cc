@@ -18,6 +18,7 @@
 #include "usol/io/image.h"
 #include "usol/io/image_codec.h"
 #include "usol/io/safetensors.h"
+#include "usol/nn/param_store.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;

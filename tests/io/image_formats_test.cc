@@ -141,7 +141,8 @@ TEST(ImageFormats, TheLimitOfPixelsIsCheckedInTheHeader) {
 
 TEST(ImageFormats, EveryTruncationIsAnErrorOrHarmless) {
   for (const auto& [name, expected] : cases()) {
-    if (expected.refused || name.starts_with("heic")) continue;
+    // A number that is cut is another number, for Pillow too.
+    if (expected.refused || name.starts_with("pnm_p2") || name.starts_with("pnm_p3")) continue;
     SCOPED_TRACE(name);
     const std::size_t step = std::max<std::size_t>(1, expected.file.size() / 120);
     for (std::size_t size = 0;
@@ -150,8 +151,7 @@ TEST(ImageFormats, EveryTruncationIsAnErrorOrHarmless) {
       try {
         const Tensor image = decode_image(cut, name);
         // Without what follows the pixels a picture may lose its turn, never its pixels.
-        if (image.shape() != expected.turned.shape()) continue;
-        expect_pixels(image, expected.turned, name);
+        expect_pixels(image, image.shape() == expected.turned.shape() ? expected.turned : expected.stored, name);
         ASSERT_FALSE(HasFailure()) << "silently wrong after " << size << " bytes";
       } catch (const Error& error) {
         ASSERT_THAT(error.what(), HasSubstr(name));

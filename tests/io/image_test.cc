@@ -156,7 +156,10 @@ TEST(Image, EveryTruncationIsAnErrorOrHarmless) {
                                        expected.file.begin() + static_cast<std::ptrdiff_t>(size));
       try {
         const Tensor image = decode_image(cut, "photo.jpg");
-        ASSERT_EQ(pixels(image), pixels(expected.turned)) << "silently wrong after " << size << " bytes";
+        // A PNG whose last chunks are missing may have lost its turn with them, never its pixels.
+        const bool as_stored = name.starts_with("png") && image.shape() == expected.stored.shape();
+        ASSERT_EQ(pixels(image), pixels(as_stored ? expected.stored : expected.turned))
+            << "silently wrong after " << size << " bytes";
         ASSERT_FALSE(name.starts_with("jpeg")) << "accepted after " << size << " bytes";
       } catch (const Error& error) {
         ASSERT_THAT(error.what(), HasSubstr("photo.jpg"));

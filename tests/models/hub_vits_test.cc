@@ -153,8 +153,8 @@ TEST_P(HubVits, AreDescribedAndWrittenUnderTheOriginalNames) {
   EXPECT_EQ(again.tensors.size(), read.tensors.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, HubVits, testing::ValuesIn(kLayouts), [](const auto& info) {
-  std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Layouts, HubVits, testing::ValuesIn(kLayouts), [](const auto& layout) {
+  std::string name = layout.param;
   for (char& c : name)
     if (c == ' ') c = '_';
   return name;
@@ -176,6 +176,7 @@ TEST(HubNames, WhatIsNoSuchModelIsRefusedWithASentence) {
   StateDict state = file_of("hf vit");
   state["embeddings.distillation_token"] = Tensor::zeros({1, 1, 64});
   EXPECT_THAT(error_of(state), HasSubstr("but 'embeddings.distillation_token' is no part of ViTModel"));
+  EXPECT_THAT(error_of(state), HasSubstr("a.safetensors: key map: "));
   state = file_of("hf vit");
   state["encoder.layer.1.attention.attention.relative_position_bias.x"] = Tensor::zeros({1});
   EXPECT_THAT(error_of(state), HasSubstr("relative_position_bias.x' is no part of"));
