@@ -40,10 +40,9 @@ train::CompactSample cells(std::int64_t count) {
 
 RcnnConfig tiny_detector() {
   RcnnConfig config = cutler_config(1, 1);
-  config.resnet.blocks = {1, 1, 1, 1};
-  config.resnet.res2_channels = 16;
-  config.resnet.stem_channels = config.resnet.width_per_group = 4;
-  config.fpn.channels = config.rpn.channels = config.heads.box.channels = 16;
+  config.backbone = resnet_fpn({.blocks = {1, 1, 1, 1}, .stem_channels = 4, .res2_channels = 16, .width_per_group = 4},
+                               {.channels = 16});
+  config.rpn.channels = config.heads.box.channels = 16;
   config.heads.mask->channels = config.heads.mask->hidden = 16;
   config.heads.box.hidden = 32;
   config.rpn.post_nms_train = 50;

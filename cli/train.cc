@@ -16,6 +16,12 @@ class TrainVerb : public Verb {
         "Trains a detector on pictures and a COCO file of (pseudo-)masks: Cascade Mask R-CNN or Mask R-CNN on a ResNet "
         "with a feature pyramid. DIR gets metrics.json (one line of figures every so many steps), checkpoints to go on "
         "from, and at the end model_final.safetensors for usol predict.");
+    options.about(
+        "Before the first step all annotations, the headers and sizes of all pictures and the truth of the evaluation "
+        "are "
+        "checked; --dry-run does that alone. Pictures that cannot be read are skipped up to --most-skipped, and the "
+        "exit "
+        "status is 3 then. Damaged checkpoints are named, and --resume goes on from the newest one that is whole.");
     options.group("Files");
     options.add("--annotations FILE", files_.annotations, "COCO file with masks", OptionKind::kRun);
     options.add("--image-root DIR", files_.image_root, "The folder of its pictures", OptionKind::kRun);

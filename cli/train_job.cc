@@ -72,7 +72,7 @@ void check_outputs(const Common& common, const TrainSettings& settings, const Tr
     for (const fs::path& path : checkpoints.all()) outputs.file("--out", path.string());
   if (settings.pictures_every > 0) outputs.folder("--out", (folder / kPictures).string());
   if (has_figures_of_training(folder)) return;
-  for (const char* name : {kMetrics, kEvents}) outputs.file("--out", (folder / name).string());
+  for (const char* name : {kMetrics, kEvents, kSkippedList}) outputs.file("--out", (folder / name).string());
 }
 
 void check_files(const Common& common, const TrainSettings& settings, const TrainFiles& files,
@@ -234,11 +234,11 @@ class Run {
     else if (!files_.weights.empty())
       start_from_weights(common_, leads_, files_.weights, store_);
     check_same_start();
-    write_skipped();
     train::Loader loader(data_, loading_, trainer_.iteration());
     std::optional<train::Metrics> metrics;
     if (leads_) metrics.emplace(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
     metrics_ = metrics ? &*metrics : nullptr;
+    write_skipped();
     if (metrics && metrics->damaged_lines() > 0)
       common_.warn("{}: {} of its lines {} cut short or damaged and left out", (folder_ / kMetrics).string(),
                    metrics->damaged_lines(), metrics->damaged_lines() == 1 ? "was" : "were");

@@ -4,7 +4,9 @@
 #include <map>
 
 #include "usol/cli/whole_numbers.h"
+#include "usol/models/fpn.h"
 #include "usol/models/rcnn/rcnn.h"
+#include "usol/models/vitdet.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -143,17 +145,12 @@ void TrainSettings::declare(Options& options) {
                OptionKind::kRun);
 }
 
-MakeDetector TrainSettings::detector(std::int64_t classes) const {
-  check(stages == 1 || stages == 3, ErrorKind::kUsage, "--stages {}: expected 1 or 3", stages);
-  const std::vector<std::int64_t> numbers = whole_numbers(blocks, "blocks");
-  check(numbers.size() == 4, ErrorKind::kUsage, "--blocks: expected four numbers, got {}", numbers.size());
-  check(resnet_channels % 4 == 0, ErrorKind::kUsage, "--resnet-channels {}: expected a multiple of 4", resnet_channels);
-  RcnnConfig c = arch == "vitdet" ? vitdet_config(stages, classes) : cutler_config(stages, classes);
-  if (c.vitdet) {
+MakeBackbone TrainSettings::backbone() const {
+  if (arch == "vitdet") {
     check(vit_width % 64 == 0 && vit_depth % 4 == 0 && image_px % 32 == 0, ErrorKind::kUsage,
           "--vit-width {}, --vit-depth {}, --image-side {}: expected multiples of 64, 4 and 32", vit_width, vit_depth,
           image_px);
-    VitDetConfig& v = *c.vitdet;
+    VitDetConfig v;
     v.width = vit_width;
     v.depth = vit_depth;
     v.heads = vit_width / 64;
@@ -162,11 +159,23 @@ MakeDetector TrainSettings::detector(std::int64_t classes) const {
     v.image_px = image_px;
     v.drop_path = drop_path;
     v.channels = channels;
+    return vitdet_backbone(v);
   }
-  std::copy(numbers.begin(), numbers.end(), c.resnet.blocks.begin());
-  c.resnet.res2_channels = resnet_channels;
-  c.resnet.stem_channels = c.resnet.width_per_group = resnet_channels / 4;
-  c.fpn.channels = c.rpn.channels = c.heads.box.channels = channels;
+  const std::vector<std::int64_t> numbers = whole_numbers(blocks, "blocks");
+  check(numbers.size() == 4, ErrorKind::kUsage, "--blocks: expected four numbers, got {}", numbers.size());
+  check(resnet_channels % 4 == 0, ErrorKind::kUsage, "--resnet-channels {}: expected a multiple of 4", resnet_channels);
+  ResNetConfig resnet;
+  std::copy(numbers.begin(), numbers.end(), resnet.blocks.begin());
+  resnet.res2_channels = resnet_channels;
+  resnet.stem_channels = resnet.width_per_group = resnet_channels / 4;
+  return resnet_fpn(resnet, {.channels = channels});
+}
+
+MakeDetector TrainSettings::detector(std::int64_t classes) const {
+  check(stages == 1 || stages == 3, ErrorKind::kUsage, "--stages {}: expected 1 or 3", stages);
+  RcnnConfig c = arch == "vitdet" ? vitdet_rcnn_config(stages, classes) : cutler_config(stages, classes);
+  c.backbone = backbone();
+  c.rpn.channels = c.heads.box.channels = channels;
   c.heads.mask->channels = c.heads.mask->hidden = channels;
   c.heads.box.hidden = hidden;
   c.rpn.nms = rpn_nms;

@@ -8,6 +8,7 @@
 
 #include "usol/cli/options.h"
 #include "usol/cli/picture_options.h"
+#include "usol/models/backbone.h"
 #include "usol/models/detector.h"
 #include "usol/train/augment.h"
 #include "usol/train/copy_paste.h"
@@ -57,6 +58,7 @@ struct TrainSettings {
   void declare(Options& options);
 
   // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
+  MakeBackbone backbone() const;
   MakeDetector detector(std::int64_t classes) const;
   train::Schedule schedule() const;
   /// `precision`: of the device's products.

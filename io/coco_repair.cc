@@ -209,9 +209,8 @@ class Repair {
   void check_boxes() {
     for (const CocoAnnotation& annotation : set_.annotations) {
       if (!annotation.has_box) continue;
-      check_box(
-          annotation.box, image_of(annotation), [&] { return to_string(set_.place(annotation)) + ".bbox"; },
-          set_.report);
+      const auto place = [&] { return name(annotation) + ".bbox"; };
+      check_box(annotation.box, image_of(annotation), set_.name, place, set_.report);
     }
   }
 
@@ -257,8 +256,8 @@ class Repair {
 
 }  // namespace
 
-void check_box(const Box& box, const CocoImage& image, const std::function<std::string()>& place,
-               ReadingReport& report) {
+void check_box(const Box& box, const CocoImage& image, const std::string& file,
+               const std::function<std::string()>& place, ReadingReport& report) {
   if (image.height == 0 || image.width == 0) return;
   const auto& [left, top, width, height] = box;
   const double right = left + width, bottom = top + height;
@@ -267,9 +266,10 @@ void check_box(const Box& box, const CocoImage& image, const std::function<std::
   const bool outside = std::max({-right, -bottom, left - image_width, top - image_height}) > kTolerance_px;
   const bool inside_exchanged = std::max({-left, -top, right - image_height, bottom - image_width}) <= kTolerance_px;
   check(!outside, ErrorKind::kFormat,
-        "{}: expected a box in its image of {} x {} (height x width), got [{}, {}, {}, {}] (left, top, width, height), "
+        "{}{}{}: expected a box in its image of {} x {} (height x width), got [{}, {}, {}, {}] (left, top, width, "
+        "height), "
         "which is wholly outside{}",
-        place(), image.height, image.width, left, top, width, height,
+        file, file.empty() ? "" : ": ", place(), image.height, image.width, left, top, width, height,
         inside_exchanged ? "; it would be inside if the image's height and width were exchanged" : "");
   report.add(ReadingKind::kPartlyOutside, [&] {
     return fmt::format("{}: [{}, {}, {}, {}] in {} x {}", place(), left, top, width, height, image.height, image.width);

@@ -105,7 +105,7 @@ CocoAnnotation read_object(const pugi::xml_node& object, const std::string& plac
   CocoAnnotation annotation;
   annotation.box = read_box(object.child("bndbox"), box_place, report);
   check_box(
-      annotation.box, image, [&] { return box_place; }, report);
+      annotation.box, image, "", [&] { return box_place; }, report);
   annotation.area = annotation.box[2] * annotation.box[3];
   annotation.has_id = annotation.has_category = annotation.has_box = annotation.has_area = true;
   return annotation;

@@ -1,12 +1,18 @@
 #pragma once
-// What a detector asks of a backbone: an image batch becomes named feature maps. Which backbone it is, is chosen at run
-// time.
+// What a detector asks of a backbone: an image batch becomes named feature maps. Which backbone it is, a checkpoint or
+// the settings of a training decide: each kind registers itself and recognises its own weights.
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "usol/models/describe.h"
+#include "usol/models/registry.h"
 #include "usol/nn/context.h"
+#include "usol/nn/param_store.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {
@@ -27,6 +33,28 @@ class Backbone {
   /// W / stride], channels last in memory. Throws Error on other shapes.
   virtual std::vector<Tensor> forward(const Tensor& images, const Context& context) const = 0;
   virtual std::int64_t size_divisibility_px() const = 0;
+  /// Side of the square that pictures are padded to at least, and that a detector is made for; 0: any size.
+  virtual std::int64_t square_px() const { return 0; }
+  /// What a detector's name says of it ("ViTDet"); empty for a ResNet with a feature pyramid, the usual one.
+  virtual std::string name() const { return {}; }
 };
+
+/// Makes a backbone whose parameters come from the scope.
+using MakeBackbone = std::function<std::unique_ptr<Backbone>(const Scope& scope)>;
+
+/// One kind of a detector's backbone, registered as Registry<BackboneKind>::Add.
+struct BackboneKind {
+  std::string name;  // "vitdet"
+  /// Reads the sizes off the names and shapes behind `prefix` ("backbone."); empty if they are none of this kind.
+  MakeBackbone (*recognise)(const StateDict& state, const std::string& prefix);
+  /// What a detector's description says of it, of an incomplete one too: as architecture a word on what there is, and
+  /// facts. Nothing if there is none of this kind behind `prefix`.
+  std::optional<Description> (*describe)(const StateDict& state, const std::string& prefix);
+  /// Where in it a network trained by itself has its place: "net." for a ViT.
+  std::string bottom;
+};
+
+/// The backbone behind `prefix`; empty if no kind recognises it.
+MakeBackbone recognise_backbone(const StateDict& state, const std::string& prefix);
 
 }  // namespace usol

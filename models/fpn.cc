@@ -8,6 +8,46 @@
 #include "usol/tensor/check.h"
 
 namespace usol {
+namespace {
+
+bool any_begins_with(const StateDict& state, const std::string& prefix) {
+  const auto first = state.lower_bound(prefix);
+  return first != state.end() && first->first.starts_with(prefix);
+}
+
+MakeBackbone recognise(const StateDict& state, const std::string& prefix) {
+  constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+  const auto resnet = resnet_config(state, prefix + "bottom_up.");
+  const FpnConfig fpn = fpn_config(state, prefix);
+  if (!resnet || fpn.channels <= 0 || fpn.channels >= kMaxWidth) return {};
+  return resnet_fpn(*resnet, fpn);
+}
+
+std::optional<Description> describe(const StateDict& state, const std::string& prefix) {
+  const auto resnet = resnet_config(state, prefix + "bottom_up.");
+  const bool pyramid = any_begins_with(state, prefix + "fpn_lateral2.");
+  if (!resnet && !pyramid) return std::nullopt;
+  Description out;
+  out.architecture = resnet ? resnet_name(resnet->blocks) : "unknown";
+  if (pyramid) out.architecture += any_begins_with(state, prefix + "fpn_lateral2.norm.") ? ", FPN with norm" : ", FPN";
+  return out;
+}
+
+const Registry<BackboneKind>::Add kResNetFpn({"resnet_fpn", recognise, describe, "bottom_up."});
+
+}  // namespace
+
+MakeBackbone resnet_fpn(const ResNetConfig& resnet, const FpnConfig& config) {
+  return [resnet, config](const Scope& scope) { return std::make_unique<Fpn>(scope, resnet, config); };
+}
+
+FpnConfig fpn_config(const StateDict& state, const std::string& prefix) {
+  FpnConfig config;
+  const auto output = state.find(prefix + "fpn_output2.weight");
+  config.channels = output == state.end() || output->second.rank() != 4 ? 0 : output->second.size(0);
+  config.norm = state.contains(prefix + "fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
+  return config;
+}
 
 Fpn::Fpn(const Scope& scope, const std::function<std::unique_ptr<Backbone>(const Scope&)>& make_bottom_up,
          const FpnConfig& config)

@@ -37,4 +37,10 @@ class Fpn : public Backbone {
   std::vector<FeatureSpec> outputs_;
 };
 
+/// Makes a ResNet with a feature pyramid.
+MakeBackbone resnet_fpn(const ResNetConfig& resnet = {}, const FpnConfig& config = {});
+/// Reads the pyramid's sizes off the shapes behind `prefix` ("backbone."): its channels, and whether it has norms
+/// (SyncBN, which is what published files have).
+FpnConfig fpn_config(const StateDict& state, const std::string& prefix);
+
 }  // namespace usol

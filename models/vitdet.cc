@@ -68,6 +68,36 @@ nn::TransformerBlockConfig block_config(const VitDetConfig& c, std::int64_t inde
   return {.width = c.width, .heads = c.heads, .mlp_hidden = c.mlp_hidden, .drop_path = c.drop_path * place};
 }
 
+bool any_begins_with(const StateDict& state, const std::string& prefix) {
+  const auto first = state.lower_bound(prefix);
+  return first != state.end() && first->first.starts_with(prefix);
+}
+
+MakeBackbone recognise(const StateDict& state, const std::string& prefix) {
+  constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+  const auto config = vitdet_config(state, prefix);
+  if (!config) return {};
+  for (const std::int64_t size : {config->width, config->mlp_hidden, config->image_px, config->channels})
+    if (size >= kMaxWidth) return {};
+  return vitdet_backbone(*config);
+}
+
+std::optional<Description> describe(const StateDict& state, const std::string& prefix) {
+  std::int64_t blocks = 0;
+  while (any_begins_with(state, fmt::format("{}net.blocks.{}.", prefix, blocks))) ++blocks;
+  if (!any_begins_with(state, prefix + "net.blocks.")) return std::nullopt;
+  Description out;
+  out.architecture = fmt::format("ViT with {} blocks", blocks);
+  if (any_begins_with(state, prefix + "simfp_")) out.architecture += ", simple feature pyramid";
+  if (const auto c = vitdet_config(state, prefix))
+    out.facts.emplace_back(
+        "ViT", fmt::format("width {}, {} heads, patch {}, windows of {} x {} patches, pictures of {} px", c->width,
+                           c->heads, c->patch, c->window, c->window, c->image_px));
+  return out;
+}
+
+const Registry<BackboneKind>::Add kVitDet({"vitdet", recognise, describe, "net."});
+
 }  // namespace
 
 std::vector<std::int64_t> evenly_spaced_global_blocks(std::int64_t depth) {
@@ -116,6 +146,10 @@ std::optional<VitDetConfig> vitdet_config(const StateDict& state, const std::str
   c.position_of_class = c.position_grid * c.position_grid != tokens;
   if (c.position_of_class) c.position_grid = root(tokens - 1);
   return c;
+}
+
+MakeBackbone vitdet_backbone(const VitDetConfig& config) {
+  return [config](const Scope& scope) { return std::make_unique<VitDet>(scope, config); };
 }
 
 VitDet::Block::Block(const Scope& scope, const VitDetConfig& c, std::int64_t index)

@@ -51,6 +51,8 @@ class VitDet : public Backbone {
   std::vector<Tensor> forward(const Tensor& images, const Context& context) const override;
   /// Two patches: the pyramid's smallest map of its own has half the resolution.
   std::int64_t size_divisibility_px() const override { return 2 * config_.patch; }
+  std::int64_t square_px() const override { return config_.image_px; }
+  std::string name() const override { return "ViTDet"; }
 
  private:
   struct Block {
@@ -78,5 +80,8 @@ class VitDet : public Backbone {
   std::shared_ptr<Pyramid> pyramid_;
   std::vector<FeatureSpec> outputs_;
 };
+
+/// Makes a ViTDet of that config.
+MakeBackbone vitdet_backbone(const VitDetConfig& config);
 
 }  // namespace usol

@@ -1,25 +1,33 @@
 #include "usol/train/start_from.h"
 
 #include <set>
-#include <string_view>
+#include <vector>
 
 #include "usol/io/key_map.h"
+#include "usol/models/backbone.h"
 #include "usol/tensor/check.h"
 
 namespace usol::train {
 namespace {
 
-constexpr std::string_view kBottoms[] = {"backbone.bottom_up.", "backbone.net."};  // a ResNet's place, and a ViT's
+// Where in a detector a network trained by itself has its place: "backbone.bottom_up." for a ResNet, "backbone.net."
+// for a ViT.
+std::vector<std::string> bottoms() {
+  std::vector<std::string> prefixes;
+  for (const BackboneKind& kind : Registry<BackboneKind>::all()) prefixes.push_back("backbone." + kind.bottom);
+  return prefixes;
+}
 
 }  // namespace
 
 StartReport start_from(ParamStore& store, StateDict state, const std::string& what) {
-  if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, std::string(kBottoms[0]));
+  if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, "backbone.bottom_up.");
   StartReport report;
   std::set<std::string> used;
+  const std::vector<std::string> places = bottoms();
   for (const std::string& name : store.names()) {
     auto found = state.find(name);
-    for (const std::string_view bottom : kBottoms)
+    for (const std::string& bottom : places)
       if (found == state.end() && name.starts_with(bottom)) found = state.find(name.substr(bottom.size()));
     if (found == state.end()) {
       report.fresh.push_back(name);

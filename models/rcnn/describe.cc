@@ -5,8 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "usol/models/resnet.h"
-#include "usol/models/vitdet.h"
+#include "usol/models/backbone.h"
 
 namespace usol::rcnn {
 namespace {
@@ -27,16 +26,6 @@ std::int64_t count_numbered(const StateDict& tensors, const std::string& prefix)
   return count;
 }
 
-std::string describe_backbone(const StateDict& tensors) {
-  std::string backbone = "unknown";
-  if (const auto resnet = resnet_config(tensors, "backbone.bottom_up.")) backbone = resnet_name(resnet->blocks);
-  if (any_begins_with(tensors, "backbone.net.blocks."))
-    backbone = fmt::format("ViT with {} blocks", count_numbered(tensors, "backbone.net.blocks."));
-  if (any_begins_with(tensors, "backbone.fpn_lateral2."))
-    return backbone + (any_begins_with(tensors, "backbone.fpn_lateral2.norm.") ? ", FPN with norm" : ", FPN");
-  return backbone + (any_begins_with(tensors, "backbone.simfp_") ? ", simple feature pyramid" : "");
-}
-
 }  // namespace
 
 std::optional<Description> describe(const StateDict& tensors) {
@@ -46,11 +35,15 @@ std::optional<Description> describe(const StateDict& tensors) {
   const bool masks = any_begins_with(tensors, "roi_heads.mask_head.");
   out.architecture = fmt::format("{}{} R-CNN", stages > 0 ? "Cascade " : "", masks ? "Mask" : "Faster");
   if (stages > 0) out.facts.emplace_back("cascade stages", std::to_string(stages));
-  if (const auto v = vitdet_config(tensors, "backbone."))
-    out.facts.emplace_back(
-        "ViT", fmt::format("width {}, {} heads, patch {}, windows of {} x {} patches, pictures of {} px", v->width,
-                           v->heads, v->patch, v->window, v->window, v->image_px));
-  out.facts.emplace_back("backbone", describe_backbone(tensors));
+  std::string backbone = "unknown";
+  for (const BackboneKind& kind : Registry<BackboneKind>::all()) {
+    const auto described = kind.describe(tensors, "backbone.");
+    if (!described) continue;
+    backbone = described->architecture;
+    out.facts.insert(out.facts.end(), described->facts.begin(), described->facts.end());
+    break;
+  }
+  out.facts.emplace_back("backbone", backbone);
   const std::string predictor = stages > 0 ? "roi_heads.box_predictor.0." : "roi_heads.box_predictor.";
   if (const Tensor* scores = find(tensors, predictor + "cls_score.weight"))
     out.facts.emplace_back("classes", std::to_string(scores->size(0) - 1));

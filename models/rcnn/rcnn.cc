@@ -6,6 +6,7 @@
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/models/rcnn/describe.h"
+#include "usol/models/vitdet.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
@@ -62,29 +63,12 @@ class Shapes {
   const StateDict* state_;
 };
 
-// The ResNet and its pyramid; false if there is none.
-bool read_resnet_fpn(const StateDict& state, const Shapes& shapes, RcnnConfig& c) {
-  const auto resnet = resnet_config(state, "backbone.bottom_up.");
-  if (!resnet) return false;
-  c.resnet = *resnet;
-  c.fpn.channels = shapes.size("backbone.fpn_output2.weight", 0);
-  c.fpn.norm = shapes.has("backbone.fpn_output2.norm.weight") ? nn::NormKind::kSyncBn : nn::NormKind::kNone;
-  return true;
-}
-
 // Sizes beyond this are no model's: tensors without elements may claim any, and products must not overflow.
 bool is_reasonable(const RcnnConfig& c) {
   constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
-  std::vector<std::int64_t> widths{c.fpn.channels, c.rpn.channels, c.heads.box.channels, c.heads.box.hidden,
-                                   c.heads.box.classes};
+  std::vector<std::int64_t> widths{c.rpn.channels, c.heads.box.channels, c.heads.box.hidden, c.heads.box.classes};
   if (c.heads.mask) widths.insert(widths.end(), {c.heads.mask->hidden, c.heads.mask->classes});
-  if (c.vitdet) widths.insert(widths.end(), {c.vitdet->width, c.vitdet->mlp_hidden, c.vitdet->image_px});
   return std::all_of(widths.begin(), widths.end(), [](std::int64_t w) { return w >= 0 && w < kMaxWidth; });
-}
-
-std::shared_ptr<Backbone> make_backbone(const Scope& scope, const RcnnConfig& config) {
-  if (config.vitdet) return std::make_shared<VitDet>(scope, *config.vitdet);
-  return std::make_shared<Fpn>(scope, config.resnet, config.fpn);
 }
 
 // Old Detectron2 files also hold these.
@@ -113,9 +97,9 @@ RcnnConfig cutler_config(std::int64_t stages, std::int64_t classes) {
   return config;
 }
 
-RcnnConfig vitdet_config(std::int64_t stages, std::int64_t classes) {
+RcnnConfig vitdet_rcnn_config(std::int64_t stages, std::int64_t classes) {
   RcnnConfig config = cutler_config(stages, classes);
-  config.vitdet.emplace();
+  config.backbone = vitdet_backbone({});
   config.rpn.convolutions = 2;
   config.rpn.nms = 0.7;
   config.rpn.post_nms_train = 1000;
@@ -136,14 +120,11 @@ std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
   if ((!shapes.has(rpn + "weight") && !deep_rpn) || !shapes.has(first_box + "cls_score.weight") ||
       !shapes.has(first_head + "fc1.weight"))
     return std::nullopt;
-  RcnnConfig c;
-  if (const auto vitdet = vitdet_config(state, "backbone.")) {
-    c = vitdet_config();
-    c.vitdet = vitdet;
-  } else if (!read_resnet_fpn(state, shapes, c)) {
-    return std::nullopt;
-  }
-  const std::int64_t channels = c.vitdet ? c.vitdet->channels : c.fpn.channels;
+  // What no shape shows is as in the project whose heads have these layers: ViTDet's, or CutLER's.
+  RcnnConfig c = deep_rpn ? vitdet_rcnn_config() : cutler_config();
+  c.backbone = recognise_backbone(state, "backbone.");
+  if (!c.backbone) return std::nullopt;
+  const std::int64_t channels = shapes.size(rpn + (deep_rpn ? "conv0.weight" : "weight"), 1);
   c.rpn.convolutions = deep_rpn ? shapes.count(rpn + "conv", ".weight") : 1;
   c.rpn.channels = shapes.size(rpn + (deep_rpn ? "conv0.weight" : "weight"), 0);
   c.heads.stages = cascade ? shapes.count(box, ".cls_score.weight") : 1;
@@ -174,7 +155,7 @@ Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dt
     : config_(config),
       device_(device),
       dtype_(dtype),
-      backbone_(make_backbone(scope / "backbone", config)),
+      backbone_(config.backbone(scope / "backbone")),
       rpn_(std::make_shared<rcnn::Rpn>(scope / "proposal_generator", config.rpn)),
       heads_(std::make_shared<rcnn::RoiHeads>(scope / "roi_heads", config.heads)) {
   const std::vector<FeatureSpec>& maps = backbone_->outputs();
@@ -208,10 +189,8 @@ detection::Info Rcnn::info() const {
   info.classes = config_.heads.box.classes;
   info.masks = config_.heads.mask.has_value();
   info.step_px = backbone_->size_divisibility_px();
-  if (config_.vitdet) {
-    info.name += " on ViTDet";
-    info.short_px = info.long_px = config_.vitdet->image_px;
-  }
+  if (!backbone_->name().empty()) info.name += " on " + backbone_->name();
+  if (const std::int64_t square = backbone_->square_px(); square > 0) info.short_px = info.long_px = square;
   return info;
 }
 
@@ -224,8 +203,7 @@ Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks
           "rcnn: expected pictures u8 or f32 [H, W, 3] on the CPU, got {} {}", p.dtype(), p.shape());
     most = {std::max(most.height, p.size(0)), std::max(most.width, p.size(1))};
   }
-  if (config_.vitdet)
-    most = {std::max(most.height, config_.vitdet->image_px), std::max(most.width, config_.vitdet->image_px)};
+  most = {std::max(most.height, backbone_->square_px()), std::max(most.width, backbone_->square_px())};
   most = {static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.height), ranks)),
           static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.width), ranks))};
   const std::int64_t step = backbone_->size_divisibility_px();

@@ -9,21 +9,19 @@
 #include <string_view>
 #include <vector>
 
+#include "usol/models/backbone.h"
 #include "usol/models/detector.h"
 #include "usol/models/fpn.h"
 #include "usol/models/rcnn/cascade.h"
 #include "usol/models/rcnn/instances.h"
 #include "usol/models/rcnn/rpn.h"
-#include "usol/models/vitdet.h"
 #include "usol/nn/context.h"
 #include "usol/nn/param_store.h"
 
 namespace usol {
 
 struct RcnnConfig {
-  ResNetConfig resnet;  // with a feature pyramid ...
-  FpnConfig fpn;
-  std::optional<VitDetConfig> vitdet;  // ... unless this is the backbone
+  MakeBackbone backbone = resnet_fpn();  // p2 ... p6, with the heads' channels
   rcnn::RpnConfig rpn;
   rcnn::RoiHeadsConfig heads;
 };
@@ -33,7 +31,7 @@ struct RcnnConfig {
 RcnnConfig cutler_config(std::int64_t stages = 3, std::int64_t classes = 1);
 /// The settings of Detectron2's ViTDet project with a ViT-B: norms ("LN") in the heads, one fully connected layer, a
 /// deeper RPN, its thresholds.
-RcnnConfig vitdet_config(std::int64_t stages = 3, std::int64_t classes = 1);
+RcnnConfig vitdet_rcnn_config(std::int64_t stages = 3, std::int64_t classes = 1);
 /// Reads stages, classes, widths, depths and norms off a checkpoint's shapes; nothing if it is no detector of this
 /// kind.
 std::optional<RcnnConfig> rcnn_config(const StateDict& state);
@@ -53,7 +51,7 @@ class Rcnn : public Detector {
   const rcnn::RoiHeads& heads() const { return *heads_; }
 
   /// Pictures u8 (or f32, 0..255) [H, W, 3] RGB at their network_size() -> [N, 3, H', W'], normalised, then zeros on
-  /// the right and below up to ViTDet's square, or to multiples of 32 that hold the pictures of all ranks.
+  /// the right and below up to the backbone's square, or to its multiples that hold the pictures of all ranks.
   Tensor preprocess(const std::vector<Tensor>& pictures, Communicator* ranks = nullptr) const;
   /// Feature maps p2 ... p6 of preprocessed pictures.
   std::vector<Tensor> features(const Tensor& images, const Context& context) const;

@@ -13,6 +13,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/stopped_run.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
@@ -289,18 +290,13 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
   EXPECT_EQ(tensors.at("weight").shape(), (Shape{1, 64, 1, 1}));
 
   // Stopped by signals again and again, then resumed: the same bytes.
-  int stops = 0;
-  double delay = 0.005;
-  for (int attempt = 0; attempt < 40; ++attempt, delay *= 1.4) {
-    ProcessOptions options;
-    options.kill_after_seconds = delay;
-    options.kill_signal = SIGTERM;
-    const auto result = train("b.safetensors", {"--iterations", "8", "--resume"}, options);
-    if (result.status == kSuccess) break;
-    EXPECT_EQ(result.status, 128 + SIGTERM) << result.err;
-    ++stops;
-  }
-  EXPECT_GT(stops, 0);
+  const auto stopped = test::run_stopped(
+      [&](const ProcessOptions& options) {
+        return train("b.safetensors", {"--iterations", "8", "--resume"}, options);
+      },
+      SIGTERM, 0.005, 1.4, [&] { fs::remove(folder_ / "b.safetensors"); });
+  EXPECT_EQ(stopped.last.status, kSuccess) << stopped.last.err;
+  EXPECT_GT(stopped.stops, 0);
   EXPECT_EQ(text("b.safetensors"), text("new/a.safetensors"));
 
   ASSERT_EQ(train("c.pth", {"--iterations", "1", "--seed", "9"}).status, kSuccess);

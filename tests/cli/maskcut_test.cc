@@ -9,6 +9,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/stopped_run.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
@@ -202,19 +203,14 @@ TEST_F(MaskcutTest, KilledAtAnyMomentAndResumedItGivesTheSameBytes) {
   ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
   for (const int signal : {SIGKILL, SIGTERM}) {
     const std::string out = at(signal == SIGKILL ? "kill.json" : "term.json");
-    int stops = 0;
-    double delay = 0.005;
-    for (int attempt = 0; attempt < 60; ++attempt, delay *= 1.25) {
-      ProcessOptions options;
-      options.kill_after_seconds = delay;
-      options.kill_signal = signal;
-      const auto result = colour({pictures(), "--out", out, "--resume"}, options);
-      if (result.status == 0) break;
-      // A signal that comes before the handlers are there ends the process just the same.
-      EXPECT_EQ(result.status, 128 + signal) << result.err;
-      ++stops;
-    }
-    EXPECT_GT(stops, 0);
+    // A signal that comes before the handlers are there ends the process just the same.
+    const auto run = test::run_stopped(
+        [&](const ProcessOptions& options) {
+          return colour({pictures(), "--out", out, "--resume"}, options);
+        },
+        signal, 0.005, 1.25, [&] { fs::remove(out); });
+    EXPECT_EQ(run.last.status, 0) << run.last.err;
+    EXPECT_GT(run.stops, 0);
     EXPECT_EQ(test::read_text(out), text("whole.json"));
     EXPECT_FALSE(fs::exists(out + ".journal"));
   }

@@ -1,6 +1,7 @@
 // OutputFolder: its manifest knows what is ours, also after a kill, and nothing else is replaced.
 #include "usol/io/output_folder.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>

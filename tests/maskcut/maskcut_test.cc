@@ -6,7 +6,6 @@
 #include <map>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/support/golden.h"
@@ -92,32 +91,6 @@ TEST(MaskCut, DropsAMaskThatTheCrfChangesTooMuch) {
   MaskCutOptions without = small_options();
   without.crf = false;
   EXPECT_EQ(maskcut(features, scene.image, without).masks.size(), 1u);
-}
-
-// A bright square of 40 x 40 on black, and a mask of its left columns: the CRF spreads the mask over the square, whose
-// share the mask was is then the IoU before and after.
-MaskCutResult refine_part_of_a_square(std::int64_t columns) {
-  Tensor image = Tensor::zeros({96, 96, 3}, DType::kU8);
-  image.slice(0, 28, 68).slice(1, 28, 68).fill(230);
-  CutResult cut;
-  cut.stages.resize(1);
-  cut.stages[0].outcome = StageOutcome::kAccepted;
-  Tensor mask = Tensor::zeros({96, 96}, DType::kU8);
-  mask.slice(0, 28, 68).slice(1, 28, 28 + columns).fill(1);
-  cut.masks.push_back({mask, 0});
-  return refine_cuts(std::move(cut), image, small_options());
-}
-
-TEST(MaskCut, AMaskOfWhichTheCrfLeavesHalfStays) {
-  const MaskCutResult more = refine_part_of_a_square(22);
-  ASSERT_EQ(more.masks.size(), 1u);
-  EXPECT_DOUBLE_EQ(more.masks[0].crf_iou, 22.0 / 40);
-  const MaskCutResult half = refine_part_of_a_square(20);
-  ASSERT_EQ(half.masks.size(), 1u);
-  EXPECT_EQ(half.masks[0].crf_iou, 0.5);
-  const MaskCutResult less = refine_part_of_a_square(18);
-  EXPECT_TRUE(less.masks.empty());
-  EXPECT_EQ(less.stages[0].outcome, StageOutcome::kCrfRejected);
 }
 
 TEST(MaskCut, DefaultsAreThePapers) {

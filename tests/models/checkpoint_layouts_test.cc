@@ -28,8 +28,11 @@ class Layouts : public testing::Test {
   }
   // The same net at the same widths, to start a training of.
   static RcnnConfig tiny() {
-    RcnnConfig c = *rcnn_config(read("cutler_cascade_final.pth"));
-    c.fpn.norm = nn::NormKind::kSyncBn;
+    const StateDict state = read("cutler_cascade_final.pth");
+    RcnnConfig c = *rcnn_config(state);
+    FpnConfig fpn = fpn_config(state, "backbone.");
+    fpn.norm = nn::NormKind::kSyncBn;
+    c.backbone = resnet_fpn(*resnet_config(state, "backbone.bottom_up."), fpn);
     return c;
   }
   static train::StartReport start(const StateDict& state) {

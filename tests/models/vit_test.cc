@@ -175,18 +175,6 @@ TEST(Vit, PositionsMayBeMadeBefore) {
   EXPECT_THROW(vit->features(image, FeatureKind::kK, -1, vit->position(5, 4)), Error);
 }
 
-TEST(PatchBackbone, UnknownTensorsAreRefusedByName) {
-  try {
-    load_patch_backbone({{"weight", Tensor::zeros({1})}}, "file.pth");
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_STREQ(
-        e.what(),
-        "file.pth: not a DINO or DINOv2 vision transformer (no patch_embed, pos_embed, cls_token and blocks that "
-        "fit together); see what the file holds with 'usol info'");
-  }
-}
-
 TEST(Vit, NormalisesAsTorchvisionDoes) {
   Tensor image = Tensor::zeros({1, 2, 3}, DType::kU8);
   image.mutable_data<std::uint8_t>()[4] = 255;  // green of the second pixel

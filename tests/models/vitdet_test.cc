@@ -49,16 +49,16 @@ void expect_gradients(const ParamStore& store, const GoldenRun& run, const std::
 
 TEST(VitDet, SizesAreReadOffTheShapes) {
   const RcnnConfig c = golden_vitdet_config();
-  ASSERT_TRUE(c.vitdet.has_value());
-  EXPECT_EQ(c.vitdet->width, 16);
-  EXPECT_EQ(c.vitdet->depth, 8);
-  EXPECT_EQ(c.vitdet->heads, 2);
-  EXPECT_EQ(c.vitdet->mlp_hidden, 64);
-  EXPECT_EQ(c.vitdet->window, 4);
-  EXPECT_EQ(c.vitdet->global_blocks, (std::vector<std::int64_t>{1, 3, 5, 7}));
-  EXPECT_EQ(c.vitdet->image_px, 160);
-  EXPECT_EQ(c.vitdet->position_grid, 4);
-  EXPECT_TRUE(c.vitdet->position_of_class);
+  const VitDetConfig v = golden_vitdet();
+  EXPECT_EQ(v.width, 16);
+  EXPECT_EQ(v.depth, 8);
+  EXPECT_EQ(v.heads, 2);
+  EXPECT_EQ(v.mlp_hidden, 64);
+  EXPECT_EQ(v.window, 4);
+  EXPECT_EQ(v.global_blocks, (std::vector<std::int64_t>{1, 3, 5, 7}));
+  EXPECT_EQ(v.image_px, 160);
+  EXPECT_EQ(v.position_grid, 4);
+  EXPECT_TRUE(v.position_of_class);
   EXPECT_EQ(c.heads.stages, 3);
   EXPECT_EQ(c.heads.box.convolutions, 4);
   EXPECT_EQ(c.heads.box.fully_connected, 1);
@@ -195,7 +195,8 @@ TEST(VitDet, SixteenBitLossesFollowThoseOfF32) {
 
 TEST(VitDet, LoadsWholeAndStrictly) {
   const Rcnn model = Rcnn::from_state(load_golden("vitdet_weights.safetensors"), "golden");
-  EXPECT_TRUE(model.config().vitdet.has_value());
+  EXPECT_EQ(model.info().name, "Cascade Mask R-CNN on ViTDet");
+  EXPECT_EQ(model.info().long_px, 160);
   StateDict state = golden_vitdet_weights();
   state.erase("backbone.net.blocks.3.attn.rel_pos_w");
   try {
@@ -239,10 +240,10 @@ TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
   EXPECT_EQ(nn::drop_path(x, 0.25, {}).raw(), x.raw());
   EXPECT_THROW(nn::drop_path(x, 0.25, {.training = true}), Error);
 
-  RcnnConfig config = golden_vitdet_config();
-  config.vitdet->drop_path = 0.5;
+  VitDetConfig config = golden_vitdet();
+  config.drop_path = 0.5;
   ParamStore store;
-  const VitDet vitdet(Scope(store), *config.vitdet);
+  const VitDet vitdet(Scope(store), config);
   const Tensor images = pattern({2, 3, 64, 64}, 0);
   Generator a(1), b(1), c(2);
   const auto run = [&](Generator& g) { return vitdet.forward(images, {.training = true, .rng = &g})[2]; };
@@ -254,7 +255,7 @@ TEST(VitDet, DropPathLeavesWholePicturesOutAndKeepsTheMean) {
 TEST(VitDet, Errors) {
   EXPECT_THROW(evenly_spaced_global_blocks(6), Error);
   EXPECT_EQ(evenly_spaced_global_blocks(24), (std::vector<std::int64_t>{5, 11, 17, 23}));
-  VitDetConfig config = *golden_vitdet_config().vitdet;
+  VitDetConfig config = golden_vitdet();
   ParamStore store;
   const VitDet vitdet(Scope(store), config);
   EXPECT_THROW(vitdet.forward(Tensor::zeros({1, 3, 48, 64}), {}), Error);

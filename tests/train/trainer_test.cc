@@ -22,10 +22,9 @@ namespace {
 
 RcnnConfig small_config() {
   RcnnConfig c = cutler_config(1);
-  c.resnet.blocks = {1, 1, 1, 1};
-  c.resnet.res2_channels = 8;
-  c.resnet.stem_channels = c.resnet.width_per_group = 2;
-  c.fpn.channels = c.rpn.channels = c.heads.box.channels = 4;
+  c.backbone = resnet_fpn({.blocks = {1, 1, 1, 1}, .stem_channels = 2, .res2_channels = 8, .width_per_group = 2},
+                          {.channels = 4});
+  c.rpn.channels = c.heads.box.channels = 4;
   c.heads.mask->channels = c.heads.mask->hidden = 4;
   c.heads.box.hidden = 8;
   c.rpn.post_nms_train = 20;

@@ -7,16 +7,18 @@
 #include <vector>
 
 #include "usol/models/rcnn/rcnn.h"
+#include "usol/models/vitdet.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::test {
 
 /// The settings that the script chose.
-RcnnConfig golden_config(std::int64_t stages);
+RcnnConfig golden_config(std::int64_t stages, nn::NormKind norm = nn::NormKind::kSyncBn);
 /// Parameters of "cascade" or "mask".
 StateDict golden_weights(const std::string& run);
 /// The same of make_vitdet.py, whose detector is on ViTDet.
 RcnnConfig golden_vitdet_config();
+VitDetConfig golden_vitdet();
 StateDict golden_vitdet_weights();
 /// The two pictures, u8 [H, W, 3].
 std::vector<Tensor> golden_pictures();

@@ -11,12 +11,15 @@
 
 namespace usol::test {
 
-RcnnConfig golden_config(std::int64_t stages) {
+RcnnConfig golden_config(std::int64_t stages, nn::NormKind norm) {
   RcnnConfig c = cutler_config(stages);
-  c.resnet.stem_channels = 4;
-  c.resnet.res2_channels = 8;
-  c.resnet.width_per_group = 2;
-  c.fpn.channels = c.rpn.channels = c.heads.box.channels = 8;
+  ResNetConfig resnet;
+  resnet.stem_channels = 4;
+  resnet.res2_channels = 8;
+  resnet.width_per_group = 2;
+  resnet.norm = norm;
+  c.backbone = resnet_fpn(resnet, {.channels = 8, .norm = norm});
+  c.rpn.channels = c.heads.box.channels = 8;
   c.heads.mask->channels = c.heads.mask->hidden = 8;
   c.heads.box.hidden = 16;
   c.rpn.samples = 32;
@@ -40,6 +43,8 @@ StateDict golden_weights(const std::string& run) {
   }
   return state;
 }
+
+VitDetConfig golden_vitdet() { return vitdet_config(load_golden("vitdet_weights.safetensors"), "backbone.").value(); }
 
 // What the script chose, except for what a state dict's shapes say.
 RcnnConfig golden_vitdet_config() {

@@ -133,7 +133,7 @@ TEST(Rcnn, LoadsByNameAndListsWhatDoesNotFit) {
   const Rcnn model = Rcnn::from_state(state, "weights.pth");
   EXPECT_EQ(model.config().heads.stages, 3);
   EXPECT_EQ(model.config().heads.box.classes, 1);
-  EXPECT_EQ(model.config().resnet.blocks, (std::array<std::int64_t, 4>{3, 4, 6, 3}));
+  EXPECT_EQ(resnet_config(state, "backbone.bottom_up.")->blocks, (std::array<std::int64_t, 4>{3, 4, 6, 3}));
   EXPECT_EQ(Rcnn::from_state(golden_weights("mask"), "weights.pth").config().heads.stages, 1);
   state.erase("roi_heads.mask_head.deconv.bias");
   state["roi_heads.extra"] = Tensor::zeros({1});

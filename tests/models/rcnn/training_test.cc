@@ -24,8 +24,8 @@ using rcnn::stage_weights;
 
 struct Trained {
   Trained(const std::string& name, const std::string& weights) : run("train", name) {
-    RcnnConfig config = golden_config(weights == "cascade" ? 3 : 1);
-    if (name == "frozen") config.resnet.norm = config.fpn.norm = nn::NormKind::kFrozenBn;
+    const RcnnConfig config =
+        golden_config(weights == "cascade" ? 3 : 1, name == "frozen" ? nn::NormKind::kFrozenBn : nn::NormKind::kSyncBn);
     model = std::make_unique<Rcnn>(Scope(store), config);
     store.load(golden_weights(weights)).require_ok(name);
   }
