@@ -183,7 +183,7 @@ class Runner {
     if (scratch_) return found;
     const fs::path output = job_.output;
     const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
-    if (!fs::exists(folder)) return found;
+    if (!fs::is_directory(folder)) return found;  // check_outputs() speaks of a place that is none
     const std::string start = output.filename().string() + ".";
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
@@ -219,23 +219,24 @@ class Runner {
 
   // Before any process begins: afterwards every part has its journal. False if all was done before.
   bool prepare() {
+    std::vector<Part> before = scratch_ ? std::vector<Part>() : begun();
+    // First of all, since the outputs that such a run has left are there as well.
+    if (!common_.force && !common_.resume && !before.empty())
+      fail(ErrorKind::kUsage,
+           fmt::format(
+               "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
+               before.front().journal));
     check_outputs();
     if (scratch_) {
       Journal::create(own_.journal, own_.header, own_.first, own_.last);
       return true;
     }
-    std::vector<Part> before = begun();
     if (common_.force) {
       remove_output(job_.output);
       remove_journals(before);
       before.clear();
-    } else if (!common_.resume) {
-      for (const Part& part : before)
-        fail(ErrorKind::kUsage,
-             fmt::format(
-                 "{} exists: another run is at work or was interrupted; --resume continues it, --force starts anew",
-                 part.journal));
-    } else if (fs::exists(job_.output) && (before.empty() || !read_info(job_.output).contains("failed"))) {
+    } else if (common_.resume && fs::exists(job_.output) &&
+               (before.empty() || !read_info(job_.output).contains("failed"))) {
       confirm_finished();
       remove_journals(before);
       return false;

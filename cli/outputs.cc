@@ -69,21 +69,22 @@ void Outputs::reads_folder(const std::string& folder, const std::vector<std::str
 }
 
 bool Outputs::is_input(const fs::path& file) {
+  const auto identity = file_identity(file);
+  if (!identity) return false;
   if (!has_inputs_) {
     has_inputs_ = true;
     for (const std::string& path : paths_)
-      if (const auto identity = file_identity(path)) inputs_.push_back(*identity);
+      if (const auto input = file_identity(path)) inputs_.push_back(*input);
     // On a network disk each look takes a while, so several are had at once.
     const std::int64_t count = pictures_ == nullptr ? 0 : pictures_->size();
     std::vector<std::optional<FileIdentity>> found(static_cast<std::size_t>(count));
     parallel_for_each(
         0, count, [&](std::int64_t i) { found[static_cast<std::size_t>(i)] = file_identity((*pictures_)[i].path); });
-    for (const auto& identity : found)
-      if (identity) inputs_.push_back(*identity);
+    for (const auto& input : found)
+      if (input) inputs_.push_back(*input);
     std::sort(inputs_.begin(), inputs_.end());
   }
-  const auto identity = file_identity(file);
-  return identity && std::binary_search(inputs_.begin(), inputs_.end(), *identity);
+  return std::binary_search(inputs_.begin(), inputs_.end(), *identity);
 }
 
 std::string Outputs::file(const std::string& what, const std::string& given) {

@@ -119,6 +119,7 @@ const RegisterVerb<ReportVerb> kReport("report", "one page to look through: pict
 
 int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options) {
   options.made_by = fmt::format("usol {}", version());
+  options.truth_read = [&](const ReadingReport& report) { say_reading(common, options.annotations.string(), report); };
   make_folder_of(out);
   std::optional<Progress> progress;
   std::int64_t before = 0;
@@ -130,7 +131,6 @@ int write_report_page(const Common& common, const std::string& out, ReportSource
       });
   if (progress) progress->finish();
   progress.reset();
-  say_reading(common, options.annotations.string(), result.truth);
   if (result.left_out > 0) {
     common.note("the gallery shows {} pictures of {}; usol report --most N shows more", result.pictures,
                 result.pictures + result.left_out);

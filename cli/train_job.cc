@@ -24,6 +24,7 @@
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
+#include "usol/io/origin.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
@@ -56,9 +57,13 @@ constexpr const char* kPictures = "pictures";
 constexpr const char* kSkippedList = "skipped.txt";
 constexpr const char* kFinalEma = "model_final_ema.safetensors";
 
-// metrics.json has no place to say whose it is, and Detectron2's looks the same: TensorBoard's file beside it, which
-// has a name of our own, says so.
-bool has_figures_of_training(const fs::path& folder) { return fs::is_regular_file(folder / kEvents); }
+// metrics.json has no place to say whose it is, and Detectron2's looks the same. TensorBoard's file beside it, which
+// has a name of our own, comes before it and goes after it; a checkpoint of ours says it, too, where that file was not
+// taken along.
+bool has_figures_of_training(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
+  const std::vector<fs::path> all = checkpoints.all();
+  return fs::is_regular_file(folder / kEvents) || std::any_of(all.begin(), all.end(), written_by_usol);
+}
 
 void check_outputs(const Common& common, const TrainSettings& settings, const TrainFiles& files,
                    const train::CheckpointFolder& checkpoints) {
@@ -71,7 +76,7 @@ void check_outputs(const Common& common, const TrainSettings& settings, const Tr
   if (common.force)  // they will be removed
     for (const fs::path& path : checkpoints.all()) outputs.file("--out", path.string());
   if (settings.pictures_every > 0) outputs.folder("--out", (folder / kPictures).string());
-  if (has_figures_of_training(folder)) return;
+  if (has_figures_of_training(folder, checkpoints)) return;
   for (const char* name : {kMetrics, kEvents, kSkippedList}) outputs.file("--out", (folder / name).string());
 }
 
@@ -119,10 +124,12 @@ void start_from_weights(const Common& common, bool speaks, const std::string& we
 }
 
 void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
+  // In an order in which a kill leaves nothing that would not be known any more.
+  if (has_figures_of_training(folder, checkpoints))
+    for (const char* name : {kMetrics, kSkippedList}) fs::remove(folder / name);
   for (const fs::path& path : checkpoints.all()) remove_output(path);
   for (const char* name : {kFinalModel, kFinalEma}) remove_output(folder / name);
-  if (!has_figures_of_training(folder)) return;
-  for (const char* name : {kMetrics, kEvents, kSkippedList}) fs::remove(folder / name);
+  if (fs::is_regular_file(folder / kEvents)) fs::remove(folder / kEvents);
 }
 
 // Sizes that differ are an error: which of picture and annotations is right cannot be known.

@@ -15,6 +15,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::string_view kInfoInside = R"("info":"{\"description\":\"usol )";  // in the header of safetensors
 constexpr std::size_t kPageEnds = 4096;  // bytes of a page's beginning and end that are looked at
 
 bool describes_usol(const Json& info) {
@@ -48,8 +49,10 @@ bool is_of_usol_safetensors(std::string_view file) {
   std::uint64_t size = 0;
   if (file.size() < sizeof size) return false;
   std::memcpy(&size, file.data(), sizeof size);
-  if (size > file.size() - sizeof size) return false;
-  const Json header = Json::parse(file.substr(sizeof size, size), nullptr, false);
+  file.remove_prefix(sizeof size);
+  // Cut short within its header, which has the metadata first.
+  if (size > file.size()) return file.starts_with("{\"__metadata__\":{") && file.find(kInfoInside) != file.npos;
+  const Json header = Json::parse(file.substr(0, size), nullptr, false);
   if (!header.is_object() || !header.contains("__metadata__") || !header["__metadata__"].is_object()) return false;
   const Json& metadata = header["__metadata__"];
   return std::any_of(metadata.begin(), metadata.end(), [](const Json& value) {

@@ -14,8 +14,8 @@ inline constexpr std::string_view kZipComment = "written by usol";
 inline constexpr std::string_view kPageGenerator = R"(<meta name="generator" content="usol">)";
 
 /// True for a regular file that says it was written by usol: JSON with its `info` (annotations, metrics, manifests,
-/// journals, times), safetensors with that in their metadata, .pth archives, settings files, report pages. Also for a
-/// file that holds nothing that could be lost: empty, or an empty JSON object or list.
+/// journals, times), safetensors with that in their metadata (also when cut short behind it), .pth archives, settings
+/// files, report pages. Also for a file that holds nothing that could be lost: empty, or an empty JSON object or list.
 /// False for anything else, and for what cannot be read. The whole of a JSON file is read.
 bool written_by_usol(const std::filesystem::path& path);
 

@@ -68,7 +68,7 @@ class Report {
     for (ReportRun& run : sources_.runs) fill_scores(run.set);
     if (!options_.annotations.empty()) {
       truth_ = read_coco(options_.annotations, {.image_root = options_.image_root});
-      result_.truth = truth_.report;
+      if (options_.truth_read) options_.truth_read(truth_.report);
       check(!truth_.is_results, ErrorKind::kUsage, "{}: a list of results is no truth: expected a COCO data set",
             truth_.name);
       for (ReportRun& run : sources_.runs) match_images(truth_, run.set);

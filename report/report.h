@@ -30,14 +30,14 @@ struct ReportOptions {
   std::int64_t most_pictures = 1000;  // in the gallery, evenly spread; 0: all
   double page_mb = 50;                // the page's size at most (pictures get smaller)
   std::vector<ReportStep> next_steps = {};
-  std::string made_by = {};  // a line at the end
+  std::string made_by = {};                                   // a line at the end
+  std::function<void(const ReadingReport&)> truth_read = {};  // hears what the truth's reader changed, before any error
 };
 
 struct ReportResult {
   std::int64_t pictures = 0, left_out = 0;  // in the gallery; not, because of most_pictures
   std::uint64_t bytes = 0;                  // of the page
   std::vector<std::string> failures;        // pictures that could not be shown, and why
-  ReadingReport truth;                      // what the truth's reader changed
 };
 
 /// Writes the page. It needs no network and no other file: pictures are JPEG data, masks SVG paths. `progress` hears

@@ -159,7 +159,7 @@ class ReadingTest : public testing::Test {
     test::write_text(folder_ / "good.json", sample().dump());
   }
   test::ProcessResult run(const Words& words) const {
-    return test::run_usol(words, {.directory = folder_.path().string()});
+    return test::run_usol(words, {.environment = {{"OMP_THREAD_LIMIT", "1"}}, .directory = folder_.path().string()});
   }
   // What is said about odd.json.
   static Words said(const std::string& err) {
@@ -206,7 +206,8 @@ TEST_F(ReadingTest, EveryVerbSaysTheSameAboutAnnotations) {
        true},
       {"truth of sweep",
        {"sweep", "pictures", "--backbone", "colour", "--param", "tau=0.1,0.2", "--annotations", "odd.json", "--out",
-        "sweep", "--dry-run"}},
+        "sweep", "--dry-run"},
+       true},
   };
   test::write_text(folder_ / "none.json", "[]");
   for (const OddFile& odd : odd_files()) {

@@ -181,7 +181,7 @@ TEST_P(VanishRanksTest, ALostProcessEndsTheJobAndAnyNumberOfThemGoOn) {
     EXPECT_EQ(journals(), 0u);
     const std::string bytes = test::read_text(list());
     EXPECT_EQ(bytes, bytes_of_one());
-    fs::remove(list());
+    fs::remove_all(at(GetParam().out));
     hold("2.jpg");
   }
 }

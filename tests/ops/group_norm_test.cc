@@ -40,9 +40,9 @@ OpCase group_norm_case(const char* name, std::int64_t groups, const Shape& shape
       .bench_inputs = groups == 4 ? std::vector<Input>{{{2, 256, 50, 76}}, {{256}}, {{256}}} : std::vector<Input>{}};
 }
 
-OP_TEST(group_norm_case("group_norm", 4, {3, 12, 5, 7}));
+OP_TEST(group_norm_case("group_norm", 4, {2, 8, 3, 5}));
 OP_TEST(group_norm_case("group_norm_one_group", 1, {2, 3, 4, 3}));
-OP_TEST(group_norm_case("group_norm_many_channels", 5, {2, 40, 3, 2}));
+OP_TEST(group_norm_case("group_norm_many_channels", 5, {2, 40, 1, 2}));
 
 TEST(GroupNorm, LiesInMemoryWithChannelsLast) {
   const Tensor one = Tensor::full({4}, 1), zero = Tensor::zeros({4});

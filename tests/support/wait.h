@@ -9,7 +9,10 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <sstream>
+#include <string>
 #include <thread>
 
 namespace usol::test {
@@ -27,6 +30,32 @@ inline bool wait_until(const std::function<bool()>& there, pid_t child) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return true;
+}
+
+/// True if a process has a handler for the signal and did next to nothing for a while: it waits.
+inline bool waits_for_a_signal(pid_t process, int signal) {
+  const std::string folder = "/proc/" + std::to_string(process);
+  std::ifstream status(folder + "/status");
+  for (std::string key, value; status >> key;) {
+    if (key != "SigCgt:") continue;
+    status >> value;
+    if ((std::stoull(value, nullptr, 16) >> (signal - 1) & 1) == 0) return false;
+  }
+  // Hundredths of a second that it has run; -1 while it runs.
+  const auto ran = [&] {
+    std::string text, word;
+    std::getline(std::ifstream(folder + "/stat"), text);
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    fields >> word;
+    if (word != "S") return -1L;
+    for (int i = 0; i < 10; ++i) fields >> word;
+    long user = 0, system = 0;
+    fields >> user >> system;
+    return user + system;
+  };
+  const long before = ran();
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  return before >= 0 && ran() == before;
 }
 
 /// Sends a signal to one process; false if there is none (-1 would mean all of them to kill()).

@@ -255,8 +255,8 @@ TEST_F(LoaderTest, ObjectsWithoutAMaskLeftAreLeftOut) {
   // The mask of the first annotation becomes a polygon of two points, that of the second one gets such a part beside
   // it.
   const auto replace_mask = [&](const std::string& id, const std::string& mask) {
-    const std::size_t record = text.find("\"id\":" + id + ",");
-    const std::size_t begin = text.find("\"segmentation\":", record) + 15, end = text.find('}', begin) + 1;
+    const std::size_t record = text.find("\"id\": " + id + ",");
+    const std::size_t begin = text.find("\"segmentation\": ", record) + 16, end = text.find('}', begin) + 1;
     text.replace(begin, end - begin, mask);
   };
   replace_mask("1", "[[5,4,15,14]]");
