@@ -5,19 +5,20 @@
 #include <string>
 #include <string_view>
 
+#include "usol/pipeline/log.h"
+
 namespace usol {
 
-class Console {
+class Console : public LogSink {
  public:
   Console();
-  /// True if stderr is a terminal that can redraw a line.
-  bool is_terminal() const { return is_terminal_; }
-  /// Columns of the terminal (80 if unknown).
-  int columns() const;
   /// Writes one line; a progress line below it is drawn again.
-  void line(std::string_view text);
-  /// Replaces the progress line of a terminal (one line, no newline); empty removes it.
-  void set_progress(const std::string& text);
+  void line(std::string_view text) override;
+  /// True if stderr is a terminal that can redraw a line.
+  bool shows_progress() const override { return is_terminal_; }
+  void set_progress(const std::string& text) override;
+  /// Columns of the terminal (80 if unknown).
+  int columns() const override;
 
  private:
   void write(std::string_view text);

@@ -7,19 +7,19 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/discover_methods.h"
-#include "usol/cli/discover_train.h"
-#include "usol/cli/feature_source.h"
-#include "usol/cli/image_job.h"
-#include "usol/cli/inputs.h"
-#include "usol/cli/overlay.h"
-#include "usol/cli/picture_options.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
+#include "usol/pipeline/discover_methods.h"
+#include "usol/pipeline/discover_train.h"
+#include "usol/pipeline/feature_source.h"
+#include "usol/pipeline/image_job.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/overlay.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -102,36 +102,36 @@ class DiscoverVerb : public Verb {
                     "Without any weights: a look at how it works");
   }
 
-  int run(const Common& common, const Options& options) override {
-    const auto report = pictures_.report_at_end(common);
+  int run(const Run& run, const Options&) override {
+    const auto report = pictures_.report_at_end(run);
     if (training_.wanted()) {
       check(method_.name() == "found", ErrorKind::kUsage, "--train-head goes with --method found");
-      check(!common.ranks, ErrorKind::kUsage, "--train-head is the work of one process: start no others with it");
+      check(!run.ranks, ErrorKind::kUsage, "--train-head is the work of one process: start no others with it");
       check(out_.empty() && overlays_.empty() && maps_.empty(), ErrorKind::kUsage,
             "--train-head writes the layer alone; leave out --out, --overlays and --maps");
-      return training_.run(common, options, source_, inputs_, pictures_);
+      return training_.run(run, source_, inputs_, pictures_);
     }
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(maps_.empty() || method_.saliency(), ErrorKind::kUsage, "--maps goes with --task saliency");
-    method_.settle(source_, static_cast<std::uint64_t>(common.seed));
+    method_.settle(source_, static_cast<std::uint64_t>(run.seed));
     ImageJob job;
     job.inputs = inputs_.collect();
-    say_reading(common, job.inputs);
+    say_reading(run, job.inputs);
     if (job.inputs.ignored() > 0) {
-      common.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
+      run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
     }
     if (!overlays_.empty() || !maps_.empty()) check_output_paths(job.inputs);
     method_.load();
-    const auto source = source_.open(common);
+    const auto source = source_.open(run);
     job.output = out_;
     job.shard = Shard::parse(shard_.text);
     job.reads = inputs_.inputs;
     job.reads.push_back(source_.weights);
     job.reads.push_back(method_.head_path());
-    look_ = job.add_folder(common, "--overlays", overlays_, ".jpg");
-    soft_ = job.add_folder(common, "--maps", maps_, ".npy");
+    look_ = job.add_folder(run, "--overlays", overlays_, ".jpg");
+    soft_ = job.add_folder(run, "--maps", maps_, ".npy");
     job.categories = {{1, "fg", "fg"}};
-    job.info = make_info("discover", common, options, source_.weights_sha256());
+    job.info = make_info(run, "{}", source_.weights_sha256());
     if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
     source->describe(job.info);
     job.load = [&](const InputImage& input) -> ImageCompute {
@@ -145,7 +145,7 @@ class DiscoverVerb : public Verb {
         return save(input, image, method_.find(maps, image, source->patch(), source_.picture_size(image)));
       };
     };
-    return run_image_job(common, job);
+    return run_image_job(run, job);
   }
   bool shares_work() const override { return true; }
 

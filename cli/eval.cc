@@ -10,17 +10,17 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/outputs.h"
-#include "usol/cli/picture_options.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
-#include "usol/cli/saliency_files.h"
 #include "usol/cli/verb.h"
 #include "usol/eval/coco_eval.h"
 #include "usol/eval/corloc.h"
 #include "usol/eval/match_images.h"
+#include "usol/eval/saliency_files.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/safetensors.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -151,7 +151,7 @@ class EvalVerb : public Verb {
     options.example("usol eval --saliency --gt DUTS/masks --pred maps --out metrics.json", "Saliency maps");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options& options) override {
     check(!truth_path_.empty(), ErrorKind::kUsage, "--gt FILE is missing");
     check(!predictions_path_.empty(), ErrorKind::kUsage, "--pred FILE is missing");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
@@ -166,51 +166,51 @@ class EvalVerb : public Verb {
     }
     check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
           image_root_);
-    Outputs outputs(common.existing());
-    for (const std::string& path : {truth_path_, predictions_path_, common.config}) outputs.reads(path);
+    Outputs outputs(run);
+    for (const std::string& path : {truth_path_, predictions_path_}) outputs.reads(path);
     if (saliency_) {
       for (const std::string& path : {truth_path_, predictions_path_}) outputs.reads_folder(path, kMapExtensions);
     }
     out_ = outputs.file("--out", out_);
     if (!curves_.empty()) curves_ = outputs.file("--curves", curves_);
-    if (common.dry_run) {
-      common.note("would score {} against {} and write {}", predictions_path_, truth_path_, out_);
+    if (run.dry_run) {
+      run.note("would score {} against {} and write {}", predictions_path_, truth_path_, out_);
       return kSuccess;
     }
     Json metrics = Json::object();
     if (saliency_) {
-      score_saliency(common, metrics);
+      score_saliency(run, metrics);
     } else {
-      score_annotations(common, options, metrics);
+      score_annotations(run, options, metrics);
     }
-    metrics["info"] = make_info("eval", common, options);
+    metrics["info"] = make_info(run, "{}");
     metrics["info"]["device"] = device_model(Device{});
     make_folder_of(out_);
     write_file(out_, metrics.dump(1) + "\n");
-    common.note("wrote {}", out_);
+    run.note("wrote {}", out_);
     return kSuccess;
   }
 
  private:
-  void score_saliency(const Common& common, Json& metrics) const {
-    const auto report = pictures_.report_at_end(common);
+  void score_saliency(const Run& run, Json& metrics) const {
+    const auto report = pictures_.report_at_end(run);
     DecodeOptions decode = pictures_.decode();
     decode.apply_exif = exif_;
     const SaliencyMean mean = score_saliency_files(
         truth_path_, predictions_path_, {.image_root = image_root_, .apply_exif = exif_},
-        [&](const AnnotationSet& set) { say_reading(common, set); }, decode);
-    common.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
+        [&](const AnnotationSet& set) { say_reading(run, set); }, decode);
+    run.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
     metrics["saliency"] = to_json(mean.metrics());
     metrics["saliency"]["images"] = mean.images();
   }
 
-  void score_annotations(const Common& common, const Options& options, Json& metrics) {
+  void score_annotations(const Run& run, const Options& options, Json& metrics) {
     const bool masks = !corloc_ && (types_.size() > 1 || types_[0] == IouType::kMask);
     const CocoReadOptions reading{.segmentations = masks, .image_root = image_root_, .apply_exif = exif_};
     const AnnotationSet truth = read_coco(truth_path_, reading);
     AnnotationSet predictions = read_coco(predictions_path_, reading);
     const std::vector<const AnnotationSet*> sets = {&truth, &predictions};
-    for (const AnnotationSet* set : sets) say_reading(common, *set);
+    for (const AnnotationSet* set : sets) say_reading(run, *set);
     if (match_ == "file_name") {
       match_by_file_name(truth, predictions);
     } else if (!options.given("match")) {
@@ -218,26 +218,26 @@ class EvalVerb : public Verb {
     }
     check_sides(truth, predictions);
     if (corloc_) {
-      score_corloc(common, truth, predictions, metrics);
+      score_corloc(run, truth, predictions, metrics);
       return;
     }
-    if (pseudo_masks_) fill_scores(common, predictions);
+    if (pseudo_masks_) fill_scores(run, predictions);
     if (masks) {
       for (const AnnotationSet* set : sets) {
         check(has_masks(*set), ErrorKind::kUsage, "{} has no masks; --box-only compares boxes alone", set->name);
       }
     }
-    score_coco(common, truth, predictions, metrics);
+    score_coco(run, truth, predictions, metrics);
   }
 
-  static void score_corloc(const Common& common, const AnnotationSet& truth, const AnnotationSet& predictions,
+  static void score_corloc(const Run& run, const AnnotationSet& truth, const AnnotationSet& predictions,
                            Json& metrics) {
     const CorLocResult result = evaluate_corloc(truth, predictions);
-    common.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
+    run.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
     if (result.without_prediction > 0) {
-      common.note("{} images have no prediction and count as wrong", result.without_prediction);
+      run.note("{} images have no prediction and count as wrong", result.without_prediction);
     }
-    if (result.without_truth > 0) common.note("{} images have no truth and were left out", result.without_truth);
+    if (result.without_truth > 0) run.note("{} images have no truth and were left out", result.without_truth);
     metrics["corloc"] = {{"CorLoc", result.corloc},
                          {"right", result.right},
                          {"images", result.images},
@@ -245,7 +245,7 @@ class EvalVerb : public Verb {
                          {"without_truth", result.without_truth}};
   }
 
-  static void fill_scores(const Common& common, AnnotationSet& predictions) {
+  static void fill_scores(const Run& run, AnnotationSet& predictions) {
     std::int64_t filled = 0;
     for (CocoAnnotation& annotation : predictions.annotations) {
       if (annotation.has_score) continue;
@@ -253,10 +253,10 @@ class EvalVerb : public Verb {
       annotation.has_score = true;
       ++filled;
     }
-    if (filled > 0) common.note("{}: {} masks have no score and count with 1", predictions.name, filled);
+    if (filled > 0) run.note("{}: {} masks have no score and count with 1", predictions.name, filled);
   }
 
-  void score_coco(const Common& common, const AnnotationSet& truth, const AnnotationSet& predictions, Json& metrics) {
+  void score_coco(const Run& run, const AnnotationSet& truth, const AnnotationSet& predictions, Json& metrics) {
     CocoEvalOptions options;
     options.class_agnostic = class_agnostic_ || pseudo_masks_;
     options.max_dets = max_det_list_;
@@ -267,7 +267,7 @@ class EvalVerb : public Verb {
     for (const IouType type : types_) {
       const std::string name = name_of(type);
       const CocoEvalResult result = evaluate_coco(truth, predictions, type, options);
-      common.note("{:<5}{}", name, to_line(result.metrics));
+      run.note("{:<5}{}", name, to_line(result.metrics));
       metrics[name] = to_json(result.metrics);
       for (std::size_t c = 0; c < result.categories.size(); ++c) {
         const auto& category = result.categories[c];
@@ -275,7 +275,7 @@ class EvalVerb : public Verb {
         categories[c]["truths"] = category.truths;
         categories[c]["detections"] = category.detections;
         categories[c][name] = to_json(category.metrics);
-        if (!options.class_agnostic) common.detail("{:<5}{:<20} {}", name, category.name, to_line(category.metrics));
+        if (!options.class_agnostic) run.detail("{:<5}{:<20} {}", name, category.name, to_line(category.metrics));
       }
       if (options.curves) {
         curves[name + ".precision"] = result.precision;
@@ -285,7 +285,7 @@ class EvalVerb : public Verb {
       unknown_category = result.unknown_category;
     }
     if (unknown_category > 0) {
-      common.warn("{} predictions have categories that {} lacks, and were left out", unknown_category, truth.name);
+      run.warn("{} predictions have categories that {} lacks, and were left out", unknown_category, truth.name);
     }
     metrics["per_category"] = std::move(categories);
     metrics["left_out"] = {{"predictions_of_unknown_categories", unknown_category}};

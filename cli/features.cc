@@ -6,15 +6,15 @@
 #include <string>
 #include <utility>
 
-#include "usol/cli/feature_source.h"
-#include "usol/cli/image_job.h"
-#include "usol/cli/inputs.h"
-#include "usol/cli/picture_options.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/verb.h"
 #include "usol/io/image.h"
 #include "usol/io/safetensors.h"
+#include "usol/pipeline/feature_source.h"
+#include "usol/pipeline/image_job.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -47,23 +47,23 @@ class FeaturesVerb : public Verb {
     options.example("usol maskcut images --from-features features --out masks.json", "and masks from them");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options&) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
-    const auto report = pictures_.report_at_end(common);
+    const auto report = pictures_.report_at_end(run);
     ImageJob job;
     job.inputs = inputs_.collect();
-    say_reading(common, job.inputs);
+    say_reading(run, job.inputs);
     check_output_paths(job.inputs);
     if (padded_) source_.framing = Framing::kPadded;
-    const auto source = source_.open(common);
+    const auto source = source_.open(run);
     job.shard = Shard::parse(shard_.text);
     const std::string list =
         job.shard.count == 1 ? "features.json" : fmt::format("features.{}of{}.json", job.shard.index, job.shard.count);
     job.output = (fs::path(out_) / list).string();
     job.reads = inputs_.inputs;
     job.reads.push_back(source_.weights);
-    const auto files = job.add_folder(common, "--out", out_, ".safetensors");
-    job.info = make_info("features", common, options, source_.weights_sha256());
+    const auto files = job.add_folder(run, "--out", out_, ".safetensors");
+    job.info = make_info(run, "{}", source_.weights_sha256());
     source->describe(job.info);
     const std::string provenance = job.info.dump();
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
@@ -87,7 +87,7 @@ class FeaturesVerb : public Verb {
         return result;
       };
     };
-    return run_image_job(common, job);
+    return run_image_job(run, job);
   }
   bool shares_work() const override { return true; }
 

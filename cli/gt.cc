@@ -14,10 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/inputs.h"
-#include "usol/cli/outputs.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
@@ -28,6 +24,10 @@
 #include "usol/io/voc.h"
 #include "usol/io/wait.h"
 #include "usol/io/yolo.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -156,39 +156,38 @@ class GtVerb : public Verb {
     options.example("usol gt truth.json --to png --out masks", "Mask pictures, as `usol eval --saliency` reads them");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options&) override {
     check(!inputs_.empty(), ErrorKind::kUsage, "no input: give a COCO or LVIS JSON file, or VOC XML files or folders");
     check(!out_.empty(), ErrorKind::kUsage, "--out PATH is missing");
     check(subset_.empty() || fs::exists(subset_), ErrorKind::kUsage, "{}: no such file", subset_);
     check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
           image_root_);
     AnnotationSet set = read();
-    say_reading(common, set);
+    say_reading(run, set);
     if (!subset_.empty()) keep_subset(set, Subset(subset_));
     if (class_agnostic_) make_class_agnostic(set);
-    check_outputs(common, set);
-    if (common.dry_run) {
-      common.note("would write {} images and {} annotations to {}", set.images.size(), set.annotations.size(), out_);
+    check_outputs(run, set);
+    if (run.dry_run) {
+      run.note("would write {} images and {} annotations to {}", set.images.size(), set.annotations.size(), out_);
       return kSuccess;
     }
     if (to_ == "coco") {
-      write_json(common, options, set);
+      write_json(run, set);
     } else {
-      to_ == "png" ? write_pictures(common, set) : to_ == "voc" ? write_xml(set) : write_labels(common, set);
+      to_ == "png" ? write_pictures(run, set) : to_ == "voc" ? write_xml(run, set) : write_labels(run, set);
     }
-    common.note("wrote {}: {} images, {} annotations, {} categories", out_, set.images.size(), set.annotations.size(),
-                set.categories.size());
+    run.note("wrote {}: {} images, {} annotations, {} categories", out_, set.images.size(), set.annotations.size(),
+             set.categories.size());
     if (skipped_.empty()) return kSuccess;
-    common.warn("{} files were left out, because they are pipes, sockets or devices:", skipped_.size());
-    for (const fs::path& path : skipped_) common.console->line("  " + path.string());
+    run.warn("{} files were left out, because they are pipes, sockets or devices:", skipped_.size());
+    for (const fs::path& path : skipped_) run.list("  " + path.string());
     return kSomeInputsFailed;
   }
 
  private:
-  void check_outputs(const Common& common, const AnnotationSet& set) {
-    Outputs outputs(common.existing());
+  void check_outputs(const Run& run, const AnnotationSet& set) {
+    Outputs outputs(run);
     outputs.reads(subset_);
-    outputs.reads(common.config);
     for (const fs::path& path : read_) outputs.reads(path.string());
     if (to_ == "coco") {
       out_ = outputs.file("--out", out_);
@@ -232,9 +231,9 @@ class GtVerb : public Verb {
     return set;
   }
 
-  void write_json(const Common& common, const Options& options, AnnotationSet& set) const {
+  void write_json(const Run& run, AnnotationSet& set) const {
     check_complete(set);
-    Json info = make_info("gt", common, options);
+    Json info = make_info(run, "{}");
     const Json source = Json::parse(set.info_json, nullptr, false);
     if (source.is_object()) info["source"] = source;
     set.info_json = info.dump();
@@ -263,10 +262,10 @@ class GtVerb : public Verb {
 
   // write(image, its annotations) for every image, whose size is known and whose file is its own.
   template <class Write>
-  static void for_each_image(const AnnotationSet& set, Write&& write) {
+  static void for_each_image(const Run& run, const AnnotationSet& set, Write&& write) {
     const auto lists = by_image(set);
     for (std::size_t i = 0; i < set.images.size(); ++i) {
-      throw_if_interrupted();
+      run.throw_if_stopped();
       const CocoImage& image = set.images[i];
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
             "{}: image {} ('{}') has no height and width; --image-root DIR says where the pictures are", set.name,
@@ -275,14 +274,14 @@ class GtVerb : public Verb {
     }
   }
 
-  static void note_crowds(const Common& common, const AnnotationSet& set) {
+  static void note_crowds(const Run& run, const AnnotationSet& set) {
     const auto crowds = std::count_if(set.annotations.begin(), set.annotations.end(),
                                       [](const CocoAnnotation& annotation) { return annotation.is_crowd; });
-    if (crowds > 0) common.note("{} crowds were left out", crowds);
+    if (crowds > 0) run.note("{} crowds were left out", crowds);
   }
 
-  void write_pictures(const Common& common, const AnnotationSet& set) const {
-    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
+  void write_pictures(const Run& run, const AnnotationSet& set) const {
+    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
       std::vector<Rle> masks = {{image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
       for (const CocoAnnotation* annotation : annotations)
         if (!annotation->is_crowd) masks.push_back(set.rle(*annotation, image.height, image.width));
@@ -291,22 +290,22 @@ class GtVerb : public Verb {
       for (std::int64_t p = 0; p < picture.numel(); ++p) pixels[p] = static_cast<std::uint8_t>(pixels[p] * 255);
       folder_->write(output_of(image, ".png"), [&](const fs::path& path) { write_png(path, picture); });
     });
-    note_crowds(common, set);
+    note_crowds(run, set);
   }
 
-  void write_xml(const AnnotationSet& set) const {
+  void write_xml(const Run& run, const AnnotationSet& set) const {
     check_complete(set);
-    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
+    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
       folder_->write(output_of(image, ".xml"), voc_xml(set, image, annotations));
     });
   }
 
-  void write_labels(const Common& common, const AnnotationSet& set) const {
-    for_each_image(set, [&](const CocoImage& image, const auto& annotations) {
+  void write_labels(const Run& run, const AnnotationSet& set) const {
+    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
       folder_->write(output_of(image, ".txt"), yolo_labels(set, image, annotations));
     });
     folder_->write(std::string(kYoloNames), yolo_names(set));
-    note_crowds(common, set);
+    note_crowds(run, set);
   }
 
   std::vector<std::string> inputs_;

@@ -142,10 +142,10 @@ class InfoVerb : public Verb {
     options.example("usol info -v --entry student full_checkpoint.pth", "another entry, every tensor listed");
   }
 
-  int run(const Common& common, const Options&) override {
+  int run(const Run& run, const Options&) override {
     check(!files_.empty(), ErrorKind::kUsage, "no file given; try `usol info WEIGHTS`");
     info_.checkpoint.map_keys = !raw_names_;
-    info_.every_tensor = common.verbose;
+    info_.every_tensor = run.verbosity == Verbosity::kDetailed;
     int failed = 0;
     for (std::size_t i = 0; i < files_.size(); ++i) {
       try {
@@ -153,7 +153,7 @@ class InfoVerb : public Verb {
         fmt::print("{}{}", i > 0 && !json_ ? "\n" : "", text);
       } catch (const Error& error) {
         if (files_.size() == 1) throw;
-        common.warn("{}", error.what());
+        run.warn("{}", error.what());
         ++failed;
       }
     }

@@ -10,8 +10,8 @@
 #include "usol/cli/run_verb.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
-#include "usol/cli/version.h"
 #include "usol/io/image_formats.h"
+#include "usol/pipeline/version.h"
 #include "usol/tensor/error.h"
 #include "usol/train/distributed.h"
 
@@ -30,6 +30,17 @@ std::string overview() {
       "inputs\n"
       "failed (listed at the end); 128+n stopped by signal n (--resume continues); 1 anything else.\n";
   return text;
+}
+
+// The library states the fact; the flags that help are the binary's.
+const char* remedy(ErrorKind kind) {
+  if (kind == ErrorKind::kExists) return "; --force replaces it, --resume goes on with it";
+  if (kind == ErrorKind::kOtherSettings) return "; repeat them, or start anew with --force";
+  return "";
+}
+
+bool is_bad_usage(ErrorKind kind) {
+  return kind == ErrorKind::kUsage || kind == ErrorKind::kExists || kind == ErrorKind::kOtherSettings;
 }
 
 int dispatch(const std::vector<std::string>& arguments) {
@@ -62,8 +73,8 @@ int main(int argc, char** argv) {
   try {
     return usol::dispatch(arguments);
   } catch (const usol::Error& error) {
-    fmt::print(stderr, "{}: {}\n", name, error.what());
-    if (error.kind() == usol::ErrorKind::kUsage) status = usol::kBadUsage;
+    fmt::print(stderr, "{}: {}{}\n", name, error.what(), usol::remedy(error.kind()));
+    if (usol::is_bad_usage(error.kind())) status = usol::kBadUsage;
     if (error.kind() == usol::ErrorKind::kInterrupted) status = 128 + usol::pending_signal();
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory\n", name);

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <string>
 
-#include "usol/cli/maskcut_work.h"
 #include "usol/cli/verb.h"
+#include "usol/pipeline/maskcut_job.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -17,7 +17,7 @@ class MaskcutVerb : public Verb {
         "MaskCut (Wang et al. 2023): patch features of each picture are a graph; its normalized cuts, one after "
         "another, are the objects; a dense CRF fits them to the picture's edges. The masks go to a COCO file (one "
         "category, compressed RLE, with scores), ready for training or evaluation.");
-    work_.declare(options);
+    job_.declare(options);
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
     options.add("--overlays DIR", overlays_, "Also a picture of each result: masks, boxes, scores, eigenvectors",
@@ -42,7 +42,7 @@ class MaskcutVerb : public Verb {
                     "Eight processes share the pictures; the file is that of one");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options&) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     MaskcutOutputs outputs{out_, overlays_, dump_, {}, times_};
     for (std::size_t start = 0; start < dump_only_.size();) {
@@ -50,12 +50,12 @@ class MaskcutVerb : public Verb {
       outputs.dumped.push_back(dump_only_.substr(start, comma - start));
       start = comma + 1;
     }
-    return work_.run(common, options, "maskcut", outputs);
+    return job_.run(run, outputs);
   }
   bool shares_work() const override { return true; }
 
  private:
-  MaskcutWork work_;
+  MaskcutJob job_;
   std::string out_, overlays_, dump_, dump_only_, times_;
 };
 

@@ -8,16 +8,16 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/image_job.h"
-#include "usol/cli/inputs.h"
-#include "usol/cli/journal.h"
-#include "usol/cli/outputs.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/io/json_stream.h"
 #include "usol/io/sha256.h"
+#include "usol/pipeline/image_job.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/journal.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 #include "usol/train/self_train.h"
 
@@ -90,17 +90,17 @@ class MergeVerb : public Verb {
                     "The annotations of the first round of self-training");
   }
 
-  int run(const Common& common, const Options& options) override {
-    if (self_training_) return self_training(common, options);
+  int run(const Run& run, const Options& options) override {
+    if (self_training_) return self_training(run);
     for (const char* key : {"previous", "predictions", "image-root", "exif", "score", "overlap"})
       check(!options.given(key), ErrorKind::kUsage, "--{} goes with --self-training", key);
     check(!shards_.empty(), ErrorKind::kUsage, "no input: give the outputs of all shards");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     const auto files = collect();
-    Json info = merged_info(common, files);
-    check_outputs(common);
-    if (common.dry_run) {
-      common.note("would join {} shards into {}", files.size(), out_);
+    Json info = merged_info(run, files);
+    check_outputs(run);
+    if (run.dry_run) {
+      run.note("would join {} shards into {}", files.size(), out_);
       return kSuccess;
     }
     make_folder_of(out_);
@@ -108,37 +108,37 @@ class MergeVerb : public Verb {
     for (const auto& file : files) {
       JsonSplitter splitter{fs::path(file.path)};
       for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-        throw_if_interrupted();
+        run.throw_if_stopped();
         if (piece.kind != JsonPiece::Kind::kElement) continue;
         if (piece.key == "images") assembler.add_image(piece.text);
         if (piece.key == "annotations") assembler.add_annotation(piece.text);
       }
     }
     assembler.finish(files[0].categories, info);
-    common.note("wrote {}: {} images, {} annotations, from {} shards", out_, assembler.images(),
-                assembler.annotations(), files.size());
-    if (info.contains("failed")) common.warn("{} images had failed; info.failed names them", info["failed"].size());
+    run.note("wrote {}: {} images, {} annotations, from {} shards", out_, assembler.images(), assembler.annotations(),
+             files.size());
+    if (info.contains("failed")) run.warn("{} images had failed; info.failed names them", info["failed"].size());
     return kSuccess;
   }
 
  private:
-  void check_outputs(const Common& common) {
-    Outputs outputs(common.existing());
+  void check_outputs(const Run& run) {
+    Outputs outputs(run);
     outputs.reads(shards_);
-    for (const std::string& path : {previous_, predictions_, common.config}) outputs.reads(path);
+    for (const std::string& path : {previous_, predictions_}) outputs.reads(path);
     out_ = outputs.file("--out", out_);
   }
 
-  int self_training(const Common& common, const Options& options) {
+  int self_training(const Run& run) {
     check(shards_.empty(), ErrorKind::kUsage, "--self-training takes --previous and --predictions, no other files");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     for (const auto& [name, path] : {std::pair{"previous", previous_}, {"predictions", predictions_}}) {
       check(!path.empty(), ErrorKind::kUsage, "--{} FILE is missing", name);
       check(fs::exists(path), ErrorKind::kUsage, "--{} {}: no such file", name, path);
     }
-    check_outputs(common);
-    if (common.dry_run) {
-      common.note("would merge {} into {} and write {}", predictions_, previous_, out_);
+    check_outputs(run);
+    if (run.dry_run) {
+      run.note("would merge {} into {} and write {}", predictions_, previous_, out_);
       return kSuccess;
     }
     const bool release = preset_ == "release";
@@ -146,16 +146,16 @@ class MergeVerb : public Verb {
     round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
     const CocoReadOptions reading{.image_root = image_root_, .apply_exif = exif_};
     const AnnotationSet previous = read_coco(previous_, reading);
-    say_reading(common, previous);
-    throw_if_interrupted();
+    say_reading(run, previous);
+    run.throw_if_stopped();
     const AnnotationSet predictions = read_coco(predictions_, reading);
-    say_reading(common, predictions);
+    say_reading(run, predictions);
     const train::RoundResult result = train::next_round(previous, predictions, round);
     make_folder_of(out_);
     CocoWriter writer(out_);
     std::int64_t id = 0;
     for (const train::RoundObject& object : result.objects) {
-      throw_if_interrupted();
+      run.throw_if_stopped();
       writer.add_annotation_json(round_record(object, ++id, round.preset));
     }
     if (release) {
@@ -163,15 +163,14 @@ class MergeVerb : public Verb {
     } else {
       for (const CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
     }
-    Json info = make_info("merge", common, options);
+    Json info = make_info(run, "{}");
     info["previous_sha256"] = sha256_file(previous_);
     info["predictions_sha256"] = sha256_file(predictions_);
     writer.finish(previous.categories, info.dump());
-    common.note("wrote {}: {} annotations: {} predicted, {} of before ({} found again, {} predictions below {})", out_,
-                id, result.predicted, result.previous, result.found_again, result.below_score, round.score);
+    run.note("wrote {}: {} annotations: {} predicted, {} of before ({} found again, {} predictions below {})", out_, id,
+             result.predicted, result.previous, result.found_again, result.below_score, round.score);
     if (result.differing_sizes > 0)
-      common.warn("{} pictures keep their masks of before: the predicted ones have another size",
-                  result.differing_sizes);
+      run.warn("{} pictures keep their masks of before: the predicted ones have another size", result.differing_sizes);
     return kSuccess;
   }
 
@@ -213,7 +212,7 @@ class MergeVerb : public Verb {
   }
 
   // What one run's info would be. Throws Error(kUsage) if the shards are parts of different runs.
-  static Json merged_info(const Common& common, const std::vector<ShardFile>& files) {
+  static Json merged_info(const Run& run, const std::vector<ShardFile>& files) {
     const auto common_part = [](Json info) {
       for (const char* key : {"shard", "device", "failed"}) info.erase(key);
       return info;
@@ -230,8 +229,8 @@ class MergeVerb : public Verb {
         failed.insert(failed.end(), file.info["failed"].begin(), file.info["failed"].end());
     }
     if (devices.size() > 1) {
-      common.warn("the shards were made on different devices ({}): one device may give other last digits",
-                  fmt::join(devices, "; "));
+      run.warn("the shards were made on different devices ({}): one device may give other last digits",
+               fmt::join(devices, "; "));
     }
     info["device"] = fmt::format("{}", fmt::join(devices, "; "));
     if (!failed.empty()) info["failed"] = std::move(failed);

@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/outputs.h"
-#include "usol/cli/picture_options.h"
-#include "usol/cli/progress.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/signals.h"
-#include "usol/cli/version.h"
 #include "usol/io/picture_path.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/progress.h"
+#include "usol/pipeline/reading.h"
+#include "usol/pipeline/version.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -59,26 +59,26 @@ class ReportVerb : public Verb {
     options.example("usol report training/ --out training.html", "The curves of a training");
   }
 
-  int run(const Common& common, const Options&) override {
+  int run(const Run& run, const Options&) override {
     check(!runs_.empty(), ErrorKind::kUsage, "nothing to report on: give annotation files or folders of runs");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    check_outputs(common);
+    check_outputs(run);
     for (const std::string& folder : {images_, dump_})
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
-    const auto report = pictures_.report_at_end(common);
+    const auto report = pictures_.report_at_end(run);
     ReportSources sources = read_report_sources(runs_, !annotations_.empty(), images_);
-    for (const ReportRun& run : sources.runs) say_reading(common, run.set);
+    for (const ReportRun& source : sources.runs) say_reading(run, source.set);
     if (!dump_.empty()) {
       check(!sources.runs.empty(), ErrorKind::kUsage, "--dump belongs to a run, and there is none");
       sources.runs.front().stages = dump_;
     }
-    if (common.dry_run) {
-      common.note("would report on {} runs, {} trainings, {} metrics files and {} sweeps and write {}",
-                  sources.runs.size(), sources.trainings.size(), sources.metrics.size(), sources.sweeps.size(), out_);
+    if (run.dry_run) {
+      run.note("would report on {} runs, {} trainings, {} metrics files and {} sweeps and write {}",
+               sources.runs.size(), sources.trainings.size(), sources.metrics.size(), sources.sweeps.size(), out_);
       return kSuccess;
     }
-    if (images_.empty() && !sources.runs.empty()) common.note("without --images the page has no gallery");
+    if (images_.empty() && !sources.runs.empty()) run.note("without --images the page has no gallery");
     ReportOptions options;
     options.title = title_;
     options.decode = pictures_.decode();
@@ -88,19 +88,19 @@ class ReportVerb : public Verb {
     options.class_aware = class_aware_;
     options.most_pictures = most_;
     options.page_mb = page_mb_;
-    return write_report_page(common, out_, std::move(sources), options);
+    return write_report_page(run, out_, std::move(sources), options);
   }
 
  private:
-  void check_outputs(const Common& common) {
-    Outputs outputs(common.existing());
-    for (const std::string& run : runs_) {
-      const std::size_t equals = run.find('=');
-      const std::string path = fs::exists(run) || equals == std::string::npos ? run : run.substr(equals + 1);
+  void check_outputs(const Run& run) {
+    Outputs outputs(run);
+    for (const std::string& source : runs_) {
+      const std::size_t equals = source.find('=');
+      const std::string path = fs::exists(source) || equals == std::string::npos ? source : source.substr(equals + 1);
       outputs.reads(path);
       if (fs::is_directory(path)) outputs.reads_folder(path, {".json", ".npy"});
     }
-    for (const std::string& path : {annotations_, common.config}) outputs.reads(path);
+    outputs.reads(annotations_);
     if (!images_.empty()) outputs.reads_folder(images_, {".jpg", ".jpeg", ".png"});
     out_ = outputs.file("--out", out_);
   }
@@ -117,31 +117,31 @@ const RegisterVerb<ReportVerb> kReport("report", "one page to look through: pict
 
 }  // namespace
 
-int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options) {
+int write_report_page(const Run& run, const std::string& out, ReportSources sources, ReportOptions options) {
   options.made_by = fmt::format("usol {}", version());
-  options.truth_read = [&](const ReadingReport& report) { say_reading(common, options.annotations.string(), report); };
+  options.truth_read = [&](const ReadingReport& report) { say_reading(run, options.annotations.string(), report); };
   make_folder_of(out);
   std::optional<Progress> progress;
   std::int64_t before = 0;
   const ReportResult result =
       write_report(out, std::move(sources), options, [&](std::int64_t done, std::int64_t total) {
-        throw_if_interrupted();
-        if (!progress) progress.emplace(common, total, "pictures");
+        run.throw_if_stopped();
+        if (!progress) progress.emplace(run, total, "pictures");
         for (; before < done; ++before) progress->step();
       });
   if (progress) progress->finish();
   progress.reset();
   if (result.left_out > 0) {
-    common.note("the gallery shows {} pictures of {}; usol report --most N shows more", result.pictures,
-                result.pictures + result.left_out);
+    run.note("the gallery shows {} pictures of {}; usol report --most N shows more", result.pictures,
+             result.pictures + result.left_out);
   }
-  common.note("wrote {}: {} pictures, {}", out, result.pictures, format_bytes(static_cast<double>(result.bytes)));
+  run.note("wrote {}: {} pictures, {}", out, result.pictures, format_bytes(static_cast<double>(result.bytes)));
   if (result.failures.empty()) return kSuccess;
-  common.warn("{} pictures could not be shown:", result.failures.size());
+  run.warn("{} pictures could not be shown:", result.failures.size());
   for (std::size_t i = 0; i < std::min(result.failures.size(), kListedFailures); ++i)
-    common.console->line("  " + result.failures[i]);
+    run.list("  " + result.failures[i]);
   if (result.failures.size() > kListedFailures)
-    common.console->line(fmt::format("  and {} more", result.failures.size() - kListedFailures));
+    run.list(fmt::format("  and {} more", result.failures.size() - kListedFailures));
   return kSomeInputsFailed;
 }
 

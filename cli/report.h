@@ -10,6 +10,6 @@ namespace usol {
 
 /// write_report() to the file `out`, with a footer that names the version. kSomeInputsFailed if pictures could not be
 /// shown (the first are listed).
-int write_report_page(const Common& common, const std::string& out, ReportSources sources, ReportOptions options);
+int write_report_page(const Run& run, const std::string& out, ReportSources sources, ReportOptions options);
 
 }  // namespace usol

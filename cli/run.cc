@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "usol/cli/maskcut_work.h"
 #include "usol/cli/report.h"
 #include "usol/cli/verb.h"
+#include "usol/pipeline/maskcut_job.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -20,7 +20,7 @@ class RunVerb : public Verb {
     options.about(
         "Finds the objects in your pictures and leaves everything in one folder: DIR/masks.json (COCO), DIR/overlays "
         "(each picture with its masks), and DIR/index.html, a page to look through them.");
-    work_.declare(options);
+    job_.declare(options);
     options.group("Output");
     options.add("--out DIR", out_, "Folder for the results", OptionKind::kRun);
     options.example("usol run my_pictures --weights dino_vitbase8_pretrain.pth --out results",
@@ -28,7 +28,7 @@ class RunVerb : public Verb {
     options.example("usol run my_pictures --backbone colour --out results", "A first look, nothing downloaded");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options&) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
     const std::string masks = (fs::path(out_) / "masks.json").string();
     const fs::path folder = out_;
@@ -37,18 +37,18 @@ class RunVerb : public Verb {
                                  .dump = (folder / "stages").string(),
                                  .dumped = {"x", "P"},
                                  .times = (folder / "times.json").string(),
-                                 .beside = {{"--out", (folder / "index.html").string()}}};
-    const int status = work_.run(common, options, "run", outputs);
-    if (common.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
-    if (!common.leads()) return status;
+                                 .beside = {{"out", (folder / "index.html").string()}}};
+    const int status = job_.run(run, outputs);
+    if (run.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    if (!run.leads()) return status;
     ReportOptions report;
     report.title = "Objects found by usol";
-    report.picture = work_.picture_paths();
-    report.decode = work_.picture_options().decode();
+    report.picture = job_.picture_paths();
+    report.decode = job_.pictures.decode();
     report.decode.warnings = nullptr;  // the work has heard them
     report.next_steps = next_steps(masks);
     const int page_status =
-        write_report_page(common, (folder / "index.html").string(), read_report_sources({out_}), report);
+        write_report_page(run, (folder / "index.html").string(), read_report_sources({out_}), report);
     return status == kSuccess ? page_status : status;
   }
   bool shares_work() const override { return true; }
@@ -62,7 +62,7 @@ class RunVerb : public Verb {
             {"usol maskcut --help", "Shards for many machines, dumps of every stage for study."}};
   }
 
-  MaskcutWork work_;
+  MaskcutJob job_;
   std::string out_;
 };
 

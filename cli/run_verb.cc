@@ -52,14 +52,24 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments,
     return kSuccess;
   }
   const std::unique_ptr<Communicator> joined = ranks ? nullptr : train::join_ranks();
-  common.ranks = ranks ? ranks : joined.get();
-  if (!common.leads()) common.quiet = true;
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
-  if (prepared.verb->shares_work()) return prepared.verb->run(common, options);
-  Common alone = common;
+  const Run run = common.run(name, options, ranks ? ranks : joined.get());
+  Run alone = run;
   alone.ranks = nullptr;
-  return common.by_leader([&] { return prepared.verb->run(alone, options); });
+  const int status = prepared.verb->shares_work() ? prepared.verb->run(run, options)
+                                                  : run.by_leader([&] { return prepared.verb->run(alone, options); });
+  if (status > 128) run.note("--resume goes on with what is kept");
+  return status;
+}
+
+std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but) {
+  std::vector<std::string> words;
+  for (const std::string key : {"threads", "seed", "device", "precision"})
+    if (!but.contains(key)) words.insert(words.end(), {"--" + key, options.text(key)});
+  for (const std::string key : {"deterministic", "quiet", "verbose"})
+    if (options.text(key) == "true") words.push_back("--" + key);
+  return words;
 }
 
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments) {

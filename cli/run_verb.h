@@ -2,9 +2,11 @@
 // Verbs by name: what main does with the command line, and verbs that consist of others.
 
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "usol/cli/options.h"
 #include "usol/ops/all_reduce.h"
 
 namespace usol {
@@ -17,5 +19,9 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments,
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments);
 /// All values that they result in, as a settings file for --config.
 std::string verb_settings_file(const std::string& name, const std::vector<std::string>& arguments);
+
+/// The options that every verb has, but for `but`, as words for another verb: threads, seed, device, precision, and the
+/// switches that are on.
+std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but = {});
 
 }  // namespace usol

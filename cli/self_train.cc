@@ -8,18 +8,18 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/journal.h"
-#include "usol/cli/outputs.h"
-#include "usol/cli/picture_options.h"
-#include "usol/cli/provenance.h"
 #include "usol/cli/run_verb.h"
 #include "usol/cli/signals.h"
-#include "usol/cli/train_job.h"
 #include "usol/cli/verb.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/sha256.h"
 #include "usol/io/wait.h"
+#include "usol/pipeline/journal.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/train_job.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -28,6 +28,15 @@ using Words = std::vector<std::string>;
 
 namespace usol {
 namespace {
+
+// How pictures are read, as words of a command line, but for what is the default.
+Words picture_words(const PictureOptions& pictures) {
+  Words words;
+  if (pictures.scale_16bit) words.push_back("--scale-16bit");
+  if (pictures.max_pixels != DecodeOptions().max_pixels)
+    words.insert(words.end(), {"--max-pixels", fmt::format("{}", pictures.max_pixels)});
+  return words;
+}
 
 struct Stage {
   std::string name;  // its folder below DIR
@@ -83,26 +92,28 @@ class SelfTrainVerb : public Verb {
                     "Goes on after an interruption");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options& options) override {
     check_files();
-    plan(common);
+    config_ = options.text("config");
+    common_words_ = common_words(options);
+    plan();
     // Wrong settings of the last stage are found before the first one.
     for (const Stage& stage : stages_) settings_.push_back(verb_settings(stage.verb, stage.words));
-    check_data(common);
-    if (common.dry_run) return show_plan(common);
-    const auto done_before = static_cast<std::size_t>(common.by_leader([&] { return prepare(common, options); }));
+    check_data(run);
+    if (run.dry_run) return show_plan(run);
+    const auto done_before = static_cast<std::size_t>(run.by_leader([&] { return prepare(run); }));
     for (std::size_t i = done_before; i < stages_.size(); ++i) {
-      throw_if_interrupted();
-      common.note("stage {} of {}: {} (usol {})", i + 1, stages_.size(), stages_[i].name, stages_[i].verb);
-      const int status = run_stage(common, stages_[i]);
+      run.throw_if_stopped();
+      run.note("stage {} of {}: {} (usol {})", i + 1, stages_.size(), stages_[i].name, stages_[i].verb);
+      const int status = run_stage(run, stages_[i]);
       if (status != kSuccess && status != kSomeInputsFailed) {
-        if (status > 128) common.note("stopped in stage {}; --resume goes on", stages_[i].name);
+        if (status > 128) run.note("stopped in stage {}; --resume goes on", stages_[i].name);
         return status;
       }
-      common.by_leader([&] { return note_done(i, status); });
+      run.by_leader([&] { return note_done(i, status); });
     }
-    common.note("all {} stages are done; the last detector is {}", stages_.size(), model_.string());
-    return common.by_leader([&] {
+    run.note("all {} stages are done; the last detector is {}", stages_.size(), model_.string());
+    return run.by_leader([&] {
       const auto failed = [](const Json& stage) { return stage["status"] != kSuccess; };
       return std::any_of(done_.begin(), done_.end(), failed) ? kSomeInputsFailed : kSuccess;
     });
@@ -127,56 +138,55 @@ class SelfTrainVerb : public Verb {
   }
 
   // The file as given, or beside --config.
-  static std::string settings_file(const std::string& key, const std::string& file, const Common& common) {
+  std::string settings_file(const std::string& key, const std::string& file) const {
     check(!file.empty(), ErrorKind::kUsage, "--{} FILE is missing: a settings file of usol train", key);
-    const fs::path beside = fs::path(common.config).parent_path() / file;
+    const fs::path beside = fs::path(config_).parent_path() / file;
     check(fs::exists(file) || fs::exists(beside), ErrorKind::kUsage, "--{} {}: no such file", key, file);
     return fs::exists(file) ? file : beside.string();
   }
 
-  void plan(const Common& common) {
+  void plan() {
     const fs::path out = out_;
-    const std::string first = settings_file("train-config", train_config_, common);
-    const std::string later = rounds_ > 0 ? settings_file("round-config", round_config_, common) : "";
-    if (!common.config.empty()) own_config_ = {"--config", common.config};
+    const std::string first = settings_file("train-config", train_config_);
+    const std::string later = rounds_ > 0 ? settings_file("round-config", round_config_) : "";
+    if (!config_.empty()) own_config_ = {"--config", config_};
     fs::path masks = annotations_;
     if (annotations_.empty()) {
       masks = out / "masks" / "masks.json";
       Words words{image_root_, "--out", masks.string(), "--preset", preset_};
       if (!maskcut_weights_.empty()) words.insert(words.end(), {"--weights", maskcut_weights_});
-      add(common, {"masks", "maskcut", words, masks}, own_config_);
+      add({"masks", "maskcut", words, masks}, own_config_);
     }
     model_ = weights_;
-    add_training(common, "base", first, masks);
+    add_training("base", first, masks);
     for (std::int64_t round = 1; round <= rounds_; ++round) {
       const std::string name = fmt::format("round{}", round);
       const double threshold = thresholds_[std::min(static_cast<std::size_t>(round), thresholds_.size()) - 1];
       const fs::path found = out / name / "predict" / "predictions.json", merged = out / name / "merge" / "masks.json";
       // Somewhat more than is kept, so that another threshold can be tried by hand.
-      add_prediction(common, name + "/predict", masks, image_root_, found, threshold / 2, detections_);
-      add(common, {name + "/merge",
-                   "merge",
-                   {"--self-training", "--previous", masks.string(), "--predictions", found.string(), "--score",
-                    fmt::format("{}", threshold), "--preset", preset_, "--out", merged.string(), "--force"},
-                   merged});
+      add_prediction(name + "/predict", masks, image_root_, found, threshold / 2, detections_);
+      add({name + "/merge",
+           "merge",
+           {"--self-training", "--previous", masks.string(), "--predictions", found.string(), "--score",
+            fmt::format("{}", threshold), "--preset", preset_, "--out", merged.string(), "--force"},
+           merged});
       masks = merged;
-      add_training(common, name, later, masks);
+      add_training(name, later, masks);
     }
   }
 
-  void add_training(const Common& common, const std::string& name, const std::string& config, const fs::path& masks) {
+  void add_training(const std::string& name, const std::string& config, const fs::path& masks) {
     const fs::path folder = fs::path(out_) / name / "train";
     Words words{"--config",     config,         "--preset",  preset_, "--annotations",
                 masks.string(), "--image-root", image_root_, "--out", folder.string()};
     if (!model_.empty()) words.insert(words.end(), {"--weights", model_.string()});
     model_ = folder / kFinalModel;
-    add(common, {name + "/train", "train", words, model_});
+    add({name + "/train", "train", words, model_});
     if (eval_annotations_.empty()) return;
     const fs::path found = fs::path(out_) / name / "eval-predict" / "predictions.json";
     const fs::path metrics = fs::path(out_) / name / "eval" / "metrics.json";
-    add_prediction(common, name + "/eval-predict", eval_annotations_, eval_image_root_, found, 0);
-    add(common,
-        {name + "/eval",
+    add_prediction(name + "/eval-predict", eval_annotations_, eval_image_root_, found, 0);
+    add({name + "/eval",
          "eval",
          {"--gt", eval_annotations_, "--pred", found.string(), "--class-agnostic", "--out", metrics.string(),
           "--force"},
@@ -184,43 +194,39 @@ class SelfTrainVerb : public Verb {
         own_config_);
   }
 
-  void add_prediction(const Common& common, const std::string& name, const fs::path& pictures,
-                      const std::string& image_root, const fs::path& out, double score, std::int64_t most = 0) {
+  void add_prediction(const std::string& name, const fs::path& pictures, const std::string& image_root,
+                      const fs::path& out, double score, std::int64_t most = 0) {
     Words words{pictures.string(), "--image-root",           image_root, "--weights", model_.string(),
                 "--score",         fmt::format("{}", score), "--out",    out.string()};
     if (most > 0) words.insert(words.end(), {"--most", fmt::format("{}", most)});
-    add(common, {name, "predict", words, out}, own_config_);
+    add({name, "predict", words, out}, own_config_);
   }
 
   // Stages that can go on always do; the others are short and made anew.
-  void add(const Common& common, Stage stage, const Words& more = {}) {
+  void add(Stage stage, const Words& more = {}) {
     Words& words = stage.words;
     // All stages must read the same pixels.
     if (stage.verb != "merge" && stage.verb != "eval") {
-      const Words reading = pictures_.arguments();
+      const Words reading = picture_words(pictures_);
       words.insert(words.end(), reading.begin(), reading.end());
     }
     words.insert(words.end(), more.begin(), more.end());
-    words.insert(words.end(), {"--threads", fmt::format("{}", common.threads), "--seed", fmt::format("{}", common.seed),
-                               "--device", common.device_name, "--precision", common.precision});
+    words.insert(words.end(), common_words_.begin(), common_words_.end());
     if (std::find(words.begin(), words.end(), "--force") == words.end()) words.push_back("--resume");
-    for (const auto& [on, word] :
-         {std::pair{common.deterministic, "--deterministic"}, {common.quiet, "--quiet"}, {common.verbose, "--verbose"}})
-      if (on) words.push_back(word);
     stages_.push_back(std::move(stage));
   }
 
   // What the stages would find out hours later: pictures and annotations of the first training, the truth of all
   // evaluations.
-  void check_data(const Common& common) const {
+  void check_data(const Run& run) const {
     if (!eval_annotations_.empty()) {
-      TrainSettings evaluation;
+      TrainConfig evaluation;
       evaluation.pictures = pictures_;
       evaluation.eval_annotations = eval_annotations_;
       evaluation.eval_image_root = eval_image_root_;
       for (std::size_t i = 0; i < stages_.size(); ++i)
         if (stages_[i].name == "base/eval-predict") evaluation.pictures.exif = settings_[i].at("exif");
-      check_evaluation(common, evaluation);
+      check_evaluation(run, evaluation);
     }
     if (annotations_.empty()) return;
     for (const Stage& stage : stages_) {
@@ -228,25 +234,25 @@ class SelfTrainVerb : public Verb {
       Words words = stage.words;
       std::erase(words, "--resume");
       words.push_back("--dry-run");
-      run_stage(common, {stage.name, stage.verb, words, {}});
+      run_stage(run, {stage.name, stage.verb, words, {}});
     }
   }
 
-  int show_plan(const Common& common) const {
+  int show_plan(const Run& run) const {
     for (const Stage& stage : stages_)
-      common.note("{:<20} usol {} {}", stage.name, stage.verb, fmt::join(stage.words, " "));
+      run.note("{:<20} usol {} {}", stage.name, stage.verb, fmt::join(stage.words, " "));
     return kSuccess;
   }
 
   // The folder and its manifest, by one process for all. Returns how many stages are done.
-  int prepare(const Common& common, const Options& options) {
-    info_ = make_info("self-train", common, options, weights_.empty() ? "" : checkpoint_sha256(weights_));
+  int prepare(const Run& run) {
+    info_ = make_info(run, "{}", weights_.empty() ? "" : checkpoint_sha256(weights_));
     for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
                                     {"maskcut_weights_sha256", maskcut_weights_},
                                     {"eval_annotations_sha256", eval_annotations_}})
       if (!file.empty()) info_[key] = sha256_file(file);
-    check_outputs(common);
-    if (common.force) {
+    check_outputs(run);
+    if (run.replaces()) {
       for (const Stage& stage : stages_) remove_stage(stage);
       remove_output(manifest());
     }
@@ -258,18 +264,17 @@ class SelfTrainVerb : public Verb {
   }
 
   // The manifest is written before anything else, so without one no folder of a stage is ours.
-  void check_outputs(const Common& common) const {
-    Outputs outputs(common.existing() == Existing::kRefuse ? Existing::kContinue : common.existing());
+  void check_outputs(const Run& run) const {
+    Outputs outputs(run, run.existing == Existing::kRefuse ? Existing::kContinue : run.existing);
     for (const std::string& path :
-         {annotations_, weights_, maskcut_weights_, eval_annotations_, train_config_, round_config_, common.config})
+         {annotations_, weights_, maskcut_weights_, eval_annotations_, train_config_, round_config_})
       outputs.reads(path);
     for (const std::string& file : {train_config_, round_config_})
-      outputs.reads((fs::path(common.config).parent_path() / file).string());  // where they may be, too
+      outputs.reads((fs::path(config_).parent_path() / file).string());  // where they may be, too
     outputs.folder("--out", out_);
     outputs.file("--out", manifest().string());
     const bool began = fs::exists(manifest());
-    check(common.resume || common.force || !began, ErrorKind::kUsage,
-          "{} exists; --resume goes on, --force starts anew", manifest().string());
+    check(run.continues() || run.replaces() || !began, ErrorKind::kExists, "{} exists", manifest().string());
     for (const Stage& stage : stages_) {
       outputs.own_folder(fs::path(out_) / stage.name, began);
       outputs.file("--out", stage.output.string());
@@ -349,16 +354,16 @@ class SelfTrainVerb : public Verb {
   }
 
   // Throws what the verb throws, with the stage's name.
-  int run_stage(const Common& common, const Stage& stage) const {
+  int run_stage(const Run& run, const Stage& stage) const {
     if (!stage.output.empty())
-      common.by_leader([&] {
+      run.by_leader([&] {
         const fs::path folder = stage.output.parent_path();
         fs::create_directories(folder);
         remove_torn_files(folder);
         return 0;
       });
     try {
-      return run_verb(stage.verb, stage.words, common.ranks);
+      return run_verb(stage.verb, stage.words, run.ranks);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kInterrupted) throw;
       fail(error.kind(), fmt::format("stage {}: {}", stage.name, error.what()));
@@ -380,8 +385,10 @@ class SelfTrainVerb : public Verb {
               eval_image_root_, out_, train_config_, round_config_;
   std::vector<double> thresholds_{0.7, 0.65};
   std::int64_t rounds_ = 3, detections_ = 30;
-  fs::path model_;    // the newest one, while planning
-  Words own_config_;  // --config, for stages whose settings are sections of it
+  fs::path model_;      // the newest one, while planning
+  std::string config_;  // the file of --config
+  Words common_words_;  // the options that all stages get
+  Words own_config_;    // --config, for stages whose settings are sections of it
   std::vector<Stage> stages_;
   std::vector<Json> settings_;
   Json info_, done_ = Json::array();

@@ -15,12 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/image_job.h"
-#include "usol/cli/journal.h"
-#include "usol/cli/maskcut_work.h"
-#include "usol/cli/outputs.h"
-#include "usol/cli/provenance.h"
-#include "usol/cli/reading.h"
 #include "usol/cli/sweep_train.h"
 #include "usol/cli/verb.h"
 #include "usol/eval/coco_eval.h"
@@ -29,6 +23,12 @@
 #include "usol/io/origin.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/rle.h"
+#include "usol/pipeline/image_job.h"
+#include "usol/pipeline/journal.h"
+#include "usol/pipeline/maskcut_job.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -40,7 +40,7 @@ namespace {
 // A point of the sweep: its settings, read and checked like those of a command line.
 struct Point {
   SweepPoint choice;
-  MaskcutWork work;
+  MaskcutJob work;
   Json settings;  // all of them, as an output's info has them
 };
 
@@ -100,36 +100,36 @@ class SweepVerb : public Verb {
     options.example("usol report ablations --out ablations.html", "Their tables and curves");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
     std::vector<SweepParameter> parameters;
     for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
     choices_ = sweep_points(parameters, one_at_a_time_);
-    plan(common, options);
-    const auto report = base_.picture_options().report_at_end(common);
+    plan(run, options);
+    const auto report = base_.pictures.report_at_end(run);
     const fs::path result = fs::path(out_) / kResult;
-    common.by_leader([&] {
-      check_outputs(common);
+    run.by_leader([&] {
+      check_outputs(run);
       return kSuccess;
     });
-    check(common.resume || common.force || common.dry_run || !fs::exists(result), ErrorKind::kUsage,
+    check(run.continues() || run.replaces() || run.dry_run || !fs::exists(result), ErrorKind::kUsage,
           "{} exists; --resume goes on, --force replaces it", result.string());
     AnnotationSet truth;
     if (!annotations_.empty()) {
       truth = read_coco(annotations_, base_.reading());
-      say_reading(common, truth);
+      say_reading(run, truth);
       check_truth(truth, IouType::kBox, {.class_agnostic = true});
       if (has_masks(truth)) check_truth(truth, IouType::kMask, {.class_agnostic = true});
     }
-    if (trained_) training_.check_data(common);
+    if (trained_) training_.check_data(run);
 
-    int status = make_masks(common, options);
+    int status = make_masks(run);
     if (trained_ && (status == kSuccess || status == kSomeInputsFailed))
-      status = std::max(status, training_.run(common));
+      status = std::max(status, training_.run(run, options));
     if (status != kSuccess && status != kSomeInputsFailed) return status;
-    if (common.dry_run || !common.leads()) return status;
-    write_results(common, options, annotations_.empty() ? nullptr : &truth);
+    if (run.dry_run || !run.leads()) return status;
+    write_results(run, annotations_.empty() ? nullptr : &truth);
     return status;
   }
   bool shares_work() const override { return true; }
@@ -142,15 +142,15 @@ class SweepVerb : public Verb {
     return false;
   }
 
-  void check_outputs(const Common& common) {
-    Outputs outputs(common.existing() == Existing::kRefuse ? Existing::kContinue : common.existing());
+  void check_outputs(const Run& run) {
+    Outputs outputs(run, run.existing == Existing::kRefuse ? Existing::kContinue : run.existing);
     const fs::path out = out_;
     InputList inputs;
-    if (!base_.input_options().inputs.empty()) inputs = base_.inputs();
+    if (!base_.inputs.inputs.empty()) inputs = base_.inputs.collect();
     outputs.reads(inputs);
-    outputs.reads(base_.input_options().inputs);
+    outputs.reads(base_.inputs.inputs);
     outputs.reads(training_.reads());
-    for (const std::string& path : {annotations_, base_.weights(), common.config}) outputs.reads(path);
+    for (const std::string& path : {annotations_, base_.features.weights}) outputs.reads(path);
     outputs.folder("--out", out_);
     outputs.file("--out", (out / kResult).string());
     for (const Point& point : points_) {
@@ -168,7 +168,7 @@ class SweepVerb : public Verb {
       check(finished || tables_->may_write(name), ErrorKind::kUsage,
             "--out {}: {} was not written by usol and is in the way: move it away or choose another folder", out_,
             (out / name).string());
-      if (finished && (common.force || common.resume) && !common.dry_run) fs::remove(out / name);
+      if (finished && (run.replaces() || run.continues()) && !run.dry_run) fs::remove(out / name);
     }
   }
 
@@ -182,13 +182,13 @@ class SweepVerb : public Verb {
 
   static Json maskcut_settings() {
     Options own("usol sweep", "sweep", "");
-    MaskcutWork work;
+    MaskcutJob work;
     work.declare(own, false);
     return own.settings();
   }
 
   // The points' masks, and their detectors if there are any.
-  void plan(const Common& common, const Options& options) {
+  void plan(const Run& run, const Options& options) {
     const Json known = maskcut_settings();
     const auto is_maskcuts = [&](const std::string& key) {
       return known.contains(key) || key == "weights" || key == "from-features";
@@ -223,12 +223,12 @@ class SweepVerb : public Verb {
         of_masks.push_back(std::move(point));
     }
     make_points(options, std::move(of_masks));
-    const InputOptions& inputs = base_.input_options();
-    training_.plan(common, choices_, options.settings()["preset"], masks, inputs.inputs, inputs.image_root, out_);
+    const InputOptions& inputs = base_.inputs;
+    training_.plan(run, choices_, options.settings()["preset"], masks, inputs.inputs, inputs.image_root, out_);
   }
 
   // masks.json of every point of MaskCut.
-  int make_masks(const Common& common, const Options& options) {
+  int make_masks(const Run& run) {
     // Points by the features they need, in the order of the sweep.
     std::vector<std::pair<std::string, std::vector<std::size_t>>> groups;
     for (std::size_t p = 0; p < points_.size(); ++p) {
@@ -241,10 +241,10 @@ class SweepVerb : public Verb {
       }
     }
     if (!groups.empty())
-      common.note("{} points, features computed {} times for each picture", points_.size(), groups.size());
+      run.note("{} points, features computed {} times for each picture", points_.size(), groups.size());
     int status = kSuccess;
     for (std::size_t g = 0; g < groups.size(); ++g) {
-      const int of_group = run_group(common, options, g, groups[g].second);
+      const int of_group = run_group(run, g, groups[g].second);
       if (of_group != kSuccess && of_group != kSomeInputsFailed) return of_group;
       status = std::max(status, of_group);
     }
@@ -294,15 +294,14 @@ class SweepVerb : public Verb {
 
   // Points that share features: one pass over the pictures. Its output has the point of each mask as category; it lies
   // in DIR until the points' own files are written.
-  int run_group(const Common& common, const Options& options, std::size_t number,
-                const std::vector<std::size_t>& members) {
-    MaskcutWork& first = points_[members.front()].work;
-    const auto source = first.open(common);
+  int run_group(const Run& run, std::size_t number, const std::vector<std::size_t>& members) {
+    MaskcutJob& first = points_[members.front()].work;
+    const auto source = first.features.open(run);
     ImageJob job;
-    job.inputs = first.inputs();
-    if (number == 0) say_reading(common, job.inputs);
+    job.inputs = first.inputs.collect();
+    if (number == 0) say_reading(run, job.inputs);
     job.output = (fs::path(out_) / fmt::format("cuts-{}.json", number + 1)).string();
-    job.info = make_info("sweep", common, options, first.weights_sha256());
+    job.info = make_info(run, "{}", first.features.weights_sha256());
     source->describe(job.info);
     job.info["settings"] = points_[members.front()].settings;
     job.info["points"] = Json::array();
@@ -312,11 +311,11 @@ class SweepVerb : public Verb {
       job.categories.push_back({id, point.choice.name, "point"});
       job.info["points"].push_back(point.choice.name);
     }
-    if (common.resume && !common.force && is_done(job, members)) {
-      common.note("{} points with these features are done", members.size());
+    if (run.continues() && !run.replaces() && is_done(job, members)) {
+      run.note("{} points with these features are done", members.size());
       return kSuccess;
     }
-    if (common.force && !common.dry_run && common.leads()) {
+    if (run.replaces() && !run.dry_run && run.leads()) {
       for (const std::size_t p : members) remove_point(points_[p]);
       remove_output(fs::path(out_) / kResult);
     }
@@ -326,8 +325,8 @@ class SweepVerb : public Verb {
       const PreparedPicture prepared = source->prepare(input, image);
       return [&, input, image, prepared] { return compute(input, image, source->features(prepared), cuts); };
     };
-    const int status = run_image_job(common, job);
-    if (common.dry_run || !common.leads() || (status != kSuccess && status != kSomeInputsFailed)) return status;
+    const int status = run_image_job(run, job);
+    if (run.dry_run || !run.leads() || (status != kSuccess && status != kSomeInputsFailed)) return status;
     split(job, members);
     if (status == kSuccess) fs::remove(job.output);  // else --resume tries the failed pictures again
     return status;
@@ -408,7 +407,7 @@ class SweepVerb : public Verb {
     }
   }
 
-  void write_results(const Common& common, const Options& options, const AnnotationSet* truth) const {
+  void write_results(const Run& run, const AnnotationSet* truth) const {
     Json sweep;
     sweep["points"] = Json::array();
     for (const Point& point : points_) {
@@ -423,18 +422,18 @@ class SweepVerb : public Verb {
       sweep["points"].push_back(std::move(entry));
     }
     if (trained_) sweep["points"] = detectors();
-    sweep["info"] = make_info("sweep", common, options, points_.empty() ? "" : points_.front().work.weights_sha256());
-    sweep["info"]["device"] = device_model(common.device());
+    sweep["info"] = make_info(run, "{}", points_.empty() ? "" : points_.front().work.features.weights_sha256());
+    sweep["info"]["device"] = device_model(run.device);
     const std::string table = sweep_markdown(sweep);
     tables_->write(kCsv, sweep_csv(sweep));
     tables_->write(kMarkdown, table);
     write_file(fs::path(out_) / kResult, sweep.dump(1) + "\n");
     for (std::size_t start = 0; start < table.size();) {
       const std::size_t end = table.find('\n', start);
-      common.note("{}", table.substr(start, end - start));
+      run.note("{}", table.substr(start, end - start));
       start = end + 1;
     }
-    common.note("wrote {0}/sweep.json, sweep.csv, sweep.md; usol report {0} --out PAGE.html shows them", out_);
+    run.note("wrote {0}/sweep.json, sweep.csv, sweep.md; usol report {0} --out PAGE.html shows them", out_);
   }
 
   static Json entry_of(const SweepPoint& choice, const AnnotationSet& objects) {
@@ -479,7 +478,7 @@ class SweepVerb : public Verb {
     return metrics;
   }
 
-  MaskcutWork base_;
+  MaskcutJob base_;
   std::unique_ptr<OutputFolder> tables_;  // DIR, for what is no JSON
   std::vector<std::string> params_;
   std::string annotations_, out_;

@@ -4,8 +4,8 @@
 #include <charconv>
 
 #include "usol/cli/run_verb.h"
-#include "usol/cli/train_job.h"
 #include "usol/io/atomic_file.h"
+#include "usol/pipeline/train_job.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -40,7 +40,7 @@ bool SweepTraining::has(const std::string& key) const {
   return key == "rounds" || (known.contains(key) && key != "deterministic");
 }
 
-void SweepTraining::plan(const Common& common, const std::vector<SweepPoint>& points, const std::string& preset,
+void SweepTraining::plan(const Run& run, const std::vector<SweepPoint>& points, const std::string& preset,
                          const std::vector<std::string>& masks, const std::vector<std::string>& inputs,
                          const std::string& image_root, const fs::path& out) {
   image_root_ = !image_root.empty() ? image_root : inputs.size() == 1 ? inputs.front() : "";
@@ -61,8 +61,8 @@ void SweepTraining::plan(const Common& common, const std::vector<SweepPoint>& po
     Detector detector;
     detector.masks = masks[p];
     detector.preset = preset;
-    detector.seed = fmt::format("{}", common.seed);
-    detector.precision = common.precision;
+    detector.seed = fmt::format("{}", run.seed);
+    detector.precision = name_of(run.precision);
     detector.settings = {"--config", train_config_};
     for (const auto& [key, value] : points[p].settings) {
       if (key == "rounds") {
@@ -94,65 +94,44 @@ void SweepTraining::plan(const Common& common, const std::vector<SweepPoint>& po
   }
 }
 
-void SweepTraining::check_data(const Common& common) const {
-  TrainSettings evaluation;
+void SweepTraining::check_data(const Run& run) const {
+  TrainConfig evaluation;
   evaluation.eval_annotations = eval_annotations_;
   evaluation.eval_image_root = eval_image_root_;
-  check_evaluation(common, evaluation);
+  check_evaluation(run, evaluation);
   if (masks_.empty() || detectors_.empty()) return;
   const Detector& first = detectors_.front();  // they differ in what they make of the data
   Words words{"--annotations", masks_, "--image-root", image_root_, "--out", first.folder.string(), "--dry-run"};
   words.insert(words.end(), first.settings.begin(), first.settings.end());
   if (!weights_.empty()) words.insert(words.end(), {"--weights", weights_});
-  run_verb("train", words, common.ranks);
+  run_verb("train", words, run.ranks);
 }
 
-int SweepTraining::run(const Common& common) const {
+int SweepTraining::run(const Run& run, const Options& options) const {
   int status = kSuccess;
   for (std::size_t i = 0; i < detectors_.size(); ++i) {
     const Detector& d = detectors_[i];
-    common.note("detector {} of {}: {}", i + 1, detectors_.size(), d.name);
-    if (common.dry_run) continue;
+    run.note("detector {} of {}: {}", i + 1, detectors_.size(), d.name);
+    if (run.dry_run) continue;
     const fs::path config = d.folder / kSettings;
-    common.by_leader([&] {
+    run.by_leader([&] {
       fs::create_directories(d.folder);
       write_file(config, verb_settings_file("train", d.settings));
       return kSuccess;
     });
-    Words words{"--image-root",
-                image_root_,
-                "--annotations",
-                d.masks,
-                "--preset",
-                d.preset,
-                "--out",
-                d.folder.string(),
-                "--rounds",
-                fmt::format("{}", d.rounds),
-                "--train-config",
-                config.string(),
-                "--eval-annotations",
-                eval_annotations_,
-                "--eval-image-root",
-                eval_image_root_,
-                "--threads",
-                fmt::format("{}", common.threads),
-                "--seed",
-                d.seed,
-                "--device",
-                common.device_name,
-                "--precision",
-                d.precision};
+    Words words{"--image-root",   image_root_,     "--annotations",      d.masks,           "--preset",
+                d.preset,         "--out",         d.folder.string(),    "--rounds",        fmt::format("{}", d.rounds),
+                "--train-config", config.string(), "--eval-annotations", eval_annotations_, "--eval-image-root",
+                eval_image_root_};
+    const Words common = common_words(options, {"seed", "precision"});
+    words.insert(words.end(), common.begin(), common.end());
+    words.insert(words.end(), {"--seed", d.seed, "--precision", d.precision});
     if (d.rounds > 0) words.insert(words.end(), {"--round-config", round_config_});
     if (!weights_.empty()) words.insert(words.end(), {"--weights", weights_});
-    if (!common.config.empty()) words.insert(words.end(), {"--config", common.config});
-    for (const auto& [on, word] : {std::pair{common.deterministic, "--deterministic"},
-                                   {common.quiet, "--quiet"},
-                                   {common.verbose, "--verbose"},
-                                   {common.resume, "--resume"},
-                                   {common.force, "--force"}})
-      if (on) words.push_back(word);
-    const int of_point = run_verb("self-train", words, common.ranks);
+    if (const std::string own = options.text("config"); !own.empty()) words.insert(words.end(), {"--config", own});
+    if (run.continues()) words.push_back("--resume");
+    if (run.replaces()) words.push_back("--force");
+    const int of_point = run_verb("self-train", words, run.ranks);
     if (of_point != kSuccess && of_point != kSomeInputsFailed) return of_point;
     status = std::max(status, of_point);
   }

@@ -26,14 +26,14 @@ class SweepTraining {
   /// Plans a detector for each of `points` with what `has()` of its settings; points that differ in rounds only share
   /// their trainings. `masks[i]` is the file that point i learns from, or will; `inputs` and `image_root` are the
   /// verb's. Reads and checks the settings of all. Throws Error(kUsage).
-  void plan(const Common& common, const std::vector<SweepPoint>& points, const std::string& preset,
+  void plan(const Run& run, const std::vector<SweepPoint>& points, const std::string& preset,
             const std::vector<std::string>& masks, const std::vector<std::string>& inputs,
             const std::string& image_root, const std::filesystem::path& out);
   /// Checks the truth that detectors are scored with, and the masks that were given, with all of their pictures. Throws
   /// Error for what would end a training or its evaluation.
-  void check_data(const Common& common) const;
+  void check_data(const Run& run) const;
   /// Makes all of them; returns the exit status.
-  int run(const Common& common) const;
+  int run(const Run& run, const Options& options) const;
   /// What it reads beside the masks, and the folders of all detectors.
   std::vector<std::string> reads() const { return {train_config_, round_config_, weights_, masks_, eval_annotations_}; }
   std::vector<std::filesystem::path> folders() const {

@@ -1,10 +1,10 @@
 // usol train: pictures and pseudo-masks -> a detector. Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature
-// pyramid, with DropLoss and copy-paste, from scratch or from given weights. The work is in cli/train_job.cc.
+// pyramid, with DropLoss and copy-paste, from scratch or from given weights. The work is in pipeline/train_job.cc.
 #include <nlohmann/json.hpp>
 
-#include "usol/cli/provenance.h"
-#include "usol/cli/train_job.h"
 #include "usol/cli/verb.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/train_job.h"
 
 namespace usol {
 namespace {
@@ -39,13 +39,11 @@ class TrainVerb : public Verb {
                     "Four processes share each batch; the losses are those of one");
   }
 
-  int run(const Common& common, const Options& options) override {
-    return run_training(common, settings_, files_, make_info("train", common, options));
-  }
+  int run(const Run& run, const Options&) override { return run_training(run, settings_, files_); }
   bool shares_work() const override { return true; }
 
  private:
-  TrainSettings settings_;
+  TrainConfig settings_;
   TrainFiles files_;
 };
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include "usol/cli/console.h"
+#include "usol/cli/signals.h"
+#include "usol/ops/all_reduce.h"
 #include "usol/ops/gemm.h"
-#include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/device_count.h"
 #include "usol/train/distributed.h"
@@ -38,13 +40,26 @@ bool is_verb(const std::string& name) {
   return std::any_of(registry().begin(), registry().end(), [&](const auto& entry) { return entry.name == name; });
 }
 
-bool Common::leads() const { return !ranks || ranks->rank() == 0; }
-
-int Common::by_leader(const std::function<int()>& work) const {
-  return static_cast<int>(sum_over_ranks(leads() ? work() : 0, ranks));
+Run Common::run(const std::string& verb, const Options& options, Communicator* ranks) const {
+  Run run;
+  run.device = device(ranks);
+  run.precision = compute_dtype(run.device);
+  run.seed = static_cast<std::uint64_t>(seed);
+  run.deterministic = deterministic;
+  run.ranks = ranks;
+  run.existing = force ? Existing::kReplace : resume ? Existing::kContinue : Existing::kRefuse;
+  run.dry_run = dry_run;
+  run.log = std::make_shared<Console>();
+  const bool speaks = !quiet && run.leads();
+  run.verbosity = !speaks ? Verbosity::kQuiet : verbose ? Verbosity::kDetailed : Verbosity::kNormal;
+  run.stop = pending_signal;
+  run.made_by = "usol " + verb;
+  run.settings_json = options.settings_text();
+  if (!config.empty()) run.also_read = {config};
+  return run;
 }
 
-Device Common::device() const {
+Device Common::device(const Communicator* ranks) const {
   Device device = Device::parse(device_name);
   if (device.is_cuda()) {
     check(is_linked(DeviceType::kCuda), ErrorKind::kUnsupported,

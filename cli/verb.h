@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/console.h"
 #include "usol/cli/options.h"
-#include "usol/cli/outputs.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/run.h"
 #include "usol/tensor/device.h"
 #include "usol/tensor/dtype.h"
 
@@ -21,10 +21,11 @@ namespace usol {
 
 class Communicator;
 
-// What the process returns. Errors of kind kUsage give kBadUsage, all others kFailure; a signal n gives 128 + n.
-inline constexpr int kSuccess = 0, kFailure = 1, kBadUsage = 2, kSomeInputsFailed = 3;
+// What the process returns, beside kSuccess and kSomeInputsFailed. Errors of usage, of results in the way and of other
+// settings give kBadUsage, all others kFailure; a signal n gives 128 + n.
+inline constexpr int kFailure = 1, kBadUsage = 2;
 
-/// The options that every verb has, and its voice.
+/// The options that every verb has.
 struct Common {
   bool quiet = false, verbose = false;
   std::int64_t threads = 0;  // 0: as many as the process may use
@@ -34,37 +35,15 @@ struct Common {
   std::string precision = "f32";
   std::string config;
   bool print_config = false, dry_run = false, force = false, resume = false;
-  std::shared_ptr<Console> console = std::make_shared<Console>();
-  Communicator* ranks = nullptr;  // the processes that do this verb together (mpirun, srun); null: this one is alone
-
-  /// The device of --device. Throws Error(kUnsupported) with the remedy if this binary or machine has none.
-  Device device() const;
-  /// The number format of models for --precision on that device. Throws Error(kUnsupported) with the remedy for what
-  /// the device or this build cannot do.
-  DType compute_dtype(const Device& device) const;
-  /// What may become of outputs that are there, after --force and --resume.
-  Existing existing() const { return force ? Existing::kReplace : resume ? Existing::kContinue : Existing::kRefuse; }
-  /// True in one of the processes: the one that speaks, and writes what there is one of.
-  bool leads() const;
-  /// What `work`, done by the process that leads while the others wait, has returned: in all of them. All must ask.
-  int by_leader(const std::function<int()>& work) const;
-  /// A message for people, on stderr; silent with -q.
-  template <class... Args>
-  void note(fmt::format_string<Args...> format, Args&&... args) const {
-    if (!quiet) console->line(fmt::format(format, std::forward<Args>(args)...));
-  }
-  /// A message for -v.
-  template <class... Args>
-  void detail(fmt::format_string<Args...> format, Args&&... args) const {
-    if (verbose && !quiet) console->line(fmt::format(format, std::forward<Args>(args)...));
-  }
-  /// A message that -q does not silence.
-  template <class... Args>
-  void warn(fmt::format_string<Args...> format, Args&&... args) const {
-    console->line("warning: " + fmt::format(format, std::forward<Args>(args)...));
-  }
 
   void declare(Options& options);
+  /// How the verb's work is done, by these options; `options` are all of the verb's. Throws Error(kUnsupported) with
+  /// the remedy if this binary or machine does not have the device, or the device not the precision.
+  Run run(const std::string& verb, const Options& options, Communicator* ranks) const;
+
+ private:
+  Device device(const Communicator* ranks) const;
+  DType compute_dtype(const Device& device) const;
 };
 
 class Verb {
@@ -73,7 +52,7 @@ class Verb {
   /// Declares the verb's options, bound to its members.
   virtual void declare(Options& options) = 0;
   /// Does the work once the options are read; returns the exit status. Throws Error.
-  virtual int run(const Common& common, const Options& options) = 0;
+  virtual int run(const Run& run, const Options& options) = 0;
   /// True if processes that were started together share the work: each calls run(). Else one of them does it all.
   virtual bool shares_work() const { return false; }
 };

@@ -5,8 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "usol/cli/outputs.h"
-#include "usol/cli/provenance.h"
 #include "usol/cli/verb.h"
 #include "usol/io/checkpoint.h"
 #include "usol/io/checkpoint_files.h"
@@ -14,6 +12,8 @@
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
 #include "usol/models/describe.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/provenance.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -47,13 +47,12 @@ class WeightsVerb : public Verb {
                     "A self-supervised ResNet-50, to start a detector's training from");
   }
 
-  int run(const Common& common, const Options& options) override {
+  int run(const Run& run, const Options&) override {
     check(inputs_.size() == 1, ErrorKind::kUsage, "one FILE to convert is needed, got {}", inputs_.size());
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
-    Outputs outputs(common.existing());
+    Outputs outputs(run);
     for (const fs::path& part : find_checkpoint_files(inputs_[0]).parts) outputs.reads(part.string());
-    outputs.reads(common.config);
     out_ = outputs.file("--out", out_);
     // What is no file need not have a name that says the format.
     const bool plain_stream = is_stream_output(out_) && !fs::path(out_).has_extension();
@@ -66,21 +65,21 @@ class WeightsVerb : public Verb {
       checkpoint.applied.insert(checkpoint.applied.end(), report.applied.begin(), report.applied.end());
       checkpoint.left_out.insert(checkpoint.left_out.end(), report.left_out.begin(), report.left_out.end());
     }
-    for (const std::string& text : checkpoint.applied) common.note("{}", text);
-    for (const std::string& name : checkpoint.left_out) common.detail("left out: {}", name);
+    for (const std::string& text : checkpoint.applied) run.note("{}", text);
+    for (const std::string& name : checkpoint.left_out) run.detail("left out: {}", name);
     const std::string what = describe_weights(checkpoint.tensors).architecture;
-    common.note(
+    run.note(
         "{}: {}, {} tensors{}", inputs_[0], what.empty() ? "an unknown architecture" : what, checkpoint.tensors.size(),
         checkpoint.left_out.empty() ? "" : fmt::format(", {} left out (-v lists them)", checkpoint.left_out.size()));
-    if (common.dry_run) {
-      common.note("would write {}", out_);
+    if (run.dry_run) {
+      run.note("would write {}", out_);
       return kSuccess;
     }
     make_folder_of(out_);
     if (extension == ".pth")
       save_pth(out_, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
     else
-      save_safetensors(out_, checkpoint.tensors, {{"info", make_info("weights", common, options).dump()}});
+      save_safetensors(out_, checkpoint.tensors, {{"info", make_info(run, "{}").dump()}});
     return kSuccess;
   }
 

@@ -145,7 +145,7 @@ class Evaluation {
                       static_cast<std::uint32_t>(i)};
       check(
           item.image >= 0, ErrorKind::kFormat,
-          "{}.image_id: {} is no image of {}; if the two files number their images differently, try --match file_name",
+          "{}.image_id: {} is no image of {}; if the two files number their images differently, match them by file name",
           predictions_.place(annotation), annotation.image_id, truth_.name);
       check(annotation.has_score, ErrorKind::kFormat, "{}.score: missing", predictions_.place(annotation));
       if (item.category < 0) {

@@ -63,14 +63,14 @@ std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& s
 SweepParameter parse_sweep_parameter(const std::string& text) {
   const std::size_t equals = text.find('=');
   check(equals != std::string::npos && equals > 0, ErrorKind::kUsage,
-        "--param: expected KEY=VALUE,VALUE,... as tau=0.1,0.15, got '{}'", text);
+        "a parameter: expected KEY=VALUE,VALUE,... as tau=0.1,0.15, got '{}'", text);
   SweepParameter parameter{text.substr(0, equals), {}};
   for (std::size_t start = equals + 1; start <= text.size();) {
     const std::size_t comma = std::min(text.find(',', start), text.size());
     const std::string value = text.substr(start, comma - start);
-    check(!value.empty(), ErrorKind::kUsage, "--param {}: a value is missing", text);
+    check(!value.empty(), ErrorKind::kUsage, "parameter {}: a value is missing", text);
     check(std::find(parameter.values.begin(), parameter.values.end(), value) == parameter.values.end(),
-          ErrorKind::kUsage, "--param {}: {} comes twice", text, value);
+          ErrorKind::kUsage, "parameter {}: {} comes twice", text, value);
     parameter.values.push_back(value);
     start = comma + 1;
   }
@@ -78,13 +78,13 @@ SweepParameter parse_sweep_parameter(const std::string& text) {
 }
 
 std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& parameters, bool one_at_a_time) {
-  check(!parameters.empty(), ErrorKind::kUsage, "nothing to vary: give --param, as --param tau=0.1,0.15,0.2");
+  check(!parameters.empty(), ErrorKind::kUsage, "nothing to vary: give a parameter, such as tau=0.1,0.15,0.2");
   std::size_t count = one_at_a_time ? 0 : 1;
   for (std::size_t p = 0; p < parameters.size(); ++p) {
     for (std::size_t q = 0; q < p; ++q)
-      check(parameters[p].key != parameters[q].key, ErrorKind::kUsage, "--param {} comes twice", parameters[p].key);
+      check(parameters[p].key != parameters[q].key, ErrorKind::kUsage, "parameter {} comes twice", parameters[p].key);
     count = one_at_a_time ? count + parameters[p].values.size() : count * parameters[p].values.size();
-    check(count <= 10000, ErrorKind::kUsage, "--param: more than 10000 points");
+    check(count <= 10000, ErrorKind::kUsage, "more than 10000 points");
   }
   std::vector<SweepPoint> points;
   if (one_at_a_time) {

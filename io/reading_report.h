@@ -1,6 +1,6 @@
 #pragma once
 // What a reader of annotations filled in, changed or left out, counted by kind with the first places, so that nothing
-// happens silently. Every AnnotationSet carries one; the binary prints it (cli/reading.h).
+// happens silently. Every AnnotationSet carries one; the binary prints it (pipeline/reading.h).
 
 #include <array>
 #include <cstddef>

@@ -71,6 +71,11 @@ int FileDescriptor::release() { return std::exchange(number_, -1); }
 
 void set_stop_check(bool (*asked)()) { g_stop_asked = asked; }
 
+void throw_if_stop_asked() {
+  const auto asked = g_stop_asked.load();
+  check(asked == nullptr || !asked(), ErrorKind::kInterrupted, "stopped by a signal");
+}
+
 FileDescriptor open_stream_for_writing(const std::filesystem::path& path) {
   const std::string name = path.string();
   for (;;) {

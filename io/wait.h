@@ -28,6 +28,8 @@ class FileDescriptor {
 /// Error(kInterrupted). The program sets it once, at its start (it may only look at what its signal handlers noted);
 /// without it nothing ends a wait.
 void set_stop_check(bool (*asked)());
+/// Throws Error(kInterrupted) if a stop is asked for.
+void throw_if_stop_asked();
 
 /// Opens a pipe, terminal or device for writing; waits for the reader of a named pipe. Throws Error(kIo) naming the
 /// path, Error(kInterrupted).

@@ -101,8 +101,8 @@ class Round {
     const std::vector<Rle> found_masks = masks_of(predictions_, *found, image);
     if (!one_size(old_masks, found_masks)) {
       check(options_.preset == RoundPreset::kRelease, ErrorKind::kFormat,
-            "{}: its mask and those of image {} in {} differ in size ({} x {}, {} x {}): was one of them made with "
-            "--no-exif?",
+            "{}: its mask and those of image {} in {} differ in size ({} x {}, {} x {}): was one of them made "
+            "without turning pictures as their EXIF says?",
             predictions_.place(*found->front()), id, previous_.name, found_masks[0].height, found_masks[0].width,
             old_masks[0].height, old_masks[0].width);
       ++result_.differing_sizes;

@@ -168,7 +168,7 @@ TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
     save_safetensors(folder_ / "n" / (std::string(name) + ".safetensors"), {{"features", tensors.at("features")}});
   const auto none = discover("dino-seg", {"--from-features", at("n"), "--patch", "16", "--out", at("d.json")});
   EXPECT_EQ(none.status, kSomeInputsFailed);
-  EXPECT_THAT(none.err, HasSubstr("holds no tensor 'attention' (usol features --attention writes it)"));
+  EXPECT_THAT(none.err, HasSubstr("holds no tensor 'attention' (usol features writes it on request)"));
 }
 
 TEST_F(DiscoverTest, ASquareFrameForAllMethods) {
@@ -217,7 +217,7 @@ TEST_F(DiscoverTest, TheBackgroundOfFoundNeedsNoLayer) {
   EXPECT_EQ(load_npy(folder_ / "m/chelsea.npy").shape(), (Shape{75, 115}));
   Words both = stage;
   both.insert(both.end(), {"--found-weights", found_head()});
-  expect_usage_error("found", both, "leave out --found-weights");
+  expect_usage_error("found", both, "leave out found-weights");
 }
 
 TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
@@ -330,24 +330,24 @@ TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
     return words;
   };
   expect_usage_error("tokencut", {"--backbone", "colour"}, "--out FILE is missing");
-  expect_usage_error("tokencut", {"--out", out}, "--weights FILE");
+  expect_usage_error("tokencut", {"--out", out}, "give weights");
   expect_usage_error("cutler", colour, "expected one of tokencut");
-  expect_usage_error("found", colour, "--found-weights FILE");
+  expect_usage_error("found", colour, "give found-weights");
   expect_usage_error("lost", {"--train-head", at("h.pth")}, "--train-head goes with --method found");
   expect_usage_error("found", also({"--train-head", at("h.pth")}), "leave out --out");
-  expect_usage_error("found", {"--train-head", at("h.pth"), "--size", "64"}, "leave out --size");
+  expect_usage_error("found", {"--train-head", at("h.pth"), "--size", "64"}, "leave out size");
   expect_usage_error("found", {"--train-head", at("h.bin")}, "ends in .safetensors or .pth");
   expect_usage_error("found", {"--train-head", at("h.pth"), "--backbone", "colour"}, "has no attention");
   expect_usage_error("found", also({"--found-weights", at("gone.pt")}), "gone.pt: no such file");
   expect_usage_error("dino-seg", colour, "has no attention");
-  expect_usage_error("lost", also({"--tau", "0.1"}), "--tau means nothing to --method lost");
-  expect_usage_error("lost", also({"--task", "saliency"}), "--task saliency means nothing to --method lost");
+  expect_usage_error("lost", also({"--tau", "0.1"}), "tau means nothing to method lost");
+  expect_usage_error("lost", also({"--task", "saliency"}), "task saliency means nothing to method lost");
   expect_usage_error("tokencut", also({"--maps", at("m")}), "--maps goes with --task saliency");
-  expect_usage_error("tokencut", also({"--bilateral", "off"}), "--bilateral goes with --task saliency");
-  expect_usage_error("tokencut", also({"--task", "saliency", "--size", "64"}), "leave out --size");
-  expect_usage_error("tokencut", also({"--native-aspect"}), "--native-aspect needs --size");
+  expect_usage_error("tokencut", also({"--bilateral", "off"}), "bilateral goes with task saliency");
+  expect_usage_error("tokencut", also({"--task", "saliency", "--size", "64"}), "leave out size");
+  expect_usage_error("tokencut", also({"--native-aspect"}), "native-aspect needs a size");
   expect_usage_error("tokencut", also({"--size", "4"}), "0 or at least 8");
-  expect_usage_error("dino-seg", {"--mass", "0", "--out", out}, "--mass: expected above 0");
+  expect_usage_error("dino-seg", {"--mass", "0", "--out", out}, "mass: expected above 0");
   EXPECT_FALSE(fs::exists(out) || fs::exists(out + ".journal"));
 }
 

@@ -136,7 +136,7 @@ TEST_F(Eval, PseudoMasksAreMatchedByName) {
   const auto by_id = run({"--gt", "gt.json", "--pred", "pseudo.json", "--pseudo-masks", "--out", "m.json"});
   EXPECT_EQ(by_id.status, kFailure);
   EXPECT_THAT(by_id.err, HasSubstr("pseudo.json: annotations[0] (id 1).image_id: 2 is no image of gt.json"));
-  EXPECT_THAT(by_id.err, HasSubstr("--match file_name"));
+  EXPECT_THAT(by_id.err, HasSubstr("match them by file name"));
   const auto by_name =
       run({"--gt", "gt.json", "--pred", "pseudo.json", "--pseudo-masks", "--match", "file_name", "--out", "m.json"});
   ASSERT_EQ(by_name.status, kSuccess) << by_name.err;
@@ -151,7 +151,7 @@ TEST_F(Eval, EqualIdsOfOtherPicturesAreNoticed) {
   write("pseudo.json", set);
   const auto result = run({"--gt", "gt.json", "--pred", "pseudo.json", "--pseudo-masks", "--out", "m.json"});
   EXPECT_EQ(result.status, kBadUsage);
-  EXPECT_THAT(result.err, HasSubstr("image 7 is 'a.jpg' in gt.json, but 'b.jpg' in pseudo.json: --match file_name"));
+  EXPECT_THAT(result.err, HasSubstr("image 7 is 'a.jpg' in gt.json, but 'b.jpg' in pseudo.json: match file_name"));
 }
 
 TEST_F(Eval, SettingsAreChecked) {

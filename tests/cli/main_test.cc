@@ -5,8 +5,8 @@
 
 #include "tests/support/process.h"
 #include "usol/cli/verb.h"
-#include "usol/cli/version.h"
 #include "usol/io/image_formats.h"
+#include "usol/pipeline/version.h"
 #include "usol/train/distributed.h"
 
 namespace usol {

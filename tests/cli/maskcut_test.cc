@@ -109,8 +109,8 @@ TEST_F(MaskcutTest, PicturesToMasksAndOverlays) {
 
 TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   const std::string out = at("a.json"), cat = pictures() + "/chelsea.jpg";
-  expect_usage_error({"maskcut", cat, "--out", out}, "--backbone colour");
-  expect_usage_error({"maskcut", cat, "--out", out}, "--weights FILE");
+  expect_usage_error({"maskcut", cat, "--out", out}, "backbone colour");
+  expect_usage_error({"maskcut", cat, "--out", out}, "give weights");
   expect_usage_error({"maskcut", cat, "--out", out, "--backbone", "dino"}, "no features");
   expect_usage_error({"maskcut", cat, "--backbone", "colour"}, "--out FILE is missing");
   expect_usage_error({"maskcut", "--backbone", "colour", "--out", out}, "no input");
@@ -123,7 +123,7 @@ TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--size", "0"}, "at least 8");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--masks", "0"}, "at least 1");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--tau", "lots"}, "expected a number");
-  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--shard", "3/2"}, "--shard");
+  expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--shard", "3/2"}, "shard: expected");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--device", "tpu"}, "cpu, cuda");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--tua", "1"}, "--tua");
   fs::create_directory(folder_ / "two");
@@ -158,7 +158,7 @@ TEST_F(MaskcutTest, WeightsAreAFileAFolderOrNamesBehindAPrefix) {
   expect_usage_error({"maskcut", cat, "--weights", at("wrapped.safetensors"), "--entry", "x.", "--out", at("b.json")},
                      "no name of a tensor begins with 'x.'; they begin with 'ema.', 'raw.'");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--entry", "x.", "--out", at("b.json")},
-                     "--entry x.: is for --weights");
+                     "entry x.: is for weights");
 }
 
 TEST_F(MaskcutTest, WhatTheDeviceCannotDoIsAnErrorWithTheRemedy) {

@@ -60,7 +60,7 @@ class PicturesTest : public testing::Test {
   }
   static void expect_deep_warning(const test::ProcessResult& result) {
     EXPECT_THAT(result.err, HasSubstr("warning: 1 picture: grey of more than 8 bits"));
-    EXPECT_THAT(result.err, HasSubstr("--scale-16bit"));
+    EXPECT_THAT(result.err, HasSubstr("scale-16bit"));
     EXPECT_THAT(result.err, HasSubstr("deep.png: 16-bit grey values above 255 were clipped"));
   }
 

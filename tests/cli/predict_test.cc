@@ -136,7 +136,7 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--no-tta-flip"},
                      "--tta-flip is for --tta");
   expect_usage_error({"predict", cat(), "--weights", weights, "--out", out, "--tta", "--tta-short-sides", "0.5"},
-                     "--tta-short-sides: expected whole numbers");
+                     "--tta-short-sides: expected a whole number");
 }
 
 TEST_F(PredictTest, ResumingGivesTheSameBytes) {

@@ -201,7 +201,7 @@ TEST_F(ReportTest, ListsOfResultsNeedTheTruth) {
   test::write_text(folder_ / "results.json", set["annotations"].dump());
   const auto without = report({"results.json", "--images", "pictures", "--out", "page.html"});
   EXPECT_EQ(without.status, kBadUsage);
-  EXPECT_THAT(without.err, HasSubstr("--annotations"));
+  EXPECT_THAT(without.err, HasSubstr("as annotations"));
   ASSERT_EQ(
       report({"results.json", "--images", "pictures", "--annotations", "truth.json", "--out", "page.html"}).status, 0);
   EXPECT_EQ(element(page(), "index")["pictures"].size(), 4u);

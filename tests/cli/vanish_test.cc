@@ -220,7 +220,7 @@ TEST_P(OneVerbRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
   put("2.jpg");
   const auto refused = run({}, {}, 2);
   EXPECT_EQ(refused.status, kBadUsage);
-  EXPECT_NE(refused.err.find("--resume continues it"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("--resume goes on with it"), std::string::npos) << refused.err;
   const auto good = run({"--resume"}, {}, 2);
   EXPECT_EQ(good.status, kSuccess) << good.err;
   EXPECT_EQ(journals(), 0u);
@@ -235,7 +235,7 @@ TEST_P(OneVerbRanksTest, SharesAreOfMpirunOrOfTheUser) {
   put("2.jpg");
   const auto result = run({"--shard", "1/2"}, {}, 2);
   EXPECT_EQ(result.status, kBadUsage);
-  EXPECT_NE(result.err.find("share the work without it"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("share the work without them"), std::string::npos) << result.err;
 }
 
 const JobCase kJobs[] = {

@@ -137,7 +137,7 @@ TEST_F(VitDetVerbs, TheConfigsFitTogether) {
 TEST_F(VitDetVerbs, WrongSizesAreNamed) {
   const auto odd = train("odd", "6");
   EXPECT_EQ(odd.status, kBadUsage);
-  EXPECT_NE(odd.err.find("--vit-depth 6"), std::string::npos) << odd.err;
+  EXPECT_NE(odd.err.find("vit-depth 6"), std::string::npos) << odd.err;
 }
 
 }  // namespace

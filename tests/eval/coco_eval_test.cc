@@ -174,8 +174,8 @@ TEST(CocoEval, ErrorsNameRecordAndField) {
 
   predictions[0]["image_id"] = 2;
   EXPECT_EQ(error_of(truth, predictions, IouType::kBox),
-            "pred.json: [0].image_id: 2 is no image of gt.json; if the two files number their images differently, try "
-            "--match file_name");
+            "pred.json: [0].image_id: 2 is no image of gt.json; if the two files number their images differently, "
+            "match them by file name");
   predictions = small_predictions();
   predictions[0].erase("score");
   EXPECT_EQ(error_of(truth, predictions, IouType::kBox), "pred.json: [0].score: missing");

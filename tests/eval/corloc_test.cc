@@ -73,8 +73,8 @@ TEST(CorLoc, ErrorsNameRecordAndField) {
   predictions.is_results = true;
   predictions.annotations = {object(11, {0, 0, 1, 1})};
   EXPECT_EQ(error_of(truth(), predictions),
-            "pred.json: [0].image_id: 11 is no image of gt.json; if the two files number their images differently, try "
-            "--match file_name");
+            "pred.json: [0].image_id: 11 is no image of gt.json; if the two files number their images differently, "
+            "match them by file name");
   predictions.annotations[0].image_id = 10;
   predictions.annotations[0].has_box = false;
   EXPECT_EQ(error_of(truth(), predictions), "pred.json: [0]: expected a bbox or an RLE, got neither");

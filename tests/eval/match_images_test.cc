@@ -65,7 +65,7 @@ TEST(MatchImages, Errors) {
   results.is_results = true;
   results.name = "pred.json";
   EXPECT_EQ(error_of([&] { match_by_file_name(truth(), results); }),
-            "pred.json: a list of results names no files; --match file_name needs a COCO data set with images");
+            "pred.json: a list of results names no files; matching by file name needs a COCO data set with images");
 }
 
 TEST(MatchImages, EqualIdsOfDifferentFilesAreNoticed) {
@@ -74,7 +74,7 @@ TEST(MatchImages, EqualIdsOfDifferentFilesAreNoticed) {
   EXPECT_EQ(error_of([] {
               check_ids_mean_the_same(truth(), set_of("pred.json", {{100, 1, 1, "b.jpg"}}, {}));
             }),
-            "image 100 is 'a.jpg' in gt.json, but 'b.jpg' in pred.json: --match file_name compares by name, --match id "
+            "image 100 is 'a.jpg' in gt.json, but 'b.jpg' in pred.json: match file_name compares by name, match id "
             "trusts the ids");
 }
 

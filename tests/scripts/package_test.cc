@@ -10,7 +10,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
-#include "usol/cli/version.h"
+#include "usol/pipeline/version.h"
 #include "usol/io/image_formats.h"
 
 namespace usol {

@@ -1,0 +1,277 @@
+#include "usol/pipeline/feature_source.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "usol/autograd/grad_mode.h"
+#include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
+#include "usol/io/npy.h"
+#include "usol/io/resize.h"
+#include "usol/io/safetensors.h"
+#include "usol/maskcut/colour_features.h"
+#include "usol/maskcut/frame.h"
+#include "usol/models/patch_backbone.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/graph.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+constexpr const char* kColourDescription =
+    "local colour, texture and position (classical normalized cut, Shi & Malik 2000), not learned";
+
+// Multiples of the patch that cover n pixels.
+std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
+
+// The pixels that the features are made of: whole patches, but for kPadded.
+FrameSize frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const FrameSize own{image.size(0), image.size(1)};
+  if (options.framing == Framing::kPadded) return own;
+  const FrameSize frame = options.framing == Framing::kNearest
+                              ? own
+                              : working_size(own.height, own.width, options.size, patch, options.native_aspect);
+  const FrameSize grid = patch_grid(frame, patch);
+  return {grid.height * patch, grid.width * patch};
+}
+
+// The picture at the size of the frame, and then at whole patches, as the reference resizes it.
+Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const FrameSize pixels = frame_pixels(options, image, patch);
+  if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, Filter::kLanczos);
+  const FrameSize frame = working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
+  const Tensor framed = resize(image, frame.height, frame.width, Filter::kLanczos);
+  return resize(framed, pixels.height, pixels.width, Filter::kLanczos);
+}
+
+// [1, 3, H, W] with zeros below and to the right, to whole patches.
+Tensor pad_with_zeros(const Tensor& image, std::int64_t patch) {
+  const std::int64_t height = image.size(2), width = image.size(3);
+  Tensor out = Tensor::zeros({1, 3, covered(height, patch), covered(width, patch)});
+  out.slice(2, 0, height).slice(3, 0, width).copy_from(image);
+  return out;
+}
+
+// [H, W, 3] with its last row and column repeated, to whole patches: features that look at colours have no use for
+// black borders.
+Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
+  const std::int64_t height = image.size(0), width = image.size(1);
+  Tensor out = Tensor::empty({covered(height, patch), covered(width, patch), 3}, DType::kU8);
+  out.slice(0, 0, height).slice(1, 0, width).copy_from(image);
+  for (std::int64_t x = width; x < out.size(1); ++x)
+    out.select(1, x).slice(0, 0, height).copy_from(image.select(1, width - 1));
+  for (std::int64_t y = height; y < out.size(0); ++y) out.select(0, y).copy_from(out.select(0, height - 1));
+  return out;
+}
+
+class BackboneSource : public FeatureSource {
+ public:
+  BackboneSource(std::unique_ptr<PatchBackbone> backbone, const FeatureOptions& options, Device device)
+      : backbone_(std::move(backbone)), options_(options), kind_(parse_feature_kind(options.kind)), device_(device) {}
+
+  PreparedPicture prepare(const InputImage&, const Tensor& image) const override {
+    const Tensor normal = normalised(to_frame(options_, image, patch()), backbone_->normalisation());
+    return {options_.framing == Framing::kPadded ? pad_with_zeros(normal, patch()) : normal};
+  }
+  std::string name() const { return backbone_->name(); }
+  PatchMaps maps(const PreparedPicture& prepared) const override {
+    const NoGrad no_grad;
+    const Tensor images = prepared.input.to(device_);
+    if (!options_.attention) return {backbone_->features(images, kind_).select(0, 0), {}};
+    const PatchMaps maps = backbone_->features_and_attention(images, kind_);
+    return {maps.features.select(0, 0), maps.attention.select(0, 0)};
+  }
+  bool takes_batches() const override { return !device_.is_cpu(); }
+  BatchFeatures batch_features(std::int64_t batch, bool graph) const override {
+    // Pictures of their own aspect ratio seldom meet another of their shape.
+    if (options_.native_aspect || options_.framing != Framing::kFrame)
+      return FeatureSource::batch_features(batch, graph);
+    // All are of one shape, so one position embedding serves them.
+    const std::function<Tensor(const Tensor&)> forward = [this, position = Tensor()](const Tensor& images) mutable {
+      const NoGrad no_grad;
+      if (!position.defined()) position = backbone_->position(images.size(2) / patch(), images.size(3) / patch());
+      return backbone_->features(images, kind_, -1, position);
+    };
+    std::shared_ptr<GraphedFunction> graphed;
+    if (graph) graphed = std::make_shared<GraphedFunction>(forward, device_);
+    return [batch, forward, graphed, device = device_](const std::vector<const PreparedPicture*>& pictures) {
+      const Tensor& first = pictures.front()->input;
+      Tensor images = Tensor::empty({batch, first.size(1), first.size(2), first.size(3)});
+      for (std::int64_t i = 0; i < batch; ++i)
+        images.select(0, i).copy_from(
+            pictures[std::min(static_cast<std::size_t>(i), pictures.size() - 1)]->input.select(0, 0));
+      const Tensor features = graphed ? (*graphed)(images) : forward(images.to(device));
+      std::vector<Tensor> each;
+      for (std::size_t i = 0; i < pictures.size(); ++i)
+        each.push_back(features.select(0, static_cast<std::int64_t>(i)));
+      return each;
+    };
+  }
+  std::int64_t patch() const override { return backbone_->patch_px(); }
+  void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
+
+ private:
+  std::unique_ptr<PatchBackbone> backbone_;
+  FeatureOptions options_;
+  FeatureKind kind_;
+  Device device_;
+};
+
+class ColourSource : public FeatureSource {
+ public:
+  explicit ColourSource(const FeatureOptions& options) : options_(options) {}
+
+  PreparedPicture prepare(const InputImage&, const Tensor& image) const override { return {image}; }
+  PatchMaps maps(const PreparedPicture& prepared) const override {
+    const Tensor& image = prepared.input;
+    if (options_.framing == Framing::kPadded) {
+      const Tensor padded = pad_with_border(image, patch());
+      return {colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
+    }
+    const FrameSize frame =
+        options_.framing == Framing::kFrame
+            ? working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
+            : frame_pixels(options_, image, patch());
+    return {colour_features(image, frame, patch()), {}};
+  }
+  std::int64_t patch() const override { return options_.patch; }
+  void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
+
+ private:
+  FeatureOptions options_;
+};
+
+class FileSource : public FeatureSource {
+ public:
+  explicit FileSource(const FeatureOptions& options)
+      : folder_(options.from_features), patch_(options.patch), attention_(options.attention) {
+    check(fs::is_directory(folder_), ErrorKind::kUsage, "from-features {}: no such folder", folder_.string());
+    const fs::path list = folder_ / "features.json";
+    if (fs::exists(list)) made_ = read_info(list);
+  }
+
+  PreparedPicture prepare(const InputImage& input, const Tensor&) const override {
+    const fs::path safetensors = output_path(folder_, input.file_name, ".safetensors");
+    const fs::path npy = output_path(folder_, input.file_name, ".npy");
+    if (fs::exists(safetensors)) {
+      const auto tensors = load_safetensors(safetensors);
+      return {get(tensors, "features", safetensors), attention_ ? get(tensors, "attention", safetensors) : Tensor()};
+    }
+    check(fs::exists(npy), ErrorKind::kIo, "no features for {}: neither {} nor {} exists", input.file_name,
+          safetensors.string(), npy.string());
+    check(!attention_, ErrorKind::kUsage,
+          "{}: attention is needed too, which only .safetensors files hold (usol features writes it on request)",
+          npy.string());
+    return {checked(load_npy(npy), "features", npy)};
+  }
+  PatchMaps maps(const PreparedPicture& prepared) const override { return {prepared.input, prepared.attention}; }
+  std::int64_t patch() const override { return patch_; }
+  void describe(nlohmann::ordered_json& info) const override {
+    info["features"] = "read from files";
+    if (!made_.is_null()) info["features_info"] = made_;
+  }
+
+ private:
+  static Tensor get(const std::map<std::string, Tensor>& tensors, const std::string& name, const fs::path& path) {
+    const auto found = tensors.find(name);
+    check(found != tensors.end(), ErrorKind::kFormat, "{}: holds no tensor '{}'{}", path.string(), name,
+          name == "attention" ? " (usol features writes it on request)" : "");
+    return checked(found->second, name, path);
+  }
+  static Tensor checked(const Tensor& map, const std::string& name, const fs::path& path) {
+    check(map.rank() == 3 && is_floating(map.dtype()) && map.numel() > 0, ErrorKind::kFormat,
+          "{}: expected floating {} [{}, h, w], got {} {}", path.string(), name, name == "features" ? "D" : "heads",
+          map.dtype(), map.shape());
+    return map.to(DType::kF32).contiguous();
+  }
+
+  fs::path folder_;
+  nlohmann::ordered_json made_;  // how the files were made, if `usol features` made them
+  std::int64_t patch_;
+  bool attention_;
+};
+
+}  // namespace
+
+BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
+  return [this](const std::vector<const PreparedPicture*>& pictures) {
+    std::vector<Tensor> each;
+    for (const PreparedPicture* picture : pictures) each.push_back(features(*picture));
+    return each;
+  };
+}
+
+FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
+
+void FeatureOptions::declare(Settings& settings, bool files, const std::string& size_help, double least_size) {
+  settings.group("Features");
+  settings.add(
+      "weights FILE", weights,
+      "DINO or DINOv2 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a hub's folder; "
+      "scripts/download-weights fetches them",
+      OptionKind::kRun);
+  settings.add(
+      "entry NAME", entry,
+      "Take this entry of the weights' dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
+      "dot at its end) instead of looking");
+  settings.choice("backbone", backbone, {"dino", "colour"},
+                  "dino: a vision transformer, needs weights. colour: the classical normalized cut on colour, texture "
+                  "and position, needs nothing");
+  settings.choice("features", kind, {"k", "q", "v", "kqv"}, "Projection of the last block that is the feature");
+  if (files) {
+    settings.add("from-features DIR", from_features,
+                 "Take features from files: <name without extension>.safetensors (tensor 'features' [D, h, w]) or .npy",
+                 OptionKind::kRun);
+  }
+  settings.add("size PX", size, size_help);
+  settings.at_least("size", least_size);
+  settings.at_most("size", 16384);
+  settings.add("patch PX", patch, "Patch of features that do not come from weights, which know their own");
+  settings.at_least("patch", 1);
+  settings.at_most("patch", 1024);
+  settings.flag("native-aspect", native_aspect, "Keep each picture's aspect ratio, at about size x size pixels");
+}
+
+std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
+  const auto is_colour = backbone == "colour";
+  check(entry.empty() || !weights.empty(), ErrorKind::kUsage, "entry {}: is for weights", entry);
+  check(weights.empty() || from_features.empty(), ErrorKind::kUsage,
+        "weights and from-features are two sources of features; give one");
+  check(!is_colour || (weights.empty() && from_features.empty()), ErrorKind::kUsage,
+        "backbone colour makes its own features; leave out weights and from-features");
+  check(!weights.empty() || !from_features.empty() || is_colour, ErrorKind::kUsage,
+        "no features to cut: give weights (DINO's; scripts/download-weights fetches them), or backbone colour (the "
+        "classical normalized cut, nothing needed), or from-features, a folder of them");
+  if (!from_features.empty()) {
+    backbone = "files";
+    return std::make_unique<FileSource>(*this);
+  }
+  if (is_colour) {
+    check(!attention, ErrorKind::kUsage,
+          "backbone colour has no attention: give weights (DINO's; scripts/download-weights fetches "
+          "them)");
+    return std::make_unique<ColourSource>(*this);
+  }
+  backbone = "dino";
+  check(fs::exists(weights), ErrorKind::kUsage, "weights {}: no such file", weights);
+  weights_sha256_ = checkpoint_sha256(weights);
+  const Device device = run.device;
+  const DType dtype = run.precision;
+  Checkpoint checkpoint = load_checkpoint(weights, {.entry = entry});
+  for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
+  auto source = std::make_unique<BackboneSource>(
+      load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype), *this, device);
+  patch = source->patch();
+  run.note("{}: {} on {}", weights, source->name(), to_string(device));
+  return source;
+}
+
+}  // namespace usol

@@ -1,0 +1,81 @@
+#pragma once
+// Where a verb's patch features come from: a DINO checkpoint, colour and texture, or files made before.
+// Used by maskcut, features and discover.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "usol/maskcut/frame.h"
+#include "usol/models/patch_backbone.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/run.h"
+#include "usol/tensor/tensor.h"
+
+namespace usol {
+
+/// How a picture becomes what the backbone sees.
+enum class Framing {
+  kFrame,    // resized to the frame of --size and --native-aspect, then to whole patches (MaskCut)
+  kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
+  kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
+};
+
+/// What maps() needs of a picture: the backbone's input, or maps that were read from a file.
+struct PreparedPicture {
+  Tensor input;
+  Tensor attention = {};
+};
+
+/// The features of some pictures, in their order.
+using BatchFeatures = std::function<std::vector<Tensor>(const std::vector<const PreparedPicture*>&)>;
+
+class FeatureSource {
+ public:
+  virtual ~FeatureSource() = default;
+  /// For a picture u8 [H, W, 3]; runs on the reading thread.
+  virtual PreparedPicture prepare(const InputImage& input, const Tensor& image) const = 0;
+  /// Patch features f32 [D, h, w], and with FeatureOptions::attention the class token's attention f32 [heads, h, w]; on
+  /// the device.
+  virtual PatchMaps maps(const PreparedPicture& prepared) const = 0;
+  Tensor features(const PreparedPicture& prepared) const { return maps(prepared).features; }
+  /// Whether batch_features() is faster than maps() of each: a backbone on a device with memory of its own.
+  virtual bool takes_batches() const { return false; }
+  /// A function for the features of several pictures, at most `batch`, to be made and called by one thread on one
+  /// stream. A picture's features are the same bits whatever the others are: the device always gets `batch` pictures of
+  /// one shape (short batches are padded), or one. `graph`: pass what is always of one shape through a GraphedFunction.
+  virtual BatchFeatures batch_features(std::int64_t batch, bool graph) const;
+  /// Side of a patch, in pixels of the frame.
+  virtual std::int64_t patch() const = 0;
+  /// Adds what the features are to an output's `info`.
+  virtual void describe(nlohmann::ordered_json& info) const = 0;
+};
+
+/// The options that choose the features.
+struct FeatureOptions {
+  std::string weights, entry, backbone, kind = "k", from_features;
+  std::int64_t size = 480, patch = 8;
+  bool native_aspect = false;
+  // No options, the verb decides:
+  Framing framing = Framing::kFrame;
+  bool attention = false;  // of the class token, too
+
+  /// `files`: also from files made before. `size_help` and `least_size`: what --size means to the verb.
+  void declare(Settings& settings, bool files = true,
+               const std::string& size_help = "Side of the square that pictures are resized to", double least_size = 8);
+  /// Loads what is needed and settles `backbone`. Throws Error(kUsage) naming the remedies if nothing is chosen or two
+  /// choices contradict each other.
+  std::unique_ptr<FeatureSource> open(const Run& run);
+  /// The pixels that the patch grid of a picture stands for: its own size where it is padded, else whole patches.
+  FrameSize picture_size(const Tensor& image) const;
+  /// SHA-256 of the weights, "" without; made by open().
+  const std::string& weights_sha256() const { return weights_sha256_; }
+
+ private:
+  std::string weights_sha256_;
+};
+
+}  // namespace usol

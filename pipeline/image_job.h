@@ -1,0 +1,119 @@
+#pragma once
+// The loop of every verb that does something to many pictures: read ahead, compute, save, journal; failures are counted
+// and listed, signals stop it cleanly, and the output is assembled from the journal at the end. Processes that were
+// started together (mpirun, srun) share the pictures.
+
+#include <any>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "usol/io/coco.h"
+#include "usol/io/output_folder.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/run.h"
+
+namespace usol {
+
+/// What is recorded of a picture: lines of COCO JSON. The ids of annotations are given when the output is assembled.
+struct ImageRecord {
+  std::string image;                     // coco_image_json()
+  std::vector<std::string> annotations;  // coco_annotation_json()
+};
+
+struct ImageResult {
+  ImageRecord record = {};
+  std::function<void()> save = {};  // writes files beside the output (overlays, features); may be empty
+  std::uint64_t saved_bytes = 0;    // about how much that writes
+};
+
+/// The second half of the work on one picture.
+using ImageCompute = std::function<ImageResult()>;
+
+/// A picture that has been through the device: the rest of the work on it, or what went wrong.
+struct BatchedPicture {
+  ImageCompute finish = {};
+  std::exception_ptr error = {};
+};
+
+/// The work in three steps, for a device that takes many pictures at once (pipeline/batch_pipeline.h). What a picture
+/// becomes must not depend on the others of its batch.
+struct BatchWork {
+  std::int64_t batch = 0;  // pictures together, at most; 0: there is no such device
+  /// Reads a picture; on several threads.
+  std::function<std::any(const InputImage&)> load = {};
+  /// The device's part of 1 to `batch` pictures that `load` returned; an entry for each. On two threads, so that the
+  /// device has work while the host decides about the other batch.
+  std::function<std::vector<BatchedPicture>(const std::vector<std::any>&)> compute = {};
+};
+
+/// A folder that gets files of each picture.
+struct FilesOfImages {
+  std::string what;  // "--overlays"
+  std::shared_ptr<OutputFolder> folder;
+  std::string extension;  // of the one file of a picture; empty: there are several, of other names
+};
+
+struct ImageJob {
+  std::string output;           // the COCO file, or a pipe or device: then no journal is kept
+  nlohmann::ordered_json info;  // make_info()
+  InputList inputs;
+  std::vector<std::string> reads;                          // what is read beside the pictures
+  std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"--times", path}
+  std::vector<FilesOfImages> folders;
+  Shard shard;
+  std::vector<CocoCategory> categories;
+  /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
+  /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
+  std::function<ImageCompute(const InputImage&)> load;
+  /// Takes the place of `load` if its batch is not 0. Failures are taken as above; one of `compute` is that of all
+  /// pictures of the batch. What it returns as finishing runs on several threads; `save` in order, on one.
+  BatchWork batched = {};
+
+  /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.
+  /// `shard` must be set before.
+  std::shared_ptr<OutputFolder> add_folder(const Run& run, const std::string& what, const std::string& path,
+                                           const std::string& extension);
+};
+
+/// --shard.
+struct ShardOption {
+  std::string text = "1/1";
+  void declare(Settings& settings);
+};
+
+/// Runs the job and returns the exit status. Existing outputs are an error unless --force (replaced) or --resume
+/// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed). What may be
+/// written where is decided before any work, by pipeline/outputs.h. Throws Error(kUsage) for an output that is no
+/// regular file with --resume, or with processes that share the work: there is no journal then. With --dry-run it says
+/// what would be done and estimates time and space from a few pictures. A shard's output has "shard": "K/N" in its
+/// info; `usol merge` joins them. With run.ranks, every process works on its part, the K-th of N, and has a journal,
+/// FILE.KofN.journal; one of them writes the output: the bytes that one process would have written. --resume takes over
+/// what another number of processes had done. Every process must call, and gets the same status. Throws Error(kUsage)
+/// for --shard with them.
+int run_image_job(const Run& run, ImageJob& job);
+
+/// Writes images and annotations (whose ids are replaced by 1, 2, ...) to a COCO file: the last step of a job, and of
+/// merge. `info` comes at the end.
+class RecordAssembler {
+ public:
+  RecordAssembler(const std::string& output);
+  void add_image(std::string_view json);
+  /// Throws Error(kFormat) unless the text starts with an id.
+  void add_annotation(std::string_view json);
+  void finish(const std::vector<CocoCategory>& categories, const nlohmann::ordered_json& info);
+  std::int64_t images() const { return images_; }
+  std::int64_t annotations() const { return annotations_; }
+
+ private:
+  CocoWriter writer_;
+  std::int64_t images_ = 0, annotations_ = 0;
+  std::string line_;
+};
+
+}  // namespace usol

@@ -1,0 +1,204 @@
+#include "usol/pipeline/predict_job.h"
+
+#include <any>
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
+#include "usol/io/image.h"
+#include "usol/models/detector.h"
+#include "usol/models/rcnn/tta.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
+#include "usol/tensor/check.h"
+#include "usol/tensor/stream.h"
+
+namespace usol {
+namespace {
+
+detection::Detections on_cpu(const detection::Detections& d) {
+  return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
+          d.masks.defined() ? d.masks.to(Device{}) : d.masks};
+}
+
+// A picture on its way.
+struct Picture {
+  InputImage input;
+  Tensor image, resized;      // as decoded, and at the network's size
+  std::vector<Tensor> views;  // ... and at those of the augmentation
+};
+
+// The detector at work, with what the job left open settled.
+struct Predictor {
+  PredictJob job;
+  const Detector& model;
+  std::shared_ptr<OutputFolder> look = {};  // for the overlays
+
+  Picture read(const InputImage& input) const {
+    Picture picture{input, decode_image(input.path, job.pictures.decode()), {}, {}};
+    picture.resized = resized_for_network(picture.image, job.short_px, job.long_px);
+    if (job.tta) picture.views = job.tta_views.of(picture.resized);
+    return picture;
+  }
+
+  // What is in the pictures, in pixels of `resized`, or of `image` with augmentation.
+  std::vector<detection::Detections> detect(const std::vector<const Picture*>& pictures) const {
+    const detection::DetectOptions how{.score = job.score, .nms = job.nms, .most = job.most};
+    std::vector<Tensor> resized;
+    std::vector<detection::Detections> found;
+    for (const Picture* p : pictures) {
+      if (job.tta)
+        found.push_back(
+            rcnn::detect_augmented(model, p->views, job.tta_views.mirrored, {p->image.size(0), p->image.size(1)}, how));
+      resized.push_back(p->resized);
+    }
+    return job.tta ? found : model.detect(resized, how);
+  }
+
+  // Together go the pictures that the network pads to one size, so that none gets another frame than alone.
+  BatchWork batched(Device device) const {
+    Stream::current(device).synchronize();  // the weights are there for all streams
+    BatchWork work;
+    work.batch = job.batch;
+    work.load = [this](const InputImage& input) -> std::any { return std::make_shared<const Picture>(read(input)); };
+    const std::int64_t step = model.info().step_px;
+    work.compute = [this, device, step](const std::vector<std::any>& loaded) {
+      thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
+      const StreamScope scope(stream);
+      std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> by_size;
+      std::vector<std::shared_ptr<const Picture>> pictures;
+      for (const std::any& one : loaded) {
+        pictures.push_back(std::any_cast<std::shared_ptr<const Picture>>(one));
+        const Tensor& resized = pictures.back()->resized;
+        const auto padded = [&](std::int64_t size) { return (size + step - 1) / step * step; };
+        by_size[{padded(resized.size(0)), padded(resized.size(1))}].push_back(pictures.size() - 1);
+      }
+      std::vector<BatchedPicture> out(pictures.size());
+      for (const auto& [size, members] : by_size) {
+        std::vector<const Picture*> together;
+        for (const std::size_t i : members) together.push_back(pictures[i].get());
+        const std::vector<detection::Detections> found = detect(together);
+        for (std::size_t m = 0; m < members.size(); ++m)
+          out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
+            return make_result(*picture, on_host);
+          };
+      }
+      return out;
+    };
+    return work;
+  }
+
+  ImageResult make_result(const Picture& picture, const detection::Detections& detections) const {
+    const InputImage& input = picture.input;
+    const std::vector<FoundObject> found =
+        to_picture(detections, job.tta ? picture.image : picture.resized, picture.image);
+    ImageResult result;
+    result.record.image = coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
+    for (const FoundObject& f : found) {
+      CocoAnnotation annotation = f.annotation(input.id, f.label + 1);
+      annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
+      result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
+    }
+    if (!look) return result;
+    std::vector<std::byte> overlay = encode_jpeg(draw_found(picture.image, found), 90);
+    result.saved_bytes = overlay.size();
+    result.save = [folder = look, overlay = std::move(overlay), name = input.file_name] {
+      folder->write(output_path({}, name, ".jpg").generic_string(), overlay);
+    };
+    return result;
+  }
+};
+
+}  // namespace
+
+void PredictJob::declare(Settings& settings) {
+  inputs.declare(settings);
+  pictures.declare(settings);
+  settings.group("Detector");
+  settings.add("weights FILE", weights, "The detector's weights (.pth, .pkl, .safetensors)", OptionKind::kRun);
+  settings.add("score NUMBER", score, "Objects must score more than this; 0 for evaluation");
+  settings.at_least("score", 0);
+  settings.at_most("score", 1);
+  settings.add("nms IOU", nms, "Of objects that overlap more than this, the best stays");
+  settings.at_least("nms", 0);
+  settings.at_most("nms", 1);
+  settings.add("most N", most, "Objects per picture at most");
+  settings.at_least("most", 1);
+  settings.at_most("most", 100000);
+  settings.add(
+      "short-side PX", short_px,
+      "Pictures are resized so that this is their short side ... 0: what the detector is made for, 800, or the "
+      "side of ViTDet's square");
+  settings.at_least("short-side", 0);
+  settings.at_most("short-side", 16384);
+  settings.add("long-side PX", long_px, "... but the long one no longer than this; 0: 1333, or that square");
+  settings.at_least("long-side", 0);
+  settings.at_most("long-side", 16384);
+  settings.flag("tta", tta,
+                "Test-time augmentation: look at each picture in several sizes, merge the boxes of all and average "
+                "their masks; ten to twenty times the work");
+  settings.add("tta-short-sides PX", tta_views.short_sides, "Those sizes: the short side, resized from short-side ...");
+  settings.at_least("tta-short-sides", 1);
+  settings.add("tta-long-side PX", tta_views.long_px, "... but the long one no longer than this");
+  settings.at_least("tta-long-side", 1);
+  settings.at_most("tta-long-side", 16384);
+  settings.flag("no-tta-flip", tta_views.mirrored, "Without the mirror image of each size");
+  settings.group("Running");
+  settings.add("batch N", batch, "Pictures that a GPU works on at once; a CPU takes them one by one", OptionKind::kRun);
+  settings.at_least("batch", 1);
+  settings.at_most("batch", 4096);
+  shard.declare(settings);
+}
+
+int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
+  const auto report = pictures.report_at_end(run);
+  ImageJob job;
+  job.inputs = inputs.collect();
+  say_reading(run, job.inputs);
+  if (job.inputs.ignored() > 0)
+    run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
+  if (!outputs.overlays.empty()) check_output_paths(job.inputs);
+  const Device device = run.device;
+  const std::string sha256 = checkpoint_sha256(weights);
+  Checkpoint checkpoint = load_checkpoint(weights);
+  for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
+  const std::unique_ptr<const Detector> detector =
+      load_detector(std::move(checkpoint.tensors), weights, device, run.precision);
+  const Detector& model = *detector;
+  const detection::Info about = model.info();
+  Predictor predictor{*this, model};
+  if (predictor.job.short_px == 0) predictor.job.short_px = about.short_px;
+  if (predictor.job.long_px == 0) predictor.job.long_px = about.long_px;
+  if (tta) predictor.job.batch = 1;  // a picture's own sizes are the batch
+  const std::int64_t classes = about.classes;
+  run.note("{}: {} on {}", weights, about.name, to_string(device));
+  job.output = outputs.coco;
+  job.shard = Shard::parse(shard.text);
+  job.reads = inputs.inputs;
+  job.reads.push_back(weights);
+  predictor.look = job.add_folder(run, "overlays", outputs.overlays, ".jpg");
+  for (std::int64_t k = 1; k <= classes; ++k) {
+    const std::string label = classes == 1 ? "fg" : fmt::format("class {}", k);
+    job.categories.push_back({k, label, label});
+  }
+  job.info = make_info(run, settings_json(*this, "predict"), sha256);
+  job.info["detector"] = about.name;
+  job.load = [&](const InputImage& input) -> ImageCompute {
+    return [&, picture = predictor.read(input)] {
+      return predictor.make_result(picture, predictor.detect({&picture})[0]);
+    };
+  };
+  if (!device.is_cpu()) {
+    job.batched = predictor.batched(device);
+    job.info["batch"] =
+        predictor.job.batch;  // the pictures that the device gets at once decide how its library multiplies
+  }
+  return run_image_job(run, job);
+}
+
+}  // namespace usol

@@ -1,0 +1,22 @@
+#include "usol/pipeline/reading.h"
+
+namespace usol {
+
+void say_reading(const Run& run, const std::string& file, const ReadingReport& report) {
+  if (!run.leads()) return;
+  for (const auto& [kind, text] : report.lines()) {
+    if (effect_of(kind) == ReadingEffect::kFilledIn) {
+      run.note("{}: {}", file, text);
+    } else {
+      run.warn("{}: {}", file, text);
+    }
+  }
+}
+
+void say_reading(const Run& run, const AnnotationSet& set) { say_reading(run, set.name, set.report); }
+
+void say_reading(const Run& run, const InputList& inputs) {
+  say_reading(run, inputs.annotation_file(), inputs.report());
+}
+
+}  // namespace usol

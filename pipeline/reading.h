@@ -1,0 +1,19 @@
+#pragma once
+// What a reader of annotations did with a file, told in one way by every verb.
+
+#include <string>
+
+#include "usol/io/coco.h"
+#include "usol/pipeline/inputs.h"
+#include "usol/pipeline/run.h"
+
+namespace usol {
+
+/// Says what was filled in (a note), and what was changed, left out or looks wrong (a warning), a line a kind. Silent
+/// if there is nothing, and in all processes but the one that speaks.
+void say_reading(const Run& run, const std::string& file, const ReadingReport& report);
+void say_reading(const Run& run, const AnnotationSet& set);
+/// Of the COCO file that gave the pictures' names.
+void say_reading(const Run& run, const InputList& inputs);
+
+}  // namespace usol

@@ -1,0 +1,344 @@
+#include "usol/pipeline/settings.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "usol/tensor/check.h"
+
+namespace usol {
+namespace {
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+// "q,quiet" -> "-q,--quiet"; names that have their dashes stay as they are.
+std::string flags_of(const std::string& names) {
+  std::string flags;
+  for (std::size_t start = 0; start < names.size();) {
+    const std::size_t end = std::min(names.find(',', start), names.size());
+    const std::string name = names.substr(start, end - start);
+    if (!flags.empty()) flags += ',';
+    if (!name.starts_with('-')) flags += name.size() == 1 ? "-" : "--";
+    flags += name;
+    start = end + 1;
+  }
+  return flags;
+}
+
+// "-q,--quiet" -> "quiet".
+std::string key_of(const std::string& flags) { return flags.substr(flags.find("--") + 2); }
+
+template <class Number>
+Number parse_number(std::string_view text, const std::string& where) {
+  Number number{};
+  const char* first = text.data() + (text.starts_with('+') ? 1 : 0);
+  const char* last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(first, last, number);
+  check(error == std::errc() && end == last, ErrorKind::kUsage, "{}: expected {}, got '{}'", where,
+        std::is_integral_v<Number> ? "a whole number" : "a number", text);
+  if constexpr (std::is_floating_point_v<Number>) {
+    check(number - number == 0, ErrorKind::kUsage, "{}: expected a finite number, got '{}'", where, text);
+  }
+  return number;
+}
+
+// Numbers of a list, each text one of them or several with commas between.
+template <class Number>
+std::vector<Number> parse_numbers(const std::vector<std::string>& texts, const std::string& where) {
+  std::vector<Number> numbers;
+  for (const std::string_view text : texts) {
+    for (std::size_t start = 0; start <= text.size();) {
+      const std::size_t end = std::min(text.find(',', start), text.size());
+      numbers.push_back(parse_number<Number>(text.substr(start, end - start), where));
+      start = end + 1;
+    }
+  }
+  return numbers;
+}
+
+void check_bounds(double value, std::optional<double> minimum, std::optional<double> maximum,
+                  const std::string& where) {
+  check(!minimum || value >= *minimum, ErrorKind::kUsage, "{}: expected at least {}, got {}", where,
+        minimum.value_or(0), value);
+  check(!maximum || value <= *maximum, ErrorKind::kUsage, "{}: expected at most {}, got {}", where, maximum.value_or(0),
+        value);
+}
+
+}  // namespace
+
+bool is_momentary(const std::string& key) {
+  for (const char* name : {"quiet", "verbose", "config", "print-config", "dry-run", "force", "resume"}) {
+    if (key == name) return true;
+  }
+  return false;
+}
+
+Settings::Option& Settings::declare(const std::string& spec, Target target, const std::string& help, OptionKind kind) {
+  const auto space = spec.find(' ');
+  const std::string flags = flags_of(spec.substr(0, space));
+  const char* word = std::visit(Overloaded{
+                                    [](const std::string*) { return "TEXT"; },
+                                    [](const double*) { return "NUMBER"; },
+                                    [](const std::int64_t*) { return "N"; },
+                                    [](const bool*) { return ""; },
+                                    [](const std::vector<std::string>*) { return "TEXT"; },
+                                    [](const std::vector<double>*) { return "NUMBER,..."; },
+                                    [](const std::vector<std::int64_t>*) { return "N,..."; },
+                                },
+                                target);
+  options_.push_back(std::make_unique<Option>(Option{key_of(flags), flags, target, kind}));
+  Option& option = *options_.back();
+  option.shown = fmt::format("{} {}", flags, space == std::string::npos ? word : spec.substr(space + 1));
+  option.help = help;
+  option.group = group_;
+  return option;
+}
+
+void Settings::add(const std::string& names, std::string& value, const std::string& help, OptionKind kind) {
+  declare(names, &value, help, kind);
+}
+void Settings::add(const std::string& names, double& value, const std::string& help, OptionKind kind) {
+  declare(names, &value, help, kind);
+}
+void Settings::add(const std::string& names, std::int64_t& value, const std::string& help, OptionKind kind) {
+  declare(names, &value, help, kind);
+}
+void Settings::add(const std::string& names, std::vector<std::string>& values, const std::string& help,
+                   OptionKind kind) {
+  declare(names, &values, help, kind);
+}
+void Settings::add(const std::string& names, std::vector<double>& values, const std::string& help, OptionKind kind) {
+  declare(names, &values, help, kind);
+}
+void Settings::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
+                   OptionKind kind) {
+  declare(names, &values, help, kind);
+}
+
+void Settings::flag(const std::string& names, bool& value, const std::string& help, OptionKind kind) {
+  Option& option = declare(names, &value, help, kind);
+  option.shown = option.flags;
+  if (option.key.starts_with("no-")) option.key.erase(0, 3);
+}
+
+void Settings::choice(const std::string& names, std::string& value, const std::vector<std::string>& allowed,
+                      const std::string& help, OptionKind kind) {
+  Option& option = declare(names, &value, help, kind);
+  option.allowed = allowed;
+  option.shown = fmt::format("{} {}", option.flags, fmt::join(allowed, "|"));
+}
+
+void Settings::positional(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  Option& option = declare(name, &values, help, OptionKind::kRun);
+  option.key = name;
+  std::transform(option.key.begin(), option.key.end(), option.key.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  option.is_positional = true;
+  option.shown = name + "...";
+}
+
+void Settings::at_least(const std::string& key, double minimum) { get(key).minimum = minimum; }
+void Settings::at_most(const std::string& key, double maximum) { get(key).maximum = maximum; }
+
+void Settings::preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
+                      const std::string& help) {
+  std::vector<std::string> names;
+  for (const auto& entry : presets) names.push_back(entry.first);
+  choice("preset", value, names, help);
+  preset_ = &value;
+  presets_ = presets;
+}
+
+bool Settings::is_list(const Option& option) {
+  return std::visit(
+      Overloaded{[](const std::vector<std::string>*) { return true; }, [](const std::vector<double>*) { return true; },
+                 [](const std::vector<std::int64_t>*) { return true; }, [](const auto*) { return false; }},
+      option.target);
+}
+
+Settings::Option* Settings::find(const std::string& key) const {
+  const auto found =
+      std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option->key == key; });
+  return found == options_.end() ? nullptr : found->get();
+}
+
+Settings::Option& Settings::get(const std::string& key) const {
+  Option* option = find(key);
+  check(option != nullptr, "settings: no setting '{}' is declared", key);
+  return *option;
+}
+
+void Settings::assign(Option& option, const std::vector<std::string>& values, const std::string& where) {
+  check(is_list(option) || values.size() == 1, ErrorKind::kUsage, "{}: expected one value, got {}", where,
+        values.size());
+  if (!option.allowed.empty()) {
+    check(std::find(option.allowed.begin(), option.allowed.end(), values[0]) != option.allowed.end(), ErrorKind::kUsage,
+          "{}: expected one of {}, got '{}'", where, fmt::join(option.allowed, ", "), values[0]);
+  }
+  const auto in_bounds = [&](auto value) {
+    check_bounds(static_cast<double>(value), option.minimum, option.maximum, where);
+    return value;
+  };
+  const auto list_in_bounds = [&](auto numbers) {
+    for (const auto number : numbers) in_bounds(number);
+    return numbers;
+  };
+  std::visit(Overloaded{
+                 [&](std::string* target) { *target = values[0]; },
+                 [&](double* target) { *target = in_bounds(parse_number<double>(values[0], where)); },
+                 [&](std::int64_t* target) { *target = in_bounds(parse_number<std::int64_t>(values[0], where)); },
+                 [&](bool* target) {
+                   const bool yes = values[0] == "true" || values[0] == "1";
+                   check(yes || values[0] == "false" || values[0] == "0", ErrorKind::kUsage,
+                         "{}: expected true or false, got '{}'", where, values[0]);
+                   *target = yes;
+                 },
+                 [&](std::vector<std::string>* target) { *target = values; },
+                 [&](std::vector<double>* target) { *target = list_in_bounds(parse_numbers<double>(values, where)); },
+                 [&](std::vector<std::int64_t>* target) {
+                   *target = list_in_bounds(parse_numbers<std::int64_t>(values, where));
+                 },
+             },
+             option.target);
+}
+
+void Settings::read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section) {
+  const std::vector<TomlEntry> entries = read_toml(path);
+  for (const bool in_section : {false, true}) {  // the section wins over what stands before any
+    for (const TomlEntry& entry : entries) {
+      std::string key = entry.key;
+      if (!entry.section.empty()) {
+        const auto dot = entry.section.find('.');
+        const std::string head = entry.section.substr(0, dot);
+        if (head != section_) {
+          check(!is_section || is_section(head), ErrorKind::kUsage,
+                "{}:{}: unknown section [{}]: expected the name of a verb", path, entry.line, entry.section);
+          continue;
+        }
+        if (dot != std::string::npos) key = entry.section.substr(dot + 1) + "." + key;
+      }
+      if (entry.section.empty() != in_section) read_entry(path, entry, key);
+    }
+  }
+}
+
+void Settings::read_entry(const std::string& path, const TomlEntry& entry, const std::string& key) {
+  Option* option = find(key);
+  check(option != nullptr && key != "config" && key != "print-config", ErrorKind::kUsage,
+        "{}:{}: unknown key '{}' (the help of usol {} lists what there is)", path, entry.line, key, section_);
+  const std::string where = fmt::format("{}:{}: {}", path, entry.line, key);
+  if (option->source == Source::kFlag || option->source == Source::kEnvironment) {
+    Option trial = *option;  // an overridden value is still checked
+    std::visit(
+        [&](auto* target) {
+          auto copy = *target;
+          trial.target = &copy;
+          assign(trial, entry.values, where);
+        },
+        option->target);
+    return;
+  }
+  assign(*option, entry.values, where);
+  option->source = Source::kFile;
+}
+
+void Settings::apply_preset() {
+  if (preset_ == nullptr) return;
+  for (const auto& [key, value] : presets_.at(*preset_)) {
+    Option* option = find(key);
+    check(option != nullptr, "settings: preset {} sets '{}', which is no setting", *preset_, key);
+    if (option->source != Source::kDefault) continue;
+    assign(*option, {value}, fmt::format("preset {}: {}", *preset_, key));
+    option->source = Source::kPreset;
+  }
+}
+
+std::string Settings::text_of(const Option& option) {
+  return std::visit(
+      Overloaded{
+          [](const std::string* value) { return *value; },
+          [](const bool*) { return std::string(); },
+          [](const std::vector<std::string>* values) { return fmt::format("{}", fmt::join(*values, ", ")); },
+          [](const std::vector<double>* values) { return fmt::format("{}", fmt::join(*values, ",")); },
+          [](const std::vector<std::int64_t>* values) { return fmt::format("{}", fmt::join(*values, ",")); },
+          [](const auto* number) { return fmt::format("{}", *number); },
+      },
+      option.target);
+}
+
+std::string Settings::text(const std::string& key) const {
+  const Option& option = get(key);
+  if (const auto* on = std::get_if<bool*>(&option.target)) return **on ? "true" : "false";
+  return text_of(option);
+}
+
+nlohmann::ordered_json Settings::settings() const {
+  auto json = nlohmann::ordered_json::object();
+  for (const auto& option : options_) {
+    if (option->kind != OptionKind::kSetting) continue;
+    std::visit([&](const auto* target) { json[option->key] = *target; }, option->target);
+  }
+  return json;
+}
+
+std::string Settings::settings_text() const { return settings().dump(); }
+
+std::string Settings::to_toml() const {
+  std::string out = fmt::format("# usol {} settings\n[{}]\n", section_, section_);
+  for (const auto& option : options_) {
+    if (is_momentary(option->key)) continue;
+    if (!option->allowed.empty() && std::get<std::string*>(option->target)->empty()) continue;  // not chosen
+    const std::string text = std::visit(
+        Overloaded{
+            [](const std::string* value) { return toml_quote(*value); },
+            [](const bool* value) { return std::string(*value ? "true" : "false"); },
+            [](const std::vector<std::string>* values) {
+              std::vector<std::string> quoted;
+              for (const auto& value : *values) quoted.push_back(toml_quote(value));
+              return fmt::format("[{}]", fmt::join(quoted, ", "));
+            },
+            [](const std::vector<double>* values) { return fmt::format("[{}]", fmt::join(*values, ", ")); },
+            [](const std::vector<std::int64_t>* values) { return fmt::format("[{}]", fmt::join(*values, ", ")); },
+            [](const auto* number) { return fmt::format("{}", *number); },
+        },
+        option->target);
+    out += fmt::format("{} = {}\n", option->key, text);
+  }
+  return out;
+}
+
+std::string Settings::to_markdown() const {
+  std::string out, group;
+  for (const auto& option : options_) {
+    if (is_momentary(option->key) || option->is_positional) continue;
+    if (option->group != group) {
+      group = option->group;
+      out += fmt::format("\n**{}**\n\n| key | default | allowed | |\n|---|---|---|---|\n", group);
+    }
+    const bool* on = nullptr;
+    if (const auto* target = std::get_if<bool*>(&option->target)) on = *target;
+    std::string allowed = fmt::format("{}", fmt::join(option->allowed, ", "));
+    if (option->minimum && option->maximum)
+      allowed = fmt::format("{} to {}", *option->minimum, *option->maximum);
+    else if (option->minimum)
+      allowed = fmt::format("from {}", *option->minimum);
+    else if (option->maximum)
+      allowed = fmt::format("to {}", *option->maximum);
+    std::string help = option->help;
+    for (std::size_t bar = 0; (bar = help.find('|', bar)) != std::string::npos; bar += 2) help.insert(bar, 1, '\\');
+    out += fmt::format("| `{}` | {} | {} | {} |\n", option->key, on ? (*on ? "true" : "false") : text_of(*option),
+                       allowed, help);
+  }
+  return out;
+}
+
+}  // namespace usol

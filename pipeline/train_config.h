@@ -1,0 +1,73 @@
+#pragma once
+// How a detector is trained, apart from where its files lie: the settings of `usol train`, with CutLER's as defaults.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "usol/models/backbone.h"
+#include "usol/models/detector.h"
+#include "usol/pipeline/picture_options.h"
+#include "usol/pipeline/settings.h"
+#include "usol/train/augment.h"
+#include "usol/train/copy_paste.h"
+#include "usol/train/loader.h"
+#include "usol/train/optimizer.h"
+#include "usol/train/schedule.h"
+#include "usol/train/trainer.h"
+
+namespace usol {
+
+struct TrainConfig {
+  std::string preset = "paper";
+  // Data.
+  PictureOptions pictures;
+  bool copy_paste = true;
+  std::vector<std::int64_t> short_sides{240, 320, 480, 640, 672, 704, 736, 768, 800, 1024};
+  train::AugmentOptions augment;  // but for the short sides
+  train::CopyPasteOptions paste;  // but for the preset
+  std::int64_t group_size = 2;
+  double most_skipped = 0.01;  // share of pictures that cannot be read
+  // Detector.
+  std::string arch = "resnet";
+  std::int64_t vit_width = 768, vit_depth = 12, image_px = 1024;
+  double drop_path = 0.1;
+  std::vector<std::int64_t> blocks{3, 4, 6, 3};
+  std::int64_t stages = 3, resnet_channels = 256, channels = 256, hidden = 1024, proposals = 4000;
+  double rpn_nms = 0.65;
+  // Losses and steps.
+  bool droploss = true;
+  double droploss_iou = 0.01;
+  std::int64_t batch = 16, reference_batch = 16;
+  train::Schedule base_schedule;  // for the reference batch and but for the steps
+  std::vector<std::int64_t> steps{80000};
+  std::string optimizer_name = "sgd";
+  train::OptimizerOptions optimizer;  // but for the kind
+  std::int64_t accumulate = 1;
+  double ema = 0;
+  std::int64_t precise_bn = 200, precise_bn_every = 0;
+  // Output.
+  std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, pictures_every = 0, workers = 2;
+  bool overlap = true;
+  // Evaluation while training; none without annotations.
+  std::string eval_annotations, eval_image_root;
+  std::int64_t eval_every = 5000, eval_short_side = 800;
+
+  /// Declares all of these.
+  void declare(Settings& settings);
+  /// Those of a settings file, such as configs/cutler_cascade.toml: its section [train]. Throws as
+  /// Settings::read_file().
+  static TrainConfig from_toml(const std::string& path) { return config_from_toml<TrainConfig>(path, "train"); }
+
+  // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
+  MakeBackbone backbone() const;
+  MakeDetector detector(std::int64_t classes) const;
+  train::Schedule schedule() const;
+  /// `precision`: of the device's products.
+  train::TrainerOptions trainer(std::uint64_t seed, DType precision) const;
+  train::LoaderOptions loading(std::uint64_t seed) const;
+  /// For the statistics of precise batch norms: without copy-paste.
+  train::LoaderOptions precise_loading(std::uint64_t seed) const;
+};
+
+}  // namespace usol

@@ -1,0 +1,504 @@
+#include "usol/pipeline/train_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "usol/io/checkpoint.h"
+#include "usol/io/checkpoint_files.h"
+#include "usol/io/draw.h"
+#include "usol/io/image.h"
+#include "usol/io/origin.h"
+#include "usol/io/output_folder.h"
+#include "usol/io/safetensors.h"
+#include "usol/io/sha256.h"
+#include "usol/models/detector.h"
+#include "usol/ops/rank_values.h"
+#include "usol/pipeline/detect.h"
+#include "usol/pipeline/journal.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/pipeline/overlay.h"
+#include "usol/pipeline/progress.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
+#include "usol/pipeline/train_eval.h"
+#include "usol/tensor/allocator.h"
+#include "usol/tensor/check.h"
+#include "usol/train/checkpoint.h"
+#include "usol/train/loader.h"
+#include "usol/train/metrics.h"
+#include "usol/train/picture_check.h"
+#include "usol/train/precise_bn.h"
+#include "usol/train/skipped_pictures.h"
+#include "usol/train/start_from.h"
+#include "usol/train/trainer.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
+constexpr const char* kOpenLine = "metrics";
+constexpr const char* kDue = "due";
+constexpr const char* kSkipped = "skipped";
+constexpr const char* kMetrics = "metrics.json";
+constexpr const char* kEvents = "events.out.tfevents.usol";
+constexpr const char* kPictures = "pictures";
+constexpr const char* kSkippedList = "skipped.txt";
+constexpr const char* kFinalEma = "model_final_ema.safetensors";
+
+// metrics.json has no place to say whose it is, and Detectron2's looks the same. TensorBoard's file beside it, which
+// has a name of our own, comes before it and goes after it; a checkpoint of ours says it, too, where that file was not
+// taken along.
+bool has_figures_of_training(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
+  const std::vector<fs::path> all = checkpoints.all();
+  return fs::is_regular_file(folder / kEvents) || std::any_of(all.begin(), all.end(), written_by_usol);
+}
+
+void check_outputs(const Run& run, const TrainConfig& settings, const TrainFiles& files,
+                   const train::CheckpointFolder& checkpoints) {
+  Outputs outputs(run, run.existing == Existing::kRefuse ? Existing::kContinue : run.existing);
+  for (const std::string& path : {files.annotations, files.weights, settings.eval_annotations}) outputs.reads(path);
+  const fs::path folder = files.out;
+  outputs.folder("out", files.out);
+  for (const char* name : {kFinalModel, kFinalEma}) outputs.file("out", (folder / name).string());
+  if (run.replaces())  // they will be removed
+    for (const fs::path& path : checkpoints.all()) outputs.file("out", path.string());
+  if (settings.pictures_every > 0) outputs.folder("out", (folder / kPictures).string());
+  if (has_figures_of_training(folder, checkpoints)) return;
+  for (const char* name : {kMetrics, kEvents, kSkippedList}) outputs.file("out", (folder / name).string());
+}
+
+void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& files,
+                 const train::CheckpointFolder& checkpoints) {
+  check(!files.out.empty(), ErrorKind::kUsage, "out is missing: the folder of all results");
+  check(!files.annotations.empty(), ErrorKind::kUsage, "annotations are missing: a COCO file with masks");
+  check(!files.image_root.empty(), ErrorKind::kUsage, "image-root is missing: the folder of the pictures");
+  for (const std::string& file : {files.annotations, files.weights, settings.eval_annotations})
+    check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
+  const fs::path folder = files.out;
+  check(!fs::exists(folder) || fs::is_directory(folder), ErrorKind::kUsage, "out {} is no folder", files.out);
+  check_outputs(run, settings, files, checkpoints);
+  const bool exists = checkpoints.newest() || fs::exists(folder / kFinalModel) || fs::exists(folder / kMetrics);
+  check(!exists || run.continues() || run.replaces() || run.dry_run, ErrorKind::kExists, "{} holds a training",
+        files.out);
+}
+
+// True if the final model is there and whole. A damaged one is made anew from the last checkpoint.
+bool is_finished(const Run& run, const fs::path& folder) {
+  bool whole = fs::exists(folder / kFinalModel);
+  for (const char* name : {kFinalModel, kFinalEma}) {
+    if (!whole || !fs::exists(folder / name)) continue;
+    try {
+      train::read_checked(folder / name);
+    } catch (const Error& error) {
+      check(train::CheckpointFolder(folder, 1).newest().has_value(), error.kind(),
+            "{}; there is no checkpoint to make it anew from: train anew", error.what());
+      if (run.leads()) run.warn("{}; it is made anew from the last checkpoint", error.what());
+      whole = false;
+    }
+  }
+  return whole;
+}
+
+// `speaks`: in one of the processes that do it.
+void start_from_weights(const Run& run, bool speaks, const std::string& weights, ParamStore& store) {
+  const train::StartReport report = train::start_from(store, load_checkpoint(weights).tensors, weights);
+  if (!speaks) return;
+  run.note("{}: {} of the detector's {} tensors; {} start anew", weights, report.loaded.size(), store.names().size(),
+           report.fresh.size());
+  for (const auto& text : report.mismatched) run.warn("{}: {}", weights, text);
+  for (const auto& name : report.fresh) run.detail("starts anew: {}", name);
+  for (const auto& name : report.unused) run.detail("not used: {}", name);
+}
+
+void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
+  // In an order in which a kill leaves nothing that would not be known any more.
+  if (has_figures_of_training(folder, checkpoints))
+    for (const char* name : {kMetrics, kSkippedList}) fs::remove(folder / name);
+  for (const fs::path& path : checkpoints.all()) remove_output(path);
+  for (const char* name : {kFinalModel, kFinalEma}) remove_output(folder / name);
+  if (fs::is_regular_file(folder / kEvents)) fs::remove(folder / kEvents);
+}
+
+// Sizes that differ are an error: which of picture and annotations is right cannot be known.
+void require_sizes(const train::PictureReport& report) {
+  constexpr std::size_t kShown = 5;
+  if (report.mismatched.empty()) return;
+  std::vector<std::string> first;
+  bool exif = false;
+  for (const auto& mismatch : report.mismatched) {
+    exif = exif || mismatch.fits_with_other_exif;
+    if (first.size() < kShown) first.push_back(to_string(mismatch));
+  }
+  fail(ErrorKind::kFormat,
+       fmt::format("{} of {} pictures have another size than their annotations say: {}{}{}", report.mismatched.size(),
+                   report.pictures, fmt::join(first, "; "), report.mismatched.size() > first.size() ? "; ..." : "",
+                   !exif               ? ""
+                   : report.apply_exif ? " (without turning by EXIF, pictures are taken as they are stored)"
+                                       : " (with EXIF applied, pictures are turned as it says)"));
+}
+
+// Nothing may be missing in what a detector is scored with: the numbers would be others.
+void require_pictures(const train::PictureReport& report) {
+  require_sizes(report);
+  check(report.unreadable.empty(), ErrorKind::kFormat, "{} of {} pictures of the evaluation cannot be read: {}{}",
+        report.unreadable.size(), report.pictures, report.unreadable.front().why,
+        report.unreadable.size() > 1 ? "; ..." : "");
+}
+
+void note_rate(const Run& run, const char* of_what, const train::PictureReport& report) {
+  run.note("{}: headers of {} pictures read in {:.1f} s, {:.0f} a second", of_what, report.pictures, report.seconds,
+           static_cast<double>(report.pictures) / std::max(report.seconds, 1e-3));
+}
+
+void check_evaluation_pictures(const Run& run, const TrainEvaluation& evaluation) {
+  say_reading(run, evaluation.truth());
+  const train::PictureReport report = evaluation.check_pictures([&] { return run.stop_asked() != 0; });
+  run.throw_if_stopped();
+  note_rate(run, "evaluation", report);
+  require_pictures(report);
+}
+
+// What comes between two steps and is not done yet: precise batch norms, then a checkpoint, then evaluation. Kept in
+// checkpoints by these names.
+enum class Due { kNothing, kEvaluation, kAll };
+
+const char* name_of(Due due) { return due == Due::kAll ? "all" : due == Due::kEvaluation ? "evaluation" : ""; }
+Due parse_due(const std::string& name) {
+  return name == "all" ? Due::kAll : name == "evaluation" ? Due::kEvaluation : Due::kNothing;
+}
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A training in progress: its parts, and what goes on between them.
+class Training {
+ public:
+  Training(const Run& run, const TrainConfig& settings, const TrainFiles& files, const train::Dataset& data, Json info)
+      : run_(run),
+        ranks_(run.ranks),
+        leads_(run.leads()),
+        settings_(settings),
+        files_(files),
+        folder_(files.out),
+        checkpoints_(folder_, settings.keep),
+        data_(data),
+        info_(std::move(info)),
+        skipped_(data, settings.most_skipped, run.ranks),
+        seed_(static_cast<std::uint64_t>(run.seed)),
+        device_(run.device),
+        store_(seed_, device_),
+        model_(settings.detector(data.classes())(Scope(store_), device_, DType::kF32)),
+        loading_(shared(settings.loading(seed_))),
+        trainer_(store_, *model_, trainer_options()) {
+    if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());
+    if (!trainer_.sums()) return;
+    std::vector<double> mib;
+    for (const std::int64_t bytes : trainer_.sums()->bucket_bytes())
+      mib.push_back(static_cast<double>(bytes) / (1 << 20));
+    run_.detail("gradients travel in {} buckets of {:.2f} MiB", mib.size(), fmt::join(mib, ", "));
+  }
+
+  /// Looks at the headers of all pictures, of the evaluation's too. Throws Error for what would end the training later.
+  void check_pictures() {
+    train::PictureReport report;
+    if (leads_) {
+      say_reading(run_, data_.annotations());
+      report = data_.check_pictures([&] { return run_.stop_asked() != 0; });
+      run_.throw_if_stopped();
+      note_rate(run_, "training", report);
+      require_sizes(report);
+      if (evaluation_) check_evaluation_pictures(run_, *evaluation_);
+    }
+    note_skipped(report.unreadable);
+  }
+
+  /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
+  int run() {
+    wait_for_ranks();  // all have looked at the folder before anything changes in it
+    if (run_.replaces() && leads_) remove_outputs(folder_, checkpoints_);
+    if (leads_) fs::create_directories(folder_);
+    wait_for_ranks();
+    std::string open_line;
+    Due due = Due::kNothing;
+    if (run_.continues() && checkpoints_.newest())
+      std::tie(open_line, due) = go_on();
+    else if (!files_.weights.empty())
+      start_from_weights(run_, leads_, files_.weights, store_);
+    check_same_start();
+    train::Loader loader(data_, loading_, trainer_.iteration());
+    std::optional<train::Metrics> metrics;
+    if (leads_) metrics.emplace(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
+    metrics_ = metrics ? &*metrics : nullptr;
+    write_skipped();
+    if (metrics && metrics->damaged_lines() > 0)
+      run_.warn("{}: {} of its lines {} cut short or damaged and left out", (folder_ / kMetrics).string(),
+                metrics->damaged_lines(), metrics->damaged_lines() == 1 ? "was" : "were");
+    Progress progress(run_, trainer_.iterations(), "steps", trainer_.iteration());
+    if (due != Due::kNothing && !between_steps(due)) return stopped();
+    while (!trainer_.finished()) {
+      const auto begin = Clock::now();
+      const std::vector<train::Sample> batch = loader.next();
+      const double data_seconds = since(begin);
+      note_skipped(loader.take_skipped());
+      const train::StepReport report = trainer_.step(batch);
+      if (report.bad && leads_)
+        run_.warn("step {}: loss or gradient is not finite; {} such steps{}", report.iteration + 1,
+                  trainer_.bad_steps(),
+                  report.loss_scale == trainer_.loss_scale().factor
+                      ? ""
+                      : fmt::format("; losses are scaled by {} from now on", trainer_.loss_scale().factor));
+      progress.step(report.bad);
+      if (leads_) {
+        metrics->add(report, data_seconds, since(begin));
+        if (settings_.pictures_every > 0 && trainer_.iteration() % settings_.pictures_every == 0) draw(batch);
+        if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
+          const std::string line = metrics->write(trainer_.iterations(), allocator(device_.type).stats().peak_bytes);
+          if (!line.empty()) run_.note("{}", line);
+        }
+      }
+      if (!between_steps(Due::kAll)) return stopped();
+    }
+    progress.finish();
+    const int status = skipped_.size() > 0 ? kSomeInputsFailed : kSuccess;
+    if (!leads_) return status;
+    if (trainer_.ema()) write_model(kFinalEma, trainer_.ema()->state());
+    write_model(kFinalModel, store_.state_dict());
+    if (skipped_.size() > 0)
+      run_.warn("{} of {} pictures could not be read, others took their places; {} lists them", skipped_.size(),
+                data_.size(), (folder_ / kSkippedList).string());
+    return status;
+  }
+
+ private:
+  train::TrainerOptions trainer_options() const {
+    train::TrainerOptions options = settings_.trainer(seed_, run_.precision);
+    options.ranks = ranks_;
+    return options;
+  }
+
+  // This rank's share of such batches.
+  train::LoaderOptions shared(train::LoaderOptions options) const {
+    if (!ranks_) return options;
+    options.rank = ranks_->rank();
+    options.ranks = ranks_->size();
+    options.passes = settings_.accumulate;
+    return options;
+  }
+
+  void wait_for_ranks() const { of_all_ranks(0, ranks_); }
+
+  // Before files on a network disk have reached every machine, ranks could go on from different states.
+  void check_same_start() const {
+    for (const double iteration : of_all_ranks(static_cast<double>(trainer_.iteration()), ranks_))
+      check(iteration == static_cast<double>(trainer_.iteration()), ErrorKind::kIo,
+            "{}: this process goes on after step {}, another one after step {}; do all machines see the same folder?",
+            folder_.string(), trainer_.iteration(), iteration);
+  }
+
+  // True once any rank has caught a signal, on all ranks at once. All must ask.
+  bool stop_asked() {
+    for (const double number : of_all_ranks(run_.stop_asked(), ranks_))
+      if (signal_ == 0) signal_ = static_cast<int>(number);
+    return signal_ != 0;
+  }
+
+  void write_model(const char* name, const StateDict& state) const {
+    train::save_checked(folder_ / name, state, {{kInfo, info_.dump()}});
+    run_.note("wrote {}", (folder_ / name).string());
+  }
+
+  int stopped() const {
+    run_.note("stopped after step {}", trainer_.iteration());
+    return 128 + signal_;
+  }
+
+  // Counts pictures that this rank could not read, and speaks of those of all ranks that are new.
+  void note_skipped(const std::vector<train::SkippedPicture>& met) {
+    constexpr std::size_t kShown = 10;
+    const auto added = skipped_.add(met);
+    if (!leads_ || added.empty()) return;
+    for (std::size_t i = 0; i < std::min(added.size(), kShown); ++i)
+      run_.warn("{}: skipped, another one takes its place", added[i].why);
+    if (added.size() > kShown) run_.warn("... and {} more pictures", added.size() - kShown);
+    if (metrics_ != nullptr) write_skipped();
+  }
+
+  void write_skipped() const {
+    if (leads_ && skipped_.size() > 0) write_file(folder_ / kSkippedList, skipped_.text());
+  }
+
+  train::NewestState newest_state() const {
+    try {
+      return checkpoints_.load_newest();
+    } catch (const Error& error) {
+      fail(error.kind(), fmt::format("{}; train anew", error.what()));
+    }
+  }
+
+  // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and what
+  // was left to do before the next step.
+  std::pair<std::string, Due> go_on() {
+    const auto [saved, damaged] = newest_state();
+    if (leads_)
+      for (const std::string& why : damaged) run_.warn("{}; the checkpoint before it is taken", why);
+    const auto text = [&](const char* key) {
+      const auto found = saved->metadata.find(key);
+      return found == saved->metadata.end() ? std::string() : found->second;
+    };
+    const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info_);
+    check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
+          differences);
+    trainer_.load_state(saved->tensors);
+    if (const std::string skipped = text(kSkipped); !skipped.empty()) skipped_.load_state(skipped);
+    run_.note("going on after step {}, from {}", trainer_.iteration(), saved->path.string());
+    return {text(kOpenLine), parse_due(text(kDue))};
+  }
+
+  void save(Due due) const {
+    if (!leads_) return;
+    checkpoints_.save(
+        trainer_.iteration(), trainer_.state(),
+        {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}, {kSkipped, skipped_.state()}});
+  }
+
+  // Every so many steps, and after the last one.
+  bool is_time(std::int64_t every) const {
+    return trainer_.finished() || (every > 0 && trainer_.iteration() % every == 0);
+  }
+
+  // What comes after a step. False once a signal has come: everything is saved then, and what could not be finished is
+  // noted in the checkpoint. The checkpoint comes before the evaluation, so that one that fails loses nothing.
+  bool between_steps(Due due) {
+    const bool all = due == Due::kAll, evaluates = evaluation_ && is_time(settings_.eval_every);
+    if (all && settings_.precise_bn > 0 && is_time(settings_.precise_bn_every) && !precise_batch_norm()) {
+      save(Due::kAll);
+      return false;
+    }
+    const bool stop = stop_asked() && !trainer_.finished();
+    const bool saves = all && (stop || is_time(settings_.checkpoint_every));
+    if (saves) save(evaluates ? Due::kEvaluation : Due::kNothing);
+    if (stop) return false;
+    if (!evaluates || evaluate()) return true;
+    if (all && !saves) save(Due::kEvaluation);
+    return false;
+  }
+
+  // With the averages of the weights, if there are any. False if a signal came.
+  bool evaluate() {
+    run_.detail("evaluation on {}", settings_.eval_annotations);
+    const train::EmaScope averages(trainer_.ema());
+    const auto scores = evaluation_->run(
+        *model_, [&] { return stop_asked(); }, ranks_);
+    if (!scores || !leads_) return scores.has_value();
+    for (const std::string& file : scores->unreadable)
+      run_.warn("{}: cannot be read any more; the evaluation counts it as a picture without objects found", file);
+    run_.note("{}", metrics_->write_evaluation(trainer_.iteration() - 1, scores->percentages));
+    return true;
+  }
+
+  // What the first pictures of the batch teach, beside what the detector finds in them.
+  void draw(const std::vector<train::Sample>& batch) {
+    constexpr std::size_t kMost = 4;
+    const std::int64_t step = trainer_.iteration();
+    if (!pictures_) pictures_ = std::make_unique<OutputFolder>(folder_ / kPictures);
+    for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
+      const train::Sample& sample = batch[i];
+      std::vector<Tensor> masks;
+      for (std::int64_t k = 0; k < sample.size(); ++k) masks.push_back(sample.masks.select(0, k).contiguous());
+      const auto found = find_objects(*model_, sample.image, sample.image, {.score = 0.3, .most = 20});
+      const Tensor drawn = draw_side_by_side(
+          {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
+      const std::vector<std::byte> jpeg = encode_jpeg(drawn);
+      const std::string name = fmt::format("step_{:07}_{}.jpg", step, i);
+      // What is in the way of a picture is no reason to end a training.
+      if (pictures_->may_write(name)) {
+        pictures_->write(name, jpeg);
+      } else {
+        run_.warn("{}: is in the way, and was not written by usol; the picture is left out",
+                  (pictures_->path() / name).string());
+      }
+      metrics_->events().add_picture(step - 1, fmt::format("batch/{}", i), drawn.size(0), drawn.size(1), jpeg);
+    }
+  }
+
+  // Of the weights, and of their averages if there are any.
+  bool precise_batch_norm() {
+    const auto of_present_weights = [&] {
+      run_.detail("statistics of the norms from {} batches", settings_.precise_bn);
+      train::Loader loader(data_, shared(settings_.precise_loading(seed_)));
+      const bool done = train::precise_batch_norm(
+          *model_, store_, settings_.precise_bn, [&] { return loader.next(); }, [&] { return stop_asked(); }, ranks_);
+      note_skipped(loader.take_skipped());
+      return done;
+    };
+    if (!of_present_weights()) return false;
+    const train::EmaScope averages(trainer_.ema());
+    return !trainer_.ema() || of_present_weights();
+  }
+
+  const Run& run_;
+  Communicator* ranks_;
+  bool leads_;
+  const TrainConfig& settings_;
+  const TrainFiles& files_;
+  fs::path folder_;
+  train::CheckpointFolder checkpoints_;
+  const train::Dataset& data_;
+  Json info_;
+  train::SkippedPictures skipped_;
+  std::uint64_t seed_;
+  Device device_;
+  ParamStore store_;
+  std::unique_ptr<Detector> model_;
+  train::LoaderOptions loading_;
+  train::Trainer trainer_;
+  std::optional<TrainEvaluation> evaluation_;
+  train::Metrics* metrics_ = nullptr;  // the first rank's
+  std::unique_ptr<OutputFolder> pictures_;
+  int signal_ = 0;  // that stops all ranks
+};
+
+}  // namespace
+
+void check_evaluation(const Run& run, const TrainConfig& settings) {
+  if (run.leads()) check_evaluation_pictures(run, TrainEvaluation(settings, 1));
+}
+void remove_training(const fs::path& folder) { remove_outputs(folder, train::CheckpointFolder(folder, 1)); }
+
+int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& files) {
+  const auto report = settings.pictures.report_at_end(run);
+  const fs::path folder = files.out;
+  check_files(run, settings, files, train::CheckpointFolder(folder, settings.keep));
+  if (run.continues() && is_finished(run, folder)) {
+    run.note("{} is there already", (folder / kFinalModel).string());
+    return fs::exists(folder / kSkippedList) ? kSomeInputsFailed : kSuccess;
+  }
+  const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
+  Json info = make_info(run, settings_json(settings, "train"));
+  if (!files.weights.empty()) info["weights_sha256"] = checkpoint_sha256(files.weights);
+  info["annotations_sha256"] = sha256_file(files.annotations);
+  Training training(run, settings, files, data, std::move(info));
+  run.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
+           data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);
+  if (run.ranks) run.note("{} processes share each batch", run.ranks->size());
+  try {
+    training.check_pictures();
+    return run.dry_run ? kSuccess : training.run();
+  } catch (const train::TooManySkipped& error) {
+    fail(error.kind(), fmt::format("{} (most-skipped allows more)", error.what()));
+  }
+}
+
+}  // namespace usol

@@ -1,0 +1,341 @@
+// The loop over many pictures, on made-up work: failures, resuming, shards and merging, existing outputs, dry runs.
+#include "usol/pipeline/image_job.h"
+
+#include <gtest/gtest.h>
+
+#include <any>
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
+#include "usol/cli/signals.h"
+#include "usol/cli/verb.h"
+#include "usol/tensor/error.h"
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace usol {
+namespace {
+
+constexpr int kImages = 9;
+
+class ImageJobTest : public testing::Test {
+ protected:
+  ImageJobTest() {
+    for (int i = 0; i < kImages; ++i) test::write_text(folder_ / ("in/" + std::to_string(i) + ".jpg"), "x");
+    run_.stop = pending_signal;
+  }
+
+  // Each picture i has i % 3 annotations and a file beside the output; those in `broken_` fail.
+  ImageJob job(const std::string& output, Shard shard = {}) {
+    ImageJob job;
+    InputOptions inputs;
+    inputs.inputs = {(folder_ / "in").string()};
+    job.inputs = inputs.collect();
+    job.output = (folder_ / output).string();
+    job.info = {{"description", "usol test"}, {"version", "1"}, {"tau", tau_}};
+    job.categories = {{1, "fg", "fg"}};
+    job.shard = shard;
+    job.load = [this](const InputImage& input) -> ImageCompute {
+      const int number = std::stoi(input.file_name);
+      if (broken_.contains(number) && number % 2 == 0) throw Error(ErrorKind::kIo, "cannot be read");
+      return [this, input, number]() -> ImageResult {
+        ++computed_;
+        if (number == fatal_) throw Error(ErrorKind::kDevice, "device lost");
+        if (number == signal_at_) std::raise(signal_);
+        if (broken_.contains(number)) throw Error(ErrorKind::kFormat, "odd \"thing\"");
+        ImageResult result;
+        result.record.image = coco_image_json({input.id, 10, 20, input.file_name});
+        for (int k = 0; k < number % 3; ++k) {
+          CocoAnnotation annotation;
+          annotation.id = k + 1;
+          annotation.image_id = input.id;
+          annotation.category_id = 1;
+          annotation.score = 1.0 / (number + 2);
+          annotation.has_score = true;
+          result.record.annotations.push_back(coco_annotation_json(annotation, Rle{10, 20, {200}}));
+        }
+        result.saved_bytes = 3;
+        result.save = [this, input] { test::write_text(folder_ / ("beside/" + input.file_name), "abc"); };
+        return result;
+      };
+    };
+    return job;
+  }
+
+  // The same work in batches, its steps on several threads.
+  ImageJob batched(const std::string& output, std::int64_t batch, Shard shard = {}) {
+    ImageJob job = this->job(output, shard);
+    job.batched.batch = batch;
+    job.batched.load = [load = job.load](const InputImage& input) -> std::any { return load(input); };
+    job.batched.compute = [batch](const std::vector<std::any>& pictures) {
+      EXPECT_LE(pictures.size(), static_cast<std::size_t>(batch));
+      EXPECT_GE(pictures.size(), 1u);
+      std::vector<BatchedPicture> out;
+      for (const std::any& picture : pictures) out.push_back({std::any_cast<ImageCompute>(picture), {}});
+      return out;
+    };
+    job.load = nullptr;
+    return job;
+  }
+
+  int run(ImageJob job) {
+    computed_ = 0;
+    return run_image_job(run_, job);
+  }
+  std::string text(const std::string& name) const { return test::read_text(folder_ / name); }
+  bool exists(const std::string& name) const { return fs::exists(folder_ / name); }
+
+  std::string refusal(ImageJob job, ErrorKind kind = ErrorKind::kUsage) {
+    try {
+      run(std::move(job));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      return error.what();
+    }
+    return "no error";
+  }
+
+  test::TempDir folder_;
+  usol::Run run_;
+  double tau_ = 0.15;
+  std::set<int> broken_;
+  int fatal_ = -1, signal_at_ = -1, signal_ = 0;
+  std::atomic<int> computed_ = 0;
+};
+
+TEST_F(ImageJobTest, WritesTheFileAndNothingElse) {
+  EXPECT_EQ(run(job("new/folder/a.json")), kSuccess);
+  EXPECT_FALSE(exists("new/folder/a.json.journal"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "beside"), {}), kImages);
+  const auto json = Json::parse(text("new/folder/a.json"));
+  ASSERT_EQ(json["images"].size(), kImages);
+  ASSERT_EQ(json["annotations"].size(), 9u);
+  for (std::size_t i = 0; i < kImages; ++i) EXPECT_EQ(json["images"][i]["id"], i + 1);
+  for (std::size_t i = 0; i < 9; ++i) EXPECT_EQ(json["annotations"][i]["id"], i + 1);
+  EXPECT_EQ(json["annotations"][0]["image_id"], 2);
+  EXPECT_EQ(json["info"]["tau"], 0.15);
+  EXPECT_EQ(json["info"]["inputs"]["images"], kImages);
+  EXPECT_FALSE(json["info"].contains("shard"));
+  EXPECT_FALSE(json["info"].contains("failed"));
+  EXPECT_NE(json["info"]["device"], "");
+  EXPECT_EQ(read_coco(folder_ / "new/folder/a.json").annotations.size(), 9u);
+}
+
+TEST_F(ImageJobTest, FailuresAreCountedListedAndTriedAgain) {
+  broken_ = {3, 4};
+  EXPECT_EQ(run(job("a.json")), kSomeInputsFailed);
+  auto json = Json::parse(text("a.json"));
+  EXPECT_EQ(json["images"].size(), 7u);
+  EXPECT_EQ(json["info"]["failed"], Json({"3.jpg", "4.jpg"}));
+  EXPECT_NE(text("a.json.journal").find("cannot be read"), std::string::npos);
+  EXPECT_NE(text("a.json.journal").find("odd \\\"thing\\\""), std::string::npos);
+  broken_ = {3};
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(job("a.json")), kSomeInputsFailed);
+  EXPECT_EQ(computed_, 2) << "only the failed ones again";
+  EXPECT_EQ(Json::parse(text("a.json"))["info"]["failed"], Json({"3.jpg"}));
+  broken_ = {};
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_FALSE(exists("a.json.journal"));
+  run_.existing = Existing::kRefuse;
+  EXPECT_EQ(run(job("b.json")), kSuccess);
+  EXPECT_EQ(text("a.json"), text("b.json"));
+}
+
+TEST_F(ImageJobTest, ExistingOutputsNeedResumeOrForce) {
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  const std::string first = text("a.json");
+  EXPECT_NE(refusal(job("a.json"), ErrorKind::kExists).find("a.json exists"), std::string::npos);
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_EQ(computed_, 0) << "finished already";
+  tau_ = 0.2;
+  EXPECT_NE(refusal(job("a.json"), ErrorKind::kOtherSettings).find("tau: was 0.15, is 0.2"), std::string::npos);
+  run_.existing = Existing::kReplace;
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_EQ(computed_, kImages);
+  EXPECT_NE(text("a.json"), first);
+}
+
+TEST_F(ImageJobTest, AJournalIsContinuedOnlyWithTheSameSettingsAndInputs) {
+  fatal_ = 6;
+  EXPECT_THROW(run(job("a.json")), Error);
+  EXPECT_FALSE(exists("a.json"));
+  fatal_ = -1;
+  EXPECT_NE(refusal(job("a.json"), ErrorKind::kExists).find("a.json.journal exists"), std::string::npos);
+  run_.existing = Existing::kContinue;
+  tau_ = 0.3;
+  EXPECT_NE(refusal(job("a.json"), ErrorKind::kOtherSettings).find("tau: was 0.15, is 0.3"), std::string::npos);
+  tau_ = 0.15;
+  test::write_text(folder_ / "in/new.jpg", "x");
+  EXPECT_NE(refusal(job("a.json"), ErrorKind::kOtherSettings).find("inputs.images: was 9, is 10"), std::string::npos);
+  fs::remove(folder_ / "in/new.jpg");
+  EXPECT_NE(refusal(job("a.json", {1, 2}), ErrorKind::kOtherSettings).find("shard: was absent"), std::string::npos);
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_EQ(computed_, 3);
+  EXPECT_EQ(run(job("b.json")), kSuccess);
+  EXPECT_EQ(text("a.json"), text("b.json"));
+}
+
+TEST_F(ImageJobTest, ShardsMergeToTheBytesOfOneRun) {
+  broken_ = {2};
+  EXPECT_EQ(run(job("whole.json")), kSomeInputsFailed);
+  for (const int count : {1, 2, 4, 12}) {
+    std::vector<std::string> command = {"merge"};
+    for (int k = count; k >= 1; --k) {
+      const std::string name = "part" + std::to_string(k) + "of" + std::to_string(count) + ".json";
+      run(job(name, {k, count}));
+      command.push_back((folder_ / name).string());
+    }
+    const std::string merged = (folder_ / ("merged" + std::to_string(count) + ".json")).string();
+    command.insert(command.end(), {"--out", merged});
+    const auto result = test::run_usol(command);
+    if (count == 1) {
+      EXPECT_EQ(result.status, kBadUsage) << "one of one is no shard";
+      continue;
+    }
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(test::read_text(merged), text("whole.json")) << count;
+  }
+  const auto merge = [&](std::vector<std::string> names) {
+    std::vector<std::string> command = {"merge", "--out", (folder_ / "x.json").string()};
+    for (const auto& name : names) command.push_back((folder_ / name).string());
+    const auto result = test::run_usol(command);
+    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_FALSE(exists("x.json"));
+    return result.err;
+  };
+  EXPECT_NE(merge({"part1of4.json", "part4of4.json"}).find("missing: 2/4, 3/4"), std::string::npos);
+  EXPECT_NE(merge({"part1of2.json", "part1of2.json"}).find("a second time"), std::string::npos);
+  EXPECT_NE(merge({"part1of2.json", "part2of4.json"}).find("one of 4"), std::string::npos);
+  EXPECT_NE(merge({"part1of2.json", "absent.json"}).find("no such file"), std::string::npos);
+  EXPECT_NE(merge({}).find("no input"), std::string::npos);
+  tau_ = 0.4;
+  run(job("other.json", {2, 2}));
+  EXPECT_NE(merge({"part1of2.json", "other.json"}).find("tau: was 0.15, is 0.4"), std::string::npos);
+}
+
+TEST_F(ImageJobTest, SignalsAndKillsLeaveARunThatResumesToTheSameBytes) {
+  EXPECT_EQ(run(job("whole.json")), kSuccess);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGKILL}) {
+    for (signal_at_ = 0; signal_at_ < kImages; signal_at_ += 4) {
+      signal_ = number;
+      run_.existing = Existing::kRefuse;
+      const auto child = [&] {
+        install_signal_handlers();
+        std::_Exit(run(job("a.json")));
+      };
+      if (number == SIGKILL) {
+        EXPECT_EXIT(child(), testing::KilledBySignal(SIGKILL), "");
+      } else if (signal_at_ == kImages - 1) {
+        EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");  // nothing was left to stop
+      } else {
+        EXPECT_EXIT(child(), testing::ExitedWithCode(128 + number), "");
+      }
+      const int last = std::exchange(signal_at_, -1);
+      run_.existing = Existing::kContinue;
+      EXPECT_EQ(run(job("a.json")), kSuccess);
+      EXPECT_EQ(text("a.json"), text("whole.json")) << number << " at " << last;
+      EXPECT_FALSE(exists("a.json.journal"));
+      fs::remove(folder_ / "a.json");
+      signal_at_ = last;
+    }
+  }
+}
+
+TEST_F(ImageJobTest, BatchesGiveTheSameBytes) {
+  broken_ = {3, 4};
+  ASSERT_EQ(run(job("a.json")), kSomeInputsFailed);
+  const std::string journal = text("a.json.journal");
+  for (const std::int64_t batch : {1, 2, 4, 9, 100}) {
+    const std::string name = "b" + std::to_string(batch) + ".json";
+    EXPECT_EQ(run(batched(name, batch)), kSomeInputsFailed);
+    EXPECT_EQ(text(name), text("a.json"));
+    EXPECT_EQ(text(name + ".journal"), journal) << "records are written in the order of inputs";
+  }
+  broken_ = {};
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(batched("b4.json", 4)), kSuccess);
+  EXPECT_EQ(computed_, 2) << "only the failed ones again";
+  EXPECT_EQ(run(batched("new.json", 3)), kSuccess);
+  EXPECT_EQ(text("b4.json"), text("new.json"));
+}
+
+TEST_F(ImageJobTest, ABatchThatFailsIsTheFailureOfItsPictures) {
+  ImageJob failing = batched("a.json", 4);
+  failing.batched.compute = [compute = failing.batched.compute](const std::vector<std::any>& pictures) {
+    if (pictures.size() < 4) throw Error(ErrorKind::kFormat, "a batch of fewer");
+    return compute(pictures);
+  };
+  EXPECT_EQ(run(failing), kSomeInputsFailed);  // nine pictures: two full batches and one of one
+  EXPECT_EQ(Json::parse(text("a.json"))["info"]["failed"], Json::array({"8.jpg"}));
+  failing.output = (folder_ / "b.json").string();
+  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
+    throw Error(ErrorKind::kDevice, "device lost");
+  };
+  EXPECT_THROW(run(failing), Error);
+  failing.output = (folder_ / "c.json").string();
+  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
+    throw Error(ErrorKind::kOutOfMemory, "no memory");
+  };
+  try {
+    run(failing);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("no memory; a smaller batch than 4"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
+  test::write_text(folder_ / "in/8\xff.jpg", "x");
+  EXPECT_EQ(run(job("a.json")), kSomeInputsFailed);
+  const auto json = Json::parse(text("a.json"));
+  EXPECT_EQ(json["images"].size(), kImages);
+  EXPECT_EQ(json["info"]["failed"], Json({"8\xEF\xBF\xBD.jpg"}));
+}
+
+TEST_F(ImageJobTest, LeftoversOfAKilledAssemblyAreRemovedAndAFolderIsNoOutput) {
+  test::write_text(folder_ / ".a.json.123-0.tmp", "unfinished");
+  test::write_text(folder_ / ".b.json.123-0.tmp", "another's");
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_FALSE(exists(".a.json.123-0.tmp"));
+  EXPECT_TRUE(exists(".b.json.123-0.tmp"));
+  fs::create_directory(folder_ / "d");
+  run_.existing = Existing::kReplace;
+  EXPECT_NE(refusal(job("d")).find("is a folder"), std::string::npos);
+}
+
+TEST_F(ImageJobTest, AKillThatLeftSomeJournalsOfAFinishedRunLosesNothing) {
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  const std::string whole = text("a.json");
+  for (const char* name : {"a.json.journal", "a.json.2of3.journal"})
+    test::write_text(folder_ / name, "{\"usol_journal\":1,");
+  test::write_text(folder_ / "a.json.4of3.journal", "not ours");
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_EQ(computed_, 0);
+  EXPECT_EQ(text("a.json"), whole);
+  EXPECT_FALSE(exists("a.json.journal") || exists("a.json.2of3.journal"));
+  EXPECT_TRUE(exists("a.json.4of3.journal"));
+}
+
+TEST_F(ImageJobTest, ADryRunWritesNothing) {
+  run_.dry_run = true;
+  EXPECT_EQ(run(job("a.json")), kSuccess);
+  EXPECT_GT(computed_, 0);
+  EXPECT_LT(computed_, kImages);
+  EXPECT_FALSE(exists("a.json") || exists("a.json.journal") || exists("beside"));
+}
+
+}  // namespace
+}  // namespace usol
