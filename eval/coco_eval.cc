@@ -143,10 +143,10 @@ class Evaluation {
       const CocoAnnotation& annotation = predictions_.annotations[i];
       const Item item{static_cast<std::int32_t>(image_ranks_.find(annotation.image_id)), category_rank(annotation),
                       static_cast<std::uint32_t>(i)};
-      check(
-          item.image >= 0, ErrorKind::kFormat,
-          "{}.image_id: {} is no image of {}; if the two files number their images differently, match them by file name",
-          predictions_.place(annotation), annotation.image_id, truth_.name);
+      check(item.image >= 0, ErrorKind::kFormat,
+            "{}.image_id: {} is no image of {}; if the two files number their images differently, match them by file "
+            "name",
+            predictions_.place(annotation), annotation.image_id, truth_.name);
       check(annotation.has_score, ErrorKind::kFormat, "{}.score: missing", predictions_.place(annotation));
       if (item.category < 0) {
         check(annotation.has_category, ErrorKind::kFormat, "{}.category_id: missing", predictions_.place(annotation));

@@ -24,9 +24,10 @@ CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& pr
   std::vector<const CocoAnnotation*> best(truth.images.size(), nullptr);
   for (const CocoAnnotation& prediction : predictions.annotations) {
     const std::int64_t image = images.find(prediction.image_id);
-    check(image >= 0, ErrorKind::kFormat,
-          "{}.image_id: {} is no image of {}; if the two files number their images differently, match them by file name",
-          predictions.place(prediction), prediction.image_id, truth.name);
+    check(
+        image >= 0, ErrorKind::kFormat,
+        "{}.image_id: {} is no image of {}; if the two files number their images differently, match them by file name",
+        predictions.place(prediction), prediction.image_id, truth.name);
     auto& current = best[static_cast<std::size_t>(image)];
     if (current == nullptr || (prediction.has_score && current->has_score && prediction.score > current->score)) {
       current = &prediction;

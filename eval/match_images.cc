@@ -56,7 +56,8 @@ void check_unique(const AnnotationSet& set, const NameIndex& index) {
 
 void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions) {
   check(!predictions.is_results, ErrorKind::kUsage,
-        "{}: a list of results names no files; matching by file name needs a COCO data set with images", predictions.name);
+        "{}: a list of results names no files; matching by file name needs a COCO data set with images",
+        predictions.name);
   const NameIndex truth_names(truth, portable_name), truth_parts(truth, last_part);
   const NameIndex names(predictions, portable_name), parts(predictions, last_part);
   check_unique(truth, truth_names);
@@ -87,8 +88,8 @@ void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& pr
     if (found < 0) continue;
     const std::string& name = truth.images[static_cast<std::size_t>(found)].file_name;
     check(name.empty() || image.file_name.empty() || last_part(name) == last_part(image.file_name), ErrorKind::kUsage,
-          "image {} is '{}' in {}, but '{}' in {}: match file_name compares by name, match id trusts the ids",
-          image.id, name, truth.name, image.file_name, predictions.name);
+          "image {} is '{}' in {}, but '{}' in {}: match file_name compares by name, match id trusts the ids", image.id,
+          name, truth.name, image.file_name, predictions.name);
   }
 }
 

@@ -126,7 +126,7 @@ struct CocoReadOptions {
   bool segmentations = true;  // false: leaves masks out (box-only work needs a fraction of the memory), but for those
                               // that a missing box or area is computed from
   std::filesystem::path image_root = {};  // the folder of the pictures, for sizes that the file lacks; may be empty
-  bool apply_exif = true;            // those sizes: of the pictures turned as their EXIF orientation says
+  bool apply_exif = true;                 // those sizes: of the pictures turned as their EXIF orientation says
 };
 
 /// The number that stands for an id that is text, in every file and process: of decimal digits their value (leading

@@ -8,8 +8,8 @@
 #include <cstring>
 #include <utility>
 
-#include "usol/io/text_lines.h"
 #include "usol/io/placeholder.h"
+#include "usol/io/text_lines.h"
 #include "usol/tensor/check.h"
 
 namespace usol {

@@ -77,8 +77,7 @@ class Report {
       std::map<std::string, std::size_t> known;
       for (ReportRun& run : sources_.runs) {
         check(!run.set.is_results, ErrorKind::kUsage,
-              "{}: a list of results names no pictures: give the data set they belong to as annotations",
-              run.set.name);
+              "{}: a list of results names no pictures: give the data set they belong to as annotations", run.set.name);
         const IdIndex ids = index_images(run.set);
         std::vector<std::int64_t> new_ids;
         for (CocoImage& image : run.set.images) {

@@ -74,10 +74,20 @@ class OutputsTest : public testing::Test {
     test::write_text(folder_ / "truth.json", truth.dump());
     for (Json& annotation : truth["annotations"]) annotation["score"] = 0.9;
     test::write_text(folder_ / "found.json", truth.dump());
-    StateDict state;
-    for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
-      if (name.starts_with("cascade/")) state[name.substr(8)] = tensor;
-    save_safetensors(folder_ / "detector.safetensors", state);
+    test::write_text(folder_ / "detector.safetensors", detector());
+  }
+
+  // The bytes of a small detector, made once: all tests here have the same.
+  static const std::string& detector() {
+    static const std::string bytes = [] {
+      StateDict state;
+      for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
+        if (name.starts_with("cascade/")) state[name.substr(8)] = tensor;
+      const test::TempDir folder;
+      save_safetensors(folder / "detector.safetensors", state);
+      return test::read_text(folder / "detector.safetensors");
+    }();
+    return bytes;
   }
 
   static std::string text_of(const std::vector<std::byte>& bytes) {

@@ -10,8 +10,8 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
-#include "usol/pipeline/version.h"
 #include "usol/io/image_formats.h"
+#include "usol/pipeline/version.h"
 
 namespace usol {
 namespace {
