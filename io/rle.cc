@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "usol/io/rle_write.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -283,11 +284,9 @@ Rle rle_encode(const Tensor& mask) {
   return {height, width, runs.finish()};
 }
 
-Tensor rle_decode(const Rle& rle) {
+void rle_write(const Rle& rle, std::uint8_t* pixels) {
   check_size("rle_decode", rle.height, rle.width);
   check_sum("rle_decode", rle.counts, rle.height, rle.width);
-  Tensor mask = Tensor::zeros({rle.height, rle.width}, DType::kU8);
-  auto* pixels = mask.mutable_data<std::uint8_t>();
   std::int64_t position = 0;
   for (std::size_t i = 0; i < rle.counts.size(); ++i) {
     const std::int64_t end = position + rle.counts[i];
@@ -303,6 +302,12 @@ Tensor rle_decode(const Rle& rle) {
     }
     position = end;
   }
+}
+
+Tensor rle_decode(const Rle& rle) {
+  check_size("rle_decode", rle.height, rle.width);
+  Tensor mask = Tensor::zeros({rle.height, rle.width}, DType::kU8);
+  rle_write(rle, mask.mutable_data<std::uint8_t>());
   return mask;
 }
 

@@ -1,5 +1,6 @@
 #include "usol/tensor/copy.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -53,7 +54,10 @@ void fill_cpu(double value, Tensor& dst) {
     const StridedLoop loop(dst.shape(), {dst.strides()});
     loop.parallel([&](const auto& offset, std::int64_t count, const auto& stride) {
       T* t = to + offset[0];
-      for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = v;
+      if (stride[0] == 1)
+        std::fill_n(t, count, v);
+      else
+        for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = v;
     });
   });
 }

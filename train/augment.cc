@@ -6,9 +6,11 @@
 
 #include "usol/io/resize.h"
 #include "usol/io/rle.h"
+#include "usol/io/rle_write.h"
 #include "usol/models/detector.h"
 #include "usol/tensor/check.h"
 #include "usol/train/bit_mask.h"
+#include "usol/train/zero_masks.h"
 
 namespace usol::train {
 namespace {
@@ -24,34 +26,83 @@ void mirror(std::uint8_t* pixels, std::int64_t rows, std::int64_t width, std::in
   }
 }
 
-// Writes a mask at another size (nearest), mirrored if asked, into zeros `to` u8 [rows.size(), columns.size()]: pixel
-// (y, x) is that at (rows[y], columns[x]), or 0 if either is -1. False if nothing of it is left.
-bool move_mask(const Tensor& mask, const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& columns,
-               bool flip, std::uint8_t* to) {
-  const Tensor dense = mask.contiguous();
-  const std::uint8_t* from = dense.data<std::uint8_t>();
-  const std::int64_t width = dense.size(1);
-  const PixelBox box = tight_box(from, dense.size(0), width);
+// A dense mask, and a box outside of which it is 0.
+struct Placed {
+  const std::uint8_t* pixels;
+  PixelBox box;
+};
+
+// Writes a mask of rows of `width` pixels at another size (nearest), mirrored if asked, into zeros `to`
+// u8 [rows.size(), columns.size()]: pixel (y, x) is that at (rows[y], columns[x]), or 0 if either is -1. The
+// room it takes; empty if nothing of it is left.
+PixelBox move_mask(const Placed& mask, std::int64_t width, const std::vector<std::int64_t>& rows,
+                   const std::vector<std::int64_t>& columns, bool flip, std::uint8_t* to) {
   const auto inside = [](const std::vector<std::int64_t>& samples, std::int64_t low, std::int64_t high) {
     std::vector<std::size_t> result;
     for (std::size_t i = 0; i < samples.size(); ++i)
       if (samples[i] >= low && samples[i] < high) result.push_back(i);
     return result;
   };
-  const std::vector<std::size_t> xs = inside(columns, box.x0, box.x1);
+  const std::vector<std::size_t> xs = inside(columns, mask.box.x0, mask.box.x1),
+                                 ys = inside(rows, mask.box.y0, mask.box.y1);
+  if (xs.empty() || ys.empty()) return {};
   std::uint8_t all = 0;
-  for (const std::size_t y : inside(rows, box.y0, box.y1))
+  for (const std::size_t y : ys)
     for (const std::size_t x : xs) {
-      const std::uint8_t value = from[rows[y] * width + columns[x]];
+      const std::uint8_t value = mask.pixels[rows[y] * width + columns[x]];
       to[y * columns.size() + (flip ? columns.size() - 1 - x : x)] = value;
       all |= value;
     }
-  return all != 0;
+  if (all == 0) return {};
+  const auto x0 = static_cast<std::int64_t>(xs.front()), x1 = static_cast<std::int64_t>(xs.back()) + 1;
+  const auto full = static_cast<std::int64_t>(columns.size());
+  return {flip ? full - x1 : x0, static_cast<std::int64_t>(ys.front()), flip ? full - x0 : x1,
+          static_cast<std::int64_t>(ys.back()) + 1};
 }
 
-// transformed() of a sample whose mask number i is mask_at(i).
-template <class AnySample, class MaskAt>
-Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, bool flip, const MaskAt& mask_at) {
+// The masks of a sample one after another, each valid until the next is asked for.
+class DenseMasks {
+ public:
+  explicit DenseMasks(const Sample& sample) : masks_(sample.masks.contiguous()) {}
+  Placed operator()(std::int64_t i) {
+    const std::int64_t height = masks_.size(1), width = masks_.size(2);
+    const std::uint8_t* pixels = std::as_const(masks_).data<std::uint8_t>() + i * height * width;
+    return {pixels, tight_box(pixels, height, width)};
+  }
+
+ private:
+  Tensor masks_;
+};
+
+// Runs are written into one picture's memory, which is cleared only where the last mask was.
+class DecodedMasks {
+ public:
+  explicit DecodedMasks(const CompactSample& sample)
+      : sample_(sample), pixels_(Tensor::zeros({sample.height(), sample.width()}, DType::kU8)) {}
+  Placed operator()(std::int64_t i) {
+    const Rle& rle = sample_.masks[static_cast<std::size_t>(i)];
+    check(rle.height == sample_.height() && rle.width == sample_.width(),
+          "augment: expected a mask of the picture's {} x {} pixels (height x width), got {} x {}", sample_.height(),
+          sample_.width(), rle.height, rle.width);
+    std::uint8_t* pixels = pixels_.mutable_data<std::uint8_t>();
+    for (std::int64_t y = box_.y0; y < box_.y1; ++y)
+      std::fill(pixels + y * rle.width + box_.x0, pixels + y * rle.width + box_.x1, std::uint8_t{0});
+    rle_write(rle, pixels);
+    const auto [left, top, width, height] = rle_to_box(rle);
+    const auto x0 = static_cast<std::int64_t>(left), y0 = static_cast<std::int64_t>(top);
+    box_ = {x0, y0, x0 + static_cast<std::int64_t>(width), y0 + static_cast<std::int64_t>(height)};
+    return {pixels, box_};
+  }
+
+ private:
+  const CompactSample& sample_;
+  Tensor pixels_;
+  PixelBox box_;
+};
+
+// transformed() of a sample with these masks.
+template <class AnySample, class Masks>
+Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, bool flip, Masks masks_of) {
   const double scale_x = static_cast<double>(width) / static_cast<double>(sample.width());
   const double scale_y = static_cast<double>(height) / static_cast<double>(sample.height());
   Sample result;
@@ -60,7 +111,7 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
   const std::vector<std::int64_t> rows = nearest_samples(sample.height(), height),
                                   columns = nearest_samples(sample.width(), width);
   const std::vector<float> boxes = sample.boxes.template to_vector<float>();
-  Tensor masks = Tensor::zeros({sample.size(), height, width}, DType::kU8);
+  Tensor masks = zero_masks(sample.size(), height, width);
   std::uint8_t* to = masks.mutable_data<std::uint8_t>();
   std::vector<float> kept;
   for (std::int64_t i = 0; i < sample.size(); ++i) {
@@ -73,7 +124,9 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
         static_cast<float>(std::clamp(b[0], 0.0, w)), static_cast<float>(std::clamp(b[1], 0.0, h)),
         static_cast<float>(std::clamp(b[2], 0.0, w)), static_cast<float>(std::clamp(b[3], 0.0, h))};
     if (clipped[2] - clipped[0] <= kLeastSide || clipped[3] - clipped[1] <= kLeastSide) continue;
-    if (!move_mask(mask_at(i), rows, columns, flip, to)) continue;
+    const PixelBox room = move_mask(masks_of(i), sample.width(), rows, columns, flip, to);
+    if (room.empty()) continue;
+    result.rooms.push_back(room);
     to += height * width;
     kept.insert(kept.end(), clipped.begin(), clipped.end());
     result.classes.push_back(sample.classes[static_cast<std::size_t>(i)]);
@@ -123,12 +176,11 @@ Sample with_objects(const Sample& sample, const std::vector<std::int64_t>& objec
 }
 
 Sample transformed(const Sample& sample, std::int64_t height, std::int64_t width, bool flip) {
-  return moved(sample, height, width, flip, [&](std::int64_t i) { return sample.masks.select(0, i); });
+  return moved(sample, height, width, flip, DenseMasks(sample));
 }
 
 Sample transformed(const CompactSample& sample, std::int64_t height, std::int64_t width, bool flip) {
-  return moved(sample, height, width, flip,
-               [&](std::int64_t i) { return rle_decode(sample.masks[static_cast<std::size_t>(i)]); });
+  return moved(sample, height, width, flip, DecodedMasks(sample));
 }
 
 Sample augmented(const Sample& sample, const AugmentOptions& options, Generator& generator) {

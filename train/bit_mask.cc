@@ -51,7 +51,11 @@ BitMask::BitMask(const PixelBox& box)
       words_(static_cast<std::size_t>(stride_ * (room_.y1 - room_.y0))) {}
 
 BitMask BitMask::of(const std::uint8_t* mask, std::int64_t height, std::int64_t width) {
-  BitMask result(tight_box(mask, height, width));
+  return of(mask, width, tight_box(mask, height, width));
+}
+
+BitMask BitMask::of(const std::uint8_t* mask, std::int64_t width, const PixelBox& room) {
+  BitMask result(room);
   const PixelBox& box = result.room_;
   for (std::int64_t y = box.y0; y < box.y1; ++y) {
     std::uint64_t* words = result.row(y);

@@ -30,6 +30,8 @@ class BitMask {
   explicit BitMask(const PixelBox& box);
   /// Of a mask u8 [height, width]; nonzero is foreground. The room is the tight box.
   static BitMask of(const std::uint8_t* mask, std::int64_t height, std::int64_t width);
+  /// Of a mask of rows of `width` pixels, which is 0 outside of `room`.
+  static BitMask of(const std::uint8_t* mask, std::int64_t width, const PixelBox& room);
 
   /// What there is room for.
   const PixelBox& room() const { return room_; }

@@ -9,6 +9,7 @@
 #include "usol/tensor/check.h"
 #include "usol/train/augment.h"
 #include "usol/train/bit_mask.h"
+#include "usol/train/zero_masks.h"
 
 namespace usol::train {
 namespace {
@@ -60,11 +61,10 @@ class Stretched {
                                                           at_x.second_weight * static_cast<float>(lower[right + c])));
   }
 
-  /// A mask u8 [H, W] of the source in the target's frame: wherever its stretched value is not 0, that is where any of
-  /// the pixels that weigh in is set. (No weight is so small that a product of two would vanish.)
-  BitMask mask(const std::uint8_t* mask, std::int64_t paste_x, std::int64_t paste_y) const {
+  /// A mask u8 [H, W] of the source, 0 outside of `box`, in the target's frame: wherever its stretched value is not 0,
+  /// that is where any of the pixels that weigh in is set. (No weight is so small that a product of two would vanish.)
+  BitMask mask(const std::uint8_t* mask, const PixelBox& box, std::int64_t paste_x, std::int64_t paste_y) const {
     const std::int64_t source_width = image_.size(1);
-    const PixelBox box = tight_box(mask, image_.size(0), source_width);
     const auto [y0, y1] = range(touched_rows_, box.y0, box.y1);
     const auto [x0, x1] = range(touched_columns_, box.x0, box.x1);
     BitMask placed({x0 + paste_x, y0 + paste_y, x1 + paste_x, y1 + paste_y});
@@ -111,11 +111,18 @@ struct Existing {
   std::int64_t area = 0;
 };
 
-std::vector<Existing> existing_masks(const Tensor& masks) {
+// Where a mask of the sample may be set: known, or found by looking at all of it.
+PixelBox room_of(const Sample& sample, std::int64_t i, const std::uint8_t* mask) {
+  return sample.rooms.empty() ? tight_box(mask, sample.height(), sample.width())
+                              : sample.rooms[static_cast<std::size_t>(i)];
+}
+
+std::vector<Existing> existing_masks(const Sample& sample) {
   std::vector<Existing> result;
-  const std::int64_t height = masks.size(1), width = masks.size(2);
-  for (std::int64_t i = 0; i < masks.size(0); ++i) {
-    BitMask mask = BitMask::of(masks.data<std::uint8_t>() + i * height * width, height, width);
+  const Tensor masks = sample.masks.contiguous();
+  for (std::int64_t i = 0; i < sample.size(); ++i) {
+    const std::uint8_t* pixels = masks.data<std::uint8_t>() + i * sample.height() * sample.width();
+    BitMask mask = BitMask::of(pixels, sample.width(), room_of(sample, i, pixels));
     const std::int64_t area = mask.area();
     result.push_back({std::move(mask), area});
   }
@@ -156,7 +163,7 @@ Tensor pasted_image(const Sample& target, const Stretched& source, const BitMask
 void set_masks(Sample& sample, const std::vector<BitMask>& masks) {
   const auto n = static_cast<std::int64_t>(masks.size());
   const std::int64_t pixels = sample.height() * sample.width();
-  sample.masks = Tensor::zeros({n, sample.height(), sample.width()}, DType::kU8);
+  sample.masks = zero_masks(n, sample.height(), sample.width());
   std::uint8_t* to = sample.masks.mutable_data<std::uint8_t>();
   std::vector<float> sides;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -220,7 +227,7 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Co
   check(paste.x >= 0 && paste.y >= 0 && paste.x + width <= target.width() && paste.y + height <= target.height(),
         "copy_paste: {} x {} pixels at ({}, {}) leave a picture of {} x {}", width, height, paste.x, paste.y,
         target.width(), target.height());
-  std::vector<Existing> existing = existing_masks(target.masks.contiguous());
+  std::vector<Existing> existing = existing_masks(target);
   const Stretched stretched(source, height, width);
   const Tensor source_masks = source.masks.contiguous();
 
@@ -228,8 +235,8 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Co
   std::vector<std::int64_t> classes;
   BitMask where({paste.x, paste.y, paste.x + width, paste.y + height});  // any pasted object is
   for (std::int64_t object : paste.objects) {
-    BitMask mask =
-        stretched.mask(source_masks.data<std::uint8_t>() + object * source.height() * source.width(), paste.x, paste.y);
+    const std::uint8_t* pixels = source_masks.data<std::uint8_t>() + object * source.height() * source.width();
+    BitMask mask = stretched.mask(pixels, room_of(source, object, pixels), paste.x, paste.y);
     const std::int64_t area = mask.area();
     if (!release && area == 0) continue;
     if (std::any_of(existing.begin(), existing.end(), [&](const Existing& e) { return covers(mask, area, e); }))

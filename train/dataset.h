@@ -14,6 +14,7 @@
 #include "usol/io/picture_path.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/tensor.h"
+#include "usol/train/bit_mask.h"
 #include "usol/train/picture_check.h"
 
 namespace usol::train {
@@ -24,6 +25,8 @@ struct Sample {
   Tensor masks;                       // u8 [G, H, W] of 0 and 1
   Tensor boxes;                       // f32 [G, 4], x0 y0 x1 y1
   std::vector<std::int64_t> classes;  // [G], from 0
+  // [G], outside of which the masks are 0; not known if empty. Whoever changes masks clears it.
+  std::vector<PixelBox> rooms = {};
 
   std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
   std::int64_t height() const { return image.size(0); }

@@ -13,7 +13,6 @@
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gather.h"
 #include "usol/ops/nms.h"
-#include "usol/ops/pairwise_iou.h"
 #include "usol/ops/softmax.h"
 #include "usol/tensor/check.h"
 
@@ -100,8 +99,7 @@ std::vector<Samples> RoiHeads::sample(const std::vector<Proposals>& proposals, c
   std::vector<Samples> result;
   for (std::size_t n = 0; n < proposals.size(); ++n) {
     const Tensor boxes = concat({proposals[n].boxes, truths[n].boxes});
-    const Matches matches =
-        match(pairwise_iou(truths[n].boxes, boxes), {.low = kStages[0].iou, .high = kStages[0].iou});
+    const Matches matches = match_boxes(truths[n].boxes, boxes, {.low = kStages[0].iou, .high = kStages[0].iou});
     const Tensor classes = classes_of(matches, truths[n], config_.box.classes);
     const SampledIndices sampled = sampler(classes, {.count = config_.samples,
                                                      .positive_fraction = config_.positive_fraction,
@@ -124,7 +122,7 @@ std::vector<Samples> RoiHeads::relabel(const std::vector<Tensor>& decoded, const
   for (std::size_t n = 0; n < decoded.size(); ++n) {
     Tensor boxes = clip(decoded[n], sizes[n]);
     boxes = index_select(boxes, nonzero(nonempty(boxes)));
-    const Matches matches = match(pairwise_iou(truths[n].boxes, boxes), {.low = iou, .high = iou});
+    const Matches matches = match_boxes(truths[n].boxes, boxes, {.low = iou, .high = iou});
     // Without truths the matched boxes are zeros, not undefined: DropLoss's release preset tells them apart.
     const Tensor gt_boxes = truths[n].boxes.size(0) > 0 ? index_select(truths[n].boxes, matches.truth)
                                                         : Tensor::zeros(boxes.shape(), DType::kF32, boxes.device());

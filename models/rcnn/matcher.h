@@ -25,5 +25,8 @@ struct Matches {
 /// iou [G, N] of truths and boxes. Without truths all boxes are negative.
 /// Source: Ren et al. 2015, sec. 3.1.2; Detectron2's Matcher.
 Matches match(const Tensor& iou, const MatcherOptions& options);
+/// The same for truths [G, 4] and boxes [N, 4], x0 y0 x1 y1 in pixels. On the CPU the overlaps are never all in memory
+/// at once, and truths far from a row of boxes are left out: with hundreds of truths nearly all overlaps are 0.
+Matches match_boxes(const Tensor& truths, const Tensor& boxes, const MatcherOptions& options);
 
 }  // namespace usol::rcnn

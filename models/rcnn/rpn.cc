@@ -13,7 +13,6 @@
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gather.h"
 #include "usol/ops/nms.h"
-#include "usol/ops/pairwise_iou.h"
 #include "usol/ops/rank_values.h"
 #include "usol/ops/reduce.h"
 #include "usol/ops/regression_loss.h"
@@ -120,8 +119,8 @@ RpnLosses Rpn::losses(const std::vector<Tensor>& anchors, const Output& output, 
   std::vector<Tensor> chosen, positive, targets, positive_anchors, labels;
   for (std::int64_t n = 0; n < images; ++n) {
     const Truths& of_image = truths[static_cast<std::size_t>(n)];
-    const Matches matches = match(pairwise_iou(of_image.boxes, all),
-                                  {.low = config_.negative_below, .high = config_.positive_from, .low_quality = true});
+    const Matches matches = match_boxes(
+        of_image.boxes, all, {.low = config_.negative_below, .high = config_.positive_from, .low_quality = true});
     const SampledIndices sampled = sampler(
         matches.label, {.count = config_.samples, .positive_fraction = 0.5, .background = kNegative, .picture = n});
     const auto rows = [&](const Tensor& indices) {  // of all pictures' anchors

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "tests/support/golden.h"
+#include "usol/io/rle.h"
 #include "usol/tensor/error.h"
 #include "usol/train/augment.h"
 #include "usol/train/bit_mask.h"
@@ -328,6 +329,36 @@ Sample random_sample(Generator& generator, std::int64_t height, std::int64_t wid
     }
   }
   return sample;
+}
+
+// From runs as from pixels, with masks of so many bytes that their memory comes as pages too; and pasting where the
+// rooms say equals looking at all pixels.
+TEST(Augment, RunsAndRoomsChangeNothing) {
+  Generator generator(12);
+  for (const std::int64_t side : {40, 700}) {
+    const Sample sample = random_sample(generator, side, side + 9), other = random_sample(generator, side, side + 9);
+    CompactSample compact{sample.image, {}, Tensor::empty({sample.size(), 4}), sample.classes};
+    for (std::int64_t i = 0; i < sample.size(); ++i) {
+      compact.masks.push_back(rle_encode(sample.masks.select(0, i)));
+      compact.boxes.select(0, i).copy_from(Tensor::from<float>({0, 0, 30, 30}, {4}));
+    }
+    Sample dense = sample;
+    dense.boxes = compact.boxes;
+    for (const bool flip : {false, true}) {
+      const Sample expected = transformed(dense, side + 20, side / 2, flip);
+      const Sample got = transformed(compact, side + 20, side / 2, flip);
+      ASSERT_TRUE(same(got.masks, expected.masks));
+      ASSERT_EQ(got.classes, expected.classes);
+      ASSERT_EQ(got.rooms.size(), got.classes.size());
+      Sample unknown = got;
+      unknown.rooms.clear();
+      const Paste paste = choose_paste(other, got, {}, generator), back = choose_paste(got, other, {}, generator);
+      ASSERT_TRUE(same(pasted(other, got, paste, CopyPastePreset::kPaper).masks,
+                       pasted(other, unknown, paste, CopyPastePreset::kPaper).masks));
+      ASSERT_TRUE(same(pasted(got, other, back, CopyPastePreset::kPaper).masks,
+                       pasted(unknown, other, back, CopyPastePreset::kPaper).masks));
+    }
+  }
 }
 
 TEST(Pasted, EqualsThePlainVersion) {

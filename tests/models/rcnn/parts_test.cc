@@ -21,6 +21,7 @@
 #include "usol/models/rcnn/roi_pooler.h"
 #include "usol/models/rcnn/rpn.h"
 #include "usol/models/rcnn/sampler.h"
+#include "usol/ops/pairwise_iou.h"
 #include "usol/tensor/error.h"
 
 namespace usol::test {
@@ -76,6 +77,36 @@ TEST(Matcher, ThresholdsAndLowQuality) {
             (Numbers{1, 1}));
   const rcnn::Matches none = rcnn::match(Tensor::zeros({0, 3}), {});
   EXPECT_EQ(none.label.to_vector<std::int64_t>(), (Numbers{0, 0, 0}));
+}
+
+// Blocks of boxes and truths near them against all overlaps at once: ties, truths that nothing overlaps, equal boxes,
+// boxes without area and values whose overlaps are NaN.
+TEST(Matcher, BoxesAreMatchedAsByAllOverlaps) {
+  Generator generator(5);
+  const auto random_boxes = [&](std::int64_t n, std::uint64_t frame) {
+    std::vector<float> sides;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto x = static_cast<float>(generator.below(frame)), y = static_cast<float>(i * 600 / n);
+      sides.insert(sides.end(),
+                   {x, y, x + static_cast<float>(generator.below(40)), y + static_cast<float>(generator.below(40))});
+    }
+    return Tensor::from(sides, {n, 4});
+  };
+  for (const auto& [truths, boxes, far] : std::vector<std::array<std::int64_t, 3>>{
+           {1, 1, 0}, {3, 5, 0}, {40, 3000, 0}, {40, 1024, 1}, {200, 2049, 0}, {200, 2500, 2}, {0, 4, 0}, {4, 0, 0}}) {
+    Tensor a = random_boxes(truths, 300);
+    const Tensor b = random_boxes(boxes, 300);
+    if (far == 1) a.select(0, 7).fill(2000);  // nothing overlaps it
+    if (far == 2) a.select(0, 9).copy_from(Tensor::from<float>({-3e38F, -3e38F, 3e38F, 3e38F}, {4}));
+    for (const bool low_quality : {false, true}) {
+      const rcnn::MatcherOptions options{.low = 0.2, .high = 0.4, .low_quality = low_quality};
+      const rcnn::Matches expected = rcnn::match(pairwise_iou(a, b), options), got = rcnn::match_boxes(a, b, options);
+      EXPECT_EQ(got.truth.to_vector<std::int64_t>(), expected.truth.to_vector<std::int64_t>())
+          << truths << ' ' << boxes;
+      EXPECT_EQ(got.label.to_vector<std::int64_t>(), expected.label.to_vector<std::int64_t>())
+          << truths << ' ' << boxes;
+    }
+  }
 }
 
 TEST(Sampler, SharesAndRepeats) {
