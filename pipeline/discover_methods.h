@@ -37,7 +37,7 @@ class DiscoverMethod {
   /// Checks the options against each other and the method, fills in what was left to the method (`size` too) and tells
   /// `source` what to make. Throws Error(kUsage).
   void settle(FeatureOptions& source, std::uint64_t seed);
-  /// Reads --found-weights if the method needs them.
+  /// Reads found-weights if the method needs them.
   void load();
 
   /// The objects of a picture u8 [H, W, 3]; `pixels` is what its patch grid stands for (FeatureOptions::picture_size).
@@ -47,7 +47,7 @@ class DiscoverMethod {
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
   Preset preset() const { return preset_ == "release" ? Preset::kRelease : Preset::kPaper; }
-  /// --found-weights, "" without.
+  /// found-weights, "" without.
   const std::string& head_path() const { return head_path_; }
   /// Its SHA-256, "" without.
   const std::string& head_sha256() const { return head_sha256_; }

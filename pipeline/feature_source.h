@@ -19,7 +19,7 @@ namespace usol {
 
 /// How a picture becomes what the backbone sees.
 enum class Framing {
-  kFrame,    // resized to the frame of --size and --native-aspect, then to whole patches (MaskCut)
+  kFrame,    // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
   kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
   kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
 };
@@ -63,7 +63,7 @@ struct FeatureOptions {
   Framing framing = Framing::kFrame;
   bool attention = false;  // of the class token, too
 
-  /// `files`: also from files made before. `size_help` and `least_size`: what --size means to the verb.
+  /// `files`: also from files made before. `size_help` and `least_size`: what the size means to the verb.
   void declare(Settings& settings, bool files = true,
                const std::string& size_help = "Side of the square that pictures are resized to", double least_size = 8);
   /// Loads what is needed and settles `backbone`. Throws Error(kUsage) naming the remedies if nothing is chosen or two

@@ -54,7 +54,7 @@ struct BatchWork {
 
 /// A folder that gets files of each picture.
 struct FilesOfImages {
-  std::string what;  // "--overlays"
+  std::string what;  // "overlays", for error texts
   std::shared_ptr<OutputFolder> folder;
   std::string extension;  // of the one file of a picture; empty: there are several, of other names
 };
@@ -64,7 +64,7 @@ struct ImageJob {
   nlohmann::ordered_json info;  // make_info()
   InputList inputs;
   std::vector<std::string> reads;                          // what is read beside the pictures
-  std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"--times", path}
+  std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"times", path}
   std::vector<FilesOfImages> folders;
   Shard shard;
   std::vector<CocoCategory> categories;
@@ -81,21 +81,21 @@ struct ImageJob {
                                            const std::string& extension);
 };
 
-/// --shard.
+/// The setting "shard", K/N.
 struct ShardOption {
   std::string text = "1/1";
   void declare(Settings& settings);
 };
 
-/// Runs the job and returns the exit status. Existing outputs are an error unless --force (replaced) or --resume
-/// (continued, failed pictures are tried again; the bytes are those of a run that was never disturbed). What may be
-/// written where is decided before any work, by pipeline/outputs.h. Throws Error(kUsage) for an output that is no
-/// regular file with --resume, or with processes that share the work: there is no journal then. With --dry-run it says
-/// what would be done and estimates time and space from a few pictures. A shard's output has "shard": "K/N" in its
-/// info; `usol merge` joins them. With run.ranks, every process works on its part, the K-th of N, and has a journal,
-/// FILE.KofN.journal; one of them writes the output: the bytes that one process would have written. --resume takes over
-/// what another number of processes had done. Every process must call, and gets the same status. Throws Error(kUsage)
-/// for --shard with them.
+/// Runs the job and returns a status (pipeline/run.h). An output that exists is an error (kExists), replaced, or gone
+/// on with, as run.existing says: failed pictures are tried again then, and the bytes are those of a run that was never
+/// disturbed; other settings than the former run's are an error (kOtherSettings). What may be written where is decided
+/// before any work, by pipeline/outputs.h. Throws Error(kUsage) for an output that is no regular file where the run
+/// goes on or processes share the work: there is no journal then. With run.dry_run it says what would be done and
+/// estimates time and space from a few pictures. A shard's output has "shard": "K/N" in its info; `usol merge` joins
+/// them. With run.ranks, every process works on its part, the K-th of N, and has a journal, FILE.KofN.journal; one of
+/// them writes the output: the bytes that one process would have written. What another number of processes had done is
+/// taken over. Every process must call, and gets the same status. Throws Error(kUsage) for a shard with them.
 int run_image_job(const Run& run, ImageJob& job);
 
 /// Writes images and annotations (whose ids are replaced by 1, 2, ...) to a COCO file: the last step of a job, and of

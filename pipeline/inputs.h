@@ -52,7 +52,7 @@ class InputList {
   ReadingReport report_;
 };
 
-/// The options that name inputs. Declares INPUT... and --image-root.
+/// The options that name inputs. Declares "input" and "image-root".
 struct InputOptions {
   std::vector<std::string> inputs;
   std::string image_root;
@@ -65,13 +65,13 @@ struct InputOptions {
   /// - a pattern with * ? [ ]: what it matches, named relative to the folder before the first pattern character;
   /// - NAME.txt: one path a line, relative to the list's folder, '#' lines left out;
   /// - NAME.json: the images of a COCO file, with their ids (numbers in the place of text, see id_from_text());
-  ///   their file_name is looked up under --image-root (see picture_path()).
-  /// With --image-root, names are relative to it in every case.
+  ///   their file_name is looked up under image_root (see picture_path()).
+  /// With image_root, names are relative to it in every case.
   /// Without a COCO file, ids count from 1 in natural order of the names (img2 before img10).
   /// Throws Error(kUsage) if there is nothing, an input is missing, names clash, or a COCO file comes without
-  /// --image-root or together with other inputs, and what read_coco() throws.
+  /// image_root or together with other inputs, and what read_coco() throws.
   InputList collect() const;
-  /// The one folder that names are relative to: --image-root, or else the only input if it is a folder. May be empty.
+  /// The one folder that names are relative to: image_root, or else the only input if it is a folder. May be empty.
   std::filesystem::path picture_folder() const;
 };
 
@@ -84,7 +84,7 @@ void check_output_paths(const InputList& inputs);
 /// True if `a` comes before `b` where runs of digits compare as numbers; ties are broken by bytes.
 bool natural_less(std::string_view a, std::string_view b);
 
-/// --shard K/N: the K-th (from 1) of N contiguous parts of [0, count).
+/// The shard K/N: the K-th (from 1) of N contiguous parts of [0, count).
 struct Shard {
   std::int64_t index = 1, count = 1;
 

@@ -1,7 +1,7 @@
 #pragma once
-// The one place that decides what may be written where, for every verb: an output is never an input; --force and
-// --resume replace only what usol itself wrote; links are written through; pipes and devices are written to. All of it
-// is decided before any work is done.
+// The one place that decides what may be written where, for every verb: an output is never an input; only
+// what usol itself wrote is replaced or gone on with; links are written through; pipes and devices are written to. All
+// of it is decided before any work is done.
 
 #include <cstdint>
 #include <filesystem>
@@ -34,7 +34,7 @@ class Outputs {
   /// The regular files in a folder with one of these extensions, and in the folders in it.
   void reads_folder(const std::string& folder, const std::vector<std::string>& extensions);
 
-  // ---- what it writes. `what` ("--out") is for error texts.
+  // ---- what it writes. `what` ("out") is for error texts.
   /// A file. Returns the path to write it to: "-" is the standard output. Throws Error(kUsage) naming the file, and
   /// what to do, if it is a folder or lies in something that is none, is an input or another output of this work,
   /// exists without leave to replace it, was not written by usol, or could not be written. Nothing is changed.
