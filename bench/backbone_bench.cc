@@ -27,7 +27,7 @@ Tensor take_images(StateDict& tensors) {
 
 void infer(benchmark::State& state, const std::string& path) {
   const NoGrad no_grad;
-  StateDict tensors = load_safetensors(path);
+  StateDict tensors = io::load_safetensors(path);
   const Tensor images = take_images(tensors);
   ParamStore store(std::move(tensors), Device::cpu(), DType::kF32);
   const Fpn fpn(Scope(store), ResNetConfig{});
@@ -37,12 +37,12 @@ void infer(benchmark::State& state, const std::string& path) {
   if (const char* result = std::getenv("USOL_BACKBONE_RESULT")) {
     StateDict named;
     for (std::size_t i = 0; i < maps.size(); ++i) named[fpn.outputs()[i].name] = maps[i];
-    save_safetensors(result, named);
+    io::save_safetensors(result, named);
   }
 }
 
 void train(benchmark::State& state, const std::string& path) {
-  StateDict tensors = load_safetensors(path);
+  StateDict tensors = io::load_safetensors(path);
   const Tensor images = take_images(tensors);
   ParamStore store;
   const Fpn fpn(Scope(store), ResNetConfig{});

@@ -28,8 +28,8 @@ namespace usol {
 namespace {
 
 double iou(const Tensor& a, const Tensor& b) {
-  const std::vector<Rle> one{rle_encode(a)}, other{rle_encode(b)};
-  return rle_iou(one, other)[0];
+  const std::vector<io::Rle> one{io::rle_encode(a)}, other{io::rle_encode(b)};
+  return io::rle_iou(one, other)[0];
 }
 
 // Largest difference of the features, relative to their largest value.
@@ -46,23 +46,24 @@ double difference(const Tensor& a, const Tensor& b) {
 void run_masks(benchmark::State& state, const std::string& weights, const std::vector<fs::path>& pictures) {
   const NoGrad no_grad;
   if (bf16_products() == nullptr) set_bf16_products(emulated_bf16_products());
-  const Vit f32 = Vit::from_state(load_checkpoint(weights).tensors, weights);
-  const Vit bf16 = Vit::from_state(load_checkpoint(weights).tensors, weights, {}, DType::kBF16);
-  MaskCutOptions options;
+  const Vit f32 = Vit::from_state(io::load_checkpoint(weights).tensors, weights);
+  const Vit bf16 = Vit::from_state(io::load_checkpoint(weights).tensors, weights, {}, DType::kBF16);
+  maskcut::MaskCutOptions options;
   options.patch = f32.config().patch;
   double masks = 0, equal_counts = 0, ious = 0, above = 0, worst = 0;
   for (auto _ : state) {
     for (const fs::path& path : pictures) {
-      const Tensor picture = decode_image(path);
-      const FrameSize frame = working_size(picture.size(0), picture.size(1), options);
-      const Tensor input = normalised(resize(picture, frame.height, frame.width, Filter::kLanczos));
+      const Tensor picture = io::decode_image(path);
+      const maskcut::FrameSize frame = maskcut::working_size(picture.size(0), picture.size(1), options);
+      const Tensor input = normalised(resize(picture, frame.height, frame.width, io::Filter::kLanczos));
       const Tensor exact = f32.features(input).select(0, 0), rounded = bf16.features(input).select(0, 0);
       worst = std::max(worst, difference(exact, rounded));
-      const MaskCutResult expected = maskcut(exact, picture, options), found = maskcut(rounded, picture, options);
+      const maskcut::MaskCutResult expected = maskcut::maskcut(exact, picture, options),
+                                   found = maskcut::maskcut(rounded, picture, options);
       if (expected.masks.size() == found.masks.size()) ++equal_counts;
-      for (const PseudoMask& mask : expected.masks) {
+      for (const maskcut::PseudoMask& mask : expected.masks) {
         double best = 0;
-        for (const PseudoMask& other : found.masks) best = std::max(best, iou(mask.mask, other.mask));
+        for (const maskcut::PseudoMask& other : found.masks) best = std::max(best, iou(mask.mask, other.mask));
         ious += best;
         if (best > 0.95) ++above;
         ++masks;

@@ -30,7 +30,7 @@ train::CompactSample cells(std::int64_t count) {
     Tensor mask = Tensor::zeros({kSide, kSide}, DType::kU8);
     mask.slice(0, y, y + kCell).slice(1, x, x + kCell).fill(1);
     sample.image.slice(0, y, y + kCell).slice(1, x, x + kCell).fill(static_cast<double>(120 + i % 100));
-    sample.masks.push_back(rle_encode(mask));
+    sample.masks.push_back(io::rle_encode(mask));
     for (const std::int64_t side : {x, y, x + kCell, y + kCell}) boxes.push_back(static_cast<float>(side));
     sample.classes.push_back(0);
   }

@@ -24,18 +24,18 @@ std::map<std::string, Tensor>& results() {
 void run(benchmark::State& state, const std::string& name, const Tensor& image, const Tensor& stack) {
   std::vector<Tensor> masks, refined;
   for (std::int64_t i = 0; i < stack.size(0); ++i) masks.push_back(stack.select(0, i));
-  for (auto _ : state) refined = DenseCrf(image).refine_all(masks);
+  for (auto _ : state) refined = maskcut::DenseCrf(image).refine_all(masks);
   Tensor all = Tensor::empty(stack.shape(), DType::kU8);
   for (std::int64_t i = 0; i < stack.size(0); ++i) all.select(0, i).copy_from(refined[static_cast<std::size_t>(i)]);
   results()[name + ".refined"] = all;
-  if (const char* path = std::getenv("USOL_CRF_RESULT")) save_safetensors(path, results());
+  if (const char* path = std::getenv("USOL_CRF_RESULT")) io::save_safetensors(path, results());
 }
 
 }  // namespace
 
 void register_crf_benchmarks() {
   const char* path = std::getenv("USOL_CRF_CASES");
-  const auto cases = load_safetensors(path ? path : test::golden_path("crf.safetensors"));
+  const auto cases = io::load_safetensors(path ? path : test::golden_path("crf.safetensors"));
   for (const auto& [key, image] : cases) {
     if (!key.ends_with(".image")) continue;
     const std::string name = key.substr(0, key.size() - 6);

@@ -28,32 +28,33 @@ Tensor as_columns(const Tensor& features) {
 }
 
 void run_product(benchmark::State& state, const Tensor& features) {
-  const PatchGraph graph(normalize_features(as_columns(features)), {});
-  const std::vector<double> x = fixed_vector(0, graph.size());
+  const maskcut::PatchGraph graph(maskcut::normalize_features(as_columns(features)), {});
+  const std::vector<double> x = maskcut::fixed_vector(0, graph.size());
   std::vector<double> y(x.size());
   for (auto _ : state) graph.bits().multiply(x.data(), y.data(), 1, graph.size());
 }
 
 void run_affinity(benchmark::State& state, const Tensor& features) {
-  for (auto _ : state) benchmark::DoNotOptimize(PatchGraph(normalize_features(as_columns(features)), {}).size());
+  for (auto _ : state)
+    benchmark::DoNotOptimize(maskcut::PatchGraph(maskcut::normalize_features(as_columns(features)), {}).size());
 }
 
 void run_eigenvector(benchmark::State& state, const Tensor& features) {
-  const PatchGraph graph(normalize_features(as_columns(features)), {});
-  for (auto _ : state) benchmark::DoNotOptimize(smallest_eigenvectors(graph, 1).found());
+  const maskcut::PatchGraph graph(maskcut::normalize_features(as_columns(features)), {});
+  for (auto _ : state) benchmark::DoNotOptimize(maskcut::smallest_eigenvectors(graph, 1).found());
 }
 
 void run_cuts(benchmark::State& state, const std::string& name, const Tensor& features) {
-  const FrameSize frame{features.size(1) * kPatch, features.size(2) * kPatch};
-  CutResult result;
-  for (auto _ : state) result = cut_features(features, frame, {});
+  const maskcut::FrameSize frame{features.size(1) * kPatch, features.size(2) * kPatch};
+  maskcut::CutResult result;
+  for (auto _ : state) result = maskcut::cut_features(features, frame, {});
   static std::map<std::string, Tensor> found;
   for (std::size_t t = 0; t < result.stages.size(); ++t) {
     if (!result.stages[t].eigenvector.defined()) continue;
     found[name + ".x_" + std::to_string(t + 1)] = result.stages[t].eigenvector;
     found[name + ".M_" + std::to_string(t + 1)] = result.stages[t].object;
   }
-  if (const char* path = std::getenv("USOL_CUT_RESULT")) save_safetensors(path, found);
+  if (const char* path = std::getenv("USOL_CUT_RESULT")) io::save_safetensors(path, found);
 }
 
 template <class F, class... Args>
@@ -66,10 +67,10 @@ void add(const std::string& name, F run, Args... args) {
 void register_cut_benchmarks() {
   std::map<std::string, Tensor> cases;
   if (const char* path = std::getenv("USOL_CUT_CASES")) {
-    cases = load_safetensors(path);
+    cases = io::load_safetensors(path);
   } else {
-    const Tensor image = decode_image(test::source_path("tests/pictures/raccoon.jpg"));
-    cases["colour.features"] = colour_features(image, {480, 480}, kPatch);
+    const Tensor image = io::decode_image(test::source_path("tests/pictures/raccoon.jpg"));
+    cases["colour.features"] = maskcut::colour_features(image, {480, 480}, kPatch);
   }
   for (const auto& [key, features] : cases) {
     const std::string name = key.substr(0, key.rfind('.'));

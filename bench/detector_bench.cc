@@ -31,7 +31,7 @@ std::vector<train::Sample> take_batch(StateDict& tensors) {
 }
 
 void infer(benchmark::State& state, const std::string& path) {
-  StateDict tensors = load_safetensors(path);
+  StateDict tensors = io::load_safetensors(path);
   const Tensor picture = take_batch(tensors)[0].image;
   const Rcnn model = Rcnn::from_state(std::move(tensors), path);
   model.detect({picture});  // folds and packs
@@ -41,7 +41,7 @@ void infer(benchmark::State& state, const std::string& path) {
 }
 
 void train_step(benchmark::State& state, const std::string& path) {
-  StateDict tensors = load_safetensors(path);
+  StateDict tensors = io::load_safetensors(path);
   const std::vector<train::Sample> batch = take_batch(tensors);
   ParamStore store;
   const Rcnn model(Scope(store), cutler_config());

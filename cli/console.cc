@@ -9,7 +9,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::cli {
 
 Console::Console() {
   const char* term = std::getenv("TERM");
@@ -39,10 +39,10 @@ void Console::set_progress(const std::string& text) {
 
 void Console::write(std::string_view text) {
   try {
-    write_all(STDERR_FILENO, std::as_bytes(std::span(text)), "stderr");
+    io::write_all(STDERR_FILENO, std::as_bytes(std::span(text)), "stderr");
   } catch (const Error&) {
     // Nobody reads, or a signal has ended the wait for someone who does not: there is no one left to tell.
   }
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -7,7 +7,7 @@
 
 #include "usol/pipeline/log.h"
 
-namespace usol {
+namespace usol::cli {
 
 class Console : public LogSink {
  public:
@@ -28,4 +28,4 @@ class Console : public LogSink {
   std::string progress_;
 };
 
-}  // namespace usol
+}  // namespace usol::cli

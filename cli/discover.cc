@@ -24,13 +24,13 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // The graph of this many patches takes half a gigabyte, and the backbone's time grows with their square.
 constexpr std::int64_t kMostPatches = 65536;
 
-void check_patches(const FrameSize& pixels, std::int64_t patch) {
+void check_patches(const maskcut::FrameSize& pixels, std::int64_t patch) {
   const std::int64_t patches = (pixels.height + patch - 1) / patch * ((pixels.width + patch - 1) / patch);
   check(patches <= kMostPatches, ErrorKind::kUnsupported,
         "{} x {} pixels are {} patches of {}, more than {}; --size PX makes pictures smaller", pixels.height,
@@ -39,20 +39,20 @@ void check_patches(const FrameSize& pixels, std::int64_t patch) {
 
 ImageRecord make_record(const InputImage& input, const Tensor& image, const DiscoveredObjects& found, bool swap_sides) {
   ImageRecord record;
-  CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
+  io::CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
   if (swap_sides) std::swap(entry.height, entry.width);
-  record.image = coco_image_json(entry);
+  record.image = io::coco_image_json(entry);
   for (const DiscoveredObject& object : found.objects) {
-    const Rle rle = rle_encode(object.mask);
-    CocoAnnotation annotation;
+    const io::Rle rle = io::rle_encode(object.mask);
+    io::CocoAnnotation annotation;
     annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
     annotation.image_id = input.id;
     annotation.category_id = 1;
     annotation.box = object.box;
-    annotation.area = static_cast<double>(rle_area(rle));
+    annotation.area = static_cast<double>(io::rle_area(rle));
     annotation.score = object.score;
     annotation.has_score = true;
-    record.annotations.push_back(coco_annotation_json(annotation, rle));
+    record.annotations.push_back(io::coco_annotation_json(annotation, rle));
   }
   return record;
 }
@@ -135,7 +135,7 @@ class DiscoverVerb : public Verb {
     if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
     source->describe(job.info);
     job.load = [&](const InputImage& input) -> ImageCompute {
-      const Tensor image = decode_image(input.path, pictures_.decode());
+      const Tensor image = io::decode_image(input.path, pictures_.decode());
       check_patches(source_.picture_size(image), source->patch());
       const PreparedPicture prepared = source->prepare(input, image);
       return [&, input, image, prepared] {
@@ -152,12 +152,13 @@ class DiscoverVerb : public Verb {
  private:
   ImageResult save(const InputImage& input, const Tensor& image, const DiscoveredObjects& found) const {
     ImageResult out;
-    out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
+    out.record =
+        make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == maskcut::Preset::kRelease);
     std::vector<std::byte> overlay;
     if (look_) {
       std::vector<Tensor> masks;
       for (const DiscoveredObject& object : found.objects) masks.push_back(object.mask);
-      overlay = encode_jpeg(draw_masks(image, masks, found.soft), 90);
+      overlay = io::encode_jpeg(draw_masks(image, masks, found.soft), 90);
     }
     const Tensor map = !soft_ ? Tensor() : found.soft.to(DType::kF32);
     out.saved_bytes = overlay.size() + (map.defined() ? static_cast<std::uint64_t>(map.numel()) * 4 : 0);
@@ -166,7 +167,7 @@ class DiscoverVerb : public Verb {
       if (look_) look_->write(output_path({}, name, ".jpg").generic_string(), overlay);
       if (map.defined())
         soft_->write(output_path({}, name, ".npy").generic_string(),
-                     [&](const fs::path& path) { save_npy(path, map); });
+                     [&](const fs::path& path) { io::save_npy(path, map); });
     };
     return out;
   }
@@ -178,10 +179,10 @@ class DiscoverVerb : public Verb {
   HeadTraining training_;
   ShardOption shard_;
   std::string out_, overlays_, maps_;
-  std::shared_ptr<OutputFolder> look_, soft_;  // for --overlays and --maps
+  std::shared_ptr<io::OutputFolder> look_, soft_;  // for --overlays and --maps
 };
 
 const RegisterVerb<DiscoverVerb> kDiscover("discover", "objects by TokenCut, LOST, FOUND and others, to compare with");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -26,7 +26,7 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // Of the maps and masks of --saliency.
@@ -55,27 +55,27 @@ std::vector<int> to_max_dets(const std::string& text) {
   return numbers;
 }
 
-std::vector<IouType> to_iou_types(const std::string& text) {
-  std::vector<IouType> types;
+std::vector<eval::IouType> to_iou_types(const std::string& text) {
+  std::vector<eval::IouType> types;
   for (const std::string& part : split(text)) {
     check(part == "box" || part == "mask", ErrorKind::kUsage, "--iou: expected box, mask or box,mask, got '{}'", text);
-    const IouType type = part == "box" ? IouType::kBox : IouType::kMask;
+    const eval::IouType type = part == "box" ? eval::IouType::kBox : eval::IouType::kMask;
     check(types.empty() || types.back() != type, ErrorKind::kUsage, "--iou: {} twice", part);
     types.push_back(type);
   }
   return types;
 }
 
-const char* name_of(IouType type) { return type == IouType::kBox ? "box" : "mask"; }
+const char* name_of(eval::IouType type) { return type == eval::IouType::kBox ? "box" : "mask"; }
 
-Json to_json(const Metrics& metrics) {
+Json to_json(const eval::Metrics& metrics) {
   Json object = Json::object();
   for (const auto& [name, value] : metrics) object[name] = value;
   return object;
 }
 
 // "AP 12.5  AP50 22.4": percentages for the terminal.
-std::string to_line(const Metrics& metrics) {
+std::string to_line(const eval::Metrics& metrics) {
   std::string line;
   for (const auto& [name, value] : metrics) {
     if (!line.empty()) line += "  ";
@@ -84,21 +84,21 @@ std::string to_line(const Metrics& metrics) {
   return line;
 }
 
-bool has_masks(const AnnotationSet& set) {
-  for (const CocoAnnotation& annotation : set.annotations) {
-    if (annotation.segmentation.kind != Segmentation::Kind::kNone) return true;
+bool has_masks(const io::AnnotationSet& set) {
+  for (const io::CocoAnnotation& annotation : set.annotations) {
+    if (annotation.segmentation.kind != io::Segmentation::Kind::kNone) return true;
   }
   return set.annotations.empty();
 }
 
 // Throws Error(kFormat) for the first mask whose sides are its image's exchanged: its picture was turned, or not.
-void check_sides(const AnnotationSet& truth, const AnnotationSet& predictions) {
-  const IdIndex ids = index_images(truth);
-  for (const CocoAnnotation& annotation : predictions.annotations) {
-    const Segmentation& mask = annotation.segmentation;
+void check_sides(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
+  const io::IdIndex ids = io::index_images(truth);
+  for (const io::CocoAnnotation& annotation : predictions.annotations) {
+    const io::Segmentation& mask = annotation.segmentation;
     const std::int64_t at = ids.find(annotation.image_id);
-    if (at < 0 || mask.kind != Segmentation::Kind::kRle || mask.height == mask.width) continue;
-    const CocoImage& image = truth.images[static_cast<std::size_t>(at)];
+    if (at < 0 || mask.kind != io::Segmentation::Kind::kRle || mask.height == mask.width) continue;
+    const io::CocoImage& image = truth.images[static_cast<std::size_t>(at)];
     check(mask.height != image.width || mask.width != image.height, ErrorKind::kFormat,
           "{}: its mask has {} x {} pixels (height x width), its image in {} {} x {}: one of the two files was made on "
           "the picture turned as its EXIF orientation says, the other as it is stored; make the predictions with (or "
@@ -186,7 +186,7 @@ class EvalVerb : public Verb {
     metrics["info"] = make_info(run, "{}");
     metrics["info"]["device"] = device_model(Device{});
     make_folder_of(out_);
-    write_file(out_, metrics.dump(1) + "\n");
+    io::write_file(out_, metrics.dump(1) + "\n");
     run.note("wrote {}", out_);
     return kSuccess;
   }
@@ -194,27 +194,27 @@ class EvalVerb : public Verb {
  private:
   void score_saliency(const Run& run, Json& metrics) const {
     const auto report = pictures_.report_at_end(run);
-    DecodeOptions decode = pictures_.decode();
+    io::DecodeOptions decode = pictures_.decode();
     decode.apply_exif = exif_;
-    const SaliencyMean mean = score_saliency_files(
+    const eval::SaliencyMean mean = eval::score_saliency_files(
         truth_path_, predictions_path_, {.image_root = image_root_, .apply_exif = exif_},
-        [&](const AnnotationSet& set) { say_reading(run, set); }, decode);
+        [&](const io::AnnotationSet& set) { say_reading(run, set); }, decode);
     run.note("saliency over {} images: {}", mean.images(), to_line(mean.metrics()));
     metrics["saliency"] = to_json(mean.metrics());
     metrics["saliency"]["images"] = mean.images();
   }
 
   void score_annotations(const Run& run, const Options& options, Json& metrics) {
-    const bool masks = !corloc_ && (types_.size() > 1 || types_[0] == IouType::kMask);
-    const CocoReadOptions reading{.segmentations = masks, .image_root = image_root_, .apply_exif = exif_};
-    const AnnotationSet truth = read_coco(truth_path_, reading);
-    AnnotationSet predictions = read_coco(predictions_path_, reading);
-    const std::vector<const AnnotationSet*> sets = {&truth, &predictions};
-    for (const AnnotationSet* set : sets) say_reading(run, *set);
+    const bool masks = !corloc_ && (types_.size() > 1 || types_[0] == eval::IouType::kMask);
+    const io::CocoReadOptions reading{.segmentations = masks, .image_root = image_root_, .apply_exif = exif_};
+    const io::AnnotationSet truth = io::read_coco(truth_path_, reading);
+    io::AnnotationSet predictions = io::read_coco(predictions_path_, reading);
+    const std::vector<const io::AnnotationSet*> sets = {&truth, &predictions};
+    for (const io::AnnotationSet* set : sets) say_reading(run, *set);
     if (match_ == "file_name") {
-      match_by_file_name(truth, predictions);
+      eval::match_by_file_name(truth, predictions);
     } else if (!options.given("match")) {
-      check_ids_mean_the_same(truth, predictions);
+      eval::check_ids_mean_the_same(truth, predictions);
     }
     check_sides(truth, predictions);
     if (corloc_) {
@@ -223,16 +223,16 @@ class EvalVerb : public Verb {
     }
     if (pseudo_masks_) fill_scores(run, predictions);
     if (masks) {
-      for (const AnnotationSet* set : sets) {
+      for (const io::AnnotationSet* set : sets) {
         check(has_masks(*set), ErrorKind::kUsage, "{} has no masks; --box-only compares boxes alone", set->name);
       }
     }
     score_coco(run, truth, predictions, metrics);
   }
 
-  static void score_corloc(const Run& run, const AnnotationSet& truth, const AnnotationSet& predictions,
+  static void score_corloc(const Run& run, const io::AnnotationSet& truth, const io::AnnotationSet& predictions,
                            Json& metrics) {
-    const CorLocResult result = evaluate_corloc(truth, predictions);
+    const eval::CorLocResult result = eval::evaluate_corloc(truth, predictions);
     run.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
     if (result.without_prediction > 0) {
       run.note("{} images have no prediction and count as wrong", result.without_prediction);
@@ -245,9 +245,9 @@ class EvalVerb : public Verb {
                          {"without_truth", result.without_truth}};
   }
 
-  static void fill_scores(const Run& run, AnnotationSet& predictions) {
+  static void fill_scores(const Run& run, io::AnnotationSet& predictions) {
     std::int64_t filled = 0;
-    for (CocoAnnotation& annotation : predictions.annotations) {
+    for (io::CocoAnnotation& annotation : predictions.annotations) {
       if (annotation.has_score) continue;
       annotation.score = 1;
       annotation.has_score = true;
@@ -256,17 +256,17 @@ class EvalVerb : public Verb {
     if (filled > 0) run.note("{}: {} masks have no score and count with 1", predictions.name, filled);
   }
 
-  void score_coco(const Run& run, const AnnotationSet& truth, const AnnotationSet& predictions, Json& metrics) {
-    CocoEvalOptions options;
+  void score_coco(const Run& run, const io::AnnotationSet& truth, const io::AnnotationSet& predictions, Json& metrics) {
+    eval::CocoEvalOptions options;
     options.class_agnostic = class_agnostic_ || pseudo_masks_;
     options.max_dets = max_det_list_;
     options.curves = !curves_.empty();
     std::map<std::string, Tensor> curves;
     Json categories = Json::array();
     std::int64_t unknown_category = 0;
-    for (const IouType type : types_) {
+    for (const eval::IouType type : types_) {
       const std::string name = name_of(type);
-      const CocoEvalResult result = evaluate_coco(truth, predictions, type, options);
+      const eval::CocoEvalResult result = eval::evaluate_coco(truth, predictions, type, options);
       run.note("{:<5}{}", name, to_line(result.metrics));
       metrics[name] = to_json(result.metrics);
       for (std::size_t c = 0; c < result.categories.size(); ++c) {
@@ -291,7 +291,7 @@ class EvalVerb : public Verb {
     metrics["left_out"] = {{"predictions_of_unknown_categories", unknown_category}};
     if (!options.curves) return;
     make_folder_of(curves_);
-    save_safetensors(curves_, curves, {{"info", R"({"description":"usol eval"})"}});
+    io::save_safetensors(curves_, curves, {{"info", R"({"description":"usol eval"})"}});
   }
 
   std::string truth_path_, predictions_path_, out_, curves_, image_root_;
@@ -300,10 +300,10 @@ class EvalVerb : public Verb {
   PictureOptions pictures_;
   bool box_only_ = false, class_agnostic_ = false, pseudo_masks_ = false, corloc_ = false, saliency_ = false;
   std::vector<int> max_det_list_;
-  std::vector<IouType> types_;
+  std::vector<eval::IouType> types_;
 };
 
 const RegisterVerb<EvalVerb> kEval("eval", "average precision, CorLoc or saliency metrics of predictions");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

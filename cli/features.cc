@@ -19,7 +19,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class FeaturesVerb : public Verb {
@@ -68,20 +68,20 @@ class FeaturesVerb : public Verb {
     const std::string provenance = job.info.dump();
     const DType dtype = dtype_ == "f16" ? DType::kF16 : DType::kF32;
     job.load = [&, files](const InputImage& input) -> ImageCompute {
-      const Tensor image = decode_image(input.path, pictures_.decode());
+      const Tensor image = io::decode_image(input.path, pictures_.decode());
       PreparedPicture prepared = source->prepare(input, image);
-      CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
+      io::CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
       return [&, files, record = std::move(record), prepared = std::move(prepared)] {
         const PatchMaps maps = source->maps(prepared);
         std::map<std::string, Tensor> tensors = {{"features", maps.features.to(dtype).to(Device::cpu())}};
         if (maps.attention.defined()) tensors["attention"] = maps.attention.to(dtype).to(Device::cpu());
         ImageResult result;
-        result.record.image = coco_image_json(record);
+        result.record.image = io::coco_image_json(record);
         for (const auto& [key, tensor] : tensors)
           result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(dtype);
         result.save = [&, files, tensors, name = record.file_name] {
           files->write(output_path({}, name, ".safetensors").generic_string(), [&](const fs::path& path) {
-            save_safetensors(path, tensors, {{"info", provenance}});
+            io::save_safetensors(path, tensors, {{"info", provenance}});
           });
         };
         return result;
@@ -103,4 +103,4 @@ class FeaturesVerb : public Verb {
 const RegisterVerb<FeaturesVerb> kFeatures("features", "patch features of pictures, one file each");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -33,7 +33,7 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 constexpr std::string_view kYoloNames = "data.yaml";
@@ -48,7 +48,7 @@ std::string_view without_extension(std::string_view name) {
 class Subset {
  public:
   explicit Subset(const std::string& path) : path_(path) {
-    TextLines lines{fs::path(path)};
+    io::TextLines lines{fs::path(path)};
     for (std::string line; lines.next(line);) {
       while (!line.empty() && (line.back() == ' ' || line.back() == '\t')) line.pop_back();
       if (!line.empty() && line[0] != '#') entries_.emplace(line, false);
@@ -56,7 +56,7 @@ class Subset {
     check(!entries_.empty(), ErrorKind::kUsage, "{}: lists no images", path);
     for (const auto& [entry, used] : entries_) short_names_.emplace(without_extension(last_part(entry)), entry);
   }
-  bool contains(const CocoImage& image) {
+  bool contains(const io::CocoImage& image) {
     const std::string_view name = without_extension(last_part(image.file_name));
     const auto by_name = short_names_.find(name);
     const auto by_id = entries_.find(fmt::format("{}", image.id));
@@ -81,31 +81,31 @@ class Subset {
   std::map<std::string, std::string, std::less<>> short_names_;
 };
 
-void keep_subset(AnnotationSet& set, Subset subset) {
+void keep_subset(io::AnnotationSet& set, Subset subset) {
   std::set<std::int64_t> kept;
-  for (const CocoImage& image : set.images) {
+  for (const io::CocoImage& image : set.images) {
     if (subset.contains(image)) kept.insert(image.id);
   }
   subset.check_used();
-  std::erase_if(set.images, [&](const CocoImage& image) { return !kept.contains(image.id); });
-  std::erase_if(set.annotations, [&](const CocoAnnotation& a) { return !kept.contains(a.image_id); });
+  std::erase_if(set.images, [&](const io::CocoImage& image) { return !kept.contains(image.id); });
+  std::erase_if(set.annotations, [&](const io::CocoAnnotation& a) { return !kept.contains(a.image_id); });
 }
 
-void make_class_agnostic(AnnotationSet& set) {
+void make_class_agnostic(io::AnnotationSet& set) {
   set.categories = {{1, "fg", "fg"}};
-  for (CocoAnnotation& annotation : set.annotations) {
+  for (io::CocoAnnotation& annotation : set.annotations) {
     annotation.category_id = 1;
     annotation.has_category = true;
   }
 }
 
 // Throws Error(kFormat) unless every annotation has a box and an area: what read_coco() could not complete.
-void check_complete(const AnnotationSet& set) {
-  const IdIndex ids = index_images(set);
-  for (const CocoAnnotation& annotation : set.annotations) {
+void check_complete(const io::AnnotationSet& set) {
+  const io::IdIndex ids = io::index_images(set);
+  for (const io::CocoAnnotation& annotation : set.annotations) {
     if (annotation.has_box && annotation.has_area) continue;
-    const CocoImage& image = set.images[static_cast<std::size_t>(ids.find(annotation.image_id))];
-    check(annotation.segmentation.kind == Segmentation::Kind::kNone, ErrorKind::kFormat,
+    const io::CocoImage& image = set.images[static_cast<std::size_t>(ids.find(annotation.image_id))];
+    check(annotation.segmentation.kind == io::Segmentation::Kind::kNone, ErrorKind::kFormat,
           "{}: has no {}, and its image '{}' no height and width to compute it with; --image-root DIR says where the "
           "pictures are",
           set.place(annotation), annotation.has_box ? "area" : "box", image.file_name);
@@ -114,10 +114,10 @@ void check_complete(const AnnotationSet& set) {
 }
 
 // Positions of each image's annotations.
-std::vector<std::vector<const CocoAnnotation*>> by_image(const AnnotationSet& set) {
-  const IdIndex ids = index_images(set);
-  std::vector<std::vector<const CocoAnnotation*>> lists(set.images.size());
-  for (const CocoAnnotation& annotation : set.annotations) {
+std::vector<std::vector<const io::CocoAnnotation*>> by_image(const io::AnnotationSet& set) {
+  const io::IdIndex ids = io::index_images(set);
+  std::vector<std::vector<const io::CocoAnnotation*>> lists(set.images.size());
+  for (const io::CocoAnnotation& annotation : set.annotations) {
     lists[static_cast<std::size_t>(ids.find(annotation.image_id))].push_back(&annotation);
   }
   return lists;
@@ -162,7 +162,7 @@ class GtVerb : public Verb {
     check(subset_.empty() || fs::exists(subset_), ErrorKind::kUsage, "{}: no such file", subset_);
     check(image_root_.empty() || fs::is_directory(image_root_), ErrorKind::kUsage, "--image-root {}: no such folder",
           image_root_);
-    AnnotationSet set = read();
+    io::AnnotationSet set = read();
     say_reading(run, set);
     if (!subset_.empty()) keep_subset(set, Subset(subset_));
     if (class_agnostic_) make_class_agnostic(set);
@@ -185,7 +185,7 @@ class GtVerb : public Verb {
   }
 
  private:
-  void check_outputs(const Run& run, const AnnotationSet& set) {
+  void check_outputs(const Run& run, const io::AnnotationSet& set) {
     Outputs outputs(run);
     outputs.reads(subset_);
     for (const fs::path& path : read_) outputs.reads(path.string());
@@ -194,7 +194,7 @@ class GtVerb : public Verb {
       return;
     }
     check_names(set);
-    folder_ = std::make_shared<OutputFolder>(out_);
+    folder_ = std::make_shared<io::OutputFolder>(out_);
     const std::string extension = to_ == "png" ? ".png" : to_ == "voc" ? ".xml" : ".txt";
     outputs.files("--out", *folder_, static_cast<std::int64_t>(set.images.size()), [&](std::int64_t i) {
       return output_path({}, set.images[static_cast<std::size_t>(i)].file_name, extension).generic_string();
@@ -202,7 +202,7 @@ class GtVerb : public Verb {
     if (to_ == "yolo") outputs.files("--out", *folder_, 1, [](std::int64_t) { return std::string(kYoloNames); });
   }
 
-  AnnotationSet read() {
+  io::AnnotationSet read() {
     std::vector<fs::path> xml;
     for (const std::string& input : inputs_) {
       check(fs::exists(input), ErrorKind::kUsage, "{}: no such file or folder", input);
@@ -218,7 +218,7 @@ class GtVerb : public Verb {
       } else {
         check(inputs_.size() == 1, ErrorKind::kUsage, "{}: a JSON file must be the only input", input);
         read_ = {input};
-        AnnotationSet set = read_coco(input, {.image_root = image_root_, .apply_exif = exif_});
+        io::AnnotationSet set = io::read_coco(input, {.image_root = image_root_, .apply_exif = exif_});
         check(!set.is_results, ErrorKind::kUsage, "{}: expected a data set with images, got a list of results", input);
         return set;
       }
@@ -226,32 +226,32 @@ class GtVerb : public Verb {
     std::sort(xml.begin(), xml.end(),
               [](const fs::path& a, const fs::path& b) { return natural_less(a.string(), b.string()); });
     read_ = xml;
-    AnnotationSet set = read_voc(xml, {.image_root = image_root_, .apply_exif = exif_});
+    io::AnnotationSet set = io::read_voc(xml, {.image_root = image_root_, .apply_exif = exif_});
     set.name = inputs_[0];
     return set;
   }
 
-  void write_json(const Run& run, AnnotationSet& set) const {
+  void write_json(const Run& run, io::AnnotationSet& set) const {
     check_complete(set);
     Json info = make_info(run, "{}");
     const Json source = Json::parse(set.info_json, nullptr, false);
     if (source.is_object()) info["source"] = source;
     set.info_json = info.dump();
     make_folder_of(out_);
-    write_coco(out_, set);
+    io::write_coco(out_, set);
   }
 
-  static std::string output_of(const CocoImage& image, const char* extension) {
+  static std::string output_of(const io::CocoImage& image, const char* extension) {
     return output_path({}, image.file_name, extension).generic_string();
   }
 
   // Throws Error(kUsage) if two images would be written to one file, or one outside the folder.
-  static void check_names(const AnnotationSet& set) {
+  static void check_names(const io::AnnotationSet& set) {
     std::map<std::string, std::int64_t> names;
-    for (const CocoImage& image : set.images) {
+    for (const io::CocoImage& image : set.images) {
       check(!image.file_name.empty(), ErrorKind::kFormat, "image {} has no file name to write its file under",
             image.id);
-      const fs::path name = fs::path(portable_name(image.file_name)).lexically_normal().replace_extension();
+      const fs::path name = fs::path(io::portable_name(image.file_name)).lexically_normal().replace_extension();
       check(!name.is_absolute() && (name.empty() || *name.begin() != ".."), ErrorKind::kUsage,
             "image {}: its file name '{}' leaves the output folder", image.id, image.file_name);
       const auto [other, added] = names.emplace(name.generic_string(), image.id);
@@ -262,11 +262,11 @@ class GtVerb : public Verb {
 
   // write(image, its annotations) for every image, whose size is known and whose file is its own.
   template <class Write>
-  static void for_each_image(const Run& run, const AnnotationSet& set, Write&& write) {
+  static void for_each_image(const Run& run, const io::AnnotationSet& set, Write&& write) {
     const auto lists = by_image(set);
     for (std::size_t i = 0; i < set.images.size(); ++i) {
       run.throw_if_stopped();
-      const CocoImage& image = set.images[i];
+      const io::CocoImage& image = set.images[i];
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
             "{}: image {} ('{}') has no height and width; --image-root DIR says where the pictures are", set.name,
             image.id, image.file_name);
@@ -274,48 +274,49 @@ class GtVerb : public Verb {
     }
   }
 
-  static void note_crowds(const Run& run, const AnnotationSet& set) {
+  static void note_crowds(const Run& run, const io::AnnotationSet& set) {
     const auto crowds = std::count_if(set.annotations.begin(), set.annotations.end(),
-                                      [](const CocoAnnotation& annotation) { return annotation.is_crowd; });
+                                      [](const io::CocoAnnotation& annotation) { return annotation.is_crowd; });
     if (crowds > 0) run.note("{} crowds were left out", crowds);
   }
 
-  void write_pictures(const Run& run, const AnnotationSet& set) const {
-    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
-      std::vector<Rle> masks = {{image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
-      for (const CocoAnnotation* annotation : annotations)
+  void write_pictures(const Run& run, const io::AnnotationSet& set) const {
+    for_each_image(run, set, [&](const io::CocoImage& image, const auto& annotations) {
+      std::vector<io::Rle> masks = {
+          {image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
+      for (const io::CocoAnnotation* annotation : annotations)
         if (!annotation->is_crowd) masks.push_back(set.rle(*annotation, image.height, image.width));
-      Tensor picture = rle_decode(rle_merge(masks, MaskMerge::kUnion));
+      Tensor picture = io::rle_decode(io::rle_merge(masks, io::MaskMerge::kUnion));
       auto* pixels = picture.mutable_data<std::uint8_t>();
       for (std::int64_t p = 0; p < picture.numel(); ++p) pixels[p] = static_cast<std::uint8_t>(pixels[p] * 255);
-      folder_->write(output_of(image, ".png"), [&](const fs::path& path) { write_png(path, picture); });
+      folder_->write(output_of(image, ".png"), [&](const fs::path& path) { io::write_png(path, picture); });
     });
     note_crowds(run, set);
   }
 
-  void write_xml(const Run& run, const AnnotationSet& set) const {
+  void write_xml(const Run& run, const io::AnnotationSet& set) const {
     check_complete(set);
-    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
-      folder_->write(output_of(image, ".xml"), voc_xml(set, image, annotations));
+    for_each_image(run, set, [&](const io::CocoImage& image, const auto& annotations) {
+      folder_->write(output_of(image, ".xml"), io::voc_xml(set, image, annotations));
     });
   }
 
-  void write_labels(const Run& run, const AnnotationSet& set) const {
-    for_each_image(run, set, [&](const CocoImage& image, const auto& annotations) {
-      folder_->write(output_of(image, ".txt"), yolo_labels(set, image, annotations));
+  void write_labels(const Run& run, const io::AnnotationSet& set) const {
+    for_each_image(run, set, [&](const io::CocoImage& image, const auto& annotations) {
+      folder_->write(output_of(image, ".txt"), io::yolo_labels(set, image, annotations));
     });
-    folder_->write(std::string(kYoloNames), yolo_names(set));
+    folder_->write(std::string(kYoloNames), io::yolo_names(set));
     note_crowds(run, set);
   }
 
   std::vector<std::string> inputs_;
   std::string out_, to_ = "coco", subset_, image_root_;
   bool class_agnostic_ = false, exif_ = true;
-  std::vector<fs::path> read_, skipped_;  // the truth's files, and what has the name of one but is no file
-  std::shared_ptr<OutputFolder> folder_;  // of the formats with many files
+  std::vector<fs::path> read_, skipped_;      // the truth's files, and what has the name of one but is no file
+  std::shared_ptr<io::OutputFolder> folder_;  // of the formats with many files
 };
 
 const RegisterVerb<GtVerb> kGt("gt", "truths of other formats to class-agnostic COCO, subsets, masks, VOC, YOLO");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -16,7 +16,7 @@
 #include "usol/models/vit.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 /// Makes text from a file harmless on a terminal and valid in JSON.
@@ -110,7 +110,7 @@ std::string list_text(const std::string& title, const std::vector<std::string>& 
 
 /// Why no verb takes the tensors as what they look like; empty if one does. The loader itself answers: what `usol
 /// maskcut` and `usol predict` refuse, this refuses.
-std::string refusal(const Checkpoint& checkpoint, const Description& description) {
+std::string refusal(const io::Checkpoint& checkpoint, const Description& description) {
   const bool vit = vit_config(checkpoint.tensors).has_value();
   if (!vit && !description.architecture.ends_with("R-CNN")) return "";  // backbones: a training takes what fits
   for (const auto& [list, what] :
@@ -171,15 +171,15 @@ const RegisterVerb<InfoVerb> kInfo("info", "what a file of weights holds, and wh
 }  // namespace
 
 std::string info_text(const std::filesystem::path& path, const InfoOptions& options) {
-  const Checkpoint checkpoint = load_checkpoint(path, options.checkpoint);
+  const io::Checkpoint checkpoint = io::load_checkpoint(path, options.checkpoint);
   const Description description = describe_weights(checkpoint.tensors);
   std::string text = fmt::format("{}\n", path.string());
   const auto line = [&](const std::string& key, const std::string& value) {
     text += fmt::format("  {:<14}{}\n", key, printable(value));
   };
   line("format", checkpoint.format);
-  line("size", bytes_text(find_checkpoint_files(path).bytes()));
-  line("SHA-256", checkpoint_sha256(path));
+  line("size", bytes_text(io::find_checkpoint_files(path).bytes()));
+  line("SHA-256", io::checkpoint_sha256(path));
   if (!checkpoint.entry.empty()) line("entry", checkpoint.entry);
   for (const std::string& applied : checkpoint.applied) line("names", applied);
   line("tensors", std::to_string(checkpoint.tensors.size()));
@@ -209,7 +209,7 @@ std::string info_text(const std::filesystem::path& path, const InfoOptions& opti
 }
 
 std::string info_json(const std::filesystem::path& path, const InfoOptions& options) {
-  const Checkpoint checkpoint = load_checkpoint(path, options.checkpoint);
+  const io::Checkpoint checkpoint = io::load_checkpoint(path, options.checkpoint);
   const Description description = describe_weights(checkpoint.tensors);
   const auto all_printable = [](std::vector<std::string> texts) {
     for (std::string& text : texts) text = printable(text);
@@ -218,8 +218,8 @@ std::string info_json(const std::filesystem::path& path, const InfoOptions& opti
   nlohmann::ordered_json json;
   json["file"] = printable(path.string());
   json["format"] = checkpoint.format;
-  json["bytes"] = find_checkpoint_files(path).bytes();
-  json["sha256"] = checkpoint_sha256(path);
+  json["bytes"] = io::find_checkpoint_files(path).bytes();
+  json["sha256"] = io::checkpoint_sha256(path);
   json["entry"] = printable(checkpoint.entry);
   json["names"] = checkpoint.applied;
   json["parameters"] = count_parameters(checkpoint.tensors);
@@ -242,4 +242,4 @@ std::string info_json(const std::filesystem::path& path, const InfoOptions& opti
   return json.dump();
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -6,10 +6,10 @@
 
 #include "usol/io/checkpoint.h"
 
-namespace usol {
+namespace usol::cli {
 
 struct InfoOptions {
-  CheckpointOptions checkpoint;
+  io::CheckpointOptions checkpoint;
   bool every_tensor = false;  // list each by itself instead of folding numbered ones into one line
 };
 
@@ -19,4 +19,4 @@ std::string info_text(const std::filesystem::path& path, const InfoOptions& opti
 /// The same facts as one line of JSON, with every tensor.
 std::string info_json(const std::filesystem::path& path, const InfoOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -15,7 +15,7 @@
 #include "usol/tensor/error.h"
 #include "usol/train/distributed.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 std::string overview() {
@@ -51,7 +51,7 @@ int dispatch(const std::vector<std::string>& arguments) {
   const std::string& first = arguments[0];
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (first == "--version") {
-    fmt::print("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), readable_formats());
+    fmt::print("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), io::readable_formats());
     return kSuccess;
   }
   if (first == "--help" || first == "-h" || (first == "help" && rest.empty())) {
@@ -64,18 +64,18 @@ int dispatch(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   const std::string name = arguments.empty() || arguments[0].starts_with("-") ? "usol" : "usol " + arguments[0];
-  int status = usol::kFailure;
+  int status = usol::cli::kFailure;
   try {
-    return usol::dispatch(arguments);
+    return usol::cli::dispatch(arguments);
   } catch (const usol::Error& error) {
-    fmt::print(stderr, "{}: {}{}\n", name, error.what(), usol::remedy(error.kind()));
-    if (usol::is_bad_usage(error.kind())) status = usol::kBadUsage;
-    if (error.kind() == usol::ErrorKind::kInterrupted) status = 128 + usol::pending_signal();
+    fmt::print(stderr, "{}: {}{}\n", name, error.what(), usol::cli::remedy(error.kind()));
+    if (usol::cli::is_bad_usage(error.kind())) status = usol::cli::kBadUsage;
+    if (error.kind() == usol::ErrorKind::kInterrupted) status = 128 + usol::cli::pending_signal();
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory\n", name);
   } catch (const std::exception& error) {

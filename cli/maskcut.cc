@@ -7,7 +7,7 @@
 #include "usol/pipeline/maskcut_job.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class MaskcutVerb : public Verb {
@@ -62,4 +62,4 @@ class MaskcutVerb : public Verb {
 const RegisterVerb<MaskcutVerb> kMaskcut("maskcut", "pseudo-masks of the objects in pictures, without labels");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -24,19 +24,19 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 struct ShardFile {
   std::string path;
   Shard shard;
   Json info;
-  std::vector<CocoCategory> categories;
+  std::vector<io::CocoCategory> categories;
 };
 
 ShardFile read_head(const std::string& path) {
   check(fs::exists(path), ErrorKind::kUsage, "{}: no such file", path);
-  AnnotationSet set = read_coco(path, {.images = false, .annotations = false});
+  io::AnnotationSet set = io::read_coco(path, {.images = false, .annotations = false});
   ShardFile file{path, {}, Json::parse(set.info_json, nullptr, false), std::move(set.categories)};
   check(file.info.is_object() && file.info.contains("shard") && file.info["shard"].is_string(), ErrorKind::kUsage,
         "{}: is no shard (its info has no \"shard\"; --shard K/N makes them)", path);
@@ -106,10 +106,10 @@ class MergeVerb : public Verb {
     make_folder_of(out_);
     RecordAssembler assembler(out_);
     for (const auto& file : files) {
-      JsonSplitter splitter{fs::path(file.path)};
-      for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+      io::JsonSplitter splitter{fs::path(file.path)};
+      for (io::JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
         run.throw_if_stopped();
-        if (piece.kind != JsonPiece::Kind::kElement) continue;
+        if (piece.kind != io::JsonPiece::Kind::kElement) continue;
         if (piece.key == "images") assembler.add_image(piece.text);
         if (piece.key == "annotations") assembler.add_annotation(piece.text);
       }
@@ -144,15 +144,15 @@ class MergeVerb : public Verb {
     const bool release = preset_ == "release";
     train::RoundOptions round = round_;
     round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
-    const CocoReadOptions reading{.image_root = image_root_, .apply_exif = exif_};
-    const AnnotationSet previous = read_coco(previous_, reading);
+    const io::CocoReadOptions reading{.image_root = image_root_, .apply_exif = exif_};
+    const io::AnnotationSet previous = io::read_coco(previous_, reading);
     say_reading(run, previous);
     run.throw_if_stopped();
-    const AnnotationSet predictions = read_coco(predictions_, reading);
+    const io::AnnotationSet predictions = io::read_coco(predictions_, reading);
     say_reading(run, predictions);
     const train::RoundResult result = train::next_round(previous, predictions, round);
     make_folder_of(out_);
-    CocoWriter writer(out_);
+    io::CocoWriter writer(out_);
     std::int64_t id = 0;
     for (const train::RoundObject& object : result.objects) {
       run.throw_if_stopped();
@@ -161,11 +161,11 @@ class MergeVerb : public Verb {
     if (release) {
       copy_images(writer, previous);
     } else {
-      for (const CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
+      for (const io::CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
     }
     Json info = make_info(run, "{}");
-    info["previous_sha256"] = sha256_file(previous_);
-    info["predictions_sha256"] = sha256_file(predictions_);
+    info["previous_sha256"] = io::sha256_file(previous_);
+    info["predictions_sha256"] = io::sha256_file(predictions_);
     writer.finish(previous.categories, info.dump());
     run.note("wrote {}: {} annotations: {} predicted, {} of before ({} found again, {} predictions below {})", out_, id,
              result.predicted, result.previous, result.found_again, result.below_score, round.score);
@@ -175,11 +175,11 @@ class MergeVerb : public Verb {
   }
 
   // Image records as they stand, exchanged sizes included, but with the ids that the annotations have.
-  void copy_images(CocoWriter& writer, const AnnotationSet& previous) const {
-    JsonSplitter splitter{fs::path(previous_)};
-    for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-      if (piece.kind != JsonPiece::Kind::kElement || piece.key != "images") continue;
-      if (previous.report.count(ReadingKind::kTextId) == 0) {
+  void copy_images(io::CocoWriter& writer, const io::AnnotationSet& previous) const {
+    io::JsonSplitter splitter{fs::path(previous_)};
+    for (io::JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+      if (piece.kind != io::JsonPiece::Kind::kElement || piece.key != "images") continue;
+      if (previous.report.count(io::ReadingKind::kTextId) == 0) {
         writer.add_image_json(piece.text);
       } else {
         Json record = Json::parse(piece.text);
@@ -247,4 +247,4 @@ class MergeVerb : public Verb {
 const RegisterVerb<MergeVerb> kMerge("merge", "join shards into the file of one run; or a round of self-training");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -11,7 +11,7 @@
 #include "usol/cli/verb.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 std::string environment_name(const std::string& key) {
@@ -140,4 +140,4 @@ std::string Options::help() const {
   return text;
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -8,7 +8,7 @@
 
 #include "usol/pipeline/settings.h"
 
-namespace usol {
+namespace usol::cli {
 
 class Options : public Settings {
  public:
@@ -34,4 +34,4 @@ class Options : public Settings {
   std::string program_, summary_, about_, examples_;
 };
 
-}  // namespace usol
+}  // namespace usol::cli

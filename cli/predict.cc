@@ -6,7 +6,7 @@
 #include "usol/pipeline/predict_job.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class PredictVerb : public Verb {
@@ -51,4 +51,4 @@ class PredictVerb : public Verb {
 const RegisterVerb<PredictVerb> kPredict("predict", "objects in pictures, with a trained detector");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

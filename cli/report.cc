@@ -19,7 +19,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 constexpr std::size_t kListedFailures = 20;
@@ -67,8 +67,8 @@ class ReportVerb : public Verb {
       check(folder.empty() || fs::is_directory(folder), ErrorKind::kUsage, "{}: no such folder", folder);
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
     const auto report = pictures_.report_at_end(run);
-    ReportSources sources = read_report_sources(runs_, !annotations_.empty(), images_);
-    for (const ReportRun& source : sources.runs) say_reading(run, source.set);
+    report::ReportSources sources = report::read_report_sources(runs_, !annotations_.empty(), images_);
+    for (const report::ReportRun& source : sources.runs) say_reading(run, source.set);
     if (!dump_.empty()) {
       check(!sources.runs.empty(), ErrorKind::kUsage, "--dump belongs to a run, and there is none");
       sources.runs.front().stages = dump_;
@@ -79,10 +79,10 @@ class ReportVerb : public Verb {
       return kSuccess;
     }
     if (images_.empty() && !sources.runs.empty()) run.note("without --images the page has no gallery");
-    ReportOptions options;
+    report::ReportOptions options;
     options.title = title_;
     options.decode = pictures_.decode();
-    if (!images_.empty()) options.picture = [this](const std::string& name) { return picture_path(images_, name); };
+    if (!images_.empty()) options.picture = [this](const std::string& name) { return io::picture_path(images_, name); };
     options.annotations = annotations_;
     options.image_root = images_;
     options.class_aware = class_aware_;
@@ -117,14 +117,15 @@ const RegisterVerb<ReportVerb> kReport("report", "one page to look through: pict
 
 }  // namespace
 
-int write_report_page(const Run& run, const std::string& out, ReportSources sources, ReportOptions options) {
+int write_report_page(const Run& run, const std::string& out, report::ReportSources sources,
+                      report::ReportOptions options) {
   options.made_by = fmt::format("usol {}", version());
-  options.truth_read = [&](const ReadingReport& report) { say_reading(run, options.annotations.string(), report); };
+  options.truth_read = [&](const io::ReadingReport& report) { say_reading(run, options.annotations.string(), report); };
   make_folder_of(out);
   std::optional<Progress> progress;
   std::int64_t before = 0;
-  const ReportResult result =
-      write_report(out, std::move(sources), options, [&](std::int64_t done, std::int64_t total) {
+  const report::ReportResult result =
+      report::write_report(out, std::move(sources), options, [&](std::int64_t done, std::int64_t total) {
         run.throw_if_stopped();
         if (!progress) progress.emplace(run, total, "pictures");
         for (; before < done; ++before) progress->step();
@@ -145,4 +146,4 @@ int write_report_page(const Run& run, const std::string& out, ReportSources sour
   return kSomeInputsFailed;
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -6,10 +6,11 @@
 #include "usol/cli/verb.h"
 #include "usol/report/report.h"
 
-namespace usol {
+namespace usol::cli {
 
 /// write_report() to the file `out`, with a footer that names the version. kSomeInputsFailed if pictures could not be
 /// shown (the first are listed).
-int write_report_page(const Run& run, const std::string& out, ReportSources sources, ReportOptions options);
+int write_report_page(const Run& run, const std::string& out, report::ReportSources sources,
+                      report::ReportOptions options);
 
-}  // namespace usol
+}  // namespace usol::cli

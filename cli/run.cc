@@ -11,7 +11,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class RunVerb : public Verb {
@@ -41,20 +41,20 @@ class RunVerb : public Verb {
     const int status = job_.run(run, outputs);
     if (run.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
     if (!run.leads()) return status;
-    ReportOptions report;
+    report::ReportOptions report;
     report.title = "Objects found by usol";
     report.picture = job_.picture_paths();
     report.decode = job_.pictures.decode();
     report.decode.warnings = nullptr;  // the work has heard them
     report.next_steps = next_steps(masks);
     const int page_status =
-        write_report_page(run, (folder / "index.html").string(), read_report_sources({out_}), report);
+        write_report_page(run, (folder / "index.html").string(), report::read_report_sources({out_}), report);
     return status == kSuccess ? page_status : status;
   }
   bool shares_work() const override { return true; }
 
  private:
-  static std::vector<ReportStep> next_steps(const std::string& masks) {
+  static std::vector<report::ReportStep> next_steps(const std::string& masks) {
     return {{fmt::format("usol eval --gt instances.json --pred {} --pseudo-masks", masks),
              "If you have a few labelled pictures: how good are the masks?"},
             {"usol maskcut PICTURES --weights W.pth --out masks.json --tau 0.2 --masks 5",
@@ -69,4 +69,4 @@ class RunVerb : public Verb {
 const RegisterVerb<RunVerb> kRunVerb("run", "pictures in, masks and a page to look through out");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -14,7 +14,7 @@
 #include "usol/tensor/parallel.h"
 #include "usol/train/distributed.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 VerbEntry entry_of(const std::string& name) {
@@ -84,4 +84,4 @@ std::string verb_settings_file(const std::string& name, const std::vector<std::s
   return prepared.options.to_toml();
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -9,7 +9,7 @@
 #include "usol/cli/options.h"
 #include "usol/ops/all_reduce.h"
 
-namespace usol {
+namespace usol::cli {
 
 /// What `usol NAME ARGUMENT...` does: reads the options, prints the help or the settings if they are asked for, else
 /// runs the verb, together with `ranks`; without them it joins the processes that were started together with this one
@@ -24,4 +24,4 @@ std::string verb_settings_file(const std::string& name, const std::vector<std::s
 /// switches that are on.
 std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but = {});
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -26,14 +26,14 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // How pictures are read, as words of a command line, but for what is the default.
 Words picture_words(const PictureOptions& pictures) {
   Words words;
   if (pictures.scale_16bit) words.push_back("--scale-16bit");
-  if (pictures.max_pixels != DecodeOptions().max_pixels)
+  if (pictures.max_pixels != io::DecodeOptions().max_pixels)
     words.insert(words.end(), {"--max-pixels", fmt::format("{}", pictures.max_pixels)});
   return words;
 }
@@ -246,11 +246,11 @@ class SelfTrainVerb : public Verb {
 
   // The folder and its manifest, by one process for all. Returns how many stages are done.
   int prepare(const Run& run) {
-    info_ = make_info(run, "{}", weights_.empty() ? "" : checkpoint_sha256(weights_));
+    info_ = make_info(run, "{}", weights_.empty() ? "" : io::checkpoint_sha256(weights_));
     for (const auto& [key, file] : {std::pair{"annotations_sha256", annotations_},
                                     {"maskcut_weights_sha256", maskcut_weights_},
                                     {"eval_annotations_sha256", eval_annotations_}})
-      if (!file.empty()) info_[key] = sha256_file(file);
+      if (!file.empty()) info_[key] = io::sha256_file(file);
     check_outputs(run);
     if (run.replaces()) {
       for (const Stage& stage : stages_) remove_stage(stage);
@@ -308,7 +308,7 @@ class SelfTrainVerb : public Verb {
                      {"settings", settings_[i]},
                      {"status", status},
                      {"output", fs::relative(stages_[i].output, out_).generic_string()},
-                     {"sha256", sha256_file(stages_[i].output)}});
+                     {"sha256", io::sha256_file(stages_[i].output)}});
     write_manifest();
     return 0;
   }
@@ -318,13 +318,13 @@ class SelfTrainVerb : public Verb {
   // From the start on, so that a folder in which something was begun is known.
   void write_manifest() const {
     const Json content = {{"usol_self_train", 1}, {"info", info_}, {"stages", done_}};
-    write_file(manifest(), content.dump(1) + "\n");
+    io::write_file(manifest(), content.dump(1) + "\n");
   }
 
   // Takes over the stages that are done; returns how many.
   std::size_t read_manifest() {
     const fs::path path = manifest();
-    const Json was = Json::parse(read_text_file(path), nullptr, false);
+    const Json was = Json::parse(io::read_text_file(path), nullptr, false);
     check(was.is_object() && was.contains("info") && was.contains("stages") && was["stages"].is_array(),
           ErrorKind::kFormat, "{}: is no manifest of usol self-train", path.string());
     const std::string changed = describe_differences(was["info"], info_);
@@ -346,7 +346,7 @@ class SelfTrainVerb : public Verb {
 
   // What the next stages read must be what the stage wrote, and no file that was torn or changed since.
   static void require_as_made(const Stage& stage, const Json& done) {
-    const std::string expected = done.value("sha256", ""), got = sha256_file(stage.output);
+    const std::string expected = done.value("sha256", ""), got = io::sha256_file(stage.output);
     check(expected == got, ErrorKind::kFormat,
           "--resume: {} is damaged or was changed after stage {} had made it: expected SHA-256 {}, got {}; if it is "
           "removed, the stage is made again",
@@ -375,7 +375,7 @@ class SelfTrainVerb : public Verb {
     std::vector<fs::path> torn;
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
-      if (is_temporary_name(name)) torn.push_back(entry.path());
+      if (io::is_temporary_name(name)) torn.push_back(entry.path());
     }
     for (const auto& path : torn) fs::remove(path);
   }
@@ -398,4 +398,4 @@ const RegisterVerb<SelfTrainVerb> kSelfTrain("self-train",
                                              "the whole loop: masks, a detector, rounds of self-training");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -5,7 +5,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 volatile std::sig_atomic_t g_signal = 0;
@@ -28,7 +28,7 @@ void install_signal_handlers() {
   for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(number, &action, nullptr);
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  set_stop_check([] { return g_signal != 0; });
+  io::set_stop_check([] { return g_signal != 0; });
 }
 
 int pending_signal() { return g_signal; }
@@ -38,4 +38,4 @@ void throw_if_interrupted() {
   check(number == 0, ErrorKind::kInterrupted, "stopped by signal {}", number);
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -1,7 +1,7 @@
 #pragma once
 // SIGINT, SIGTERM and SIGUSR1 ask for a clean stop: loops finish their step, save what they have and return.
 
-namespace usol {
+namespace usol::cli {
 
 /// Catches the three signals; a second SIGINT ends the process at once. They also end every wait of io/wait.h. Writes
 /// beyond a file size limit become errors instead of SIGXFSZ, writes to a pipe without a reader instead of SIGPIPE.
@@ -11,4 +11,4 @@ int pending_signal();
 /// Throws Error(kInterrupted) if a signal is pending: for places with nothing to save.
 void throw_if_interrupted();
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -34,31 +34,31 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // A point of the sweep: its settings, read and checked like those of a command line.
 struct Point {
-  SweepPoint choice;
+  eval::SweepPoint choice;
   MaskcutJob work;
   Json settings;  // all of them, as an output's info has them
 };
 
 // Cuts that several points share: they differ in the number of masks only, and fewer masks are the first ones.
 struct SharedCut {
-  MaskCutOptions options;                           // with the most masks
+  maskcut::MaskCutOptions options;                  // with the most masks
   std::vector<std::pair<std::size_t, int>> points;  // and their numbers of masks
 };
 
 constexpr const char *kResult = "sweep.json", *kCsv = "sweep.csv", *kMarkdown = "sweep.md";
 
-std::string cut_key(const MaskCutOptions& o) {
+std::string cut_key(const maskcut::MaskCutOptions& o) {
   return Json({static_cast<int>(o.preset), o.tau, o.size, o.patch, o.native_aspect, o.crf,
                static_cast<int>(o.eigensolver), o.stop_eigenvalue.value_or(-1), o.max_ncut.value_or(-1)})
       .dump();
 }
 
-Json to_json(const Metrics& metrics) {
+Json to_json(const eval::Metrics& metrics) {
   Json object = Json::object();
   for (const auto& [name, value] : metrics) object[name] = value;
   return object;
@@ -103,9 +103,9 @@ class SweepVerb : public Verb {
   int run(const Run& run, const Options& options) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
     check(annotations_.empty() || fs::exists(annotations_), ErrorKind::kUsage, "{}: no such file", annotations_);
-    std::vector<SweepParameter> parameters;
-    for (const std::string& text : params_) parameters.push_back(parse_sweep_parameter(text));
-    choices_ = sweep_points(parameters, one_at_a_time_);
+    std::vector<eval::SweepParameter> parameters;
+    for (const std::string& text : params_) parameters.push_back(eval::parse_sweep_parameter(text));
+    choices_ = eval::sweep_points(parameters, one_at_a_time_);
     plan(run, options);
     const auto report = base_.pictures.report_at_end(run);
     const fs::path result = fs::path(out_) / kResult;
@@ -115,12 +115,12 @@ class SweepVerb : public Verb {
     });
     check(run.continues() || run.replaces() || run.dry_run || !fs::exists(result), ErrorKind::kUsage,
           "{} exists; --resume goes on, --force replaces it", result.string());
-    AnnotationSet truth;
+    io::AnnotationSet truth;
     if (!annotations_.empty()) {
-      truth = read_coco(annotations_, base_.reading());
+      truth = io::read_coco(annotations_, base_.reading());
       say_reading(run, truth);
-      check_truth(truth, IouType::kBox, {.class_agnostic = true});
-      if (has_masks(truth)) check_truth(truth, IouType::kMask, {.class_agnostic = true});
+      eval::check_truth(truth, eval::IouType::kBox, {.class_agnostic = true});
+      if (has_masks(truth)) eval::check_truth(truth, eval::IouType::kMask, {.class_agnostic = true});
     }
     if (trained_) training_.check_data(run);
 
@@ -138,7 +138,7 @@ class SweepVerb : public Verb {
   // A folder of a point is ours if it has a file that we wrote.
   static bool is_ours(const fs::path& folder) {
     for (const char* name : {"masks.json", "metrics.json", "manifest.json", SweepTraining::kSettings})
-      if (fs::exists(folder / name) && written_by_usol(folder / name)) return true;
+      if (fs::exists(folder / name) && io::written_by_usol(folder / name)) return true;
     return false;
   }
 
@@ -162,8 +162,8 @@ class SweepVerb : public Verb {
       outputs.file("--out", (path / SweepTraining::kSettings).string());
     }
     // The tables have no place to say whose they are; they are written with sweep.json.
-    tables_ = std::make_unique<OutputFolder>(out);
-    const bool finished = fs::exists(out / kResult) && written_by_usol(out / kResult);
+    tables_ = std::make_unique<io::OutputFolder>(out);
+    const bool finished = fs::exists(out / kResult) && io::written_by_usol(out / kResult);
     for (const char* name : {kCsv, kMarkdown}) {
       check(finished || tables_->may_write(name), ErrorKind::kUsage,
             "--out {}: {} was not written by usol and is in the way: move it away or choose another folder", out_,
@@ -193,7 +193,7 @@ class SweepVerb : public Verb {
     const auto is_maskcuts = [&](const std::string& key) {
       return known.contains(key) || key == "weights" || key == "from-features";
     };
-    for (const SweepPoint& choice : choices_)
+    for (const eval::SweepPoint& choice : choices_)
       for (const auto& [key, value] : choice.settings) {
         check(is_maskcuts(key) || training_.has(key), ErrorKind::kUsage,
               "--param {}: expected an option of usol maskcut that changes the result: {}, weights; or one of usol "
@@ -205,13 +205,13 @@ class SweepVerb : public Verb {
       check(!training_.has_masks(), ErrorKind::kUsage, "--train-masks is for --param of an option of usol train");
       return make_points(options, choices_);
     }
-    std::vector<SweepPoint> of_masks;
+    std::vector<eval::SweepPoint> of_masks;
     std::vector<std::string> masks;
-    for (const SweepPoint& choice : choices_) {
-      SweepPoint point;
+    for (const eval::SweepPoint& choice : choices_) {
+      eval::SweepPoint point;
       for (const auto& setting : choice.settings)
         if (is_maskcuts(setting.first)) point.settings.push_back(setting);
-      point.name = point.settings.empty() ? "masks" : sweep_name(point.settings);
+      point.name = point.settings.empty() ? "masks" : eval::sweep_name(point.settings);
       if (training_.has_masks()) {
         check(point.settings.empty(), ErrorKind::kUsage, "--param {}: with --train-masks there is no MaskCut",
               point.name);
@@ -251,10 +251,10 @@ class SweepVerb : public Verb {
     return status;
   }
 
-  void make_points(const Options& options, std::vector<SweepPoint> choices) {
+  void make_points(const Options& options, std::vector<eval::SweepPoint> choices) {
     const Json base = options.settings();
     std::set<std::string> names;
-    for (SweepPoint& choice : choices) {
+    for (eval::SweepPoint& choice : choices) {
       check(names.insert(choice.name).second, ErrorKind::kUsage, "two points would have the folder {}", choice.name);
       points_.push_back({std::move(choice), base_, nullptr});
       Point& point = points_.back();
@@ -337,7 +337,7 @@ class SweepVerb : public Verb {
     std::vector<SharedCut> cuts;
     std::map<std::string, std::size_t> by_key;
     for (std::size_t m = 0; m < members.size(); ++m) {
-      const MaskCutOptions options = points_[members[m]].work.cut_options(patch);
+      const maskcut::MaskCutOptions options = points_[members[m]].work.cut_options(patch);
       const auto [found, is_new] = by_key.try_emplace(cut_key(options), cuts.size());
       if (is_new) cuts.push_back({options, {}});
       SharedCut& cut = cuts[found->second];
@@ -350,17 +350,17 @@ class SweepVerb : public Verb {
   static ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features,
                              const std::vector<SharedCut>& cuts) {
     ImageResult out;
-    out.record.image = coco_image_json({input.id, image.size(0), image.size(1), input.file_name});
+    out.record.image = io::coco_image_json({input.id, image.size(0), image.size(1), input.file_name});
     for (const SharedCut& cut : cuts) {
-      const MaskCutResult result = maskcut(features, image, cut.options);
-      for (const PseudoMask& mask : result.masks) {
-        const Rle rle = rle_encode(mask.mask);
-        CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
+      const maskcut::MaskCutResult result = maskcut::maskcut(features, image, cut.options);
+      for (const maskcut::PseudoMask& mask : result.masks) {
+        const io::Rle rle = io::rle_encode(mask.mask);
+        io::CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
         annotation.id = 1;  // given anew when the file is assembled
         for (const auto& [member, masks] : cut.points) {
           if (mask.stage >= masks) continue;
           annotation.category_id = static_cast<std::int64_t>(member) + 1;
-          out.record.annotations.push_back(coco_annotation_json(annotation, rle));
+          out.record.annotations.push_back(io::coco_annotation_json(annotation, rle));
         }
       }
     }
@@ -386,48 +386,48 @@ class SweepVerb : public Verb {
 
   // The group's file -> masks.json of each point.
   void split(const ImageJob& job, const std::vector<std::size_t>& members) const {
-    const AnnotationSet all = read_coco(job.output);
+    const io::AnnotationSet all = io::read_coco(job.output);
     const Json info = Json::parse(all.info_json);
-    const IdIndex images = index_images(all);
+    const io::IdIndex images = io::index_images(all);
     for (std::size_t m = 0; m < members.size(); ++m) {
       const Point& point = points_[members[m]];
       fs::create_directories(folder(point));
-      CocoWriter writer(folder(point) / "masks.json");
-      for (const CocoImage& image : all.images) writer.add_image(image);
+      io::CocoWriter writer(folder(point) / "masks.json");
+      for (const io::CocoImage& image : all.images) writer.add_image(image);
       std::int64_t id = 0;
-      for (CocoAnnotation annotation : all.annotations) {
+      for (io::CocoAnnotation annotation : all.annotations) {
         if (annotation.category_id != static_cast<std::int64_t>(m) + 1) continue;
         annotation.category_id = 1;
         annotation.id = ++id;
-        const CocoImage& image = all.images[static_cast<std::size_t>(images.find(annotation.image_id))];
+        const io::CocoImage& image = all.images[static_cast<std::size_t>(images.find(annotation.image_id))];
         writer.add_annotation(annotation, all.rle(annotation, image.height, image.width));
       }
-      const std::vector<CocoCategory> categories = {{1, "fg", "fg"}};
+      const std::vector<io::CocoCategory> categories = {{1, "fg", "fg"}};
       writer.finish(categories, point_info(info, point).dump(-1, ' ', false, Json::error_handler_t::replace));
     }
   }
 
-  void write_results(const Run& run, const AnnotationSet* truth) const {
+  void write_results(const Run& run, const io::AnnotationSet* truth) const {
     Json sweep;
     sweep["points"] = Json::array();
     for (const Point& point : points_) {
-      AnnotationSet masks = read_coco(folder(point) / "masks.json");
+      io::AnnotationSet masks = io::read_coco(folder(point) / "masks.json");
       Json entry = entry_of(point.choice, masks);
       if (truth != nullptr) {
         entry["metrics"] = score(*truth, masks);
         Json metrics = entry["metrics"];
         metrics["info"] = Json::parse(masks.info_json);
-        write_file(folder(point) / "metrics.json", metrics.dump(1) + "\n");
+        io::write_file(folder(point) / "metrics.json", metrics.dump(1) + "\n");
       }
       sweep["points"].push_back(std::move(entry));
     }
     if (trained_) sweep["points"] = detectors();
     sweep["info"] = make_info(run, "{}", points_.empty() ? "" : points_.front().work.features.weights_sha256());
     sweep["info"]["device"] = device_model(run.device);
-    const std::string table = sweep_markdown(sweep);
-    tables_->write(kCsv, sweep_csv(sweep));
+    const std::string table = eval::sweep_markdown(sweep);
+    tables_->write(kCsv, eval::sweep_csv(sweep));
     tables_->write(kMarkdown, table);
-    write_file(fs::path(out_) / kResult, sweep.dump(1) + "\n");
+    io::write_file(fs::path(out_) / kResult, sweep.dump(1) + "\n");
     for (std::size_t start = 0; start < table.size();) {
       const std::size_t end = table.find('\n', start);
       run.note("{}", table.substr(start, end - start));
@@ -436,7 +436,7 @@ class SweepVerb : public Verb {
     run.note("wrote {0}/sweep.json, sweep.csv, sweep.md; usol report {0} --out PAGE.html shows them", out_);
   }
 
-  static Json entry_of(const SweepPoint& choice, const AnnotationSet& objects) {
+  static Json entry_of(const eval::SweepPoint& choice, const io::AnnotationSet& objects) {
     Json entry{{"name", choice.name}, {"settings", Json::object()}};
     for (const auto& [key, value] : choice.settings) entry["settings"][key] = value;
     entry["images"] = objects.images.size();
@@ -447,7 +447,7 @@ class SweepVerb : public Verb {
   Json detectors() const {
     Json points = Json::array();
     for (std::size_t i = 0; i < choices_.size(); ++i) {
-      Json entry = entry_of(choices_[i], read_coco(training_.predictions(i)));
+      Json entry = entry_of(choices_[i], io::read_coco(training_.predictions(i)));
       const fs::path path = training_.metrics(i);
       std::ifstream file(path);
       const Json metrics = Json::parse(file, nullptr, false);
@@ -461,36 +461,37 @@ class SweepVerb : public Verb {
     return points;
   }
 
-  static bool has_masks(const AnnotationSet& set) {
+  static bool has_masks(const io::AnnotationSet& set) {
     return std::any_of(set.annotations.begin(), set.annotations.end(), [](const auto& annotation) {
-      return annotation.segmentation.kind != Segmentation::Kind::kNone;
+      return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
     });
   }
 
   // As usol eval --pseudo-masks.
-  static Json score(const AnnotationSet& truth, AnnotationSet& masks) {
-    match_images(truth, masks);
-    CocoEvalOptions options;
+  static Json score(const io::AnnotationSet& truth, io::AnnotationSet& masks) {
+    eval::match_images(truth, masks);
+    eval::CocoEvalOptions options;
     options.class_agnostic = true;
     Json metrics;
-    metrics["box"] = to_json(evaluate_coco(truth, masks, IouType::kBox, options).metrics);
-    if (has_masks(truth)) metrics["mask"] = to_json(evaluate_coco(truth, masks, IouType::kMask, options).metrics);
+    metrics["box"] = to_json(eval::evaluate_coco(truth, masks, eval::IouType::kBox, options).metrics);
+    if (has_masks(truth))
+      metrics["mask"] = to_json(eval::evaluate_coco(truth, masks, eval::IouType::kMask, options).metrics);
     return metrics;
   }
 
   MaskcutJob base_;
-  std::unique_ptr<OutputFolder> tables_;  // DIR, for what is no JSON
+  std::unique_ptr<io::OutputFolder> tables_;  // DIR, for what is no JSON
   std::vector<std::string> params_;
   std::string annotations_, out_;
   bool one_at_a_time_ = false;
   SweepTraining training_;
-  bool trained_ = false;             // the points are detectors
-  std::vector<SweepPoint> choices_;  // the points
-  std::vector<Point> points_;        // ... of MaskCut
+  bool trained_ = false;                   // the points are detectors
+  std::vector<eval::SweepPoint> choices_;  // the points
+  std::vector<Point> points_;              // ... of MaskCut
 };
 
 const RegisterVerb<SweepVerb> kSweep("sweep",
                                      "MaskCut and detectors under many settings, scored: the paper's ablations");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -11,7 +11,7 @@
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 std::int64_t parse_rounds(const std::string& text) {
@@ -40,7 +40,7 @@ bool SweepTraining::has(const std::string& key) const {
   return key == "rounds" || (known.contains(key) && key != "deterministic");
 }
 
-void SweepTraining::plan(const Run& run, const std::vector<SweepPoint>& points, const std::string& preset,
+void SweepTraining::plan(const Run& run, const std::vector<eval::SweepPoint>& points, const std::string& preset,
                          const std::vector<std::string>& masks, const std::vector<std::string>& inputs,
                          const std::string& image_root, const fs::path& out) {
   image_root_ = !image_root.empty() ? image_root : inputs.size() == 1 ? inputs.front() : "";
@@ -81,7 +81,7 @@ void SweepTraining::plan(const Run& run, const std::vector<SweepPoint>& points, 
     detector.settings.insert(detector.settings.end(),
                              {"--preset", detector.preset, "--seed", detector.seed, "--precision", detector.precision});
     verb_settings("train", detector.settings);
-    detector.name = kept.empty() ? "detector" : sweep_name(kept);
+    detector.name = kept.empty() ? "detector" : eval::sweep_name(kept);
     detector.folder = out / detector.name;
     const auto same =
         std::find_if(detectors_.begin(), detectors_.end(), [&](const Detector& d) { return d.name == detector.name; });
@@ -116,7 +116,7 @@ int SweepTraining::run(const Run& run, const Options& options) const {
     const fs::path config = d.folder / kSettings;
     run.by_leader([&] {
       fs::create_directories(d.folder);
-      write_file(config, verb_settings_file("train", d.settings));
+      io::write_file(config, verb_settings_file("train", d.settings));
       return kSuccess;
     });
     Words words{"--image-root",   image_root_,     "--annotations",      d.masks,           "--preset",
@@ -143,4 +143,4 @@ fs::path SweepTraining::result(std::size_t i) const {
   return detectors_[r.detector].folder / (r.rounds == 0 ? std::string("base") : fmt::format("round{}", r.rounds));
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -13,7 +13,7 @@
 #include "usol/cli/verb.h"
 #include "usol/eval/sweep.h"
 
-namespace usol {
+namespace usol::cli {
 
 class SweepTraining {
  public:
@@ -26,7 +26,7 @@ class SweepTraining {
   /// Plans a detector for each of `points` with what `has()` of its settings; points that differ in rounds only share
   /// their trainings. `masks[i]` is the file that point i learns from, or will; `inputs` and `image_root` are the
   /// verb's. Reads and checks the settings of all. Throws Error(kUsage).
-  void plan(const Run& run, const std::vector<SweepPoint>& points, const std::string& preset,
+  void plan(const Run& run, const std::vector<eval::SweepPoint>& points, const std::string& preset,
             const std::vector<std::string>& masks, const std::vector<std::string>& inputs,
             const std::string& image_root, const std::filesystem::path& out);
   /// Checks the truth that detectors are scored with, and the masks that were given, with all of their pictures. Throws
@@ -67,4 +67,4 @@ class SweepTraining {
   std::vector<Result> results_;
 };
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -6,7 +6,7 @@
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/train_job.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class TrainVerb : public Verb {
@@ -50,4 +50,4 @@ class TrainVerb : public Verb {
 const RegisterVerb<TrainVerb> kTrain("train", "a detector from pictures and pseudo-masks");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -11,7 +11,7 @@
 #include "usol/tensor/device_count.h"
 #include "usol/train/distributed.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 std::vector<VerbEntry>& registry() {
@@ -117,4 +117,4 @@ void Common::declare(Options& options) {
                OptionKind::kRun);
 }
 
-}  // namespace usol
+}  // namespace usol::cli

@@ -18,8 +18,10 @@
 #include "usol/tensor/dtype.h"
 
 namespace usol {
-
 class Communicator;
+}
+
+namespace usol::cli {
 
 // What the process returns, beside kSuccess and kSomeInputsFailed. Errors of usage, of results in the way and of other
 // settings give kBadUsage, all others kFailure; a signal n gives 128 + n.
@@ -77,4 +79,4 @@ struct RegisterVerb {
   }
 };
 
-}  // namespace usol
+}  // namespace usol::cli

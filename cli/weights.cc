@@ -18,7 +18,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class WeightsVerb : public Verb {
@@ -52,16 +52,16 @@ class WeightsVerb : public Verb {
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(fs::exists(inputs_[0]), ErrorKind::kUsage, "{}: no such file", inputs_[0]);
     Outputs outputs(run);
-    for (const fs::path& part : find_checkpoint_files(inputs_[0]).parts) outputs.reads(part.string());
+    for (const fs::path& part : io::find_checkpoint_files(inputs_[0]).parts) outputs.reads(part.string());
     out_ = outputs.file("--out", out_);
     // What is no file need not have a name that says the format.
     const bool plain_stream = is_stream_output(out_) && !fs::path(out_).has_extension();
     const std::string extension = plain_stream ? ".safetensors" : fs::path(out_).extension().string();
     check(extension == ".safetensors" || extension == ".pth", ErrorKind::kUsage,
           "--out {}: expected a name that ends in .safetensors or .pth", out_);
-    Checkpoint checkpoint = load_checkpoint(inputs_[0], {.entry = entry_, .map_keys = names_ != "file"});
+    io::Checkpoint checkpoint = io::load_checkpoint(inputs_[0], {.entry = entry_, .map_keys = names_ != "file"});
     if (names_ == "detectron2") {
-      KeyMapReport report = resnet_to_detectron2(checkpoint.tensors, "backbone.bottom_up.");
+      io::KeyMapReport report = io::resnet_to_detectron2(checkpoint.tensors, "backbone.bottom_up.");
       checkpoint.applied.insert(checkpoint.applied.end(), report.applied.begin(), report.applied.end());
       checkpoint.left_out.insert(checkpoint.left_out.end(), report.left_out.begin(), report.left_out.end());
     }
@@ -77,9 +77,9 @@ class WeightsVerb : public Verb {
     }
     make_folder_of(out_);
     if (extension == ".pth")
-      save_pth(out_, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
+      io::save_pth(out_, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
     else
-      save_safetensors(out_, checkpoint.tensors, {{"info", make_info(run, "{}").dump()}});
+      io::save_safetensors(out_, checkpoint.tensors, {{"info", make_info(run, "{}").dump()}});
     return kSuccess;
   }
 
@@ -91,4 +91,4 @@ class WeightsVerb : public Verb {
 const RegisterVerb<WeightsVerb> kWeights("weights", "weights from one file format to another");
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

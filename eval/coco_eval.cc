@@ -12,7 +12,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::eval {
 
 namespace {
 
@@ -49,7 +49,8 @@ std::uint16_t bit(int threshold) { return static_cast<std::uint16_t>(1u << thres
 
 class Evaluation {
  public:
-  Evaluation(const AnnotationSet& truth, const AnnotationSet& predictions, IouType type, const CocoEvalOptions& options)
+  Evaluation(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, IouType type,
+             const CocoEvalOptions& options)
       : truth_(truth),
         predictions_(predictions),
         type_(type),
@@ -87,7 +88,7 @@ class Evaluation {
     check(options_.class_agnostic || !truth_.categories.empty(), ErrorKind::kFormat,
           "{}: the truth has no categories; compare class-agnostically", truth_.name);
     std::vector<std::int64_t> ids;
-    for (const CocoImage& image : truth_.images) ids.push_back(image.id);
+    for (const io::CocoImage& image : truth_.images) ids.push_back(image.id);
     std::vector<std::int32_t> order(ids.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
     std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
@@ -95,31 +96,31 @@ class Evaluation {
     });
     images_ = std::move(order);
     std::sort(ids.begin(), ids.end());
-    image_ranks_ = IdIndex(ids);
+    image_ranks_ = io::IdIndex(ids);
 
     if (options_.class_agnostic) {
       result_.categories.push_back({-1, "fg", 0, 0, {}});
       return;
     }
-    for (const CocoCategory& category : truth_.categories) {
+    for (const io::CocoCategory& category : truth_.categories) {
       result_.categories.push_back({category.id, category.name, 0, 0, {}});
     }
     std::sort(result_.categories.begin(), result_.categories.end(),
               [](const auto& a, const auto& b) { return a.id < b.id; });
     std::vector<std::int64_t> category_ids;
     for (const auto& category : result_.categories) category_ids.push_back(category.id);
-    category_ranks_ = IdIndex(std::move(category_ids));
+    category_ranks_ = io::IdIndex(std::move(category_ids));
   }
 
   // Rank of the annotation's category, or -1 if the truth lacks it.
-  std::int32_t category_rank(const CocoAnnotation& annotation) const {
+  std::int32_t category_rank(const io::CocoAnnotation& annotation) const {
     if (options_.class_agnostic) return 0;
     return annotation.has_category ? static_cast<std::int32_t>(category_ranks_.find(annotation.category_id)) : -1;
   }
 
   void list_truths() {
     for (std::size_t i = 0; i < truth_.annotations.size(); ++i) {
-      const CocoAnnotation& annotation = truth_.annotations[i];
+      const io::CocoAnnotation& annotation = truth_.annotations[i];
       check(annotation.has_area, ErrorKind::kFormat, "{}.area: missing", truth_.place(annotation));
       check(type_ == IouType::kMask || annotation.has_box, ErrorKind::kFormat, "{}.bbox: missing",
             truth_.place(annotation));
@@ -140,7 +141,7 @@ class Evaluation {
 
   void list_detections() {
     for (std::size_t i = 0; i < predictions_.annotations.size(); ++i) {
-      const CocoAnnotation& annotation = predictions_.annotations[i];
+      const io::CocoAnnotation& annotation = predictions_.annotations[i];
       const Item item{static_cast<std::int32_t>(image_ranks_.find(annotation.image_id)), category_rank(annotation),
                       static_cast<std::uint32_t>(i)};
       check(item.image >= 0, ErrorKind::kFormat,
@@ -197,32 +198,32 @@ class Evaluation {
 
   // ---- matching ----
 
-  const CocoAnnotation& truth(const Item& item) const { return truth_.annotations[item.record]; }
-  const CocoAnnotation& detection(const Item& item) const { return predictions_.annotations[item.record]; }
+  const io::CocoAnnotation& truth(const Item& item) const { return truth_.annotations[item.record]; }
+  const io::CocoAnnotation& detection(const Item& item) const { return predictions_.annotations[item.record]; }
 
-  const CocoImage& sized_image(const Item& item) const {
-    const CocoImage& image = truth_.images[static_cast<std::size_t>(images_[static_cast<std::size_t>(item.image)])];
+  const io::CocoImage& sized_image(const Item& item) const {
+    const io::CocoImage& image = truth_.images[static_cast<std::size_t>(images_[static_cast<std::size_t>(item.image)])];
     check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
           "{}: image {} has no height and width, which masks need", truth_.name, image.id);
     return image;
   }
 
-  Rle mask(const AnnotationSet& set, const Item& item) const {
-    const CocoImage& image = sized_image(item);
+  io::Rle mask(const io::AnnotationSet& set, const Item& item) const {
+    const io::CocoImage& image = sized_image(item);
     return set.rle(set.annotations[item.record], image.height, image.width);
   }
 
   double mask_area(const Item& item) const {
-    const CocoImage& image = sized_image(item);
+    const io::CocoImage& image = sized_image(item);
     return static_cast<double>(predictions_.mask_area(detection(item), image.height, image.width));
   }
 
-  Box box(const Item& item) const {
-    const CocoAnnotation& annotation = detection(item);
+  io::Box box(const Item& item) const {
+    const io::CocoAnnotation& annotation = detection(item);
     if (annotation.has_box) return annotation.box;
-    check(annotation.segmentation.kind != Segmentation::Kind::kNone, ErrorKind::kFormat,
+    check(annotation.segmentation.kind != io::Segmentation::Kind::kNone, ErrorKind::kFormat,
           "{}: expected a bbox or a segmentation, got neither", predictions_.place(annotation));
-    return rle_to_box(mask(predictions_, item));
+    return io::rle_to_box(mask(predictions_, item));
   }
 
   // IoU of the group's detections with its truths, [D, G], and the detections' areas.
@@ -231,20 +232,20 @@ class Evaluation {
     std::vector<std::uint8_t> crowd;
     for (const Item& item : truths) crowd.push_back(truth(item).is_crowd);
     if (type_ == IouType::kMask) {
-      std::vector<Rle> a, b;
+      std::vector<io::Rle> a, b;
       for (const Item& item : detections) areas.push_back(mask_area(item));
       if (truths.empty()) return {};  // most detections of a class: their masks need no decoding
       for (const Item& item : detections) a.push_back(mask(predictions_, item));
       for (const Item& item : truths) b.push_back(mask(truth_, item));
-      return rle_iou(a, b, crowd);
+      return io::rle_iou(a, b, crowd);
     }
-    std::vector<Box> a, b;
+    std::vector<io::Box> a, b;
     for (const Item& item : detections) {
       a.push_back(box(item));
       areas.push_back(a.back()[2] * a.back()[3]);
     }
     for (const Item& item : truths) b.push_back(truth(item).box);
-    return box_iou(a, b, crowd);
+    return io::box_iou(a, b, crowd);
   }
 
   struct Candidate {
@@ -361,7 +362,7 @@ class Evaluation {
     const std::size_t category_count = result_.categories.size();
     std::vector<std::array<std::int64_t, kAreas>> truth_counts(category_count);
     for (const Item& item : truths_) {
-      const CocoAnnotation& annotation = truth(item);
+      const io::CocoAnnotation& annotation = truth(item);
       if (annotation.is_crowd) continue;
       for (int a = 0; a < kAreas; ++a) {
         truth_counts[static_cast<std::size_t>(item.category)][static_cast<std::size_t>(a)] +=
@@ -466,14 +467,14 @@ class Evaluation {
     }
   }
 
-  const AnnotationSet& truth_;
-  const AnnotationSet& predictions_;
+  const io::AnnotationSet& truth_;
+  const io::AnnotationSet& predictions_;
   IouType type_;
   const CocoEvalOptions& options_;
   std::array<double, kThresholds> thresholds_;
   std::array<double, kRecallPoints> recall_points_;
   std::vector<std::int32_t> images_;  // positions in truth_.images, by ascending id
-  IdIndex image_ranks_, category_ranks_;
+  io::IdIndex image_ranks_, category_ranks_;
   std::vector<Item> truths_, detections_;  // by image, category and (detections) score
   std::vector<std::uint32_t> ranks_;       // of each detection in its image and category, 0 the best
   std::vector<double> scores_;             // of each detection
@@ -500,22 +501,22 @@ std::array<double, 101> coco_recall_points() {
   return points;
 }
 
-CocoEvalResult evaluate_coco(const AnnotationSet& truth, const AnnotationSet& predictions, IouType type,
+CocoEvalResult evaluate_coco(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, IouType type,
                              const CocoEvalOptions& options) {
   return Evaluation(truth, predictions, type, options).run();
 }
 
-void check_truth(const AnnotationSet& truth, IouType type, const CocoEvalOptions& options) {
-  AnnotationSet nothing;
+void check_truth(const io::AnnotationSet& truth, IouType type, const CocoEvalOptions& options) {
+  io::AnnotationSet nothing;
   nothing.name = "no predictions";
   nothing.is_results = true;
   evaluate_coco(truth, nothing, type, options);
   if (type != IouType::kMask) return;
-  const IdIndex images = index_images(truth);
-  for (const CocoAnnotation& annotation : truth.annotations) {
-    const CocoImage& image = truth.images[static_cast<std::size_t>(images.find(annotation.image_id))];
+  const io::IdIndex images = io::index_images(truth);
+  for (const io::CocoAnnotation& annotation : truth.annotations) {
+    const io::CocoImage& image = truth.images[static_cast<std::size_t>(images.find(annotation.image_id))];
     truth.mask_area(annotation, image.height, image.width);
   }
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -12,7 +12,7 @@
 #include "usol/io/coco.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::eval {
 
 enum class IouType { kBox, kMask };
 
@@ -56,10 +56,10 @@ std::array<double, 101> coco_recall_points();
 /// sizes. Ties in score keep the order of image ids, then of the file (class-agnostic: of category ids first).
 /// Throws Error(kFormat) naming file, record and field: a prediction for an image that the truth lacks, without score,
 /// box or mask; a truth without box, area or mask; a mask of another size than its image.
-CocoEvalResult evaluate_coco(const AnnotationSet& truth, const AnnotationSet& predictions, IouType type,
+CocoEvalResult evaluate_coco(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, IouType type,
                              const CocoEvalOptions& options = {});
 /// Finds everything in a truth that evaluate_coco() would stumble over, whatever is predicted: to be known before
 /// predictions are made. Throws Error(kFormat) as it does.
-void check_truth(const AnnotationSet& truth, IouType type, const CocoEvalOptions& options = {});
+void check_truth(const io::AnnotationSet& truth, IouType type, const CocoEvalOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::eval

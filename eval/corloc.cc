@@ -5,24 +5,24 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::eval {
 
 namespace {
 
-Box box_of(const AnnotationSet& set, const CocoAnnotation& annotation) {
+io::Box box_of(const io::AnnotationSet& set, const io::CocoAnnotation& annotation) {
   if (annotation.has_box) return annotation.box;
-  const Segmentation& mask = annotation.segmentation;
-  check(mask.kind == Segmentation::Kind::kRle, ErrorKind::kFormat, "{}: expected a bbox or an RLE, got neither",
+  const io::Segmentation& mask = annotation.segmentation;
+  check(mask.kind == io::Segmentation::Kind::kRle, ErrorKind::kFormat, "{}: expected a bbox or an RLE, got neither",
         set.place(annotation));
-  return rle_to_box(set.rle(annotation, mask.height, mask.width));
+  return io::rle_to_box(set.rle(annotation, mask.height, mask.width));
 }
 
 }  // namespace
 
-CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& predictions) {
-  const IdIndex images = index_images(truth);
-  std::vector<const CocoAnnotation*> best(truth.images.size(), nullptr);
-  for (const CocoAnnotation& prediction : predictions.annotations) {
+CorLocResult evaluate_corloc(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
+  const io::IdIndex images = io::index_images(truth);
+  std::vector<const io::CocoAnnotation*> best(truth.images.size(), nullptr);
+  for (const io::CocoAnnotation& prediction : predictions.annotations) {
     const std::int64_t image = images.find(prediction.image_id);
     check(
         image >= 0, ErrorKind::kFormat,
@@ -33,13 +33,13 @@ CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& pr
       current = &prediction;
     }
   }
-  std::vector<Box> boxes(best.size());
+  std::vector<io::Box> boxes(best.size());
   for (std::size_t i = 0; i < best.size(); ++i) {
     if (best[i] != nullptr) boxes[i] = box_of(predictions, *best[i]);
   }
 
   std::vector<std::uint8_t> has_truth(best.size()), right(best.size());
-  for (const CocoAnnotation& object : truth.annotations) {
+  for (const io::CocoAnnotation& object : truth.annotations) {
     if (object.is_crowd) continue;
     check(object.has_box, ErrorKind::kFormat, "{}.bbox: missing", truth.place(object));
     const std::int64_t found = images.find(object.image_id);
@@ -47,7 +47,7 @@ CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& pr
           object.image_id);
     const auto image = static_cast<std::size_t>(found);
     has_truth[image] = 1;
-    if (best[image] != nullptr && box_iou({&boxes[image], 1}, {&object.box, 1})[0] >= 0.5) right[image] = 1;
+    if (best[image] != nullptr && io::box_iou({&boxes[image], 1}, {&object.box, 1})[0] >= 0.5) right[image] = 1;
   }
 
   CorLocResult result;
@@ -64,4 +64,4 @@ CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& pr
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -7,7 +7,7 @@
 
 #include "usol/io/coco.h"
 
-namespace usol {
+namespace usol::eval {
 
 struct CorLocResult {
   double corloc = -1;                   // right / images; -1 without images
@@ -21,6 +21,6 @@ struct CorLocResult {
 /// are not compared, crowd truths are left out. A prediction without box takes that of its mask. Throws Error(kFormat)
 /// naming file, record and field: a prediction for an image that the truth lacks, or without box and mask; a truth
 /// without box.
-CorLocResult evaluate_corloc(const AnnotationSet& truth, const AnnotationSet& predictions);
+CorLocResult evaluate_corloc(const io::AnnotationSet& truth, const io::AnnotationSet& predictions);
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -11,7 +11,7 @@
 #include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::eval {
 
 namespace {
 
@@ -20,7 +20,7 @@ std::string last_part(std::string_view path) { return std::string(path.substr(pa
 // Names of a set's images, sorted for look-up.
 class NameIndex {
  public:
-  NameIndex(const AnnotationSet& set, std::string (*part)(std::string_view)) : part_(part) {
+  NameIndex(const io::AnnotationSet& set, std::string (*part)(std::string_view)) : part_(part) {
     for (std::size_t i = 0; i < set.images.size(); ++i) names_.emplace_back(part(set.images[i].file_name), i);
     std::sort(names_.begin(), names_.end());
   }
@@ -45,7 +45,7 @@ class NameIndex {
   std::vector<std::pair<std::string, std::size_t>> names_;
 };
 
-void check_unique(const AnnotationSet& set, const NameIndex& index) {
+void check_unique(const io::AnnotationSet& set, const NameIndex& index) {
   if (const auto twice = index.duplicate()) {
     fail(ErrorKind::kUsage, fmt::format("{}: images[{}] and images[{}] have one file_name, '{}'; match them by id",
                                         set.name, twice->first, twice->second, set.images[twice->first].file_name));
@@ -54,23 +54,23 @@ void check_unique(const AnnotationSet& set, const NameIndex& index) {
 
 }  // namespace
 
-void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions) {
+void match_by_file_name(const io::AnnotationSet& truth, io::AnnotationSet& predictions) {
   check(!predictions.is_results, ErrorKind::kUsage,
         "{}: a list of results names no files; matching by file name needs a COCO data set with images",
         predictions.name);
-  const NameIndex truth_names(truth, portable_name), truth_parts(truth, last_part);
-  const NameIndex names(predictions, portable_name), parts(predictions, last_part);
+  const NameIndex truth_names(truth, io::portable_name), truth_parts(truth, last_part);
+  const NameIndex names(predictions, io::portable_name), parts(predictions, last_part);
   check_unique(truth, truth_names);
   check_unique(predictions, names);
   // Image of the truth for each image of the predictions.
   std::vector<std::optional<std::size_t>> partners;
-  for (const CocoImage& image : predictions.images) {
+  for (const io::CocoImage& image : predictions.images) {
     auto partner = truth_names.find(image.file_name);
     if (!partner && parts.find(image.file_name)) partner = truth_parts.find(image.file_name);
     partners.push_back(partner);
   }
-  const IdIndex ids = index_images(predictions);
-  for (CocoAnnotation& annotation : predictions.annotations) {
+  const io::IdIndex ids = io::index_images(predictions);
+  for (io::CocoAnnotation& annotation : predictions.annotations) {
     const auto image = static_cast<std::size_t>(ids.find(annotation.image_id));
     check(partners[image].has_value(), ErrorKind::kFormat, "{}: its image '{}' is not in {}",
           predictions.place(annotation), predictions.images[image].file_name, truth.name);
@@ -81,9 +81,9 @@ void match_by_file_name(const AnnotationSet& truth, AnnotationSet& predictions) 
   }
 }
 
-void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& predictions) {
-  const IdIndex ids = index_images(truth);
-  for (const CocoImage& image : predictions.images) {
+void check_ids_mean_the_same(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
+  const io::IdIndex ids = io::index_images(truth);
+  for (const io::CocoImage& image : predictions.images) {
     const std::int64_t found = ids.find(image.id);
     if (found < 0) continue;
     const std::string& name = truth.images[static_cast<std::size_t>(found)].file_name;
@@ -93,9 +93,9 @@ void check_ids_mean_the_same(const AnnotationSet& truth, const AnnotationSet& pr
   }
 }
 
-void match_images(const AnnotationSet& truth, AnnotationSet& predictions) {
-  const IdIndex ids = index_images(truth);
-  const auto same = [&](const CocoImage& image) {
+void match_images(const io::AnnotationSet& truth, io::AnnotationSet& predictions) {
+  const io::IdIndex ids = io::index_images(truth);
+  const auto same = [&](const io::CocoImage& image) {
     const std::int64_t found = ids.find(image.id);
     return found >= 0 &&
            last_part(truth.images[static_cast<std::size_t>(found)].file_name) == last_part(image.file_name);
@@ -103,4 +103,4 @@ void match_images(const AnnotationSet& truth, AnnotationSet& predictions) {
   if (!std::all_of(predictions.images.begin(), predictions.images.end(), same)) match_by_file_name(truth, predictions);
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::eval {
 
 /// Name and value, a fraction; -1 where there was nothing to measure.
 using Metrics = std::vector<std::pair<std::string, double>>;
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -7,7 +7,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::eval {
 
 namespace {
 
@@ -108,4 +108,4 @@ Metrics SaliencyMean::metrics() const {
           {"FOUND_max_F_beta", mean(found_f_max_)}};
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -9,7 +9,7 @@
 #include "usol/eval/metrics.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::eval {
 
 /// Thresholds of F-beta: i / 255 for i = 0 .. 254; a pixel is foreground where the map is strictly above.
 inline constexpr int kSaliencyThresholds = 255;
@@ -41,4 +41,4 @@ class SaliencyMean {
   std::array<double, kSaliencyThresholds> f_beta_{};
 };
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -20,7 +20,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::eval {
 
 namespace {
 
@@ -57,11 +57,11 @@ class Maps {
 
 class FolderMaps : public Maps {
  public:
-  FolderMaps(const fs::path& folder, const DecodeOptions& decode) : decode_(decode) {
+  FolderMaps(const fs::path& folder, const io::DecodeOptions& decode) : decode_(decode) {
     std::map<std::string, fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
       const std::string extension = entry.path().extension().string();
-      if (entry.is_directory() || (extension != ".npy" && !is_picture_name(entry.path()))) continue;
+      if (entry.is_directory() || (extension != ".npy" && !io::is_picture_name(entry.path()))) continue;
       const auto [previous, added] = files.emplace(without_extension(fs::relative(entry.path(), folder)), entry.path());
       check(added, ErrorKind::kUsage, "{} and {} differ only in their extension", previous->second.string(),
             entry.path().string());
@@ -76,14 +76,14 @@ class FolderMaps : public Maps {
   std::string place(std::size_t index) const override { return paths_[index].string(); }
   Tensor load(std::size_t index) const override {
     const fs::path& path = paths_[index];
-    if (path.extension() != ".npy") return to_grey(decode_image(path, decode_));
-    const Tensor map = load_npy(path);
+    if (path.extension() != ".npy") return to_grey(io::decode_image(path, decode_));
+    const Tensor map = io::load_npy(path);
     check(map.rank() == 2, ErrorKind::kFormat, "{}: expected a map [H, W], got shape {}", path.string(), map.shape());
     return map.dtype() == DType::kU8 ? map : map.to(DType::kF32);
   }
 
  private:
-  DecodeOptions decode_;
+  io::DecodeOptions decode_;
   std::vector<std::string> names_;
   std::vector<fs::path> paths_;
 };
@@ -91,18 +91,18 @@ class FolderMaps : public Maps {
 // The union of an image's masks.
 class CocoMaps : public Maps {
  public:
-  CocoMaps(AnnotationSet set, bool named_by_id) : set_(std::move(set)) {
+  CocoMaps(io::AnnotationSet set, bool named_by_id) : set_(std::move(set)) {
     check(!set_.is_results, ErrorKind::kUsage, "{}: expected a COCO data set, got a list of results", set_.name);
     std::map<std::string, std::size_t> images;
     for (std::size_t i = 0; i < set_.images.size(); ++i) {
-      const CocoImage& image = set_.images[i];
+      const io::CocoImage& image = set_.images[i];
       const std::string name =
-          named_by_id ? fmt::format("{:020}", image.id) : without_extension(portable_name(image.file_name));
+          named_by_id ? fmt::format("{:020}", image.id) : without_extension(io::portable_name(image.file_name));
       check(images.emplace(name, i).second, ErrorKind::kUsage, "{}: two images are named '{}'", set_.name, name);
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width",
             set_.name, i);
     }
-    const IdIndex ids = index_images(set_);
+    const io::IdIndex ids = io::index_images(set_);
     masks_.resize(set_.images.size());
     for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
       const auto image = static_cast<std::size_t>(ids.find(set_.annotations[a].image_id));
@@ -118,28 +118,30 @@ class CocoMaps : public Maps {
     return fmt::format("{}: images[{}]", set_.name, order_[index]);
   }
   Tensor load(std::size_t index) const override {
-    const CocoImage& image = set_.images[order_[index]];
-    std::vector<Rle> masks = {{image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
+    const io::CocoImage& image = set_.images[order_[index]];
+    std::vector<io::Rle> masks = {
+        {image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
     for (const std::size_t a : masks_[order_[index]]) {
       masks.push_back(set_.rle(set_.annotations[a], image.height, image.width));
     }
-    Tensor mask = rle_decode(rle_merge(masks, MaskMerge::kUnion));
+    Tensor mask = io::rle_decode(io::rle_merge(masks, io::MaskMerge::kUnion));
     auto* pixels = mask.mutable_data<std::uint8_t>();
     for (std::int64_t i = 0; i < mask.numel(); ++i) pixels[i] = static_cast<std::uint8_t>(pixels[i] * 255);
     return mask;
   }
 
  private:
-  AnnotationSet set_;
+  io::AnnotationSet set_;
   std::vector<std::vector<std::size_t>> masks_;  // annotations of each image
   std::vector<std::string> names_;               // sorted
   std::vector<std::size_t> order_;               // image of each name
 };
 
-std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const CocoReadOptions& reading,
-                           const std::function<void(const AnnotationSet&)>& on_read, const DecodeOptions& decode) {
+std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const io::CocoReadOptions& reading,
+                           const std::function<void(const io::AnnotationSet&)>& on_read,
+                           const io::DecodeOptions& decode) {
   if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path, decode);
-  AnnotationSet set = read_coco(path, reading);
+  io::AnnotationSet set = io::read_coco(path, reading);
   if (on_read) on_read(set);
   return std::make_unique<CocoMaps>(std::move(set), named_by_id);
 }
@@ -147,9 +149,9 @@ std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const CocoRea
 }  // namespace
 
 SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path,
-                                  const CocoReadOptions& reading,
-                                  const std::function<void(const AnnotationSet&)>& on_read,
-                                  const DecodeOptions& decode) {
+                                  const io::CocoReadOptions& reading,
+                                  const std::function<void(const io::AnnotationSet&)>& on_read,
+                                  const io::DecodeOptions& decode) {
   const bool by_id = !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
   const auto truths = open(truth_path, by_id, reading, on_read, decode);
   const auto predictions = open(prediction_path, by_id, reading, on_read, decode);
@@ -184,4 +186,4 @@ SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& pr
   return mean;
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -8,7 +8,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 
-namespace usol {
+namespace usol::eval {
 
 /// Scores the maps of `predictions` against the masks of `truth`. Each is a folder of pictures (and .npy maps of 0..1),
 /// which belong together by their path in the folder without extension, or a COCO file, whose image is the union of
@@ -16,8 +16,8 @@ namespace usol {
 /// Throws Error(kFormat) naming the file if a truth has no map or another size, or a file cannot be read.
 /// `reading` is for COCO files; `on_read` is called with each once it is read; `decode` is for pictures.
 SaliencyMean score_saliency_files(const std::filesystem::path& truth, const std::filesystem::path& predictions,
-                                  const CocoReadOptions& reading = {},
-                                  const std::function<void(const AnnotationSet&)>& on_read = {},
-                                  const DecodeOptions& decode = {});
+                                  const io::CocoReadOptions& reading = {},
+                                  const std::function<void(const io::AnnotationSet&)>& on_read = {},
+                                  const io::DecodeOptions& decode = {});
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -8,7 +8,7 @@
 
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::eval {
 namespace {
 
 // Columns in the order in which the points bring them up: settings, then numbers.
@@ -160,4 +160,4 @@ std::string sweep_markdown(const Json& sweep) {
   return out;
 }
 
-}  // namespace usol
+}  // namespace usol::eval

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::eval {
 
 /// A setting and the values it takes, as text.
 struct SweepParameter {
@@ -36,4 +36,4 @@ std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& paramete
 std::string sweep_csv(const nlohmann::ordered_json& sweep);
 std::string sweep_markdown(const nlohmann::ordered_json& sweep);
 
-}  // namespace usol
+}  // namespace usol::eval

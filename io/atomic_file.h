@@ -9,7 +9,7 @@
 
 #include "usol/io/wait.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Writes to a temporary file beside `path`; commit() flushes it to the disk and renames it over `path`.
 /// Without commit() (an exception, say) the temporary file is removed and `path` stays as it was.
@@ -53,4 +53,4 @@ bool is_temporary_name(std::string_view name);
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -15,7 +15,7 @@
 #pragma GCC diagnostic pop
 #endif
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // stb's tables hold printable ASCII only.
@@ -148,4 +148,4 @@ BorderDistance border_distance(const Tensor& mask, int reach) {
   return border;
 }
 
-}  // namespace usol
+}  // namespace usol::io

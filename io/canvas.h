@@ -8,7 +8,7 @@
 #include "usol/io/colour.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Draws into the memory of a dense CPU u8 [H, W, 3] tensor, which it keeps alive. Coordinates are in pixels, pixel
 /// (0, 0) covers [0, 1) x [0, 1); what lies outside is clipped.
@@ -45,4 +45,4 @@ struct BorderDistance {
 /// many.
 BorderDistance border_distance(const Tensor& mask, int reach);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -17,7 +17,7 @@
 #include "usol/io/safetensors.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Index = PickleTree::Index;
@@ -394,4 +394,4 @@ void save_checkpoint(const std::filesystem::path& path, const std::map<std::stri
        fmt::format("checkpoint: {}: cannot write '{}' files; choose .safetensors or .pth", path.string(), extension));
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -21,7 +21,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct CheckpointOptions {
   /// Take this instead of looking for the state dict: an entry of the file's dict ("student"), one inside of it
@@ -53,4 +53,4 @@ Checkpoint parse_checkpoint(const SharedBytes& file, const CheckpointOptions& op
 void save_checkpoint(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
                      const std::map<std::string, std::string>& metadata = {});
 
-}  // namespace usol
+}  // namespace usol::io

@@ -14,7 +14,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::json;
@@ -148,4 +148,4 @@ std::map<std::string, std::string> read_hub_config(const SharedBytes& file) {
   return values;
 }
 
-}  // namespace usol
+}  // namespace usol::io

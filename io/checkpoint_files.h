@@ -9,7 +9,7 @@
 
 #include "usol/io/shared_bytes.h"
 
-namespace usol {
+namespace usol::io {
 
 /// "model.safetensors.index.json", "pytorch_model.bin.index.json": which file has which tensor.
 struct CheckpointIndex {
@@ -40,4 +40,4 @@ std::string checkpoint_sha256(const std::filesystem::path& path);
 /// far from 1e-6.
 std::map<std::string, std::string> read_hub_config(const SharedBytes& file);
 
-}  // namespace usol
+}  // namespace usol::io

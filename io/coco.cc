@@ -7,7 +7,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -148,4 +148,4 @@ std::optional<std::pair<std::int64_t, std::int64_t>> IdIndex::duplicate() const 
 IdIndex index_images(const AnnotationSet& set) { return index_of(set.images); }
 IdIndex index_categories(const AnnotationSet& set) { return index_of(set.categories); }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -18,7 +18,7 @@
 #include "usol/io/rle.h"
 #include "usol/tensor/format.h"
 
-namespace usol {
+namespace usol::io {
 
 /// An append-only store of byte strings; a Ref stays valid for the arena's life.
 class ByteArena {
@@ -204,7 +204,7 @@ class CocoResultsWriter {
 /// Writes a whole set.
 void write_coco(const std::filesystem::path& path, const AnnotationSet& set);
 
-}  // namespace usol
+}  // namespace usol::io
 
 template <>
-struct fmt::formatter<usol::AnnotationPlace> : usol::detail::ToStringFormatter<usol::AnnotationPlace> {};
+struct fmt::formatter<usol::io::AnnotationPlace> : usol::detail::ToStringFormatter<usol::io::AnnotationPlace> {};

@@ -27,7 +27,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -559,4 +559,4 @@ AnnotationSet read_coco(const std::filesystem::path& path, const CocoReadOptions
   return Reader(path, options).read();
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -278,4 +278,4 @@ void check_box(const Box& box, const CocoImage& image, const std::string& file,
 
 void repair_coco(AnnotationSet& set, const CocoReadOptions& options) { Repair(set, options).run(); }
 
-}  // namespace usol
+}  // namespace usol::io

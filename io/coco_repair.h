@@ -6,7 +6,7 @@
 
 #include "usol/io/coco.h"
 
-namespace usol {
+namespace usol::io {
 
 /// What read_coco() does with a data set once all records are there: unknown images and categories, sizes, boxes, areas
 /// and ids, in this order, each change counted in `set.report`. Throws Error(kFormat) as read_coco() says.
@@ -17,4 +17,4 @@ void repair_coco(AnnotationSet& set, const CocoReadOptions& options);
 void check_box(const Box& box, const CocoImage& image, const std::string& file,
                const std::function<std::string()>& place, ReadingReport& report);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -17,7 +17,7 @@
 #include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -257,4 +257,4 @@ void write_coco(const std::filesystem::path& path, const AnnotationSet& set) {
   writer.finish(set.categories, set.info_json, set.licenses_json);
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
@@ -101,4 +101,4 @@ Colour heat_colour(double value) {
   return table[static_cast<std::size_t>(std::lround(std::clamp(value, 0.0, 1.0) * 255))];
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace usol {
+namespace usol::io {
 
 struct Colour {
   std::uint8_t r = 0, g = 0, b = 0;
@@ -18,4 +18,4 @@ Colour distinct_colour(std::int64_t index);
 /// lightness. Values outside are clamped; NaN is grey.
 Colour heat_colour(double value);
 
-}  // namespace usol
+}  // namespace usol::io

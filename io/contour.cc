@@ -7,7 +7,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // Directions of a step between corners: right, down, left, up.
@@ -111,4 +111,4 @@ Ring join_rings(const std::vector<Ring>& rings) {
   return path;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// A closed ring of pixel corners (x, y): pixel (0, 0) has the corners (0, 0) to (1, 1). Only where the outline turns.
 using Ring = std::vector<std::array<double, 2>>;
@@ -24,4 +24,4 @@ std::vector<Ring> trace_outlines(const Tensor& mask);
 /// same pixels. Empty for no rings.
 Ring join_rings(const std::vector<Ring>& rings);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -2,7 +2,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::size_t kFirstLines = 3;
@@ -38,4 +38,4 @@ std::vector<DecodeWarnings::Group> DecodeWarnings::groups() const {
   return groups;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 enum class DecodeWarning {
   kDeepGrey,     // grey of more than 8 bits, with values outside of 0 to 255, which were clipped
@@ -44,4 +44,4 @@ class DecodeWarnings {
   std::array<Seen, kDecodeWarnings> seen_;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 #include "usol/io/colour.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr Colour kDark{16, 16, 18};
@@ -204,4 +204,4 @@ Tensor draw_side_by_side(const std::vector<Panel>& panels, std::int64_t height) 
   return sheet;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include "usol/io/resize.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct OverlayObject {
   Tensor mask;                               // u8 [H, W] of the image's size, nonzero inside; undefined: no mask
@@ -44,4 +44,4 @@ struct Panel {
 /// Throws Error if there is none, or an image is of another type.
 Tensor draw_side_by_side(const std::vector<Panel>& panels, std::int64_t height = 0);
 
-}  // namespace usol
+}  // namespace usol::io

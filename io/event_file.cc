@@ -14,7 +14,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
@@ -276,4 +276,4 @@ void EventFile::add_picture(std::int64_t step, const std::string& tag, std::int6
   append(record);
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 /// CRC-32C (Castagnoli) of bytes, as RFC 3720 has it.
 std::uint32_t crc32c(std::string_view bytes);
@@ -50,4 +50,4 @@ class EventFile {
   std::filesystem::path path_;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Tensors = std::map<std::string, Tensor>;
@@ -195,4 +195,4 @@ void hub_to_original_names(Tensors& tensors, KeyMapReport& report) {
   timm_gated_mlp(tensors, report);
 }
 
-}  // namespace usol
+}  // namespace usol::io

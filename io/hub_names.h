@@ -25,11 +25,11 @@
 
 #include "usol/io/key_map.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Renames the tensors if they are a hub's, says so in `report`, and leaves all others alone. Throws Error(kFormat) if
 /// the names are Hugging Face's but for one that none of these models has, if a layer lacks one of query, key and
 /// value, or if timm's positions have another number of rows.
 void hub_to_original_names(std::map<std::string, Tensor>& tensors, KeyMapReport& report);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 PictureHeader read_header(const ImageFormat& format, std::span<const std::byte> bytes, const std::string& name,
@@ -50,4 +50,4 @@ ImageSize image_size(const std::filesystem::path& path, const DecodeOptions& opt
   return image_size(file.bytes, file.name, options);
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include "usol/io/decode_warnings.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct DecodeOptions {
   /// Turn the image as its EXIF (or, without it, XMP) orientation says, like ImageOps.exif_transpose.
@@ -65,4 +65,4 @@ std::vector<std::byte> encode_jpeg(const Tensor& image, int quality = 90);
 void write_png(const std::filesystem::path& path, const Tensor& image);
 void write_jpeg(const std::filesystem::path& path, const Tensor& image, int quality = 90);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -15,7 +15,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 struct DestroyDecoder {
@@ -93,12 +93,12 @@ const PictureCodec* avif_codec() {
   return avifCodecName(AVIF_CODEC_CHOICE_AUTO, AVIF_CODEC_FLAG_CAN_DECODE) != nullptr ? &kCodec : nullptr;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #else
 
-namespace usol {
+namespace usol::io {
 const PictureCodec* avif_codec() { return nullptr; }
-}  // namespace usol
+}  // namespace usol::io
 
 #endif

@@ -9,7 +9,7 @@
 #include "usol/io/image.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct PictureHeader {
   ImageSize size;              // as stored, before turning
@@ -41,4 +41,4 @@ const PictureCodec* tiff_codec();
 const PictureCodec* avif_codec();
 const PictureCodec* heic_codec();
 
-}  // namespace usol
+}  // namespace usol::io

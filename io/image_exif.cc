@@ -7,7 +7,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr int kOrientationTag = 0x0112;
@@ -129,4 +129,4 @@ Tensor apply_orientation(const Tensor& image, int orientation) {
   return turned;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include "usol/io/image.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// What an EXIF block (a TIFF header and its directory, without the "Exif\0\0" prefix) says.
 struct ExifOrientation {
@@ -34,4 +34,4 @@ bool swaps_axes(int orientation);
 /// clockwise, 7 transversed, 8 to be turned counter-clockwise. Other values return the image itself.
 Tensor apply_orientation(const Tensor& image, int orientation);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 #include "usol/io/placeholder.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using namespace std::string_view_literals;
@@ -161,4 +161,4 @@ std::string readable_formats() {
   return text;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 struct PictureCodec;
 
@@ -36,4 +36,4 @@ bool is_picture_name(const std::filesystem::path& path);
 /// The formats that this build reads, as text: "JPEG, PNG, ...".
 std::string readable_formats();
 
-}  // namespace usol
+}  // namespace usol::io

@@ -15,7 +15,7 @@
 #include "usol/io/image_samples.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 struct Free {
@@ -97,12 +97,12 @@ const PictureCodec* heic_codec() {
   return heif_have_decoder_for_format(heif_compression_HEVC) != 0 ? &kCodec : nullptr;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #else
 
-namespace usol {
+namespace usol::io {
 const PictureCodec* heic_codec() { return nullptr; }
-}  // namespace usol
+}  // namespace usol::io
 
 #endif

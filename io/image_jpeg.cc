@@ -17,7 +17,7 @@
 // jerror.h needs jpeglib.h before it.
 #include <jerror.h>
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // The warnings of libjpeg that are errors here: the data ended before the image did.
@@ -126,11 +126,11 @@ Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, co
   return image;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #else
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // stb_image v2.27 writes past its tables when a Huffman table promises more than 256 codes, so those are refused first,
@@ -163,6 +163,6 @@ Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, co
   return decode_stb(bytes, name, "JPEG");
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #endif

@@ -10,7 +10,7 @@
 #include "usol/io/image.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct JpegHeader {
   ImageSize size;       // as stored, before turning
@@ -24,4 +24,4 @@ JpegHeader read_jpeg_header(std::span<const std::byte> bytes, const std::string&
 /// With libjpeg-turbo: integer DCT, fancy upsampling. A build without it uses stb_image.
 Tensor decode_jpeg(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options);
 
-}  // namespace usol
+}  // namespace usol::io

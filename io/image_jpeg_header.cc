@@ -8,7 +8,7 @@
 #include "usol/io/image_jpeg.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::string_view kExif("Exif\0\0", 6);
@@ -104,4 +104,4 @@ const PictureCodec* jpeg_codec() {
   return &kCodec;
 }
 
-}  // namespace usol
+}  // namespace usol::io

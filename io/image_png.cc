@@ -10,7 +10,7 @@
 #include "usol/io/image_stb.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::size_t kSignature = 8;  // bytes; the caller has recognised them
@@ -165,4 +165,4 @@ const PictureCodec* png_codec() {
   return &kCodec;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 
 #include "usol/io/image.h"
 
-namespace usol {
+namespace usol::io {
 
 struct PngHeader {
   ImageSize size;  // as stored, before turning
@@ -26,4 +26,4 @@ struct PngHeader {
 PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
                           bool verify_checksums);
 
-}  // namespace usol
+}  // namespace usol::io

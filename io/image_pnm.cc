@@ -9,7 +9,7 @@
 #include "usol/io/image_samples.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 struct PnmHeader {
@@ -182,4 +182,4 @@ const PictureCodec* pnm_codec() {
   return &kCodec;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 
 #include "usol/io/image.h"
 
-namespace usol {
+namespace usol::io {
 
 /// What an ink of 0..255 leaves of `light`: light - ink * light / 255, rounded. RGB of CMYK, with light = 255 - K.
 inline std::uint8_t light_through(int ink, int light) {
@@ -42,4 +42,4 @@ class DeepGrey {
   double highest_;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -52,7 +52,7 @@ void* stb_reallocate(void* old, std::size_t bytes) { return allowed(bytes) ? std
 #pragma GCC diagnostic pop
 #endif
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // stb reads zeros past the end of its input. This source notices such reads, so that they become errors.
@@ -268,4 +268,4 @@ const PictureCodec* gif_codec() { return stb_codec<'G', 'I', 'F'>(); }
 const PictureCodec* tga_codec() { return stb_codec<'T', 'G', 'A'>(); }
 const PictureCodec* psd_codec() { return stb_codec<'P', 'S', 'D'>(); }
 
-}  // namespace usol
+}  // namespace usol::io

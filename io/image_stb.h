@@ -13,7 +13,7 @@
 #include "usol/io/image.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Size in the header. Throws Error(kFormat) naming `name` and `format`, with stb's reason.
 ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
@@ -25,4 +25,4 @@ Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, con
 /// `clipped` is set to whether any value was clipped.
 Tensor decode_stb_grey16(std::span<const std::byte> bytes, const std::string& name, bool scale, bool& clipped);
 
-}  // namespace usol
+}  // namespace usol::io

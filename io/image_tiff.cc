@@ -19,7 +19,7 @@
 #include "usol/io/image_samples.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // The file's bytes under libtiff's calls, and what libtiff complained of.
@@ -418,12 +418,12 @@ const PictureCodec* tiff_codec() {
   return &kCodec;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #else
 
-namespace usol {
+namespace usol::io {
 const PictureCodec* tiff_codec() { return nullptr; }
-}  // namespace usol
+}  // namespace usol::io
 
 #endif

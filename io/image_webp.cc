@@ -15,7 +15,7 @@
 #include "usol/io/image_exif.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 struct DeleteDemuxer {
@@ -85,12 +85,12 @@ const PictureCodec* webp_codec() {
   return &kCodec;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #else
 
-namespace usol {
+namespace usol::io {
 const PictureCodec* webp_codec() { return nullptr; }
-}  // namespace usol
+}  // namespace usol::io
 
 #endif

@@ -24,7 +24,7 @@
 #include <filesystem>
 #endif
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 struct Layout {
@@ -143,4 +143,4 @@ void write_jpeg(const std::filesystem::path& path, const Tensor& image, int qual
   write_file(path, encode_jpeg(image, quality));
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include "usol/io/text_lines.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -175,4 +175,4 @@ void JsonSplitter::release_behind() {
   released_ += bytes;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 
 #include "usol/io/shared_bytes.h"
 
-namespace usol {
+namespace usol::io {
 
 /// What JsonSplitter found next. The views point into the file and stay valid as long as the splitter.
 struct JsonPiece {
@@ -67,4 +67,4 @@ class JsonSplitter {
   std::int64_t index_ = 0;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 void append_json_string(std::string& out, std::string_view text) {
   const auto plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; };
@@ -32,4 +32,4 @@ void append_json_number(std::string& out, double value) {
 
 void append_json_number(std::string& out, std::int64_t value) { fmt::format_to(std::back_inserter(out), "{}", value); }
 
-}  // namespace usol
+}  // namespace usol::io

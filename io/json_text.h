@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 /// Appends a quoted string. Throws Error(kFormat) if `text` is not UTF-8, which JSON cannot hold.
 void append_json_string(std::string& out, std::string_view text);
@@ -13,4 +13,4 @@ void append_json_string(std::string& out, std::string_view text);
 void append_json_number(std::string& out, double value);
 void append_json_number(std::string& out, std::int64_t value);
 
-}  // namespace usol
+}  // namespace usol::io

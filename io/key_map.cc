@@ -8,7 +8,7 @@
 #include "usol/io/hub_names.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Tensors = std::map<std::string, Tensor>;
@@ -200,4 +200,4 @@ KeyMapReport map_keys(Tensors& tensors) {
   return report;
 }
 
-}  // namespace usol
+}  // namespace usol::io

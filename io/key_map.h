@@ -30,7 +30,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct KeyMapReport {
   std::vector<std::string> applied;   // one sentence per rule that changed something
@@ -51,4 +51,4 @@ void keep_prefix(std::map<std::string, Tensor>& tensors, std::string_view prefix
 /// out. Throws Error(kFormat) naming the first tensor that is not part of such a network.
 KeyMapReport resnet_to_detectron2(std::map<std::string, Tensor>& tensors, const std::string& prefix = {});
 
-}  // namespace usol
+}  // namespace usol::io

@@ -13,7 +13,7 @@
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
@@ -197,4 +197,4 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   file.commit();
 }
 
-}  // namespace usol
+}  // namespace usol::io

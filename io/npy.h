@@ -7,7 +7,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Reads format versions 1 to 3, C and Fortran order, both byte orders. The tensor is row-major, on the CPU, and points
 /// into the file where it can; i1, i2, u2 and u4 are widened (io/stored_array.h).
@@ -21,4 +21,4 @@ Tensor load_npy(const std::filesystem::path& path);
 /// bytes. bf16, which NumPy lacks, is written as f4 (exact). The file appears whole. Throws Error(kIo).
 void save_npy(const std::filesystem::path& path, const Tensor& tensor);
 
-}  // namespace usol
+}  // namespace usol::io

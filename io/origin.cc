@@ -10,7 +10,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Json = nlohmann::json;
@@ -84,4 +84,4 @@ bool written_by_usol(const std::filesystem::path& path) {
   }
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 /// Every output says in its `info` how it was made; this is how its "description" begins.
 inline constexpr std::string_view kMadeBy = "usol ";
@@ -19,4 +19,4 @@ inline constexpr std::string_view kPageGenerator = R"(<meta name="generator" con
 /// False for anything else, and for what cannot be read. The whole of a JSON file is read.
 bool written_by_usol(const std::filesystem::path& path);
 
-}  // namespace usol
+}  // namespace usol::io

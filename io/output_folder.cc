@@ -18,7 +18,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::string_view kManifest = ".usol-files", kHeader = "files written by usol 1\n";
@@ -142,4 +142,4 @@ void OutputFolder::append(const std::string& line) {
   write_all(file_.get(), std::as_bytes(std::span(line)), manifest_.string());
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -14,7 +14,7 @@
 
 #include "usol/io/wait.h"
 
-namespace usol {
+namespace usol::io {
 
 /// What a folder's manifests list. A manifest is a text file, ".usol-files" or ".usol-files.PART", to which a line is
 /// appended before and after each file is put in place; a line that a crash cut short does not count.
@@ -61,4 +61,4 @@ class OutputFolder {
 /// True for the name of a manifest.
 bool is_manifest_name(std::string_view name);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -13,7 +13,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr int kMostLinks = 40;
@@ -82,4 +82,4 @@ fs::path resolved_path(const fs::path& path) {
   return error ? absolute.lexically_normal() : resolved;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 struct OutputTarget {
   enum class Kind {
@@ -39,4 +39,4 @@ std::optional<FileIdentity> file_identity(const std::filesystem::path& path);
 /// The path without links and "..", also where its end does not exist yet: equal for two names of one place.
 std::filesystem::path resolved_path(const std::filesystem::path& path);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -13,7 +13,7 @@
 #include "usol/io/pickle_globals.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 SharedBytes PickleTree::bytes(const PickleNode& node) const {
   // Texts point into the source or into strings_, neither of which is const underneath.
@@ -659,4 +659,4 @@ PickleTree parse_pickle(const SharedBytes& source, std::size_t start) {
   return PickleReader(source, start).run();
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -15,7 +15,7 @@
 
 #include "usol/io/shared_bytes.h"
 
-namespace usol {
+namespace usol::io {
 
 enum class PickleKind : std::uint8_t {
   kNone,
@@ -90,4 +90,4 @@ class PickleTree {
 /// for opcodes that weights never use (extension registry, out-of-band buffers) or more than 2^22 objects.
 PickleTree parse_pickle(const SharedBytes& source, std::size_t start = 0);
 
-}  // namespace usol
+}  // namespace usol::io

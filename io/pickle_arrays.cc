@@ -9,7 +9,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::string_view kReconstruct = "numpy._core.multiarray._reconstruct";
@@ -269,4 +269,4 @@ Tensor PickledTensors::tensor(Index index) {
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -16,7 +16,7 @@
 #include "usol/io/stored_array.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Which storage a persistent id of PyTorch names.
 struct StorageId {
@@ -67,4 +67,4 @@ class PickledTensors {
   std::map<std::string, Storage> storages_;
 };
 
-}  // namespace usol
+}  // namespace usol::io

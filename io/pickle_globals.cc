@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr auto kKnown = std::to_array<std::string_view>({
@@ -138,4 +138,4 @@ ResolvedGlobal resolve_pickle_global(std::string_view module, std::string_view n
   return {acts ? PickleGlobal::kRunsCode : PickleGlobal::kForeign, std::move(full)};
 }
 
-}  // namespace usol
+}  // namespace usol::io

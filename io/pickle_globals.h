@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 enum class PickleGlobal {
   kKnown,    // what PyTorch, NumPy and Detectron2 write into files of weights, and plain settings
@@ -24,4 +24,4 @@ struct ResolvedGlobal {
 /// they open it with Python.
 ResolvedGlobal resolve_pickle_global(std::string_view module, std::string_view name);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -7,7 +7,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 
 std::string portable_name(std::string_view file_name) {
   std::string name(file_name);
@@ -30,4 +30,4 @@ bool fits_with_other_exif(const fs::path& picture, ImageSize expected, bool appl
   }
 }
 
-}  // namespace usol
+}  // namespace usol::io

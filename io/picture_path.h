@@ -7,7 +7,7 @@
 
 #include "usol/io/image.h"
 
-namespace usol {
+namespace usol::io {
 
 /// The name with '/' in the place of '\': annotation files made on Windows name folders so.
 std::string portable_name(std::string_view file_name);
@@ -21,4 +21,4 @@ std::filesystem::path picture_path(const std::filesystem::path& root, std::strin
 /// picture cannot be read.
 bool fits_with_other_exif(const std::filesystem::path& picture, ImageSize expected, bool apply_exif);
 
-}  // namespace usol
+}  // namespace usol::io

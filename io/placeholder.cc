@@ -5,7 +5,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr std::size_t kLookedAt = 1024;  // bytes; pointers are shorter, and pages begin as pages
@@ -86,4 +86,4 @@ std::string beginning_of(std::span<const std::byte> bytes) {
   return fmt::format("{:02x}", fmt::join(bytes.first(std::min<std::size_t>(8, bytes.size())), " "));
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 struct Placeholder {
   std::string what;    // "a git-LFS pointer", "a web page (HTML)" ...
@@ -28,4 +28,4 @@ void refuse_placeholder(std::span<const std::byte> bytes, std::string_view name,
 /// hexadecimal.
 std::string beginning_of(std::span<const std::byte> bytes);
 
-}  // namespace usol
+}  // namespace usol::io

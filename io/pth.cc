@@ -13,7 +13,7 @@
 #include "usol/io/pickle.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // ---- the zip container ----
@@ -188,4 +188,4 @@ PickledFile parse_pth(const SharedBytes& file) {
   return {"pickle", PickledTensors(std::move(tree), load, file.size())};
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct PickledFile {
   std::string format;  // "PyTorch zip", "PyTorch legacy", "pickle"
@@ -28,4 +28,4 @@ PickledFile parse_pth(const SharedBytes& file);
 void save_pth(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
               const std::string& entry = "");
 
-}  // namespace usol
+}  // namespace usol::io

@@ -26,7 +26,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 /// Emits the few opcodes a state dict needs. The stack each leaves behind is PyTorch's, without its memo entries
@@ -228,4 +228,4 @@ void save_pth(const std::filesystem::path& path, const std::map<std::string, Ten
   file.commit();
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -57,4 +57,4 @@ std::vector<std::pair<ReadingKind, std::string>> ReadingReport::lines() const {
   return lines;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 enum class ReadingKind : std::uint8_t {
   kTextId,         // an id that is text, or a whole number above 2^63 - 1: a number stands for it (id_from_text)
@@ -65,4 +65,4 @@ class ReadingReport {
   std::array<Entry, kReadingKinds> entries_;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -17,7 +17,7 @@
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
-namespace usol {
+namespace usol::io {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
@@ -63,12 +63,12 @@ void sum_rows(const std::uint8_t* in, std::int64_t stride, std::int64_t n, const
 }
 
 }  // namespace HWY_NAMESPACE
-}  // namespace usol
+}  // namespace usol::io
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 HWY_EXPORT(sum_rows);
@@ -311,6 +311,6 @@ Tensor resize(const Tensor& image, std::int64_t height, std::int64_t width, Filt
   return resized;
 }
 
-}  // namespace usol
+}  // namespace usol::io
 
 #endif  // HWY_ONCE

@@ -8,7 +8,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 enum class Filter { kNearest, kBilinear, kBicubic, kLanczos };
 
@@ -32,4 +32,4 @@ Tensor resize(const Tensor& image, std::int64_t height, std::int64_t width, Filt
 /// for the last ones if rounding took them outside (these stay 0).
 std::vector<std::int64_t> nearest_samples(std::int64_t in_size, std::int64_t out_size);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -14,7 +14,7 @@
 #include "usol/io/rle_write.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -489,4 +489,4 @@ std::vector<double> box_iou(std::span<const Box> detections, std::span<const Box
   return ious;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -13,7 +13,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 /// A binary mask as run lengths, column by column (down the first column, then the next): the first count is the
 /// number of zeros (it may be 0), the second of ones, and so on. The counts add up to height * width.
@@ -75,4 +75,4 @@ std::vector<double> rle_iou(std::span<const Rle> detections, std::span<const Rle
 std::vector<double> box_iou(std::span<const Box> detections, std::span<const Box> truths,
                             std::span<const std::uint8_t> is_crowd = {});
 
-}  // namespace usol
+}  // namespace usol::io

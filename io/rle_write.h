@@ -5,10 +5,10 @@
 
 #include "usol/io/rle.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Writes the foreground as 1 into pixels u8 [rle.height, rle.width], whose others stay. Throws Error if the counts do
 /// not add up to height * width.
 void rle_write(const Rle& rle, std::uint8_t* pixels);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -17,7 +17,7 @@
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::json;
@@ -221,4 +221,4 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   file.commit();
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 struct SafetensorsContent {
   std::map<std::string, Tensor> tensors;        // CPU, row-major, pointing into the file where alignment allows
@@ -30,4 +30,4 @@ std::map<std::string, Tensor> load_safetensors(const std::filesystem::path& path
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
-}  // namespace usol
+}  // namespace usol::io

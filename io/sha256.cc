@@ -11,7 +11,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 struct Sha256::Context {
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> evp{EVP_MD_CTX_new(), &EVP_MD_CTX_free};
@@ -56,4 +56,4 @@ std::string sha256_file(const std::filesystem::path& path) {
   return hash.finish();
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-namespace usol {
+namespace usol::io {
 
 /// A running hash, for data that comes in pieces.
 class Sha256 {
@@ -31,4 +31,4 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 /// Hex digest of a file, read in pieces. Throws Error(kIo) naming the path.
 std::string sha256_file(const std::filesystem::path& path);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 SharedBytes SharedBytes::slice(std::size_t offset, std::size_t count) const {
   check(offset <= bytes.size() && count <= bytes.size() - offset, ErrorKind::kFormat,
@@ -43,4 +43,4 @@ SharedBytes own_bytes(std::vector<std::byte> buffer, std::string name) {
   return {bytes, std::move(owner), std::move(name)};
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 struct SharedBytes {
   std::span<std::byte> bytes;         // writable, but private: writing changes no file
@@ -29,4 +29,4 @@ SharedBytes new_bytes(std::size_t size, std::string name);
 /// Takes a buffer over.
 SharedBytes own_bytes(std::vector<std::byte> buffer, std::string name);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -9,7 +9,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 static_assert(std::endian::native == std::endian::little, "file formats are read as little-endian");
 
@@ -211,4 +211,4 @@ std::span<const std::byte> bytes_of(const Tensor& dense) {
   return {dense.raw(), static_cast<std::size_t>(dense.numel()) * size_of(dense.dtype())};
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::io {
 
 enum class StoredType { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8, kU8, kU16, kU32, kBool };
 
@@ -47,4 +47,4 @@ Tensor storable(const Tensor& tensor);
 /// The bytes of a dense CPU tensor.
 std::span<const std::byte> bytes_of(const Tensor& dense);
 
-}  // namespace usol
+}  // namespace usol::io

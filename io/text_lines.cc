@@ -5,7 +5,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 void check_is_no_utf16(std::string_view first_bytes, const std::string& name) {
   const std::string_view start = first_bytes.substr(0, 4);
@@ -32,4 +32,4 @@ bool TextLines::next(std::string& line) {
   return true;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 /// The bytes of a UTF-8 byte order mark, which Windows programs put before text and which is no part of it.
 inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
@@ -32,4 +32,4 @@ class TextLines {
   std::int64_t number_ = 0;
 };
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 bool is_bare_key(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-'; }
@@ -231,4 +231,4 @@ std::string toml_quote(std::string_view text) {
   return out;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace usol {
+namespace usol::io {
 
 struct TomlEntry {
   std::string section;  // "" before the first header; "a.b" for [a.b]
@@ -26,4 +26,4 @@ std::vector<TomlEntry> read_toml(const std::string& path);
 /// `text` as a TOML basic string, quotes included.
 std::string toml_quote(std::string_view text);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -19,7 +19,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 
 namespace {
 
@@ -209,4 +209,4 @@ std::string voc_xml(const AnnotationSet& set, const CocoImage& image,
   return text.str();
 }
 
-}  // namespace usol
+}  // namespace usol::io

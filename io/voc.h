@@ -10,7 +10,7 @@
 
 #include "usol/io/coco.h"
 
-namespace usol {
+namespace usol::io {
 
 /// Reads annotation files into a data set: images are numbered 1, 2, ... in the order of `files`, objects likewise.
 /// Categories are VOC's twenty in their usual order if no other name occurs, else the names found, sorted; from 1.
@@ -25,4 +25,4 @@ AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const Co
 std::string voc_xml(const AnnotationSet& set, const CocoImage& image,
                     std::span<const CocoAnnotation* const> annotations);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -16,7 +16,7 @@
 #include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 constexpr int kAskEveryMs = 100;
@@ -165,4 +165,4 @@ std::string_view kind_of_file(unsigned mode) {
   }
 }
 
-}  // namespace usol
+}  // namespace usol::io

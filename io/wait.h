@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::io {
 
 /// A file descriptor that is closed at the end.
 class FileDescriptor {
@@ -49,4 +49,4 @@ std::string read_text_file(const std::filesystem::path& path);
 /// "a named pipe", "a folder", ...: what the mode of stat() says.
 std::string_view kind_of_file(unsigned mode);
 
-}  // namespace usol
+}  // namespace usol::io

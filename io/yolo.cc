@@ -8,7 +8,7 @@
 #include "usol/io/contour.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 Ring outline(const AnnotationSet& set, const CocoImage& image, const CocoAnnotation& annotation) {
@@ -65,4 +65,4 @@ std::string yolo_names(const AnnotationSet& set) {
   return text;
 }
 
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 
 #include "usol/io/coco.h"
 
-namespace usol {
+namespace usol::io {
 
 /// The label file of one image: a line "class x1 y1 x2 y2 ..." per annotation with as many digits as give back the
 /// pixel. Classes count from 0 in the order of set.categories. A line has one polygon, so the polygons of an annotation
@@ -22,4 +22,4 @@ std::string yolo_labels(const AnnotationSet& set, const CocoImage& image,
 /// "names:" and the categories in the order of their classes, as data.yaml has them.
 std::string yolo_names(const AnnotationSet& set);
 
-}  // namespace usol
+}  // namespace usol::io

@@ -43,7 +43,7 @@ HWY_ATTR std::uint64_t threshold_word(const float* values, float tau, bool inclu
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace usol {
+namespace usol::maskcut {
 
 constinit Kernel<void(const Tensor&, Tensor&, Tensor&)> unit_columns_kernel{"unit_columns"};
 constinit Kernel<void(const Tensor&, double, bool, Tensor&)> similar_pairs_kernel{"similar_pairs"};
@@ -234,5 +234,5 @@ Tensor normalize_features(const Tensor& features) {
   return unit;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut
 #endif  // HWY_ONCE

@@ -7,7 +7,7 @@
 #include "usol/tensor/cuda/device.cuh"
 #include "usol/tensor/cuda/launch.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using cuda::kAllLanes;
@@ -110,4 +110,4 @@ const Register r_unit(unit_columns_kernel, DeviceType::kCuda, unit_columns_cuda)
 const Register r_pairs(similar_pairs_kernel, DeviceType::kCuda, similar_pairs_cuda);
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

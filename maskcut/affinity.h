@@ -12,7 +12,7 @@
 #include "usol/tensor/kernel.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct AffinityOptions {
   /// Patches are connected when the cosine of their features exceeds tau, or with `inclusive` equals it.
@@ -79,4 +79,4 @@ extern Kernel<void(const Tensor& features, Tensor& unit, Tensor& squares)> unit_
 /// where the product of two columns is > tau (`inclusive`: >= tau), compared in f32. All dense; every word is written.
 extern Kernel<void(const Tensor& unit, double tau, bool inclusive, Tensor& bits)> similar_pairs_kernel;
 
-}  // namespace usol
+}  // namespace usol::maskcut

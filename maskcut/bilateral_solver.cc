@@ -8,7 +8,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // Bits of x, y, Y, U and V in a cell's key, lowest first.
@@ -212,4 +212,4 @@ Tensor all_but_largest(const Tensor& soft) {
   return mask_where(ranked.components.labels, [&](std::int32_t label) { return label != ranked.largest; });
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

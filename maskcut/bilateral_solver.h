@@ -10,7 +10,7 @@
 #include "usol/maskcut/partition.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct BilateralSolverOptions {
   double sigma_px = 16;     // edge of a grid cell: pixels ...
@@ -59,4 +59,4 @@ Tensor saliency_mask(const Tensor& soft, Preset preset);
 /// left out).
 Tensor all_but_largest(const Tensor& soft);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -8,7 +8,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using Block = std::array<std::uint64_t, 64>;  // 64 x 64 bits, one word a row
@@ -91,4 +91,4 @@ std::vector<std::int64_t> BitMatrix::row_counts() const {
   return counts;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace usol {
+namespace usol::maskcut {
 
 class BitMatrix {
  public:
@@ -49,4 +49,4 @@ class BitMatrix {
   std::vector<std::uint64_t> bits_;
 };
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -105,7 +105,7 @@ std::int64_t table_elements(std::int64_t words) { return words * (64 / kTableBit
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace usol {
+namespace usol::maskcut {
 
 HWY_EXPORT(table_elements);
 HWY_EXPORT(make_tables);
@@ -128,5 +128,5 @@ void BitMatrix::multiply(const double* x, double* y, std::int64_t vectors, std::
   });
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut
 #endif  // HWY_ONCE

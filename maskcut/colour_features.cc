@@ -11,7 +11,7 @@
 #include "usol/tensor/generator.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 constexpr int kColours = 3, kTextures = 5, kDescriptors = kColours + kTextures + 2;
@@ -141,8 +141,8 @@ Tensor colour_features(const Tensor& image, const FrameSize& frame, std::int64_t
   const FrameSize grid = patch_grid(frame, patch);
   const std::int64_t rows = grid.height * patch, columns = grid.width * patch, n = grid.height * grid.width;
   // To the frame first and to whole patches then, as for the networks.
-  Tensor rgb = resize(image.to(Device::cpu()), frame.height, frame.width, Filter::kLanczos);
-  if (frame != FrameSize{rows, columns}) rgb = resize(rgb, rows, columns, Filter::kLanczos);
+  Tensor rgb = resize(image.to(Device::cpu()), frame.height, frame.width, io::Filter::kLanczos);
+  if (frame != FrameSize{rows, columns}) rgb = resize(rgb, rows, columns, io::Filter::kLanczos);
   const std::vector<float> planes = lab_planes(rgb.contiguous());
 
   std::vector<Descriptor> patches(static_cast<std::size_t>(n));
@@ -186,4 +186,4 @@ Tensor colour_features(const Tensor& image, const FrameSize& frame, std::int64_t
   return features;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

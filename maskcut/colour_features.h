@@ -9,7 +9,7 @@
 #include "usol/maskcut/frame.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// Width of the features colour_features() returns.
 inline constexpr std::int64_t kColourFeatureDim = 384;
@@ -22,4 +22,4 @@ inline constexpr std::int64_t kColourFeatureDim = 384;
 /// image: u8 [H, W, 3] RGB at any size. Same features on every run. Throws Error on other inputs or patch < 1.
 Tensor colour_features(const Tensor& image, const FrameSize& frame, std::int64_t patch);
 
-}  // namespace usol
+}  // namespace usol::maskcut

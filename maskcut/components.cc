@@ -6,7 +6,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // A dense mask on the CPU.
@@ -159,4 +159,4 @@ PixelBox bounding_box(const Tensor& mask) {
   return box.x1 == 0 ? PixelBox{} : box;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

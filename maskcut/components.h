@@ -7,7 +7,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 // Every mask here is u8 [h, w], nonzero is foreground; results are 0/1. Another dtype or rank throws Error.
 
@@ -44,4 +44,4 @@ struct PixelBox {
 };
 PixelBox bounding_box(const Tensor& mask);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -17,7 +17,7 @@
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
-namespace usol {
+namespace usol::maskcut {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -30,11 +30,11 @@ void tanh_of_half(float* values, std::size_t count) {
 }
 
 }  // namespace HWY_NAMESPACE
-}  // namespace usol
+}  // namespace usol::maskcut
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace usol {
+namespace usol::maskcut {
 HWY_EXPORT(tanh_of_half);
 
 constinit Kernel<void(const MeanField&, const Tensor&, Tensor&)> mean_field_kernel{"mean_field"};
@@ -192,5 +192,5 @@ void mean_field_cpu(const MeanField& field, const Tensor& masks, Tensor& refined
 const Register r_mean_field(mean_field_kernel, DeviceType::kCpu, mean_field_cpu);
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut
 #endif  // HWY_ONCE

@@ -10,7 +10,7 @@
 #include "usol/tensor/cuda/device.cuh"
 #include "usol/tensor/cuda/launch.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using cuda::first_item;
@@ -210,4 +210,4 @@ void mean_field_cuda(const MeanField& field, const Tensor& masks, Tensor& refine
 const Register r(mean_field_kernel, DeviceType::kCuda, mean_field_cuda);
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

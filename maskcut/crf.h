@@ -13,7 +13,7 @@
 #include "usol/tensor/kernel.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct CrfOptions {
   float position_sigma_px = 3;  // smoothness kernel: distance
@@ -57,4 +57,4 @@ struct MeanField {
 /// device that does the work.
 extern Kernel<void(const MeanField& field, const Tensor& masks, Tensor& refined)> mean_field_kernel;
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -7,7 +7,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 std::vector<std::uint8_t> marks_of(const Tensor& mask) { return mask.to_vector<std::uint8_t>(); }
@@ -158,4 +158,4 @@ void CutStages::keep(const Tensor& object, std::size_t t) {
     result_.stages[t].outcome = StageOutcome::kCovered;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

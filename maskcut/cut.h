@@ -16,7 +16,7 @@
 #include "usol/maskcut/partition.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// Receives every intermediate array of maskcut() under the name it has in the equations. See maskcut().
 using DumpSink = std::function<void(std::string_view name, const Tensor& value)>;
@@ -126,4 +126,4 @@ class CutStages {
   CutResult result_;
 };
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -7,7 +7,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const FrameSize> frames,
                                             std::span<const MaskCutOptions> options) {
@@ -71,4 +71,4 @@ std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<co
   return outcomes;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/maskcut/cut.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// The cuts of one picture, or why there are none.
 struct PictureCuts {
@@ -23,4 +23,4 @@ struct PictureCuts {
 std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const FrameSize> frames,
                                             std::span<const MaskCutOptions> options);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -6,7 +6,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // x / y rounded to the nearest integer, halves to even, at least 1.
@@ -58,4 +58,4 @@ Tensor upsample_nearest(const Tensor& mask, const FrameSize& size) {
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

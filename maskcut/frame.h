@@ -5,7 +5,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// Height and width in pixels (or patches).
 struct FrameSize {
@@ -24,4 +24,4 @@ FrameSize patch_grid(const FrameSize& frame, std::int64_t patch);
 /// Nearest-neighbour resizing of a u8 [h, w] mask, with the pixels that PyTorch's mode "nearest" takes.
 Tensor upsample_nearest(const Tensor& mask, const FrameSize& size);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -5,7 +5,7 @@
 #include "usol/io/resize.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 Tensor mask_to_image_size(const Tensor& mask, std::int64_t height, std::int64_t width, Preset preset) {
   check(mask.rank() == 2 && mask.dtype() == DType::kU8 && mask.numel() > 0,
@@ -13,7 +13,7 @@ Tensor mask_to_image_size(const Tensor& mask, std::int64_t height, std::int64_t 
   Tensor levels = mask.clone();
   std::uint8_t* level = levels.mutable_data<std::uint8_t>();
   std::transform(level, level + levels.numel(), level, [](std::uint8_t v) { return v != 0 ? 255 : 0; });
-  Tensor result = resize(levels.unsqueeze(2), height, width, Filter::kBicubic).squeeze(2).contiguous();
+  Tensor result = resize(levels.unsqueeze(2), height, width, io::Filter::kBicubic).squeeze(2).contiguous();
   std::uint8_t* out = result.mutable_data<std::uint8_t>();
   const std::int64_t n = result.numel();
   const auto [lowest, highest] = std::minmax_element(out, out + n);
@@ -24,4 +24,4 @@ Tensor mask_to_image_size(const Tensor& mask, std::int64_t height, std::int64_t 
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -6,7 +6,7 @@
 #include "usol/maskcut/partition.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// The mask at the picture's size: 0/255, Pillow's BICUBIC, foreground above half of the result's own maximum.
 /// u8 [h, w] of 0/1 -> u8 [height, width] of 0/1.
@@ -14,4 +14,4 @@ namespace usol {
 /// (its run lengths are made from two values that are both nonzero).
 Tensor mask_to_image_size(const Tensor& mask, std::int64_t height, std::int64_t width, Preset preset);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/maskcut/vector_kernels.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 double norm(const double* x, std::int64_t n) {
@@ -166,4 +166,4 @@ std::unique_ptr<KrylovVectors> make_host_krylov(const SymmetricOperator& a, cons
   return std::make_unique<HostKrylov>(a, deflated, block, capacity);
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

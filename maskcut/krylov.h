@@ -10,7 +10,7 @@
 
 #include "usol/maskcut/lanczos.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// A new part of a vector shorter than this holds nothing but rounding errors.
 inline constexpr double kKrylovBreakdown = 1e-12;
@@ -71,4 +71,4 @@ std::int64_t krylov_capacity(std::int64_t dimension, std::int64_t count, const L
 std::vector<LanczosOutcome> run_lanczos(KrylovVectors& vectors, std::size_t problems, std::int64_t dimension,
                                         std::int64_t count, const LanczosOptions& options);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 constinit Kernel<void(KrylovBatch&, const Tensor&)> krylov_grow_kernel{"krylov_grow"};
 constinit Kernel<void(KrylovBatch&, const Tensor&, const Tensor&, const Tensor&, Tensor&)> krylov_restart_kernel{
@@ -139,4 +139,4 @@ std::unique_ptr<KrylovVectors> make_device_krylov(std::span<const KrylovProblem>
   return std::make_unique<DeviceKrylov>(problems, eps, block, capacity, device);
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/tensor/cuda/launch.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using cuda::kWarp;
@@ -337,4 +337,4 @@ const Register r_restart(krylov_restart_kernel, DeviceType::kCuda, restart_cuda)
 const Register r_take(krylov_take_kernel, DeviceType::kCuda, take_cuda);
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -12,7 +12,7 @@
 #include "usol/tensor/kernel.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// What the kernels work on; everything dense, on one device.
 struct KrylovBatch {
@@ -56,4 +56,4 @@ struct KrylovProblem {
 std::unique_ptr<KrylovVectors> make_device_krylov(std::span<const KrylovProblem> problems, double eps,
                                                   std::int64_t block, std::int64_t capacity, Device device);
 
-}  // namespace usol
+}  // namespace usol::maskcut

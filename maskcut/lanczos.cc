@@ -16,7 +16,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // No residual below this is asked for: it is what products of norm 1 are known to.
@@ -219,4 +219,4 @@ LanczosResult largest_eigenpairs(const SymmetricOperator& a, const std::vector<d
   return std::move(outcome.result);
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

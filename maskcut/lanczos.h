@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-namespace usol {
+namespace usol::maskcut {
 
 /// y = A x for `vectors` vectors of `size` elements, vector v at x + v * stride. A must be symmetric.
 struct SymmetricOperator {
@@ -49,4 +49,4 @@ struct LanczosResult {
 LanczosResult largest_eigenpairs(const SymmetricOperator& a, const std::vector<double>& deflated, std::int64_t count,
                                  const LanczosOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/maskcut/image_mask.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 FrameSize working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options) {
   return working_size(image_height, image_width, options.size, options.patch, options.native_aspect);
@@ -44,7 +44,7 @@ MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptio
   std::vector<Tensor> refined;
   for (const FrameMask& mask : cut.masks) refined.push_back(mask.mask);
   if (options.crf && !refined.empty()) {
-    const DenseCrf crf(resize(image.to(Device::cpu()), frame.height, frame.width, Filter::kLanczos));
+    const DenseCrf crf(resize(image.to(Device::cpu()), frame.height, frame.width, io::Filter::kLanczos));
     refined = crf.refine_all(refined, device);
   }
   for (std::size_t i = 0; i < refined.size(); ++i) {
@@ -77,4 +77,4 @@ MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptio
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -10,7 +10,7 @@
 #include "usol/maskcut/frame.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct PseudoMask {
   Tensor mask;         // u8 [H, W] of 0/1 at the image's size, never empty
@@ -41,4 +41,4 @@ MaskCutResult maskcut(const Tensor& features, const Tensor& image, const MaskCut
 /// The second half of maskcut(): cuts of `image` that were made in its working_size() -> masks. `device` does the CRF.
 MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptions& options, Device device = {});
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -13,7 +13,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // With D^(1/2) x = y the problem reads D^(-1/2) W D^(-1/2) y = (1 - lambda) y, symmetric, with first eigenvector
@@ -320,4 +320,4 @@ void make_sign_canonical(std::span<double> values) {
   for (double& value : values) value = -value;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -11,7 +11,7 @@
 #include "usol/maskcut/affinity.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// Lanczos on the implicit operator, or a dense solver that serves as its oracle (ops/symmetric_eigen.h; minutes at
 /// 3600 patches on a CPU).
@@ -63,4 +63,4 @@ std::int64_t argmax(std::span<const double> values);
 /// Makes the element of largest magnitude positive (ties as in argmax()).
 void make_sign_canonical(std::span<double> values);
 
-}  // namespace usol
+}  // namespace usol::maskcut

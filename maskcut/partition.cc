@@ -8,7 +8,7 @@
 #include "usol/maskcut/ncut.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 Partition partition(const Tensor& x, Preset preset) {
   check(x.rank() == 2 && x.dtype() == DType::kF64 && x.numel() > 0, "partition: expected f64 [h, w], got {} {}",
@@ -42,4 +42,4 @@ Partition partition(const Tensor& x, Preset preset) {
   return result;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -6,7 +6,7 @@
 
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// Which text decides where the paper and its public code differ (docs/deviations.md lists the places).
 enum class Preset { kPaper, kRelease };
@@ -25,4 +25,4 @@ struct Partition {
 /// Throws Error unless x is f64 [h, w] with h, w >= 1.
 Partition partition(const Tensor& x, Preset preset);
 
-}  // namespace usol
+}  // namespace usol::maskcut

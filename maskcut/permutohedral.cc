@@ -12,7 +12,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 template <int C>
@@ -229,4 +229,4 @@ void Permutohedral::scale(std::span<const float> factors) {
   });
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

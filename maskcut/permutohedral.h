@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-namespace usol {
+namespace usol::maskcut {
 
 class Permutohedral {
  public:
@@ -104,4 +104,4 @@ class LatticePass {
   std::vector<float> partial_;  // [slots, C]
 };
 
-}  // namespace usol
+}  // namespace usol::maskcut

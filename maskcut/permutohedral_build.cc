@@ -10,7 +10,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 constexpr int kMaxCorners = Permutohedral::kMaxDims + 1;
@@ -283,4 +283,4 @@ void Permutohedral::find_runs(const Vertices& vertices) {
   });
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

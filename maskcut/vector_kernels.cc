@@ -65,7 +65,7 @@ HWY_ATTR void subtract(const double* basis, std::int64_t columns, const double* 
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 HWY_EXPORT(dot);
@@ -99,5 +99,5 @@ void subtract_combination(const double* basis, std::int64_t columns, const doubl
   });
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut
 #endif  // HWY_ONCE

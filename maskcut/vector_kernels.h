@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace usol {
+namespace usol::maskcut {
 
 /// out[j * columns + i] = basis_i . x_j for `columns` basis vectors and `vectors` vectors x, each of n elements and
 /// `stride` apart. The order of every sum is fixed, whatever the number of threads.
@@ -14,4 +14,4 @@ void dot_products(const double* basis, std::int64_t columns, const double* x, st
 void subtract_combination(const double* basis, std::int64_t columns, const double* coefficients, double* x,
                           std::int64_t vectors, std::int64_t n, std::int64_t stride);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -8,12 +8,12 @@
 
 namespace usol {
 
-CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t category_id) const {
-  CocoAnnotation annotation;
+io::CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t category_id) const {
+  io::CocoAnnotation annotation;
   annotation.image_id = image_id;
   annotation.category_id = category_id;
   annotation.box = box;
-  annotation.area = static_cast<double>(rle_area(mask));
+  annotation.area = static_cast<double>(io::rle_area(mask));
   annotation.score = score;
   annotation.has_category = annotation.has_box = annotation.has_area = annotation.has_score = true;
   return annotation;
@@ -21,7 +21,7 @@ CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t categ
 
 Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px) {
   const detection::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
-  return resize(picture, size.height, size.width, Filter::kBilinear);
+  return resize(picture, size.height, size.width, io::Filter::kBilinear);
 }
 
 std::vector<Tensor> TestViews::of(const Tensor& picture) const {
@@ -52,9 +52,9 @@ std::vector<FoundObject> to_picture(const detection::Detections& detections, con
     if (all.masks.defined()) {
       // One by one: a hundred masks of a large picture would be gigabytes.
       detection::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
-      object.mask = rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
+      object.mask = io::rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
     } else {
-      object.mask = rle_from_box(object.box, to.height, to.width);
+      object.mask = io::rle_from_box(object.box, to.height, to.width);
     }
     found.push_back(std::move(object));
   }
@@ -67,9 +67,9 @@ std::vector<FoundObject> find_objects(const Detector& model, const Tensor& pictu
 }
 
 Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found) {
-  std::vector<OverlayObject> objects;
-  for (const FoundObject& f : found) objects.push_back({rle_decode(f.mask), f.box, fmt::format("{:.2f}", f.score)});
-  return draw_overlay(picture, objects);
+  std::vector<io::OverlayObject> objects;
+  for (const FoundObject& f : found) objects.push_back({io::rle_decode(f.mask), f.box, fmt::format("{:.2f}", f.score)});
+  return io::draw_overlay(picture, objects);
 }
 
 }  // namespace usol

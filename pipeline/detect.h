@@ -13,13 +13,13 @@ namespace usol {
 
 /// An object found, in pixels of the picture.
 struct FoundObject {
-  Rle mask;
-  Box box{};  // the detector's own, not the mask's
+  io::Rle mask;
+  io::Box box{};  // the detector's own, not the mask's
   double score = 0;
   std::int64_t label = 0;  // from 0
 
   /// Everything but ids and the mask.
-  CocoAnnotation annotation(std::int64_t image_id, std::int64_t category_id) const;
+  io::CocoAnnotation annotation(std::int64_t image_id, std::int64_t category_id) const;
 };
 
 /// The picture (u8 [H, W, 3]) as it enters the network. Source: Detectron2, ResizeShortestEdge.

@@ -19,15 +19,15 @@ namespace {
 constexpr double kOwnTau = 2;  // no cosine: "the method's own"
 constexpr std::int64_t kMaskcutSize = 480;
 
-Tensor from_frame(const Tensor& mask, std::int64_t patch, const FrameSize& pixels, const Tensor& image) {
-  const Tensor frame = pixel_mask(mask, patch, pixels);
-  if (pixels == FrameSize{image.size(0), image.size(1)}) return frame;
-  return mask_to_image_size(frame, image.size(0), image.size(1), Preset::kPaper);
+Tensor from_frame(const Tensor& mask, std::int64_t patch, const maskcut::FrameSize& pixels, const Tensor& image) {
+  const Tensor frame = maskcut::pixel_mask(mask, patch, pixels);
+  if (pixels == maskcut::FrameSize{image.size(0), image.size(1)}) return frame;
+  return maskcut::mask_to_image_size(frame, image.size(0), image.size(1), maskcut::Preset::kPaper);
 }
 
 void add_mask(DiscoveredObjects& found, Tensor mask) {
-  if (mask_area(mask) == 0) return;
-  const Box box = rle_to_box(rle_encode(mask));
+  if (maskcut::mask_area(mask) == 0) return;
+  const io::Box box = io::rle_to_box(io::rle_encode(mask));
   found.objects.push_back({std::move(mask), box});
 }
 
@@ -106,59 +106,62 @@ void DiscoverMethod::load() {
         "method found needs its trained layer: give found-weights (scripts/download-weights found_vits8 fetches the "
         "published file), or make one from your pictures (train-head), or do without: found-stage background");
   check(std::filesystem::exists(head_path_), ErrorKind::kUsage, "found-weights {}: no such file", head_path_);
-  head_sha256_ = sha256_file(head_path_);
-  head_ = load_found_head(head_path_);
+  head_sha256_ = io::sha256_file(head_path_);
+  head_ = maskcut::load_found_head(head_path_);
 }
 
-std::vector<Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int64_t patch,
-                                                const FrameSize& pixels) const {
+std::vector<maskcut::Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int64_t patch,
+                                                         const maskcut::FrameSize& pixels) const {
   if (method_ == "lost") return lost(maps.features, patch, pixels, {.k_patches = static_cast<int>(k_patches_)});
-  if (background_only()) return found_foreground(found_background(maps.features, maps.attention), patch, pixels);
-  if (method_ == "found") return found(found_logits(maps.features, head_), patch, pixels);
+  if (background_only())
+    return maskcut::found_foreground(maskcut::found_background(maps.features, maps.attention), patch, pixels);
+  if (method_ == "found") return found(maskcut::found_logits(maps.features, head_), patch, pixels);
   if (method_ == "dino-seg") {
-    return dino_seg(maps.attention, patch, pixels,
-                    {.head = static_cast<int>(head_index_), .mass = static_cast<float>(mass_), .preset = preset()});
+    return maskcut::dino_seg(
+        maps.attention, patch, pixels,
+        {.head = static_cast<int>(head_index_), .mass = static_cast<float>(mass_), .preset = preset()});
   }
   if (method_ == "bisecting-kmeans") {
-    return bisecting_kmeans(maps.features, patch, pixels,
-                            {.tau = tau_, .clusters = static_cast<int>(clusters_), .seed = seed_});
+    return maskcut::bisecting_kmeans(maps.features, patch, pixels,
+                                     {.tau = tau_, .clusters = static_cast<int>(clusters_), .seed = seed_});
   }
-  return tokencut(maps.features, patch, pixels, {.tau = tau_, .eigenvectors = method_ == "tokencut-3ev" ? 3 : 1});
+  return maskcut::tokencut(maps.features, patch, pixels,
+                           {.tau = tau_, .eigenvectors = method_ == "tokencut-3ev" ? 3 : 1});
 }
 
 DiscoveredObjects DiscoverMethod::find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const {
-  MaskCutOptions options;
+  maskcut::MaskCutOptions options;
   options.preset = preset();
   options.tau = tau_;
   options.size = size_;
   options.patch = patch;
   options.native_aspect = native_aspect_;
   DiscoveredObjects found;
-  for (PseudoMask& mask : maskcut(maps.features, image, options).masks) {
-    const Box box = rle_to_box(rle_encode(mask.mask));
+  for (maskcut::PseudoMask& mask : maskcut::maskcut(maps.features, image, options).masks) {
+    const io::Box box = io::rle_to_box(io::rle_encode(mask.mask));
     found.objects.push_back({std::move(mask.mask), box, mask.score});
   }
   return found;
 }
 
 DiscoveredObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                                const FrameSize& pixels) const {
-  Saliency saliency{Tensor::zeros({image.size(0), image.size(1)}, DType::kF64),
-                    Tensor::zeros({image.size(0), image.size(1)}, DType::kU8)};
+                                                const maskcut::FrameSize& pixels) const {
+  maskcut::Saliency saliency{Tensor::zeros({image.size(0), image.size(1)}, DType::kF64),
+                             Tensor::zeros({image.size(0), image.size(1)}, DType::kU8)};
   if (method_ == "tokencut") {
-    const std::vector<Discovery> objects = discover(maps, patch, pixels);
+    const std::vector<maskcut::Discovery> objects = discover(maps, patch, pixels);
     if (!objects.empty() && bilateral_ != "off") {
-      saliency = tokencut_saliency(objects[0].mask, image, preset());
+      saliency = maskcut::tokencut_saliency(objects[0].mask, image, preset());
     } else if (!objects.empty()) {
-      saliency.mask = upsample_nearest(objects[0].mask, {image.size(0), image.size(1)});
+      saliency.mask = maskcut::upsample_nearest(objects[0].mask, {image.size(0), image.size(1)});
       saliency.soft = saliency.mask.to(DType::kF64);
     }
   } else {
-    saliency = background_only()
-                   ? found_foreground_saliency(found_background(maps.features, maps.attention), patch, pixels)
-                   : found_saliency(found_logits(maps.features, head_), patch, pixels);
+    saliency = background_only() ? maskcut::found_foreground_saliency(
+                                       maskcut::found_background(maps.features, maps.attention), patch, pixels)
+                                 : maskcut::found_saliency(maskcut::found_logits(maps.features, head_), patch, pixels);
     if (bilateral_ == "on") {
-      saliency.mask = found_refine(saliency.mask, image);
+      saliency.mask = maskcut::found_refine(saliency.mask, image);
       saliency.soft = saliency.mask.to(DType::kF64);
     }
   }
@@ -169,16 +172,16 @@ DiscoveredObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Ten
 }
 
 DiscoveredObjects DiscoverMethod::find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                       const FrameSize& pixels) const {
+                                       const maskcut::FrameSize& pixels) const {
   if (method_ == "maskcut") return find_maskcut(maps, image, patch);
   if (saliency()) return find_saliency(maps, image, patch, pixels);
   DiscoveredObjects found;
-  const bool own_size = pixels == FrameSize{image.size(0), image.size(1)};
-  for (const Discovery& object : discover(maps, patch, pixels)) {
+  const bool own_size = pixels == maskcut::FrameSize{image.size(0), image.size(1)};
+  for (const maskcut::Discovery& object : discover(maps, patch, pixels)) {
     add_mask(found, from_frame(object.mask, patch, pixels, image));
     // At the picture's own size the method's box is the result; it may differ from the mask's (dino-seg, release).
     if (!own_size || found.objects.empty()) continue;
-    const PixelBox& b = object.box;
+    const maskcut::PixelBox& b = object.box;
     found.objects.back().box = {static_cast<double>(b.x0), static_cast<double>(b.y0), static_cast<double>(b.x1 - b.x0),
                                 static_cast<double>(b.y1 - b.y0)};
   }

@@ -18,8 +18,8 @@
 namespace usol {
 
 struct DiscoveredObject {
-  Tensor mask;  // u8 [H, W] of 0/1 at the picture's size, not empty
-  Box box{};    // left, top, width, height; as the method has it
+  Tensor mask;    // u8 [H, W] of 0/1 at the picture's size, not empty
+  io::Box box{};  // left, top, width, height; as the method has it
   double score = 1;
 };
 
@@ -42,11 +42,12 @@ class DiscoverMethod {
 
   /// The objects of a picture u8 [H, W, 3]; `pixels` is what its patch grid stands for (FeatureOptions::picture_size).
   /// Throws Error if the maps do not belong to the picture.
-  DiscoveredObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch, const FrameSize& pixels) const;
+  DiscoveredObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
+                         const maskcut::FrameSize& pixels) const;
 
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
-  Preset preset() const { return preset_ == "release" ? Preset::kRelease : Preset::kPaper; }
+  maskcut::Preset preset() const { return preset_ == "release" ? maskcut::Preset::kRelease : maskcut::Preset::kPaper; }
   /// found-weights, "" without.
   const std::string& head_path() const { return head_path_; }
   /// Its SHA-256, "" without.
@@ -54,10 +55,11 @@ class DiscoverMethod {
 
  private:
   bool background_only() const { return method_ == "found" && found_stage_ == "background"; }
-  std::vector<Discovery> discover(const PatchMaps& maps, std::int64_t patch, const FrameSize& pixels) const;
+  std::vector<maskcut::Discovery> discover(const PatchMaps& maps, std::int64_t patch,
+                                           const maskcut::FrameSize& pixels) const;
   DiscoveredObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
   DiscoveredObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                  const FrameSize& pixels) const;
+                                  const maskcut::FrameSize& pixels) const;
 
   std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", found_stage_ = "layer",
               head_path_;
@@ -67,7 +69,7 @@ class DiscoverMethod {
   std::uint64_t seed_ = 0;
   std::int64_t size_ = 0;
   bool native_aspect_ = false;
-  FoundHead head_;
+  maskcut::FoundHead head_;
 };
 
 }  // namespace usol

@@ -65,15 +65,15 @@ class Training {
         seed_(seed),
         order_(inputs.size(), seed) {}
 
-  std::vector<FoundSample> batch(std::int64_t step, bool attention) {
+  std::vector<maskcut::FoundSample> batch(std::int64_t step, bool attention) {
     std::vector<InputImage> chosen;
     for (std::int64_t i = 0; i < batch_; ++i) chosen.push_back(inputs_[order_(step * batch_ + i)]);
-    std::vector<FoundSample> samples(chosen.size());
+    std::vector<maskcut::FoundSample> samples(chosen.size());
     std::vector<PreparedPicture> prepared(chosen.size());
     parallel_for_each(0, batch_, [&](std::int64_t i) {
       const auto at = static_cast<std::size_t>(i);
       Generator generator(seed_, kPictureStream + kStreamStep * static_cast<std::uint64_t>(step * batch_ + i));
-      samples[at].image = found_augment(decode_image(chosen[at].path, decode_), kSide, generator);
+      samples[at].image = maskcut::found_augment(io::decode_image(chosen[at].path, decode_), kSide, generator);
       prepared[at] = source_.prepare(chosen[at], samples[at].image);
     });
     for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -87,14 +87,14 @@ class Training {
  private:
   const FeatureSource& source_;
   const InputList& inputs_;
-  DecodeOptions decode_;
+  io::DecodeOptions decode_;
   std::int64_t batch_;
   std::uint64_t seed_;
   Order order_;
 };
 
-void save_state(const fs::path& path, const FoundTrainer& trainer, const Json& header) {
-  save_safetensors(path, trainer.state(), {{"header", header.dump()}});
+void save_state(const fs::path& path, const maskcut::FoundTrainer& trainer, const Json& header) {
+  io::save_safetensors(path, trainer.state(), {{"header", header.dump()}});
 }
 
 }  // namespace
@@ -146,7 +146,7 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
 
   const auto seed = static_cast<std::uint64_t>(run.seed);
   Training training(seed, *source, inputs, pictures, batch_);
-  const FoundTrainOptions settings;
+  const maskcut::FoundTrainOptions settings;
   const auto wants_attention = [&](std::int64_t step) { return step < settings.background_steps; };
   if (run.dry_run) {
     using Clock = std::chrono::steady_clock;
@@ -161,9 +161,9 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
   }
   if (fs::path(out_).has_parent_path()) fs::create_directories(fs::path(out_).parent_path());
   const std::int64_t width = Training(seed, *source, inputs, pictures, 1).batch(0, false)[0].keys.size(0);
-  FoundTrainer trainer(width, seed, settings);
+  maskcut::FoundTrainer trainer(width, seed, settings);
   if (run.continues() && fs::exists(state_path)) {
-    SafetensorsContent saved = read_safetensors(state_path);
+    io::SafetensorsContent saved = io::read_safetensors(state_path);
     trainer.load_state(saved.tensors);
     const Json was = Json::parse(saved.metadata["header"], nullptr, false);
     const std::string differences = describe_differences(was, header);
@@ -174,7 +174,7 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
   Progress progress(run, iterations_, "steps", trainer.steps());
   while (trainer.steps() < iterations_) {
     const std::int64_t step = trainer.steps();
-    const FoundLosses losses = trainer.step(training.batch(step, wants_attention(step)));
+    const maskcut::FoundLosses losses = trainer.step(training.batch(step, wants_attention(step)));
     progress.step();
     run.detail("step {}: loss {:.4f} ({:.4f} refined, {:.4f} {})", step, losses.total, losses.refined, losses.other,
                wants_attention(step) ? "background" : "own");
@@ -186,12 +186,12 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
     if (trainer.steps() % kStepsPerState == 0) save_state(state_path, trainer, header);
   }
   progress.finish();
-  const FoundHead head = trainer.head();
-  save_checkpoint(out_,
-                  {{"weight", head.weight.reshape({1, head.weight.numel(), 1, 1})},
-                   {"bias", Tensor::full({1}, static_cast<double>(head.bias))}},
-                  extension == ".pth" ? std::map<std::string, std::string>{}
-                                      : std::map<std::string, std::string>{{"info", header.dump()}});
+  const maskcut::FoundHead head = trainer.head();
+  io::save_checkpoint(out_,
+                      {{"weight", head.weight.reshape({1, head.weight.numel(), 1, 1})},
+                       {"bias", Tensor::full({1}, static_cast<double>(head.bias))}},
+                      extension == ".pth" ? std::map<std::string, std::string>{}
+                                          : std::map<std::string, std::string>{{"info", header.dump()}});
   fs::remove(state_path);
   run.note("wrote {}: the found-weights of method found", out_);
   return kSuccess;

@@ -33,23 +33,25 @@ constexpr const char* kColourDescription =
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
 
 // The pixels that the features are made of: whole patches, but for kPadded.
-FrameSize frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const FrameSize own{image.size(0), image.size(1)};
+maskcut::FrameSize frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const maskcut::FrameSize own{image.size(0), image.size(1)};
   if (options.framing == Framing::kPadded) return own;
-  const FrameSize frame = options.framing == Framing::kNearest
-                              ? own
-                              : working_size(own.height, own.width, options.size, patch, options.native_aspect);
-  const FrameSize grid = patch_grid(frame, patch);
+  const maskcut::FrameSize frame =
+      options.framing == Framing::kNearest
+          ? own
+          : maskcut::working_size(own.height, own.width, options.size, patch, options.native_aspect);
+  const maskcut::FrameSize grid = maskcut::patch_grid(frame, patch);
   return {grid.height * patch, grid.width * patch};
 }
 
 // The picture at the size of the frame, and then at whole patches, as the reference resizes it.
 Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const FrameSize pixels = frame_pixels(options, image, patch);
-  if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, Filter::kLanczos);
-  const FrameSize frame = working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
-  const Tensor framed = resize(image, frame.height, frame.width, Filter::kLanczos);
-  return resize(framed, pixels.height, pixels.width, Filter::kLanczos);
+  const maskcut::FrameSize pixels = frame_pixels(options, image, patch);
+  if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, io::Filter::kLanczos);
+  const maskcut::FrameSize frame =
+      maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
+  const Tensor framed = resize(image, frame.height, frame.width, io::Filter::kLanczos);
+  return resize(framed, pixels.height, pixels.width, io::Filter::kLanczos);
 }
 
 // [1, 3, H, W] with zeros below and to the right, to whole patches.
@@ -134,13 +136,13 @@ class ColourSource : public FeatureSource {
     const Tensor& image = prepared.input;
     if (options_.framing == Framing::kPadded) {
       const Tensor padded = pad_with_border(image, patch());
-      return {colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
+      return {maskcut::colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
     }
-    const FrameSize frame =
+    const maskcut::FrameSize frame =
         options_.framing == Framing::kFrame
-            ? working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
+            ? maskcut::working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
             : frame_pixels(options_, image, patch());
-    return {colour_features(image, frame, patch()), {}};
+    return {maskcut::colour_features(image, frame, patch()), {}};
   }
   std::int64_t patch() const override { return options_.patch; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
@@ -162,7 +164,7 @@ class FileSource : public FeatureSource {
     const fs::path safetensors = output_path(folder_, input.file_name, ".safetensors");
     const fs::path npy = output_path(folder_, input.file_name, ".npy");
     if (fs::exists(safetensors)) {
-      const auto tensors = load_safetensors(safetensors);
+      const auto tensors = io::load_safetensors(safetensors);
       return {get(tensors, "features", safetensors), attention_ ? get(tensors, "attention", safetensors) : Tensor()};
     }
     check(fs::exists(npy), ErrorKind::kIo, "no features for {}: neither {} nor {} exists", input.file_name,
@@ -170,7 +172,7 @@ class FileSource : public FeatureSource {
     check(!attention_, ErrorKind::kUsage,
           "{}: attention is needed too, which only .safetensors files hold (usol features writes it on request)",
           npy.string());
-    return {checked(load_npy(npy), "features", npy)};
+    return {checked(io::load_npy(npy), "features", npy)};
   }
   PatchMaps maps(const PreparedPicture& prepared) const override { return {prepared.input, prepared.attention}; }
   std::int64_t patch() const override { return patch_; }
@@ -209,7 +211,7 @@ BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
   };
 }
 
-FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
+maskcut::FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
 
 void FeatureOptions::declare(Settings& settings, bool files, const std::string& size_help, double least_size) {
   settings.group("Features");
@@ -262,10 +264,10 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "weights {}: no such file", weights);
-  weights_sha256_ = checkpoint_sha256(weights);
+  weights_sha256_ = io::checkpoint_sha256(weights);
   const Device device = run.device;
   const DType dtype = run.precision;
-  Checkpoint checkpoint = load_checkpoint(weights, {.entry = entry});
+  io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
   auto source = std::make_unique<BackboneSource>(
       load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype), *this, device);

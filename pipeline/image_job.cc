@@ -275,12 +275,12 @@ class Runner {
 
   // A run that was killed while it assembled the output has left an unfinished copy of it (io/atomic_file.h).
   void remove_leftovers() const {
-    const fs::path output = output_target(job_.output).path;
+    const fs::path output = io::output_target(job_.output).path;
     const std::string start = fmt::format(".{}.", output.filename().string());
     std::vector<fs::path> leftovers;
     for (const auto& entry : fs::directory_iterator(output.has_parent_path() ? output.parent_path() : fs::path("."))) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with(start) && is_temporary_name(name)) leftovers.push_back(entry.path());
+      if (name.starts_with(start) && io::is_temporary_name(name)) leftovers.push_back(entry.path());
     }
     for (const auto& path : leftovers) fs::remove(path);
   }
@@ -409,10 +409,10 @@ class Runner {
   static void add_record(RecordAssembler& assembler, const Journal& journal, std::int64_t index) {
     const std::string line = journal.line(index);
     const auto bytes = std::as_bytes(std::span(line));
-    JsonSplitter splitter(own_bytes({bytes.begin(), bytes.end()},
-                                    fmt::format("{}: the record of input {}", journal.path().string(), index)));
-    for (JsonPiece piece; splitter.next(piece);) {
-      if (piece.kind != JsonPiece::Kind::kElement) continue;
+    io::JsonSplitter splitter(io::own_bytes({bytes.begin(), bytes.end()},
+                                            fmt::format("{}: the record of input {}", journal.path().string(), index)));
+    for (io::JsonPiece piece; splitter.next(piece);) {
+      if (piece.kind != io::JsonPiece::Kind::kElement) continue;
       if (piece.index == 0) {
         assembler.add_image(piece.text);
       } else {
@@ -499,13 +499,14 @@ void ShardOption::declare(Settings& settings) {
   settings.add("shard K/N", text, "Do the K-th of N parts only; `usol merge` joins them", OptionKind::kRun);
 }
 
-std::shared_ptr<OutputFolder> ImageJob::add_folder(const Run& run, const std::string& what, const std::string& path,
-                                                   const std::string& extension) {
+std::shared_ptr<io::OutputFolder> ImageJob::add_folder(const Run& run, const std::string& what, const std::string& path,
+                                                       const std::string& extension) {
   if (path.empty()) return nullptr;
   const std::int64_t ranks = run.ranks ? run.ranks->size() : 1;
   const Shard part = ranks > 1 ? Shard{run.ranks->rank() + 1, ranks} : shard;
   folders.push_back(
-      {what, std::make_shared<OutputFolder>(path, part.count == 1 ? "" : fmt::format("{}of{}", part.index, part.count)),
+      {what,
+       std::make_shared<io::OutputFolder>(path, part.count == 1 ? "" : fmt::format("{}of{}", part.index, part.count)),
        extension});
   return folders.back().folder;
 }
@@ -533,7 +534,7 @@ void RecordAssembler::add_annotation(std::string_view json) {
   writer_.add_annotation_json(line_);
 }
 
-void RecordAssembler::finish(const std::vector<CocoCategory>& categories, const Json& info) {
+void RecordAssembler::finish(const std::vector<io::CocoCategory>& categories, const Json& info) {
   writer_.finish(categories, info.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 

@@ -55,7 +55,7 @@ struct BatchWork {
 /// A folder that gets files of each picture.
 struct FilesOfImages {
   std::string what;  // "overlays", for error texts
-  std::shared_ptr<OutputFolder> folder;
+  std::shared_ptr<io::OutputFolder> folder;
   std::string extension;  // of the one file of a picture; empty: there are several, of other names
 };
 
@@ -67,7 +67,7 @@ struct ImageJob {
   std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"times", path}
   std::vector<FilesOfImages> folders;
   Shard shard;
-  std::vector<CocoCategory> categories;
+  std::vector<io::CocoCategory> categories;
   /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
@@ -77,8 +77,8 @@ struct ImageJob {
 
   /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.
   /// `shard` must be set before.
-  std::shared_ptr<OutputFolder> add_folder(const Run& run, const std::string& what, const std::string& path,
-                                           const std::string& extension);
+  std::shared_ptr<io::OutputFolder> add_folder(const Run& run, const std::string& what, const std::string& path,
+                                               const std::string& extension);
 };
 
 /// The setting "shard", K/N.
@@ -106,12 +106,12 @@ class RecordAssembler {
   void add_image(std::string_view json);
   /// Throws Error(kFormat) unless the text starts with an id.
   void add_annotation(std::string_view json);
-  void finish(const std::vector<CocoCategory>& categories, const nlohmann::ordered_json& info);
+  void finish(const std::vector<io::CocoCategory>& categories, const nlohmann::ordered_json& info);
   std::int64_t images() const { return images_; }
   std::int64_t annotations() const { return annotations_; }
 
  private:
-  CocoWriter writer_;
+  io::CocoWriter writer_;
   std::int64_t images_ = 0, annotations_ = 0;
   std::string line_;
 };

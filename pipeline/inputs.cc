@@ -70,7 +70,7 @@ bool natural_less(std::string_view a, std::string_view b) {
 InputImage InputList::operator[](std::int64_t index) const {
   const Entry& entry = entries_[static_cast<std::size_t>(index)];
   std::string name(file_name(index));
-  fs::path path = picture_path(roots_[entry.root], name);
+  fs::path path = io::picture_path(roots_[entry.root], name);
   return {entry.id, std::move(name), std::move(path)};
 }
 
@@ -80,7 +80,7 @@ std::string_view InputList::file_name(std::int64_t index) const {
 }
 
 std::string InputList::digest() const {
-  Sha256 hash;
+  io::Sha256 hash;
   for (std::int64_t i = 0; i < size(); ++i) {
     const std::string line = fmt::format("{} {}\n", id(i), file_name(i));
     hash.update(std::as_bytes(std::span(line)));
@@ -144,18 +144,18 @@ class InputCollector {
     check(std::find(ancestors_.begin(), ancestors_.end(), self) == ancestors_.end(), ErrorKind::kUsage,
           "{}: is a link to a folder that it lies in", folder.string());
     ancestors_.push_back(self);
-    throw_if_stop_asked();
+    io::throw_if_stop_asked();
     std::error_code error;
     const std::size_t before = list_.entries_.size();
-    WrittenFiles written;
+    io::WrittenFiles written;
     for (fs::directory_iterator it(folder, error), end; it != end && !error; it.increment(error)) {
       const std::string name = it->path().filename().string();
-      if (is_manifest_name(name)) written.read(it->path());
+      if (io::is_manifest_name(name)) written.read(it->path());
       if (name.starts_with('.')) continue;
       std::error_code entry_error;
       if (it->is_directory(entry_error)) {
         add_folder(it->path(), prefix + name + '/', root);
-      } else if (is_picture_name(it->path())) {
+      } else if (io::is_picture_name(it->path())) {
         append(prefix + name, root);
       } else {
         ++list_.ignored_;
@@ -168,7 +168,7 @@ class InputCollector {
 
   // Takes what usol wrote into the folder (overlays of an earlier run, say) off the list, from the entry `first` on;
   // the folder's own part of their names has `prefix` bytes.
-  void leave_out(const WrittenFiles& written, const fs::path& folder, std::size_t first, std::size_t prefix) {
+  void leave_out(const io::WrittenFiles& written, const fs::path& folder, std::size_t first, std::size_t prefix) {
     const auto begin = list_.entries_.begin() + static_cast<std::ptrdiff_t>(first);
     const auto end = std::remove_if(begin, list_.entries_.end(), [&](const InputList::Entry& entry) {
       const std::string name = list_.names_.substr(entry.name + prefix, entry.name_size - prefix);
@@ -178,7 +178,7 @@ class InputCollector {
     list_.entries_.erase(end, list_.entries_.end());
   }
 
-  static bool is_written(const WrittenFiles& written, const fs::path& folder, const std::string& name) {
+  static bool is_written(const io::WrittenFiles& written, const fs::path& folder, const std::string& name) {
     std::error_code error;
     const std::uintmax_t size = fs::file_size(folder / name, error);
     return !error && written.lists(name, size);
@@ -202,18 +202,18 @@ class InputCollector {
     check(status == 0, ErrorKind::kUsage, "{}: a folder of the pattern cannot be read", pattern);
     bool any = false;
     fs::path listed;
-    WrittenFiles written;
+    io::WrittenFiles written;
     for (const fs::path path : paths) {
       if (const fs::path parent = path.parent_path(); !any || parent != listed) {
         any = true;
         listed = parent;
-        written = WrittenFiles(parent.empty() ? fs::path(".") : parent);
+        written = io::WrittenFiles(parent.empty() ? fs::path(".") : parent);
       }
       if (fs::is_directory(path)) {
         const auto& base = image_root_.empty() ? folder : image_root_;
         const auto name = image_root_.empty() ? relative_name(path, folder) : name_under_root(path);
         add_folder(path, name + "/", root_index(base));
-      } else if (is_picture_name(path)) {
+      } else if (io::is_picture_name(path)) {
         if (!written.empty() && is_written(written, path.parent_path(), path.filename().string())) {
           ++list_.written_;
         } else {
@@ -226,14 +226,14 @@ class InputCollector {
   }
 
   void add_list(const std::string& list) {
-    TextLines lines{fs::path(list)};
+    io::TextLines lines{fs::path(list)};
     const fs::path folder = image_root_.empty() ? fs::path(list).parent_path() : image_root_;
     std::int64_t seen = 0, missing = 0;
     std::string first_missing;
     for (std::string line; lines.next(line);) {
       if (line.empty() || line.starts_with('#')) continue;
-      const fs::path path = picture_path(folder, line);
-      if (path != folder / fs::path(line)) line = portable_name(line);
+      const fs::path path = io::picture_path(folder, line);
+      if (path != folder / fs::path(line)) line = io::portable_name(line);
       note_existence(path, seen, missing, first_missing);
       if (fs::path(line).is_absolute()) {
         add_file(path, path.parent_path());
@@ -256,13 +256,13 @@ class InputCollector {
     has_ids_ = true;
     std::int64_t seen = 0, missing = 0;
     std::string first_missing;
-    const AnnotationSet set = read_coco(path, {.annotations = false, .sizes = false});
+    const io::AnnotationSet set = io::read_coco(path, {.annotations = false, .sizes = false});
     check(!set.is_results, ErrorKind::kFormat,
           "{}: expected a COCO data set, got a list of results, which names no files", path);
     for (std::size_t i = 0; i < set.images.size(); ++i) {
-      const CocoImage& image = set.images[i];
+      const io::CocoImage& image = set.images[i];
       check(!image.file_name.empty(), ErrorKind::kFormat, "{}: images[{}].file_name: missing", path, i);
-      note_existence(picture_path(image_root_, image.file_name), seen, missing, first_missing);
+      note_existence(io::picture_path(image_root_, image.file_name), seen, missing, first_missing);
       append(image.file_name, root_index(image_root_), image.id);
     }
     list_.annotation_file_ = path;
@@ -352,7 +352,7 @@ fs::path InputOptions::picture_folder() const {
 }
 
 fs::path output_path(const fs::path& folder, std::string_view file_name, std::string_view extension) {
-  fs::path path = folder / fs::path(portable_name(file_name));
+  fs::path path = folder / fs::path(io::portable_name(file_name));
   path.replace_extension(fs::path(extension));
   return path;
 }
@@ -361,7 +361,7 @@ void check_output_paths(const InputList& inputs) {
   std::vector<std::pair<std::string, std::int64_t>> stems;
   stems.reserve(static_cast<std::size_t>(inputs.size()));
   for (std::int64_t i = 0; i < inputs.size(); ++i) {
-    const fs::path name = fs::path(portable_name(inputs.file_name(i))).lexically_normal();
+    const fs::path name = fs::path(io::portable_name(inputs.file_name(i))).lexically_normal();
     check(!name.is_absolute() && *name.begin() != "..", ErrorKind::kUsage,
           "{}: its output would lie outside the output folder; give image-root", name.string());
     stems.emplace_back(output_path({}, name.string(), "").string(), i);

@@ -32,7 +32,7 @@ class InputList {
   std::int64_t ignored() const { return ignored_; }
   /// The COCO file that gave the list, if one did, and what its reader changed.
   const std::string& annotation_file() const { return annotation_file_; }
-  const ReadingReport& report() const { return report_; }
+  const io::ReadingReport& report() const { return report_; }
   /// Pictures in the given folders that usol wrote there (io/output_folder.h), and were left out.
   std::int64_t written() const { return written_; }
 
@@ -49,7 +49,7 @@ class InputList {
   std::vector<Entry> entries_;
   std::int64_t ignored_ = 0, written_ = 0;
   std::string annotation_file_;
-  ReadingReport report_;
+  io::ReadingReport report_;
 };
 
 /// The options that name inputs. Declares "input" and "image-root".

@@ -6,7 +6,7 @@
 
 namespace usol {
 
-MaskCut::MaskCut(FeatureOptions features, const MaskCutOptions& options, const Run& run) : options_(options) {
+MaskCut::MaskCut(FeatureOptions features, const maskcut::MaskCutOptions& options, const Run& run) : options_(options) {
   features.size = options.size;
   features.patch = options.patch;
   features.native_aspect = options.native_aspect;
@@ -14,13 +14,13 @@ MaskCut::MaskCut(FeatureOptions features, const MaskCutOptions& options, const R
   options_.patch = source_->patch();
 }
 
-MaskCut MaskCut::open(const std::string& weights, const MaskCutOptions& options, const Run& run) {
+MaskCut MaskCut::open(const std::string& weights, const maskcut::MaskCutOptions& options, const Run& run) {
   FeatureOptions features;
   features.weights = weights;
   return {std::move(features), options, run};
 }
 
-MaskCut MaskCut::by_colour(const MaskCutOptions& options) {
+MaskCut MaskCut::by_colour(const maskcut::MaskCutOptions& options) {
   FeatureOptions features;
   features.backbone = "colour";
   return {std::move(features), options, {}};
@@ -32,6 +32,8 @@ Tensor MaskCut::features(const Tensor& image) const {
   return source_->features(source_->prepare({}, image)).to(Device::cpu());
 }
 
-MaskCutResult MaskCut::masks(const Tensor& image) const { return maskcut(features(image), image, options_); }
+maskcut::MaskCutResult MaskCut::masks(const Tensor& image) const {
+  return maskcut::maskcut(features(image), image, options_);
+}
 
 }  // namespace usol

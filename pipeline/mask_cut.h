@@ -16,21 +16,21 @@ class MaskCut {
  public:
   /// On the keys of the backbone in a weights file (DINO's, DINOv2's; docs/weights.md), on run.device. `options.patch`
   /// is read off the weights. Throws Error if the file is none of these.
-  static MaskCut open(const std::string& weights, const MaskCutOptions& options = {}, const Run& run = {});
+  static MaskCut open(const std::string& weights, const maskcut::MaskCutOptions& options = {}, const Run& run = {});
   /// Without weights: on local colour, texture and position, in patches of options.patch px.
-  static MaskCut by_colour(const MaskCutOptions& options = {});
+  static MaskCut by_colour(const maskcut::MaskCutOptions& options = {});
 
   /// The pseudo-masks of a picture u8 [H, W, 3], as `usol maskcut` makes them. Throws Error on other inputs.
-  MaskCutResult masks(const Tensor& image) const;
+  maskcut::MaskCutResult masks(const Tensor& image) const;
   /// The features that they come from: f32 [D, h, w] on the CPU.
   Tensor features(const Tensor& image) const;
-  const MaskCutOptions& options() const { return options_; }
+  const maskcut::MaskCutOptions& options() const { return options_; }
 
  private:
-  MaskCut(FeatureOptions features, const MaskCutOptions& options, const Run& run);
+  MaskCut(FeatureOptions features, const maskcut::MaskCutOptions& options, const Run& run);
 
   std::shared_ptr<const FeatureSource> source_;
-  MaskCutOptions options_;
+  maskcut::MaskCutOptions options_;
 };
 
 }  // namespace usol

@@ -35,7 +35,7 @@ struct Dump {
   std::vector<std::pair<std::string, Tensor>> arrays;
 
   // `wanted`: names without the stage's number; none: all.
-  DumpSink sink(const std::vector<std::string>& wanted) {
+  maskcut::DumpSink sink(const std::vector<std::string>& wanted) {
     return [this, wanted](std::string_view name, const Tensor& value) {
       const std::string_view array = name.substr(0, name.find('_'));
       if (wanted.empty() || std::find(wanted.begin(), wanted.end(), array) != wanted.end())
@@ -48,35 +48,36 @@ struct Dump {
       total += static_cast<std::uint64_t>(array.numel()) * size_of(array.dtype());
     return total;
   }
-  void save(OutputFolder& folder, const std::string& picture) const {
+  void save(io::OutputFolder& folder, const std::string& picture) const {
     const std::string inside = output_path({}, picture, "").generic_string();
     for (const auto& [name, array] : arrays)
-      folder.write(fmt::format("{}/{}.npy", inside, name), [&](const fs::path& path) { save_npy(path, array); });
+      folder.write(fmt::format("{}/{}.npy", inside, name), [&](const fs::path& path) { io::save_npy(path, array); });
   }
 };
 
-ImageRecord make_record(const InputImage& input, const Tensor& image, const MaskCutResult& result, Preset preset) {
+ImageRecord make_record(const InputImage& input, const Tensor& image, const maskcut::MaskCutResult& result,
+                        maskcut::Preset preset) {
   ImageRecord record;
-  CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
-  if (preset == Preset::kRelease) std::swap(entry.height, entry.width);  // as the release writes them
-  record.image = coco_image_json(entry);
+  io::CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
+  if (preset == maskcut::Preset::kRelease) std::swap(entry.height, entry.width);  // as the release writes them
+  record.image = io::coco_image_json(entry);
   for (const auto& mask : result.masks) {
-    const Rle rle = rle_encode(mask.mask);
-    CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
+    const io::Rle rle = io::rle_encode(mask.mask);
+    io::CocoAnnotation annotation = maskcut_annotation(input.id, mask, rle);
     annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
-    record.annotations.push_back(coco_annotation_json(annotation, rle));
+    record.annotations.push_back(io::coco_annotation_json(annotation, rle));
   }
   return record;
 }
 
 // The record, the overlay and the dump of a picture whose masks are known.
-ImageResult make_result(const InputImage& input, const Tensor& image, const MaskCutResult& result, Preset preset,
-                        const MaskcutFolders& outputs, const std::shared_ptr<Dump>& dump) {
+ImageResult make_result(const InputImage& input, const Tensor& image, const maskcut::MaskCutResult& result,
+                        maskcut::Preset preset, const MaskcutFolders& outputs, const std::shared_ptr<Dump>& dump) {
   ImageResult out;
   out.record = make_record(input, image, result, preset);
   if (!outputs.overlays && !outputs.dump) return out;
   std::vector<std::byte> overlay;
-  if (outputs.overlays) overlay = encode_jpeg(draw_maskcut(image, result), 90);
+  if (outputs.overlays) overlay = io::encode_jpeg(draw_maskcut(image, result), 90);
   out.saved_bytes = overlay.size() + dump->bytes();
   out.save = [outputs, dump, overlay = std::move(overlay), name = input.file_name] {
     if (outputs.overlays) outputs.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
@@ -87,12 +88,12 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const Mask
 
 }  // namespace
 
-CocoAnnotation maskcut_annotation(std::int64_t image_id, const PseudoMask& mask, const Rle& rle) {
-  CocoAnnotation annotation;
+io::CocoAnnotation maskcut_annotation(std::int64_t image_id, const maskcut::PseudoMask& mask, const io::Rle& rle) {
+  io::CocoAnnotation annotation;
   annotation.image_id = image_id;
   annotation.category_id = 1;
-  annotation.box = rle_to_box(rle);
-  annotation.area = static_cast<double>(rle_area(rle));
+  annotation.box = io::rle_to_box(rle);
+  annotation.area = static_cast<double>(io::rle_area(rle));
   annotation.score = mask.score;
   annotation.has_score = true;
   return annotation;
@@ -148,7 +149,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(run, settings_json(*this, "maskcut"), features.weights_sha256());
   source->describe(job.info);
-  const MaskCutOptions cut = cut_options(source->patch());
+  const maskcut::MaskCutOptions cut = cut_options(source->patch());
   clock_ = std::make_shared<StageClock>(std::vector<std::string>{kReading, kFeatures, kCuts, kMasks, kRecording});
   job.load = [&](const InputImage& input) -> ImageCompute {
     const StageClock::Scope time(*clock_, kReading);
@@ -193,41 +194,41 @@ std::string MaskcutJob::features_key() const {
       .dump();
 }
 
-MaskCutOptions MaskcutJob::cut_options(std::int64_t patch) const {
-  MaskCutOptions cut;
-  cut.preset = preset == "release" ? Preset::kRelease : Preset::kPaper;
+maskcut::MaskCutOptions MaskcutJob::cut_options(std::int64_t patch) const {
+  maskcut::MaskCutOptions cut;
+  cut.preset = preset == "release" ? maskcut::Preset::kRelease : maskcut::Preset::kPaper;
   cut.tau = tau;
   cut.masks = static_cast<int>(masks);
   cut.size = features.size;
   cut.patch = patch;
   cut.native_aspect = features.native_aspect;
   cut.crf = crf;
-  cut.eigensolver = eigensolver == "dense" ? Eigensolver::kDense : Eigensolver::kLanczos;
+  cut.eigensolver = eigensolver == "dense" ? maskcut::Eigensolver::kDense : maskcut::Eigensolver::kLanczos;
   if (stop_eigenvalue < 2) cut.stop_eigenvalue = stop_eigenvalue;
   if (max_ncut < 2) cut.max_ncut = max_ncut;
   return cut;
 }
 
-Tensor MaskcutJob::decode(const InputImage& input) const { return decode_image(input.path, pictures.decode()); }
+Tensor MaskcutJob::decode(const InputImage& input) const { return io::decode_image(input.path, pictures.decode()); }
 
-ImageResult MaskcutJob::compute(const InputImage& input, const Tensor& image, const Tensor& map, MaskCutOptions cut,
-                                const MaskcutFolders& outputs) const {
+ImageResult MaskcutJob::compute(const InputImage& input, const Tensor& image, const Tensor& map,
+                                maskcut::MaskCutOptions cut, const MaskcutFolders& outputs) const {
   const auto dump = std::make_shared<Dump>();
   if (outputs.dump) cut.dump = dump->sink(outputs.dumped);
-  CutResult cuts = [&] {
+  maskcut::CutResult cuts = [&] {
     const StageClock::Scope time(*clock_, kCuts);
-    return cut_features(map, working_size(image.size(0), image.size(1), cut), cut);
+    return maskcut::cut_features(map, maskcut::working_size(image.size(0), image.size(1), cut), cut);
   }();
-  const MaskCutResult result = [&] {
+  const maskcut::MaskCutResult result = [&] {
     const StageClock::Scope time(*clock_, kMasks);
-    return refine_cuts(std::move(cuts), image, cut);
+    return maskcut::refine_cuts(std::move(cuts), image, cut);
   }();
   const StageClock::Scope time(*clock_, kRecording);
   clock_->count_image();
   return make_result(input, image, result, cut.preset, outputs, dump);
 }
 
-BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
+BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
                               const MaskcutFolders& outputs) const {
   // A picture on its way through the stages.
   struct Picture {
@@ -275,20 +276,20 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
     }
     std::vector<BatchedPicture> out(together.size());
     for (const auto& [shape, members] : by_shape) {
-      std::vector<FrameSize> frames;
-      std::vector<MaskCutOptions> options;
+      std::vector<maskcut::FrameSize> frames;
+      std::vector<maskcut::MaskCutOptions> options;
       Tensor maps =
           Tensor::empty({static_cast<std::int64_t>(members.size()), shape[0], shape[1], shape[2]}, DType::kF32, device);
       for (const std::size_t i : members) {
         const Picture& picture = *together[i];
         maps.select(0, static_cast<std::int64_t>(frames.size())).copy_from(picture.features.to(device));
-        frames.push_back(working_size(picture.image.size(0), picture.image.size(1), cut));
+        frames.push_back(maskcut::working_size(picture.image.size(0), picture.image.size(1), cut));
         options.push_back(cut);
         if (outputs.dump) options.back().dump = picture.dump->sink(outputs.dumped);
       }
-      const std::vector<PictureCuts> cuts = [&] {
+      const std::vector<maskcut::PictureCuts> cuts = [&] {
         const StageClock::Scope time(*clock_, kCuts);
-        return cut_features_batch(maps, frames, options);
+        return maskcut::cut_features_batch(maps, frames, options);
       }();
       for (std::size_t m = 0; m < members.size(); ++m) {
         const Shared& picture = together[members[m]];
@@ -298,9 +299,9 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
         done.error = cuts[m].error;
         done.finish = [picture, result = cuts[m].result, own = options[m], outputs, device, clock = clock_] {
           const StreamScope own_stream(Stream::create(device));  // beside the next batches' work
-          const MaskCutResult refined = [&] {
+          const maskcut::MaskCutResult refined = [&] {
             const StageClock::Scope time(*clock, kMasks);
-            return refine_cuts(result, picture->image, own, device);
+            return maskcut::refine_cuts(result, picture->image, own, device);
           }();
           const StageClock::Scope time(*clock, kRecording);
           clock->count_image();

@@ -32,7 +32,7 @@ struct MaskcutOutputs {
 
 /// The folders of a run, null where it has none.
 struct MaskcutFolders {
-  std::shared_ptr<OutputFolder> overlays, dump;
+  std::shared_ptr<io::OutputFolder> overlays, dump;
   std::vector<std::string> dumped;  // as in MaskcutOutputs
 };
 
@@ -55,24 +55,24 @@ struct MaskcutJob {
 
   // ---- the parts of the work, for sweeps
   /// How annotations of the same pictures are read.
-  CocoReadOptions reading() const { return {.image_root = inputs.picture_folder(), .apply_exif = pictures.exif}; }
+  io::CocoReadOptions reading() const { return {.image_root = inputs.picture_folder(), .apply_exif = pictures.exif}; }
   /// What features depend on, as text: equal for two jobs with the same ones.
   std::string features_key() const;
-  MaskCutOptions cut_options(std::int64_t patch) const;
+  maskcut::MaskCutOptions cut_options(std::int64_t patch) const;
   /// u8 [H, W, 3].
   Tensor decode(const InputImage& input) const;
 
  private:
   // The work on batches of pictures, for a device of its own (pipeline/batch_pipeline.h).
-  BatchWork batched(const FeatureSource& source, Device device, const MaskCutOptions& cut,
+  BatchWork batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
                     const MaskcutFolders& outputs) const;
-  ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, MaskCutOptions cut,
+  ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, maskcut::MaskCutOptions cut,
                       const MaskcutFolders& outputs) const;
 
   std::shared_ptr<StageClock> clock_;  // of the run
 };
 
 /// The annotation of a mask, without an id.
-CocoAnnotation maskcut_annotation(std::int64_t image_id, const PseudoMask& mask, const Rle& rle);
+io::CocoAnnotation maskcut_annotation(std::int64_t image_id, const maskcut::PseudoMask& mask, const io::Rle& rle);
 
 }  // namespace usol

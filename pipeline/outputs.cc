@@ -70,17 +70,18 @@ void Outputs::reads_folder(const std::string& folder, const std::vector<std::str
 }
 
 bool Outputs::is_input(const fs::path& file) {
-  const auto identity = file_identity(file);
+  const auto identity = io::file_identity(file);
   if (!identity) return false;
   if (!has_inputs_) {
     has_inputs_ = true;
     for (const std::string& path : paths_)
-      if (const auto input = file_identity(path)) inputs_.push_back(*input);
+      if (const auto input = io::file_identity(path)) inputs_.push_back(*input);
     // On a network disk each look takes a while, so several are had at once.
     const std::int64_t count = pictures_ == nullptr ? 0 : pictures_->size();
-    std::vector<std::optional<FileIdentity>> found(static_cast<std::size_t>(count));
-    parallel_for_each(
-        0, count, [&](std::int64_t i) { found[static_cast<std::size_t>(i)] = file_identity((*pictures_)[i].path); });
+    std::vector<std::optional<io::FileIdentity>> found(static_cast<std::size_t>(count));
+    parallel_for_each(0, count, [&](std::int64_t i) {
+      found[static_cast<std::size_t>(i)] = io::file_identity((*pictures_)[i].path);
+    });
     for (const auto& input : found)
       if (input) inputs_.push_back(*input);
     std::sort(inputs_.begin(), inputs_.end());
@@ -90,12 +91,12 @@ bool Outputs::is_input(const fs::path& file) {
 
 std::string Outputs::file(const std::string& what, const std::string& given) {
   const std::string path = named_output(given);
-  const OutputTarget target = output_target(path);
-  check(target.kind != OutputTarget::Kind::kFolder && !path.ends_with('/'), ErrorKind::kUsage,
+  const io::OutputTarget target = io::output_target(path);
+  check(target.kind != io::OutputTarget::Kind::kFolder && !path.ends_with('/'), ErrorKind::kUsage,
         "{} {} is a folder; give the name of a file", what, path);
   check(target.is_stream() ? target.descriptor >= 0 || !fs::is_block_file(target.path) : true, ErrorKind::kUsage,
         "{} {} is a disk: its content would be lost", what, path);
-  const fs::path resolved = target.descriptor >= 0 ? target.path : resolved_path(target.path);
+  const fs::path resolved = target.descriptor >= 0 ? target.path : io::resolved_path(target.path);
   // One terminal may well be both; a file that a shell's ">>" leads to may not.
   std::error_code ignored;
   const bool holds_bytes = !target.is_stream() || fs::is_regular_file(target.path, ignored);
@@ -106,8 +107,8 @@ std::string Outputs::file(const std::string& what, const std::string& given) {
           what, path, name);
   outputs_.emplace_back(resolved, fmt::format("{} {}", what, path));
   if (target.is_stream()) return path;
-  if (target.kind == OutputTarget::Kind::kFile) {
-    const bool ours = written_by_usol(target.path);
+  if (target.kind == io::OutputTarget::Kind::kFile) {
+    const bool ours = io::written_by_usol(target.path);
     check(ours, ErrorKind::kUsage, "{} {}", what, foreign_text(path));
     check(existing_ != Existing::kRefuse, ErrorKind::kExists, "{} exists", path);
   }
@@ -115,7 +116,7 @@ std::string Outputs::file(const std::string& what, const std::string& given) {
   return path;
 }
 
-void Outputs::files(const std::string& what, const OutputFolder& folder, std::int64_t count,
+void Outputs::files(const std::string& what, const io::OutputFolder& folder, std::int64_t count,
                     const std::function<std::string(std::int64_t)>& name_of) {
   this->folder(what, folder.path().string());
   // What there is in the folder that the files before this one went to: files of one folder mostly come together, and a
@@ -133,11 +134,11 @@ void Outputs::files(const std::string& what, const OutputFolder& folder, std::in
         names.insert(it->path().filename().string());
     }
     if (!names.contains(path.filename().string())) continue;
-    const OutputTarget target = output_target(path);
+    const io::OutputTarget target = io::output_target(path);
     check(target.is_stream() || !is_input(target.path), ErrorKind::kUsage,
           "{} {}: {} is an input of this run and would be overwritten; choose another folder", what,
           folder.path().string(), path.string());
-    if (target.is_stream() || target.kind == OutputTarget::Kind::kNew) continue;
+    if (target.is_stream() || target.kind == io::OutputTarget::Kind::kNew) continue;
     check(folder.may_write(name), ErrorKind::kUsage, "{} {}: {}", what, folder.path().string(), foreign_text(path));
     check(existing_ != Existing::kRefuse, ErrorKind::kExists, "{} {}: {} exists", what, folder.path().string(),
           path.string());
@@ -145,18 +146,19 @@ void Outputs::files(const std::string& what, const OutputFolder& folder, std::in
 }
 
 void Outputs::folder(const std::string& what, const std::string& path) {
-  const OutputTarget target = output_target(path);
-  check(target.kind == OutputTarget::Kind::kFolder || target.kind == OutputTarget::Kind::kNew, ErrorKind::kUsage,
-        "{} {} is no folder", what, path);
+  const io::OutputTarget target = io::output_target(path);
+  check(target.kind == io::OutputTarget::Kind::kFolder || target.kind == io::OutputTarget::Kind::kNew,
+        ErrorKind::kUsage, "{} {} is no folder", what, path);
   check_place(what, path, fs::path(path) / "x");
 }
 
 void Outputs::own_folder(const fs::path& path, bool is_ours) const {
-  const OutputTarget target = output_target(path);
-  if (target.kind == OutputTarget::Kind::kNew) return;
-  check(target.kind == OutputTarget::Kind::kFolder, ErrorKind::kUsage, "{} is no folder; move it away", path.string());
+  const io::OutputTarget target = io::output_target(path);
+  if (target.kind == io::OutputTarget::Kind::kNew) return;
+  check(target.kind == io::OutputTarget::Kind::kFolder, ErrorKind::kUsage, "{} is no folder; move it away",
+        path.string());
   const auto counts = [](const fs::directory_entry& entry) {
-    return !is_temporary_name(entry.path().filename().string());
+    return !io::is_temporary_name(entry.path().filename().string());
   };
   check(is_ours || std::none_of(fs::directory_iterator(path), fs::directory_iterator(), counts), ErrorKind::kUsage,
         "{} was not made by usol and is in the way: move it away, or choose another output folder", path.string());
@@ -164,18 +166,18 @@ void Outputs::own_folder(const fs::path& path, bool is_ours) const {
 
 std::string named_output(const std::string& name) { return name == "-" ? "/dev/stdout" : name; }
 
-bool is_stream_output(const std::string& path) { return output_target(path).is_stream(); }
+bool is_stream_output(const std::string& path) { return io::output_target(path).is_stream(); }
 
 void remove_output(const fs::path& path) {
-  const OutputTarget target = output_target(path);
-  if (target.is_stream() || target.kind == OutputTarget::Kind::kNew) return;
-  const bool ours = target.kind == OutputTarget::Kind::kFile && written_by_usol(target.path);
+  const io::OutputTarget target = io::output_target(path);
+  if (target.is_stream() || target.kind == io::OutputTarget::Kind::kNew) return;
+  const bool ours = target.kind == io::OutputTarget::Kind::kFile && io::written_by_usol(target.path);
   check(ours, ErrorKind::kUsage, "{}", foreign_text(path));
   fs::remove(target.path);
 }
 
 void make_folder_of(const std::string& output) {
-  const OutputTarget target = output_target(named_output(output));
+  const io::OutputTarget target = io::output_target(named_output(output));
   if (target.is_stream()) return;
   const fs::path folder = target.path.parent_path();
   std::error_code error;

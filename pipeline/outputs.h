@@ -40,7 +40,7 @@ class Outputs {
   /// exists without leave to replace it, was not written by usol, or could not be written. Nothing is changed.
   std::string file(const std::string& what, const std::string& path);
   /// A file for each input i, name_of(i), in a folder; checks those that are there already as file() does.
-  void files(const std::string& what, const OutputFolder& folder, std::int64_t count,
+  void files(const std::string& what, const io::OutputFolder& folder, std::int64_t count,
              const std::function<std::string(std::int64_t)>& name_of);
   /// A folder that the work will fill. Throws Error(kUsage) if something else has its name.
   void folder(const std::string& what, const std::string& path);
@@ -54,7 +54,7 @@ class Outputs {
   Existing existing_;
   std::vector<std::string> paths_;
   const InputList* pictures_ = nullptr;
-  std::vector<FileIdentity> inputs_;  // sorted, once something had to be compared
+  std::vector<io::FileIdentity> inputs_;  // sorted, once something had to be compared
   bool has_inputs_ = false;
   std::vector<std::pair<std::filesystem::path, std::string>> outputs_;  // resolved, and what they are
 };

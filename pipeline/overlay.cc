@@ -33,7 +33,7 @@ Tensor stack(const std::vector<Tensor>& rows) {
 }
 
 // Small pictures are enlarged, so that the labels can be read.
-FrameSize drawn_size(const Tensor& image) {
+maskcut::FrameSize drawn_size(const Tensor& image) {
   const std::int64_t width = std::clamp(image.size(1), kLeastWidth, kMostWidth);
   const double scale = static_cast<double>(width) / static_cast<double>(image.size(1));
   return {std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale)), width};
@@ -43,35 +43,35 @@ FrameSize drawn_size(const Tensor& image) {
 
 Tensor draw_masks(const Tensor& image, const std::vector<Tensor>& masks, const Tensor& soft) {
   const auto [height, width] = drawn_size(image);
-  std::vector<OverlayObject> objects;
+  std::vector<io::OverlayObject> objects;
   for (const Tensor& mask : masks) {
-    OverlayObject object;
-    object.mask = resize(mask, height, width, Filter::kNearest);
-    object.box = rle_to_box(rle_encode(object.mask));
+    io::OverlayObject object;
+    object.mask = resize(mask, height, width, io::Filter::kNearest);
+    object.box = io::rle_to_box(io::rle_encode(object.mask));
     objects.push_back(std::move(object));
   }
-  std::vector<Tensor> rows{draw_overlay(resize(image, height, width, Filter::kLanczos), objects)};
-  if (soft.defined()) rows.push_back(draw_heat_map(soft, height, width, Filter::kBilinear));
+  std::vector<Tensor> rows{io::draw_overlay(resize(image, height, width, io::Filter::kLanczos), objects)};
+  if (soft.defined()) rows.push_back(io::draw_heat_map(soft, height, width, io::Filter::kBilinear));
   return stack(rows);
 }
 
-Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result) {
+Tensor draw_maskcut(const Tensor& image, const maskcut::MaskCutResult& result) {
   const auto [height, width] = drawn_size(image);
-  std::vector<OverlayObject> objects;
+  std::vector<io::OverlayObject> objects;
   for (const auto& mask : result.masks) {
-    OverlayObject object;
-    object.mask = resize(mask.mask, height, width, Filter::kNearest);
-    object.box = rle_to_box(rle_encode(object.mask));
+    io::OverlayObject object;
+    object.mask = resize(mask.mask, height, width, io::Filter::kNearest);
+    object.box = io::rle_to_box(io::rle_encode(object.mask));
     object.label = fmt::format("{:.2f}", mask.score);
     objects.push_back(std::move(object));
   }
-  std::vector<Tensor> rows{draw_overlay(resize(image, height, width, Filter::kLanczos), objects)};
-  std::vector<Panel> cuts;
+  std::vector<Tensor> rows{io::draw_overlay(resize(image, height, width, io::Filter::kLanczos), objects)};
+  std::vector<io::Panel> cuts;
   const auto count = static_cast<std::int64_t>(std::max<std::size_t>(result.stages.size(), 3));
   const std::int64_t cut_width = std::max<std::int64_t>(1, width / std::min<std::int64_t>(count, 5) - kGap);
   const std::int64_t cut_height = std::max<std::int64_t>(1, height * cut_width / width);
   for (std::size_t t = 0; t < result.stages.size(); ++t) {
-    const CutStage& stage = result.stages[t];
+    const maskcut::CutStage& stage = result.stages[t];
     std::string caption = fmt::format("cut {}: {}", t + 1, name_of(stage.outcome));
     if (stage.eigenvector.defined()) {
       // Light is the side the object is on.
@@ -80,12 +80,12 @@ Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result) {
         double* v = values.mutable_data<double>();
         for (std::int64_t i = 0; i < values.numel(); ++i) v[i] = -v[i];
       }
-      cuts.push_back({draw_heat_map(values, cut_height, cut_width), std::move(caption)});
+      cuts.push_back({io::draw_heat_map(values, cut_height, cut_width), std::move(caption)});
     } else {
       cuts.push_back({Tensor::full({cut_height, cut_width, 3}, 128, DType::kU8), std::move(caption)});
     }
     if (cuts.size() == 5 || t + 1 == result.stages.size()) {
-      rows.push_back(draw_side_by_side(cuts));
+      rows.push_back(io::draw_side_by_side(cuts));
       cuts.clear();
     }
   }

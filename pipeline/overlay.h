@@ -10,7 +10,7 @@ namespace usol {
 
 /// u8 [h, w, 3]: the picture (u8 [H, W, 3], at most 720 px wide) with its masks, and a row with the eigenvector of each
 /// cut as a heat map (dark: background) and what became of the cut.
-Tensor draw_maskcut(const Tensor& image, const MaskCutResult& result);
+Tensor draw_maskcut(const Tensor& image, const maskcut::MaskCutResult& result);
 
 /// u8 [h, w, 3]: the picture, in that size, with masks (u8 [H, W]) and their boxes, and below it `soft` (floating
 /// [H, W], may be undefined) as a heat map.

@@ -16,20 +16,20 @@ void PictureOptions::declare(Settings& settings, bool with_exif) {
   settings.at_least("max-pixels", 1);
 }
 
-DecodeOptions PictureOptions::decode() const {
+io::DecodeOptions PictureOptions::decode() const {
   return {.apply_exif = exif, .scale_16bit = scale_16bit, .max_pixels = max_pixels, .warnings = warnings_.get()};
 }
 
 std::string PictureOptions::pixels_key() const { return fmt::format("exif {}, scale {}", exif, scale_16bit); }
 
-PictureOptions::Report::Report(const Run& run, std::shared_ptr<DecodeWarnings> warnings)
+PictureOptions::Report::Report(const Run& run, std::shared_ptr<io::DecodeWarnings> warnings)
     : run_(run), warnings_(std::move(warnings)) {}
 
 PictureOptions::Report::~Report() {
   try {
-    for (const DecodeWarnings::Group& group : warnings_->groups()) {
+    for (const io::DecodeWarnings::Group& group : warnings_->groups()) {
       run_.warn("{} picture{}: {}{}", group.pictures, group.pictures == 1 ? "" : "s", describe(group.kind),
-                group.kind == DecodeWarning::kDeepGrey ? "; the setting scale-16bit scales them instead" : "");
+                group.kind == io::DecodeWarning::kDeepGrey ? "; the setting scale-16bit scales them instead" : "");
       for (const std::string& line : group.first_lines) run_.list("  " + line);
       const auto more = group.pictures - static_cast<std::int64_t>(group.first_lines.size());
       if (more > 0) run_.list(fmt::format("  and {} more", more));

@@ -37,10 +37,10 @@ struct Picture {
 struct Predictor {
   PredictJob job;
   const Detector& model;
-  std::shared_ptr<OutputFolder> look = {};  // for the overlays
+  std::shared_ptr<io::OutputFolder> look = {};  // for the overlays
 
   Picture read(const InputImage& input) const {
-    Picture picture{input, decode_image(input.path, job.pictures.decode()), {}, {}};
+    Picture picture{input, io::decode_image(input.path, job.pictures.decode()), {}, {}};
     picture.resized = resized_for_network(picture.image, job.short_px, job.long_px);
     if (job.tta) picture.views = job.tta_views.of(picture.resized);
     return picture;
@@ -98,14 +98,15 @@ struct Predictor {
     const std::vector<FoundObject> found =
         to_picture(detections, job.tta ? picture.image : picture.resized, picture.image);
     ImageResult result;
-    result.record.image = coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
+    result.record.image =
+        io::coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
     for (const FoundObject& f : found) {
-      CocoAnnotation annotation = f.annotation(input.id, f.label + 1);
+      io::CocoAnnotation annotation = f.annotation(input.id, f.label + 1);
       annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
-      result.record.annotations.push_back(coco_annotation_json(annotation, f.mask));
+      result.record.annotations.push_back(io::coco_annotation_json(annotation, f.mask));
     }
     if (!look) return result;
-    std::vector<std::byte> overlay = encode_jpeg(draw_found(picture.image, found), 90);
+    std::vector<std::byte> overlay = io::encode_jpeg(draw_found(picture.image, found), 90);
     result.saved_bytes = overlay.size();
     result.save = [folder = look, overlay = std::move(overlay), name = input.file_name] {
       folder->write(output_path({}, name, ".jpg").generic_string(), overlay);
@@ -164,8 +165,8 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
     run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
   if (!outputs.overlays.empty()) check_output_paths(job.inputs);
   const Device device = run.device;
-  const std::string sha256 = checkpoint_sha256(weights);
-  Checkpoint checkpoint = load_checkpoint(weights);
+  const std::string sha256 = io::checkpoint_sha256(weights);
+  io::Checkpoint checkpoint = io::load_checkpoint(weights);
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
   const std::unique_ptr<const Detector> detector =
       load_detector(std::move(checkpoint.tensors), weights, device, run.precision);

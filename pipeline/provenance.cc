@@ -27,9 +27,9 @@ std::string cpu_model() {
 std::string device_model(const Device& device) { return device.is_cpu() ? cpu_model() : to_string(device); }
 
 nlohmann::ordered_json read_info(const std::filesystem::path& file) {
-  JsonSplitter splitter{file};
-  for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
-    if (piece.kind != JsonPiece::Kind::kValue || piece.key != "info") continue;
+  io::JsonSplitter splitter{file};
+  for (io::JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+    if (piece.kind != io::JsonPiece::Kind::kValue || piece.key != "info") continue;
     auto info = nlohmann::ordered_json::parse(piece.text, nullptr, false);
     if (info.is_object()) return info;
   }

@@ -2,10 +2,10 @@
 
 namespace usol {
 
-void say_reading(const Run& run, const std::string& file, const ReadingReport& report) {
+void say_reading(const Run& run, const std::string& file, const io::ReadingReport& report) {
   if (!run.leads()) return;
   for (const auto& [kind, text] : report.lines()) {
-    if (effect_of(kind) == ReadingEffect::kFilledIn) {
+    if (io::effect_of(kind) == io::ReadingEffect::kFilledIn) {
       run.note("{}: {}", file, text);
     } else {
       run.warn("{}: {}", file, text);
@@ -13,7 +13,7 @@ void say_reading(const Run& run, const std::string& file, const ReadingReport& r
   }
 }
 
-void say_reading(const Run& run, const AnnotationSet& set) { say_reading(run, set.name, set.report); }
+void say_reading(const Run& run, const io::AnnotationSet& set) { say_reading(run, set.name, set.report); }
 
 void say_reading(const Run& run, const InputList& inputs) {
   say_reading(run, inputs.annotation_file(), inputs.report());

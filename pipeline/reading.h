@@ -11,8 +11,8 @@ namespace usol {
 
 /// Says what was filled in (a note), and what was changed, left out or looks wrong (a warning), a line a kind. Silent
 /// if there is nothing, and in all processes but the one that speaks.
-void say_reading(const Run& run, const std::string& file, const ReadingReport& report);
-void say_reading(const Run& run, const AnnotationSet& set);
+void say_reading(const Run& run, const std::string& file, const io::ReadingReport& report);
+void say_reading(const Run& run, const io::AnnotationSet& set);
 /// Of the COCO file that gave the pictures' names.
 void say_reading(const Run& run, const InputList& inputs);
 

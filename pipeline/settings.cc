@@ -212,9 +212,9 @@ void Settings::assign(Option& option, const std::vector<std::string>& values, co
 }
 
 void Settings::read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section) {
-  const std::vector<TomlEntry> entries = read_toml(path);
+  const std::vector<io::TomlEntry> entries = io::read_toml(path);
   for (const bool in_section : {false, true}) {  // the section wins over what stands before any
-    for (const TomlEntry& entry : entries) {
+    for (const io::TomlEntry& entry : entries) {
       std::string key = entry.key;
       if (!entry.section.empty()) {
         const auto dot = entry.section.find('.');
@@ -231,7 +231,7 @@ void Settings::read_file(const std::string& path, const std::function<bool(const
   }
 }
 
-void Settings::read_entry(const std::string& path, const TomlEntry& entry, const std::string& key) {
+void Settings::read_entry(const std::string& path, const io::TomlEntry& entry, const std::string& key) {
   Option* option = find(key);
   check(option != nullptr && key != "config" && key != "print-config", ErrorKind::kUsage,
         "{}:{}: unknown key '{}' (the help of usol {} lists what there is)", path, entry.line, key, section_);
@@ -299,11 +299,11 @@ std::string Settings::to_toml() const {
     if (!option->allowed.empty() && std::get<std::string*>(option->target)->empty()) continue;  // not chosen
     const std::string text = std::visit(
         Overloaded{
-            [](const std::string* value) { return toml_quote(*value); },
+            [](const std::string* value) { return io::toml_quote(*value); },
             [](const bool* value) { return std::string(*value ? "true" : "false"); },
             [](const std::vector<std::string>* values) {
               std::vector<std::string> quoted;
-              for (const auto& value : *values) quoted.push_back(toml_quote(value));
+              for (const auto& value : *values) quoted.push_back(io::toml_quote(value));
               return fmt::format("[{}]", fmt::join(quoted, ", "));
             },
             [](const std::vector<double>* values) { return fmt::format("[{}]", fmt::join(*values, ", ")); },

@@ -117,7 +117,7 @@ class Settings {
 
  private:
   Option& declare(const std::string& names, Target target, const std::string& help, OptionKind kind);
-  void read_entry(const std::string& path, const TomlEntry& entry, const std::string& key);
+  void read_entry(const std::string& path, const io::TomlEntry& entry, const std::string& key);
 
   std::map<std::string, std::map<std::string, std::string>> presets_;
   std::string* preset_ = nullptr;

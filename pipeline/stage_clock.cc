@@ -31,7 +31,7 @@ void StageClock::write(const std::filesystem::path& path) const {
   nlohmann::ordered_json json{{"images", images_}, {"seconds", nlohmann::ordered_json::object()}};
   for (const auto& [stage, seconds] : seconds_) json["seconds"][stage] = seconds;
   json["info"] = {{"description", "usol times"}};
-  write_file(path, json.dump(1) + "\n");
+  io::write_file(path, json.dump(1) + "\n");
 }
 
 }  // namespace usol

@@ -29,8 +29,8 @@ constexpr std::int64_t kUnreadable = -1;  // the label of what stands for a pict
 
 // An object of the truth's picture number `image`, as numbers that ranks can exchange.
 void put(std::vector<double>& numbers, std::size_t image, const FoundObject& object) {
-  const Rle& mask = object.mask;
-  const Box& box = object.box;
+  const io::Rle& mask = object.mask;
+  const io::Box& box = object.box;
   for (const double number :
        {static_cast<double>(image), static_cast<double>(object.label), object.score, box[0], box[1], box[2], box[3],
         static_cast<double>(mask.height), static_cast<double>(mask.width), static_cast<double>(mask.counts.size())})
@@ -57,24 +57,24 @@ std::pair<std::size_t, FoundObject> take(const double*& at) {
 
 TrainEvaluation::TrainEvaluation(const TrainConfig& settings, std::int64_t classes)
     : settings_(settings),
-      truth_(read_coco(settings.eval_annotations,
-                       {.image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
+      truth_(io::read_coco(settings.eval_annotations,
+                           {.image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
       class_agnostic_(classes == 1) {
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "eval-image-root {}: no such folder",
         settings.eval_image_root);
-  for (const CocoCategory& category : truth_.categories) categories_.push_back(category.id);
+  for (const io::CocoCategory& category : truth_.categories) categories_.push_back(category.id);
   std::sort(categories_.begin(), categories_.end());
   if (class_agnostic_ && categories_.empty()) categories_.push_back(1);
   check(class_agnostic_ || static_cast<std::int64_t>(categories_.size()) == classes, ErrorKind::kUsage,
         "eval-annotations {}: {} categories, but the training has {}", truth_.name, categories_.size(), classes);
-  for (const IouType type : {IouType::kBox, IouType::kMask})
-    check_truth(truth_, type, {.class_agnostic = class_agnostic_});
+  for (const eval::IouType type : {eval::IouType::kBox, eval::IouType::kMask})
+    eval::check_truth(truth_, type, {.class_agnostic = class_agnostic_});
 }
 
 train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>& stop) const {
   const auto expected = [&](std::int64_t i) -> train::ExpectedPicture {
-    const CocoImage& image = truth_.images[static_cast<std::size_t>(i)];
-    return {picture_path(settings_.eval_image_root, image.file_name), {image.height, image.width}};
+    const io::CocoImage& image = truth_.images[static_cast<std::size_t>(i)];
+    return {io::picture_path(settings_.eval_image_root, image.file_name), {image.height, image.width}};
   };
   return train::check_pictures(static_cast<std::int64_t>(truth_.images.size()), expected, settings_.pictures.decode(),
                                stop);
@@ -82,7 +82,7 @@ train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>
 
 std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Detector& model, const std::function<bool()>& stop,
                                                             Communicator* ranks) const {
-  AnnotationSet found;
+  io::AnnotationSet found;
   found.name = "predictions";
   found.is_results = true;
   // Detectron2's threshold where there are classes; all detections where there is one, as CutLER evaluates.
@@ -97,10 +97,10 @@ std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Detector& mode
       [&]() -> std::optional<Loaded> {
         while (next < total && !is_own(next)) ++next;
         if (next == total) return std::nullopt;
-        const fs::path path = picture_path(settings_.eval_image_root, truth_.images[next++].file_name);
+        const fs::path path = io::picture_path(settings_.eval_image_root, truth_.images[next++].file_name);
         Loaded loaded;
         try {
-          loaded.picture = decode_image(path, settings_.pictures.decode());
+          loaded.picture = io::decode_image(path, settings_.pictures.decode());
         } catch (const Error&) {
           return loaded;
         }
@@ -128,19 +128,20 @@ std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Detector& mode
     for (const double* at = numbers.data(); at != numbers.data() + numbers.size();) {
       const auto [image, object] = take(at);
       if (object.label == kUnreadable) {
-        scores.unreadable.push_back(picture_path(settings_.eval_image_root, truth_.images[image].file_name).string());
+        scores.unreadable.push_back(
+            io::picture_path(settings_.eval_image_root, truth_.images[image].file_name).string());
         continue;
       }
-      CocoAnnotation annotation =
+      io::CocoAnnotation annotation =
           object.annotation(truth_.images[image].id, categories_[static_cast<std::size_t>(object.label)]);
       annotation.segmentation = found.add(object.mask);
       found.annotations.push_back(std::move(annotation));
     }
   }
   if (rank > 0) return scores;
-  for (const IouType type : {IouType::kBox, IouType::kMask}) {
-    const std::string prefix = type == IouType::kBox ? "bbox/" : "segm/";
-    const CocoEvalResult result = evaluate_coco(truth_, found, type, {.class_agnostic = class_agnostic_});
+  for (const eval::IouType type : {eval::IouType::kBox, eval::IouType::kMask}) {
+    const std::string prefix = type == eval::IouType::kBox ? "bbox/" : "segm/";
+    const eval::CocoEvalResult result = eval::evaluate_coco(truth_, found, type, {.class_agnostic = class_agnostic_});
     for (const auto& [name, value] : result.metrics)
       if (value >= 0) scores.percentages[prefix + name] = 100 * value;
   }

@@ -24,7 +24,7 @@ class TrainEvaluation {
   /// is no folder of pictures or the number of categories is another.
   TrainEvaluation(const TrainConfig& settings, std::int64_t classes);
 
-  const AnnotationSet& truth() const { return truth_; }
+  const io::AnnotationSet& truth() const { return truth_; }
   /// Looks at the headers of all pictures.
   train::PictureReport check_pictures(const std::function<bool()>& stop) const;
 
@@ -40,7 +40,7 @@ class TrainEvaluation {
 
  private:
   const TrainConfig& settings_;
-  AnnotationSet truth_;
+  io::AnnotationSet truth_;
   std::vector<std::int64_t> categories_;  // ids by class
   bool class_agnostic_;
 };

@@ -62,7 +62,7 @@ constexpr const char* kFinalEma = "model_final_ema.safetensors";
 // taken along.
 bool has_figures_of_training(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
   const std::vector<fs::path> all = checkpoints.all();
-  return fs::is_regular_file(folder / kEvents) || std::any_of(all.begin(), all.end(), written_by_usol);
+  return fs::is_regular_file(folder / kEvents) || std::any_of(all.begin(), all.end(), io::written_by_usol);
 }
 
 void check_outputs(const Run& run, const TrainConfig& settings, const TrainFiles& files,
@@ -113,7 +113,7 @@ bool is_finished(const Run& run, const fs::path& folder) {
 
 // `speaks`: in one of the processes that do it.
 void start_from_weights(const Run& run, bool speaks, const std::string& weights, ParamStore& store) {
-  const train::StartReport report = train::start_from(store, load_checkpoint(weights).tensors, weights);
+  const train::StartReport report = train::start_from(store, io::load_checkpoint(weights).tensors, weights);
   if (!speaks) return;
   run.note("{}: {} of the detector's {} tensors; {} start anew", weights, report.loaded.size(), store.names().size(),
            report.fresh.size());
@@ -336,7 +336,7 @@ class Training {
   }
 
   void write_skipped() const {
-    if (leads_ && skipped_.size() > 0) write_file(folder_ / kSkippedList, skipped_.text());
+    if (leads_ && skipped_.size() > 0) io::write_file(folder_ / kSkippedList, skipped_.text());
   }
 
   train::NewestState newest_state() const {
@@ -412,15 +412,15 @@ class Training {
   void draw(const std::vector<train::Sample>& batch) {
     constexpr std::size_t kMost = 4;
     const std::int64_t step = trainer_.iteration();
-    if (!pictures_) pictures_ = std::make_unique<OutputFolder>(folder_ / kPictures);
+    if (!pictures_) pictures_ = std::make_unique<io::OutputFolder>(folder_ / kPictures);
     for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
       const train::Sample& sample = batch[i];
       std::vector<Tensor> masks;
       for (std::int64_t k = 0; k < sample.size(); ++k) masks.push_back(sample.masks.select(0, k).contiguous());
       const auto found = find_objects(*model_, sample.image, sample.image, {.score = 0.3, .most = 20});
-      const Tensor drawn = draw_side_by_side(
+      const Tensor drawn = io::draw_side_by_side(
           {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
-      const std::vector<std::byte> jpeg = encode_jpeg(drawn);
+      const std::vector<std::byte> jpeg = io::encode_jpeg(drawn);
       const std::string name = fmt::format("step_{:07}_{}.jpg", step, i);
       // What is in the way of a picture is no reason to end a training.
       if (pictures_->may_write(name)) {
@@ -466,7 +466,7 @@ class Training {
   train::Trainer trainer_;
   std::optional<TrainEvaluation> evaluation_;
   train::Metrics* metrics_ = nullptr;  // the first rank's
-  std::unique_ptr<OutputFolder> pictures_;
+  std::unique_ptr<io::OutputFolder> pictures_;
   int signal_ = 0;  // that stops all ranks
 };
 
@@ -487,8 +487,8 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
   }
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
   Json info = make_info(run, settings_json(settings, "train"));
-  if (!files.weights.empty()) info["weights_sha256"] = checkpoint_sha256(files.weights);
-  info["annotations_sha256"] = sha256_file(files.annotations);
+  if (!files.weights.empty()) info["weights_sha256"] = io::checkpoint_sha256(files.weights);
+  info["annotations_sha256"] = io::sha256_file(files.annotations);
   Training training(run, settings, files, data, std::move(info));
   run.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),
            data.classes() == 1 ? "" : "es", settings.schedule().iterations, settings.batch);

@@ -9,7 +9,7 @@
 
 #include "usol/report/html.h"
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 constexpr double kWidth = 400, kHeight = 240, kLeft = 54, kRight = 12, kTop = 8, kBottom = 38;
@@ -211,4 +211,4 @@ Chart histogram(const std::string& title, Axis x,
   return chart;
 }
 
-}  // namespace usol
+}  // namespace usol::report

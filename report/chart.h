@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::report {
 
 /// Points joined by lines. Where x or y is not finite the line is interrupted.
 struct Series {
@@ -43,4 +43,4 @@ Chart histogram(const std::string& title, Axis x,
 /// Round values that divide [least, most], about `wanted` of them; powers of ten times 1 (2, 5) if logarithmic.
 std::vector<double> axis_ticks(double least, double most, int wanted, bool logarithmic);
 
-}  // namespace usol
+}  // namespace usol::report

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-namespace usol {
+namespace usol::report {
 
 std::string escape_html(std::string_view text) {
   std::string out;
@@ -58,4 +58,4 @@ std::string base64(std::span<const std::byte> bytes) {
 
 std::string jpeg_data_uri(std::span<const std::byte> jpeg) { return "data:image/jpeg;base64," + base64(jpeg); }
 
-}  // namespace usol
+}  // namespace usol::report

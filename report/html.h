@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace usol {
+namespace usol::report {
 
 /// `text` with & < > and " as entities, for elements and quoted attributes.
 std::string escape_html(std::string_view text);
@@ -22,4 +22,4 @@ std::string base64(std::span<const std::byte> bytes);
 /// "data:image/jpeg;base64,..." of an encoded JPEG.
 std::string jpeg_data_uri(std::span<const std::byte> jpeg);
 
-}  // namespace usol
+}  // namespace usol::report

@@ -6,7 +6,7 @@
 #include "usol/report/page_files.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 constexpr std::string_view kOpen = "<!--slot ", kClose = "-->";
@@ -83,4 +83,4 @@ std::string fill_page(std::string_view page, const PageSlots& slots) {
   return out;
 }
 
-}  // namespace usol
+}  // namespace usol::report

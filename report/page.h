@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace usol {
+namespace usol::report {
 
 /// Texts for the slots of a page: name and HTML.
 using PageSlots = std::vector<std::pair<std::string_view, std::string>>;
@@ -25,4 +25,4 @@ std::string report_gallery(const std::string& run_choice, const std::string& pan
 /// slot go with it. Throws Error if a slot has no end or no text.
 std::string fill_page(std::string_view page, const PageSlots& slots);
 
-}  // namespace usol
+}  // namespace usol::report

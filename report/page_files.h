@@ -4,10 +4,10 @@
 
 #include <string_view>
 
-namespace usol {
+namespace usol::report {
 
 std::string_view page_html();
 std::string_view page_css();
 std::string_view page_js();
 
-}  // namespace usol
+}  // namespace usol::report

@@ -26,18 +26,18 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 constexpr std::size_t kMostBytesEach = 120'000;  // of a picture in a page with few of them
 constexpr std::int64_t kColours = 24;
 
 // Annotations of one set, by the position of their picture; the best first.
-using ByPicture = std::vector<std::vector<const CocoAnnotation*>>;
+using ByPicture = std::vector<std::vector<const io::CocoAnnotation*>>;
 
-bool has_masks(const AnnotationSet& set) {
-  return std::any_of(set.annotations.begin(), set.annotations.end(), [](const CocoAnnotation& annotation) {
-    return annotation.segmentation.kind != Segmentation::Kind::kNone;
+bool has_masks(const io::AnnotationSet& set) {
+  return std::any_of(set.annotations.begin(), set.annotations.end(), [](const io::CocoAnnotation& annotation) {
+    return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
   });
 }
 
@@ -51,7 +51,7 @@ class Report {
     gather_figures();
     choose_pictures();
     const std::string start = page_start(), end = page_end();
-    AtomicFile file(page);
+    io::AtomicFile file(page);
     file.write(start);
     write_pictures(file, start.size() + end.size(), progress);
     file.write(end);
@@ -67,41 +67,41 @@ class Report {
   void list_pictures() {
     for (ReportRun& run : sources_.runs) fill_scores(run.set);
     if (!options_.annotations.empty()) {
-      truth_ = read_coco(options_.annotations, {.image_root = options_.image_root});
+      truth_ = io::read_coco(options_.annotations, {.image_root = options_.image_root});
       if (options_.truth_read) options_.truth_read(truth_.report);
       check(!truth_.is_results, ErrorKind::kUsage, "{}: a list of results is no truth: expected a COCO data set",
             truth_.name);
-      for (ReportRun& run : sources_.runs) match_images(truth_, run.set);
+      for (ReportRun& run : sources_.runs) eval::match_images(truth_, run.set);
       pictures_ = truth_.images;
     } else {
       std::map<std::string, std::size_t> known;
       for (ReportRun& run : sources_.runs) {
         check(!run.set.is_results, ErrorKind::kUsage,
               "{}: a list of results names no pictures: give the data set they belong to as annotations", run.set.name);
-        const IdIndex ids = index_images(run.set);
+        const io::IdIndex ids = io::index_images(run.set);
         std::vector<std::int64_t> new_ids;
-        for (CocoImage& image : run.set.images) {
-          const auto [found, is_new] = known.try_emplace(portable_name(image.file_name), pictures_.size());
+        for (io::CocoImage& image : run.set.images) {
+          const auto [found, is_new] = known.try_emplace(io::portable_name(image.file_name), pictures_.size());
           if (is_new) {
             pictures_.push_back(image);
             pictures_.back().id = static_cast<std::int64_t>(pictures_.size());
           }
           new_ids.push_back(static_cast<std::int64_t>(found->second) + 1);
         }
-        for (CocoAnnotation& annotation : run.set.annotations) {
+        for (io::CocoAnnotation& annotation : run.set.annotations) {
           annotation.image_id = new_ids[static_cast<std::size_t>(ids.find(annotation.image_id))];
         }
         for (std::size_t i = 0; i < new_ids.size(); ++i) run.set.images[i].id = new_ids[i];
       }
     }
     std::vector<std::int64_t> ids;
-    for (const CocoImage& picture : pictures_) ids.push_back(picture.id);
-    ids_ = IdIndex(ids);
+    for (const io::CocoImage& picture : pictures_) ids.push_back(picture.id);
+    ids_ = io::IdIndex(ids);
     truth_of_ = by_picture(truth_);
     seen_.assign(sources_.runs.size(), std::vector<bool>(pictures_.size(), false));
     for (std::size_t r = 0; r < sources_.runs.size(); ++r) {
-      const AnnotationSet& set = sources_.runs[r].set;
-      for (const CocoImage& image : set.images) {
+      const io::AnnotationSet& set = sources_.runs[r].set;
+      for (const io::CocoImage& image : set.images) {
         if (const std::int64_t at = ids_.find(image.id); at >= 0) seen_[r][static_cast<std::size_t>(at)] = true;
       }
       if (set.is_results) seen_[r].assign(pictures_.size(), true);  // it does not say what it looked at
@@ -109,16 +109,16 @@ class Report {
     }
   }
 
-  static void fill_scores(AnnotationSet& set) {
-    for (CocoAnnotation& annotation : set.annotations) {
+  static void fill_scores(io::AnnotationSet& set) {
+    for (io::CocoAnnotation& annotation : set.annotations) {
       if (!annotation.has_score) annotation.score = 1;
       annotation.has_score = true;
     }
   }
 
-  ByPicture by_picture(const AnnotationSet& set) const {
+  ByPicture by_picture(const io::AnnotationSet& set) const {
     ByPicture lists(pictures_.size());
-    for (const CocoAnnotation& annotation : set.annotations) {
+    for (const io::CocoAnnotation& annotation : set.annotations) {
       const std::int64_t at = ids_.find(annotation.image_id);
       check(at >= 0, ErrorKind::kUsage, "{}.image_id: {} is no image of {}", set.place(annotation), annotation.image_id,
             truth_.name);
@@ -126,7 +126,7 @@ class Report {
     }
     for (auto& list : lists) {
       std::stable_sort(list.begin(), list.end(),
-                       [](const CocoAnnotation* a, const CocoAnnotation* b) { return a->score > b->score; });
+                       [](const io::CocoAnnotation* a, const io::CocoAnnotation* b) { return a->score > b->score; });
     }
     return lists;
   }
@@ -138,13 +138,14 @@ class Report {
   void evaluate() {
     scores_.resize(sources_.runs.size());
     if (!has_truth()) return;
-    CocoEvalOptions options;
+    eval::CocoEvalOptions options;
     options.class_agnostic = !options_.class_aware;
     options.curves = true;
     for (std::size_t r = 0; r < sources_.runs.size(); ++r) {
-      const AnnotationSet& set = sources_.runs[r].set;
-      scores_[r].box = evaluate_coco(truth_, set, IouType::kBox, options);
-      if (has_masks(truth_) && has_masks(set)) scores_[r].mask = evaluate_coco(truth_, set, IouType::kMask, options);
+      const io::AnnotationSet& set = sources_.runs[r].set;
+      scores_[r].box = eval::evaluate_coco(truth_, set, eval::IouType::kBox, options);
+      if (has_masks(truth_) && has_masks(set))
+        scores_[r].mask = eval::evaluate_coco(truth_, set, eval::IouType::kMask, options);
     }
   }
 
@@ -158,9 +159,9 @@ class Report {
         figures.without += list.empty();
         figures.objects_each.push_back(static_cast<double>(list.size()));
         const double pixels = static_cast<double>(pictures_[i].height) * static_cast<double>(pictures_[i].width);
-        for (const CocoAnnotation* object : list) {
+        for (const io::CocoAnnotation* object : list) {
           figures.scores.push_back(object->score);
-          const bool is_rle = object->segmentation.kind == Segmentation::Kind::kRle;
+          const bool is_rle = object->segmentation.kind == io::Segmentation::Kind::kRle;
           const double area = is_rle             ? static_cast<double>(object->segmentation.area)
                               : object->has_area ? object->area
                                                  : object->box[2] * object->box[3];
@@ -188,9 +189,9 @@ class Report {
     result_.left_out = static_cast<std::int64_t>(all.size() - wanted);
   }
 
-  Rle mask_of(const AnnotationSet& set, const CocoAnnotation& object, std::size_t picture) const {
-    const CocoImage& image = pictures_[picture];
-    if (object.segmentation.kind == Segmentation::Kind::kNone || image.height <= 0 || image.width <= 0) return {};
+  io::Rle mask_of(const io::AnnotationSet& set, const io::CocoAnnotation& object, std::size_t picture) const {
+    const io::CocoImage& image = pictures_[picture];
+    if (object.segmentation.kind == io::Segmentation::Kind::kNone || image.height <= 0 || image.width <= 0) return {};
     return set.rle(object, image.height, image.width);
   }
 
@@ -199,18 +200,18 @@ class Report {
     const auto& truths = truth_of_[picture];
     const auto& objects = objects_[run][picture];
     if (truths.empty() || objects.empty()) return 0;
-    std::vector<Rle> truth_masks, masks;
-    std::vector<Box> truth_boxes, boxes;
+    std::vector<io::Rle> truth_masks, masks;
+    std::vector<io::Box> truth_boxes, boxes;
     const bool by_mask = scores_[run].mask.has_value();
-    for (const CocoAnnotation* t : truths) {
+    for (const io::CocoAnnotation* t : truths) {
       if (by_mask) truth_masks.push_back(mask_of(truth_, *t, picture));
       truth_boxes.push_back(t->box);
     }
-    for (const CocoAnnotation* o : objects) {
+    for (const io::CocoAnnotation* o : objects) {
       if (by_mask) masks.push_back(mask_of(sources_.runs[run].set, *o, picture));
       boxes.push_back(o->box);
     }
-    const std::vector<double> ious = by_mask ? rle_iou(masks, truth_masks) : box_iou(boxes, truth_boxes);
+    const std::vector<double> ious = by_mask ? io::rle_iou(masks, truth_masks) : io::box_iou(boxes, truth_boxes);
     std::int64_t count = 0;
     for (std::size_t t = 0; t < truths.size(); ++t) {
       bool covered = false;
@@ -226,18 +227,19 @@ class Report {
     for (const ReportRun& run : sources_.runs) index["runs"].push_back(run.name);
     index["truth"] = has_truth() ? 1 : 0;
     for (std::int64_t k = 0; k < kColours; ++k) {
-      const Colour colour = distinct_colour(k);
+      const io::Colour colour = io::distinct_colour(k);
       index["colours"].push_back(fmt::format("#{:02x}{:02x}{:02x}", colour.r, colour.g, colour.b));
     }
     Json& list = index["pictures"] = Json::array();
     for (const std::size_t i : chosen_) {
-      const CocoImage& picture = pictures_[i];
+      const io::CocoImage& picture = pictures_[i];
       const OutlineGrid grid =
           outline_grid(std::max<std::int64_t>(1, picture.height), std::max<std::int64_t>(1, picture.width));
       Json scores = Json::array(), covered = Json::array();
       for (std::size_t r = 0; r < sources_.runs.size(); ++r) {
         Json of_run = Json::array();
-        for (const CocoAnnotation* object : objects_[r][i]) of_run.push_back(std::round(object->score * 1000) / 1000);
+        for (const io::CocoAnnotation* object : objects_[r][i])
+          of_run.push_back(std::round(object->score * 1000) / 1000);
         scores.push_back(std::move(of_run));
         covered.push_back(has_truth() ? Json(found(r, i)) : Json());
       }
@@ -250,14 +252,14 @@ class Report {
   // Eigenvectors that a --dump of maskcut left for the picture, the object's side light.
   std::vector<Tensor> eigenvectors(const fs::path& stages, const std::string& file_name) const {
     std::vector<Tensor> maps;
-    const fs::path folder = stages / fs::path(portable_name(file_name)).replace_extension("");
+    const fs::path folder = stages / fs::path(io::portable_name(file_name)).replace_extension("");
     for (int t = 1; fs::exists(folder / fmt::format("x_{}.npy", t)); ++t) {
-      Tensor x = load_npy(folder / fmt::format("x_{}.npy", t)).to(DType::kF64).contiguous().clone();
+      Tensor x = io::load_npy(folder / fmt::format("x_{}.npy", t)).to(DType::kF64).contiguous().clone();
       check(x.rank() == 2 && x.numel() > 0, ErrorKind::kFormat, "{}/x_{}.npy: expected an eigenvector [h, w], got {}",
             folder.string(), t, x.shape());
       const fs::path side = folder / fmt::format("P_{}.npy", t);
       if (fs::exists(side)) {
-        const Tensor p = load_npy(side).to(DType::kF64).contiguous();
+        const Tensor p = io::load_npy(side).to(DType::kF64).contiguous();
         check(p.shape() == x.shape(), ErrorKind::kFormat, "{}: expected {}, got {}", side.string(), x.shape(),
               p.shape());
         const std::vector<double> values = x.to_vector<double>(), inside = p.to_vector<double>();
@@ -272,18 +274,18 @@ class Report {
           for (std::int64_t k = 0; k < x.numel(); ++k) v[k] = -v[k];
         }
       }
-      maps.push_back(draw_heat_map(x, x.size(0), x.size(1)));
+      maps.push_back(io::draw_heat_map(x, x.size(0), x.size(1)));
     }
     return maps;
   }
 
   // Decodes the picture as the run saw it: turned by EXIF unless that contradicts the size in the annotations.
-  Tensor decode(const CocoImage& picture) const {
+  Tensor decode(const io::CocoImage& picture) const {
     const fs::path path = options_.picture(picture.file_name);
     for (const bool exif : {true, false}) {
-      DecodeOptions how = options_.decode;
+      io::DecodeOptions how = options_.decode;
       how.apply_exif = exif;
-      Tensor image = decode_image(path, how);
+      Tensor image = io::decode_image(path, how);
       const bool fits = image.size(0) == picture.height && image.size(1) == picture.width;
       // The release exchanges the two, and without a mask nothing proves it.
       const bool exchanged = image.size(1) == picture.height && image.size(0) == picture.width;
@@ -294,10 +296,10 @@ class Report {
     return {};
   }
 
-  std::vector<OutlinedObject> outlined(const AnnotationSet& set, const std::vector<const CocoAnnotation*>& list,
+  std::vector<OutlinedObject> outlined(const io::AnnotationSet& set, const std::vector<const io::CocoAnnotation*>& list,
                                        std::size_t picture) const {
     std::vector<OutlinedObject> objects;
-    for (const CocoAnnotation* object : list) objects.push_back({mask_of(set, *object, picture), object->box, {}});
+    for (const io::CocoAnnotation* object : list) objects.push_back({mask_of(set, *object, picture), object->box, {}});
     return objects;
   }
 
@@ -305,14 +307,14 @@ class Report {
   // read.
   std::string picture_element(std::size_t k, std::size_t limit, std::string& failure) const {
     const std::size_t i = chosen_[k];
-    const CocoImage& picture = pictures_[i];
+    const io::CocoImage& picture = pictures_[i];
     Json parts;
     const std::int64_t height = std::max<std::int64_t>(1, picture.height),
                        width = std::max<std::int64_t>(1, picture.width);
     // Outlines get up to a third, eigenvectors up to a fifth, the picture what is left.
     const std::size_t sets = sources_.runs.size() + (has_truth() ? 1 : 0);
     std::int64_t left = 0;
-    const auto add = [&](Json& to, const AnnotationSet& set, const std::vector<const CocoAnnotation*>& list) {
+    const auto add = [&](Json& to, const io::AnnotationSet& set, const std::vector<const io::CocoAnnotation*>& list) {
       std::vector<OutlinedObject> objects = outlined(set, list, i);
       left += outline_within(objects, height, width, limit / 3 / sets);
       to = Json::array();
@@ -349,7 +351,7 @@ class Report {
     return fmt::format("<script type=\"application/json\" id=\"p{}\">{}</script>\n", k, json_in_script(parts));
   }
 
-  void write_pictures(AtomicFile& file, std::size_t page_bytes,
+  void write_pictures(io::AtomicFile& file, std::size_t page_bytes,
                       const std::function<void(std::int64_t, std::int64_t)>& progress) {
     if (chosen_.empty()) return;
     const double room = options_.page_mb * 1e6 - static_cast<double>(page_bytes);
@@ -469,9 +471,9 @@ class Report {
 
   ReportSources sources_;
   const ReportOptions& options_;
-  AnnotationSet truth_;
-  std::vector<CocoImage> pictures_;
-  IdIndex ids_;
+  io::AnnotationSet truth_;
+  std::vector<io::CocoImage> pictures_;
+  io::IdIndex ids_;
   ByPicture truth_of_;
   std::vector<ByPicture> objects_;       // by run
   std::vector<std::vector<bool>> seen_;  // by run and picture: it was among the run's images
@@ -488,4 +490,4 @@ ReportResult write_report(const fs::path& page, ReportSources sources, const Rep
   return Report(std::move(sources), options).write(page, progress);
 }
 
-}  // namespace usol
+}  // namespace usol::report

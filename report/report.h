@@ -13,7 +13,7 @@
 #include "usol/io/reading_report.h"
 #include "usol/report/sources.h"
 
-namespace usol {
+namespace usol::report {
 
 /// A command to go on with.
 struct ReportStep {
@@ -23,15 +23,16 @@ struct ReportStep {
 struct ReportOptions {
   std::string title = "usol report";
   std::function<std::filesystem::path(const std::string& file_name)> picture;  // where it lies; empty: no gallery
-  DecodeOptions decode = {};          // how pictures are read, but for their turning, which their sizes decide
+  io::DecodeOptions decode = {};      // how pictures are read, but for their turning, which their sizes decide
   std::filesystem::path annotations;  // the truth; empty: none
   std::filesystem::path image_root;   // the folder of the pictures, for sizes that the truth lacks; may be empty
   bool class_aware = false;           // compare categories, too
   std::int64_t most_pictures = 1000;  // in the gallery, evenly spread; 0: all
   double page_mb = 50;                // the page's size at most (pictures get smaller)
   std::vector<ReportStep> next_steps = {};
-  std::string made_by = {};                                   // a line at the end
-  std::function<void(const ReadingReport&)> truth_read = {};  // hears what the truth's reader changed, before any error
+  std::string made_by = {};  // a line at the end
+  std::function<void(const io::ReadingReport&)> truth_read =
+      {};  // hears what the truth's reader changed, before any error
 };
 
 struct ReportResult {
@@ -47,4 +48,4 @@ struct ReportResult {
 ReportResult write_report(const std::filesystem::path& page, ReportSources sources, const ReportOptions& options,
                           const std::function<void(std::int64_t, std::int64_t)>& progress = {});
 
-}  // namespace usol
+}  // namespace usol::report

@@ -17,7 +17,7 @@
 
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
@@ -75,7 +75,7 @@ std::string table(const std::vector<std::string>& rows,
 // A fraction of the metrics as percentage; -1 (nothing to measure) as unknown.
 double percent(double value) { return value < 0 ? kNone : 100 * value; }
 
-double metric(const Metrics& metrics, std::string_view name) {
+double metric(const eval::Metrics& metrics, std::string_view name) {
   for (const auto& [key, value] : metrics) {
     if (key == name) return percent(value);
   }
@@ -133,9 +133,9 @@ double to_number(const std::string& text) {
 }
 
 // A precision-recall curve of the result: precision at threshold `t` over recall, the mean over categories.
-Series recall_curve(const CocoEvalResult& result, std::int64_t t) {
+Series recall_curve(const eval::CocoEvalResult& result, std::int64_t t) {
   Series series;
-  const auto recall = coco_recall_points();
+  const auto recall = eval::coco_recall_points();
   const Tensor p = result.precision.select(0, t);  // [R, K, A, M]
   const std::int64_t categories = p.size(1), last = p.size(3) - 1;
   for (std::int64_t r = 0; r < p.size(0); ++r) {
@@ -433,4 +433,4 @@ std::string provenance_tables(const std::vector<ReportRun>& runs) {
   return out;
 }
 
-}  // namespace usol
+}  // namespace usol::report

@@ -9,11 +9,11 @@
 #include "usol/eval/coco_eval.h"
 #include "usol/report/sources.h"
 
-namespace usol {
+namespace usol::report {
 
 /// A run against the truth.
 struct RunScore {
-  std::optional<CocoEvalResult> box, mask;  // with curves
+  std::optional<eval::CocoEvalResult> box, mask;  // with curves
 };
 
 /// What the gallery knows about a run.
@@ -39,4 +39,4 @@ std::string time_tables(const std::vector<StageTimes>& times, const std::vector<
 /// How each run was made, from its info.
 std::string provenance_tables(const std::vector<ReportRun>& runs);
 
-}  // namespace usol
+}  // namespace usol::report

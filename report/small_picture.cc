@@ -13,7 +13,7 @@
 #include "usol/io/resize.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 struct Step {
@@ -53,7 +53,7 @@ double distance(const Point& p, const Point& a, const Point& b) {
 }
 
 // Douglas and Peucker (1973): keeps what lies farther than `tolerance` from the line between the points kept.
-std::vector<Point> simplified(const Ring& ring, double tolerance) {
+std::vector<Point> simplified(const io::Ring& ring, double tolerance) {
   const std::size_t n = ring.size();
   std::size_t far = 0;
   for (std::size_t i = 1; i < n; ++i) {
@@ -122,9 +122,9 @@ std::vector<std::byte> jpeg_within(const Tensor& image, std::size_t bytes, std::
     // A long way down goes over the size before: shrinking that is cheaper than shrinking the picture again.
     const Tensor& from = resized.defined() && resized.size(0) >= 2 * h ? resized : image;
     if (!resized.defined() || resized.size(0) != h || resized.size(1) != w) {
-      resized = h == height && w == width ? image : resize(from, h, w, Filter::kLanczos);
+      resized = h == height && w == width ? image : resize(from, h, w, io::Filter::kLanczos);
     }
-    jpeg = encode_jpeg(resized, step.quality);
+    jpeg = io::encode_jpeg(resized, step.quality);
     if (jpeg.size() <= bytes) break;
   }
   return jpeg;
@@ -137,7 +137,7 @@ OutlineGrid outline_grid(std::int64_t image_height, std::int64_t image_width) {
   return {h, w};
 }
 
-std::string box_path(const Box& box, std::int64_t image_height, std::int64_t image_width, const OutlineGrid& grid) {
+std::string box_path(const io::Box& box, std::int64_t image_height, std::int64_t image_width, const OutlineGrid& grid) {
   const double x = static_cast<double>(grid.width) / static_cast<double>(image_width);
   const double y = static_cast<double>(grid.height) / static_cast<double>(image_height);
   const auto left = std::llround(box[0] * x), top = std::llround(box[1] * y);
@@ -147,14 +147,14 @@ std::string box_path(const Box& box, std::int64_t image_height, std::int64_t ima
 }
 
 std::string outline_path(const Tensor& mask, const OutlineGrid& grid, double tolerance) {
-  const std::vector<Ring> rings = trace_outlines(resize(mask, grid.height, grid.width, Filter::kNearest));
+  const std::vector<io::Ring> rings = io::trace_outlines(resize(mask, grid.height, grid.width, io::Filter::kNearest));
   std::string path;
-  for (const Ring& ring : rings) {
+  for (const io::Ring& ring : rings) {
     const std::vector<Point> few = simplified(ring, tolerance);
     if (few.size() >= 3) append_ring(path, few);
   }
   if (!path.empty()) return path;
-  const Box box = rle_to_box(rle_encode(mask));
+  const io::Box box = io::rle_to_box(io::rle_encode(mask));
   return box[2] > 0 ? box_path(box, mask.size(0), mask.size(1), grid) : path;
 }
 
@@ -166,7 +166,7 @@ std::int64_t outline_within(std::span<OutlinedObject> objects, std::int64_t imag
     total = 0;
     for (OutlinedObject& object : objects) {
       object.path = object.mask.counts.empty() ? box_path(object.box, image_height, image_width, grid)
-                                               : outline_path(rle_decode(object.mask), grid, tolerance);
+                                               : outline_path(io::rle_decode(object.mask), grid, tolerance);
       total += object.path.size();
     }
     if (total <= bytes) return 0;
@@ -180,4 +180,4 @@ std::int64_t outline_within(std::span<OutlinedObject> objects, std::int64_t imag
   return left_out;
 }
 
-}  // namespace usol
+}  // namespace usol::report

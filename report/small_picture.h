@@ -11,7 +11,7 @@
 #include "usol/io/rle.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::report {
 
 /// A JPEG of the picture (u8 [H, W, 3]) of at most `bytes` bytes: as large and as good as fits, its long side at most
 /// `longest_px`. What fits in no way becomes 16 pixels long, whatever it takes (some 700 bytes).
@@ -28,16 +28,16 @@ OutlineGrid outline_grid(std::int64_t image_height, std::int64_t image_width);
 /// `tolerance` units. Objects that are lost on the grid become the rectangle of their box. Empty for an empty mask.
 std::string outline_path(const Tensor& mask, const OutlineGrid& grid, double tolerance);
 /// The path of a box (pixels of the picture of that size).
-std::string box_path(const Box& box, std::int64_t image_height, std::int64_t image_width, const OutlineGrid& grid);
+std::string box_path(const io::Box& box, std::int64_t image_height, std::int64_t image_width, const OutlineGrid& grid);
 
 /// Paths of objects, best first, within `bytes` together: coarser where they are too long, then the worst are left out
 /// (their paths are empty). Returns how many were.
 struct OutlinedObject {
-  Rle mask;   // of the picture's size; without counts: the box alone
-  Box box{};  // pixels
+  io::Rle mask;   // of the picture's size; without counts: the box alone
+  io::Box box{};  // pixels
   std::string path;
 };
 std::int64_t outline_within(std::span<OutlinedObject> objects, std::int64_t image_height, std::int64_t image_width,
                             std::size_t bytes);
 
-}  // namespace usol
+}  // namespace usol::report

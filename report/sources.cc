@@ -14,14 +14,14 @@
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 enum class Content { kRun, kTraining, kMetrics, kSweep, kUnknown };
 
 // The metrics of a training are several documents, one a line; everything else is one.
 bool is_training_log(const fs::path& path) {
-  static_cast<void>(open_regular_file(path));  // a pipe would be waited for
+  static_cast<void>(io::open_regular_file(path));  // a pipe would be waited for
   std::ifstream in(path, std::ios::binary);
   std::string line;
   if (!std::getline(in, line)) return false;
@@ -31,9 +31,9 @@ bool is_training_log(const fs::path& path) {
 
 Content content_of(const fs::path& path) {
   if (is_training_log(path)) return Content::kTraining;
-  JsonSplitter splitter(path);
+  io::JsonSplitter splitter(path);
   if (splitter.is_array()) return Content::kRun;
-  for (JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
+  for (io::JsonPiece piece; splitter.next(piece); splitter.release_behind()) {
     if (piece.key == "annotations" || piece.key == "images") return Content::kRun;
     if (piece.key == "points") return Content::kSweep;
     for (const char* metric : {"box", "mask", "corloc", "saliency"}) {
@@ -44,7 +44,7 @@ Content content_of(const fs::path& path) {
 }
 
 Json read_json(const fs::path& path) {
-  JsonSplitter splitter(path);
+  io::JsonSplitter splitter(path);
   Json json = Json::parse(splitter.text(), nullptr, false);
   check(json.is_object(), ErrorKind::kFormat, "{}: expected a JSON object", path.string());
   return json;
@@ -161,7 +161,7 @@ class Reader {
   }
 
   void add_run(const std::string& name, const fs::path& path) {
-    ReportRun run{unique(name), read_coco(path, {.image_root = image_root_}), nullptr, {}};
+    ReportRun run{unique(name), io::read_coco(path, {.image_root = image_root_}), nullptr, {}};
     if (!run.set.info_json.empty()) {
       run.info = Json::parse(run.set.info_json, nullptr, false);
       if (!run.info.is_object()) run.info = nullptr;
@@ -236,4 +236,4 @@ ReportSources read_report_sources(const std::vector<std::string>& arguments, boo
   return reader.take();
 }
 
-}  // namespace usol
+}  // namespace usol::report

@@ -12,12 +12,12 @@
 
 #include "usol/io/coco.h"
 
-namespace usol {
+namespace usol::report {
 
 /// Objects in pictures: pseudo-masks, predictions, one method's answers.
 struct ReportRun {
   std::string name;
-  AnnotationSet set;
+  io::AnnotationSet set;
   nlohmann::ordered_json info;   // how it was made; null if the file does not say
   std::filesystem::path stages;  // folder of a --dump, or empty
 };
@@ -60,4 +60,4 @@ struct ReportSources {
 ReportSources read_report_sources(const std::vector<std::string>& arguments, bool with_truth = false,
                                   const std::filesystem::path& image_root = {});
 
-}  // namespace usol
+}  // namespace usol::report

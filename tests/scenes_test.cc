@@ -36,17 +36,18 @@ TEST(Scenes, FilesHoldTheTruth) {
   const test::TempDir folder;
   const test::SceneOptions options{.seed = 4};
   test::write_scenes(folder.path(), options, 3);
-  const AnnotationSet truth = read_coco(folder / "truth.json");
+  const io::AnnotationSet truth = io::read_coco(folder / "truth.json");
   ASSERT_EQ(truth.images.size(), 3u);
   std::size_t next = 0;
   for (std::int64_t i = 0; i < 3; ++i) {
     const test::Scene scene = test::make_scene(options, i);
-    const CocoImage& image = truth.images[static_cast<std::size_t>(i)];
-    EXPECT_EQ(decode_image(folder / image.file_name).to_vector<std::uint8_t>(), scene.image.to_vector<std::uint8_t>());
+    const io::CocoImage& image = truth.images[static_cast<std::size_t>(i)];
+    EXPECT_EQ(io::decode_image(folder / image.file_name).to_vector<std::uint8_t>(),
+              scene.image.to_vector<std::uint8_t>());
     for (const Tensor& mask : scene.masks) {
-      const CocoAnnotation& annotation = truth.annotations.at(next++);
+      const io::CocoAnnotation& annotation = truth.annotations.at(next++);
       EXPECT_EQ(annotation.image_id, image.id);
-      EXPECT_EQ(rle_decode(truth.rle(annotation, image.height, image.width)).to_vector<std::uint8_t>(),
+      EXPECT_EQ(io::rle_decode(truth.rle(annotation, image.height, image.width)).to_vector<std::uint8_t>(),
                 mask.to_vector<std::uint8_t>());
     }
   }

@@ -80,15 +80,15 @@ class DecodedMasks {
   explicit DecodedMasks(const CompactSample& sample)
       : sample_(sample), pixels_(Tensor::zeros({sample.height(), sample.width()}, DType::kU8)) {}
   Placed operator()(std::int64_t i) {
-    const Rle& rle = sample_.masks[static_cast<std::size_t>(i)];
+    const io::Rle& rle = sample_.masks[static_cast<std::size_t>(i)];
     check(rle.height == sample_.height() && rle.width == sample_.width(),
           "augment: expected a mask of the picture's {} x {} pixels (height x width), got {} x {}", sample_.height(),
           sample_.width(), rle.height, rle.width);
     std::uint8_t* pixels = pixels_.mutable_data<std::uint8_t>();
     for (std::int64_t y = box_.y0; y < box_.y1; ++y)
       std::fill(pixels + y * rle.width + box_.x0, pixels + y * rle.width + box_.x1, std::uint8_t{0});
-    rle_write(rle, pixels);
-    const auto [left, top, width, height] = rle_to_box(rle);
+    io::rle_write(rle, pixels);
+    const auto [left, top, width, height] = io::rle_to_box(rle);
     const auto x0 = static_cast<std::int64_t>(left), y0 = static_cast<std::int64_t>(top);
     box_ = {x0, y0, x0 + static_cast<std::int64_t>(width), y0 + static_cast<std::int64_t>(height)};
     return {pixels, box_};
@@ -106,10 +106,10 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
   const double scale_x = static_cast<double>(width) / static_cast<double>(sample.width());
   const double scale_y = static_cast<double>(height) / static_cast<double>(sample.height());
   Sample result;
-  result.image = resize(sample.image, height, width, Filter::kBilinear).clone();
+  result.image = resize(sample.image, height, width, io::Filter::kBilinear).clone();
   if (flip) mirror(result.image.template mutable_data<std::uint8_t>(), height, width, 3);
-  const std::vector<std::int64_t> rows = nearest_samples(sample.height(), height),
-                                  columns = nearest_samples(sample.width(), width);
+  const std::vector<std::int64_t> rows = io::nearest_samples(sample.height(), height),
+                                  columns = io::nearest_samples(sample.width(), width);
   const std::vector<float> boxes = sample.boxes.template to_vector<float>();
   Tensor masks = zero_masks(sample.size(), height, width);
   std::uint8_t* to = masks.mutable_data<std::uint8_t>();

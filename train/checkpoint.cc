@@ -20,11 +20,11 @@ constexpr const char* kChecksum = "checksum";
 
 // Of names, types, shapes and values.
 std::string checksum(const StateDict& tensors, const std::map<std::string, std::string>& metadata) {
-  Sha256 hash;
+  io::Sha256 hash;
   const auto add = [&](const std::string& text) { hash.update(std::as_bytes(std::span(text))); };
   for (const auto& [name, tensor] : tensors) {
     add(fmt::format("{} {} {}\n", name, tensor.dtype(), tensor.shape()));
-    hash.update(bytes_of(storable(tensor)));
+    hash.update(io::bytes_of(io::storable(tensor)));
   }
   for (const auto& [key, value] : metadata)
     if (key != kChecksum) add(fmt::format("{} {} {}\n", key, value.size(), value));
@@ -47,11 +47,11 @@ std::optional<std::int64_t> iteration_of(const std::string& name) {
 void save_checked(const fs::path& path, const StateDict& tensors, const std::map<std::string, std::string>& metadata) {
   auto with_checksum = metadata;
   with_checksum[kChecksum] = checksum(tensors, metadata);
-  save_safetensors(path, tensors, with_checksum);
+  io::save_safetensors(path, tensors, with_checksum);
 }
 
 SavedState read_checked(const fs::path& path) {
-  SafetensorsContent content = read_safetensors(path);
+  io::SafetensorsContent content = io::read_safetensors(path);
   if (const auto found = content.metadata.find(kChecksum); found != content.metadata.end()) {
     const std::string expected = found->second, got = checksum(content.tensors, content.metadata);
     check(got == expected, ErrorKind::kFormat, "{}: damaged: expected checksum {}, got {}", path.string(), expected,

@@ -11,23 +11,24 @@ namespace fs = std::filesystem;
 
 namespace usol::train {
 
-Dataset::Dataset(const fs::path& annotations, fs::path image_root, const DecodeOptions& decode)
-    : set_(read_coco(annotations, {.image_root = image_root, .apply_exif = decode.apply_exif})),
+Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::DecodeOptions& decode)
+    : set_(io::read_coco(annotations, {.image_root = image_root, .apply_exif = decode.apply_exif})),
       image_root_(std::move(image_root)),
       decode_(decode) {
   check(fs::is_directory(image_root_), ErrorKind::kUsage, "{}: no such folder of pictures", image_root_.string());
   check(!set_.is_results, ErrorKind::kUsage, "{}: a list of results; training needs images and categories as well",
         set_.name);
-  for (const CocoCategory& category : set_.categories) category_ids_.push_back(category.id);
+  for (const io::CocoCategory& category : set_.categories) category_ids_.push_back(category.id);
   std::sort(category_ids_.begin(), category_ids_.end());
-  const IdIndex by_id = index_images(set_);
+  const io::IdIndex by_id = io::index_images(set_);
   // Counting sort of the annotations by image.
   std::vector<std::int64_t> counts(set_.images.size() + 1, 0), image_of(set_.annotations.size(), -1);
   for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
-    const CocoAnnotation& annotation = set_.annotations[a];
+    const io::CocoAnnotation& annotation = set_.annotations[a];
     if (annotation.is_crowd || annotation.lost_mask) continue;
-    check(annotation.has_box && annotation.has_category && annotation.segmentation.kind != Segmentation::Kind::kNone,
-          ErrorKind::kFormat, "{}: training needs its bbox, category_id and segmentation", set_.place(annotation));
+    check(
+        annotation.has_box && annotation.has_category && annotation.segmentation.kind != io::Segmentation::Kind::kNone,
+        ErrorKind::kFormat, "{}: training needs its bbox, category_id and segmentation", set_.place(annotation));
     check(std::binary_search(category_ids_.begin(), category_ids_.end(), annotation.category_id), ErrorKind::kFormat,
           "{}: category {} is not in the file's categories", set_.place(annotation), annotation.category_id);
     image_of[a] = by_id.find(annotation.image_id);
@@ -48,7 +49,7 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, const DecodeO
   check(!images_.empty(), ErrorKind::kUsage, "{}: no image has objects to learn from", set_.name);
 }
 
-const CocoImage& Dataset::image(std::int64_t index) const {
+const io::CocoImage& Dataset::image(std::int64_t index) const {
   return set_.images[static_cast<std::size_t>(images_.at(static_cast<std::size_t>(index)))];
 }
 
@@ -62,13 +63,13 @@ Sample decoded(const CompactSample& sample) {
   Sample result{sample.image, Tensor::empty({sample.size(), sample.height(), sample.width()}, DType::kU8), sample.boxes,
                 sample.classes};
   for (std::int64_t i = 0; i < sample.size(); ++i)
-    result.masks.select(0, i).copy_from(rle_decode(sample.masks[static_cast<std::size_t>(i)]));
+    result.masks.select(0, i).copy_from(io::rle_decode(sample.masks[static_cast<std::size_t>(i)]));
   return result;
 }
 
 Tensor Dataset::picture(std::int64_t index) const {
   try {
-    return decode_image(path(index), decode_);
+    return io::decode_image(path(index), decode_);
   } catch (const Error& error) {
     const bool of_the_file =
         error.kind() == ErrorKind::kIo || error.kind() == ErrorKind::kFormat || error.kind() == ErrorKind::kUnsupported;
@@ -94,7 +95,7 @@ PictureReport Dataset::check_pictures(const std::function<bool()>& stop) const {
 }
 
 CompactSample Dataset::load(std::int64_t index) const {
-  const CocoImage& about = image(index);
+  const io::CocoImage& about = image(index);
   CompactSample sample;
   sample.image = picture(index);
   const std::int64_t height = sample.image.size(0), width = sample.image.size(1);
@@ -105,7 +106,7 @@ CompactSample Dataset::load(std::int64_t index) const {
   const auto n = static_cast<std::int64_t>(annotations.size());
   std::vector<float> boxes;
   for (std::int64_t i = 0; i < n; ++i) {
-    const CocoAnnotation& annotation =
+    const io::CocoAnnotation& annotation =
         set_.annotations[static_cast<std::size_t>(annotations[static_cast<std::size_t>(i)])];
     sample.masks.push_back(set_.rle(annotation, height, width));
     const auto& [left, top, w, h] = annotation.box;

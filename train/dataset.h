@@ -36,7 +36,7 @@ struct Sample {
 /// A picture with its objects' masks as runs: hundreds of objects of a large picture need little memory.
 struct CompactSample {
   Tensor image;  // as in Sample
-  std::vector<Rle> masks;
+  std::vector<io::Rle> masks;
   Tensor boxes;
   std::vector<std::int64_t> classes;
 
@@ -59,15 +59,16 @@ class Dataset {
   /// and pictures without other objects too. Classes are the categories by ascending id. Throws what read_coco()
   /// throws; Error(kFormat) for an annotation that had no box, category or mask; Error(kUsage) if no picture has
   /// objects or `image_root` is no folder.
-  Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root, const DecodeOptions& decode = {});
+  Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root,
+          const io::DecodeOptions& decode = {});
 
   /// Pictures with objects.
   std::int64_t size() const { return static_cast<std::int64_t>(images_.size()); }
   std::int64_t objects() const { return static_cast<std::int64_t>(order_.size()); }
   std::int64_t classes() const { return static_cast<std::int64_t>(category_ids_.size()); }
-  const CocoImage& image(std::int64_t index) const;
+  const io::CocoImage& image(std::int64_t index) const;
   /// As they were read.
-  const AnnotationSet& annotations() const { return set_; }
+  const io::AnnotationSet& annotations() const { return set_; }
   /// Decodes the picture. Boxes are the file's, not the masks'. Throws UnreadablePicture, and Error naming
   /// the file if it has another size than the annotations say. May be called from several threads.
   CompactSample load(std::int64_t index) const;
@@ -77,13 +78,13 @@ class Dataset {
   PictureReport check_pictures(const std::function<bool()>& stop = {}) const;
 
  private:
-  std::filesystem::path path(std::int64_t index) const { return picture_path(image_root_, image(index).file_name); }
+  std::filesystem::path path(std::int64_t index) const { return io::picture_path(image_root_, image(index).file_name); }
   Tensor picture(std::int64_t index) const;
   std::span<const std::int64_t> annotations_of(std::int64_t index) const;
 
-  AnnotationSet set_;
+  io::AnnotationSet set_;
   std::filesystem::path image_root_;
-  DecodeOptions decode_;
+  io::DecodeOptions decode_;
   std::vector<std::int64_t> category_ids_;   // ascending
   std::vector<std::int64_t> images_;         // positions in set_.images
   std::vector<std::int64_t> first_, order_;  // annotations of images_[i]: order_[first_[i] .. first_[i + 1])

@@ -33,7 +33,7 @@ bool is_evaluation(const Json& line) {
 
 // Whole lines of steps before `first`; counts those that are damaged.
 std::string lines_before(const fs::path& path, std::int64_t first, bool evaluate_again, std::int64_t& damaged) {
-  if (fs::exists(path)) static_cast<void>(open_regular_file(path));  // a pipe would be waited for
+  if (fs::exists(path)) static_cast<void>(io::open_regular_file(path));  // a pipe would be waited for
   std::ifstream in(path, std::ios::binary);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
@@ -57,7 +57,7 @@ std::string time_left(double seconds) {
 
 Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state, bool evaluate_again)
     : path_(std::move(path)), events_(path_.parent_path() / "events.out.tfevents.usol", first) {
-  write_file(path_, lines_before(path_, first, evaluate_again, damaged_lines_));
+  io::write_file(path_, lines_before(path_, first, evaluate_again, damaged_lines_));
   if (state.empty()) return;
   const Json steps = Json::parse(state, nullptr, false);
   check(steps.is_array(), ErrorKind::kFormat, "{}: the state of its open line is malformed", path_.string());

@@ -32,7 +32,7 @@ class Metrics {
   std::string write(std::int64_t iterations, std::size_t memory_bytes);
   /// A line for what an evaluation after that iteration gave, and the same for people. Names have a '/' in them.
   std::string write_evaluation(std::int64_t iteration, const std::map<std::string, double>& values);
-  EventFile& events() { return events_; }
+  io::EventFile& events() { return events_; }
   /// The steps that no line has yet (without times), as text.
   std::string state() const;
 
@@ -40,7 +40,7 @@ class Metrics {
   void append(std::int64_t iteration, const std::map<std::string, double>& values);
 
   std::filesystem::path path_;
-  EventFile events_;
+  io::EventFile events_;
   std::vector<StepReport> window_;
   std::vector<double> data_seconds_, seconds_;
   std::int64_t damaged_lines_ = 0;

@@ -19,24 +19,24 @@ namespace {
 constexpr int kLeastThreads = 8;
 constexpr std::int64_t kAtOnce = 64;  // pictures that a thread takes
 
-void check_picture(std::int64_t index, const ExpectedPicture& picture, const DecodeOptions& decode,
+void check_picture(std::int64_t index, const ExpectedPicture& picture, const io::DecodeOptions& decode,
                    PictureReport& report) {
-  ImageSize size;
+  io::ImageSize size;
   try {
-    size = image_size(picture.path, decode);
+    size = io::image_size(picture.path, decode);
   } catch (const Error& error) {
     report.unreadable.push_back({index, error.what()});
     return;
   }
-  if (picture.size == ImageSize{} || picture.size == size) return;
+  if (picture.size == io::ImageSize{} || picture.size == size) return;
   report.mismatched.push_back({index, picture.path.string(), picture.size, size,
-                               fits_with_other_exif(picture.path, picture.size, decode.apply_exif)});
+                               io::fits_with_other_exif(picture.path, picture.size, decode.apply_exif)});
 }
 
 }  // namespace
 
 PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPicture(std::int64_t)>& picture,
-                             DecodeOptions decode, const std::function<bool()>& stop) {
+                             io::DecodeOptions decode, const std::function<bool()>& stop) {
   const auto start = std::chrono::steady_clock::now();
   PictureReport report;
   report.apply_exif = decode.apply_exif;

@@ -23,7 +23,7 @@ struct PictureReport {
   struct Mismatch {
     std::int64_t index = 0;
     std::string file;
-    ImageSize expected, got;
+    io::ImageSize expected, got;
     bool fits_with_other_exif = false;  // io/picture_path.h
   };
   std::int64_t pictures = 0;
@@ -35,12 +35,12 @@ struct PictureReport {
 
 struct ExpectedPicture {
   std::filesystem::path path;
-  ImageSize size;  // 0 x 0: any
+  io::ImageSize size;  // 0 x 0: any
 };
 /// Reads the headers of pictures 0 ... count - 1, several at a time; `picture` is called from several threads. `stop`
 /// is asked now and then: once it says yes, the report is of the pictures so far.
 PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPicture(std::int64_t)>& picture,
-                             DecodeOptions decode, const std::function<bool()>& stop = {});
+                             io::DecodeOptions decode, const std::function<bool()>& stop = {});
 
 /// "FILE: 80 x 60 pixels (height x width), but its annotations say 60 x 80: ...", with the reason where it is known.
 std::string to_string(const PictureReport::Mismatch& mismatch);

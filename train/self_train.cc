@@ -11,14 +11,14 @@
 namespace usol::train {
 namespace {
 
-using Positions = std::vector<const CocoAnnotation*>;
+using Positions = std::vector<const io::CocoAnnotation*>;
 
 // The annotations of each picture; pictures in the order in which they first appear.
 struct ByPicture {
   std::vector<std::int64_t> order;
   std::unordered_map<std::int64_t, Positions> of;
 
-  void add(const CocoAnnotation& annotation) {
+  void add(const io::CocoAnnotation& annotation) {
     Positions& positions = of[annotation.image_id];
     if (positions.empty()) order.push_back(annotation.image_id);
     positions.push_back(&annotation);
@@ -30,29 +30,29 @@ struct ByPicture {
 };
 
 // Run lengths keep their own size; polygons take that of the picture.
-Rle mask_of(const AnnotationSet& set, const CocoAnnotation& annotation, const CocoImage& image) {
-  const Segmentation& own = annotation.segmentation;
-  const bool runs = own.kind == Segmentation::Kind::kRle;
+io::Rle mask_of(const io::AnnotationSet& set, const io::CocoAnnotation& annotation, const io::CocoImage& image) {
+  const io::Segmentation& own = annotation.segmentation;
+  const bool runs = own.kind == io::Segmentation::Kind::kRle;
   return set.rle(annotation, runs ? own.height : image.height, runs ? own.width : image.width);
 }
 
-std::vector<Rle> masks_of(const AnnotationSet& set, const Positions& annotations, const CocoImage& image) {
-  std::vector<Rle> masks;
-  for (const CocoAnnotation* annotation : annotations) masks.push_back(mask_of(set, *annotation, image));
+std::vector<io::Rle> masks_of(const io::AnnotationSet& set, const Positions& annotations, const io::CocoImage& image) {
+  std::vector<io::Rle> masks;
+  for (const io::CocoAnnotation* annotation : annotations) masks.push_back(mask_of(set, *annotation, image));
   return masks;
 }
 
-bool one_size(const std::vector<Rle>& a, const std::vector<Rle>& b) {
-  const auto other = [&](const Rle& mask) { return mask.height != a[0].height || mask.width != a[0].width; };
+bool one_size(const std::vector<io::Rle>& a, const std::vector<io::Rle>& b) {
+  const auto other = [&](const io::Rle& mask) { return mask.height != a[0].height || mask.width != a[0].width; };
   return std::none_of(a.begin(), a.end(), other) && std::none_of(b.begin(), b.end(), other);
 }
 
 class Round {
  public:
-  Round(const AnnotationSet& previous, const AnnotationSet& predictions, const RoundOptions& options)
-      : previous_(previous), predictions_(predictions), options_(options), images_(index_images(previous)) {
-    const IdIndex categories = index_categories(previous);
-    for (const CocoAnnotation& found : predictions.annotations) {
+  Round(const io::AnnotationSet& previous, const io::AnnotationSet& predictions, const RoundOptions& options)
+      : previous_(previous), predictions_(predictions), options_(options), images_(io::index_images(previous)) {
+    const io::IdIndex categories = io::index_categories(previous);
+    for (const io::CocoAnnotation& found : predictions.annotations) {
       check(found.has_score, ErrorKind::kFormat, "{}: expected a score, got none", predictions.place(found));
       if (!(found.score >= options.score)) {
         ++result_.below_score;
@@ -64,7 +64,7 @@ class Round {
             predictions.place(found), found.category_id, previous.name);
       if (!dropped(predictions, found)) found_.add(found);
     }
-    for (const CocoAnnotation& old : previous.annotations)
+    for (const io::CocoAnnotation& old : previous.annotations)
       if (!dropped(previous, old)) old_.add(old);
   }
 
@@ -76,18 +76,18 @@ class Round {
   }
 
  private:
-  const CocoImage& image_of(std::int64_t id) const {
+  const io::CocoImage& image_of(std::int64_t id) const {
     return previous_.images[static_cast<std::size_t>(images_.find(id))];
   }
 
   // An empty mask teaches nothing.
-  bool dropped(const AnnotationSet& set, const CocoAnnotation& annotation) const {
+  bool dropped(const io::AnnotationSet& set, const io::CocoAnnotation& annotation) const {
     if (options_.preset == RoundPreset::kRelease) return false;
-    return rle_area(mask_of(set, annotation, image_of(annotation.image_id))) == 0;
+    return io::rle_area(mask_of(set, annotation, image_of(annotation.image_id))) == 0;
   }
 
-  void keep(const AnnotationSet& set, const Positions& annotations, std::int64_t& count) {
-    for (const CocoAnnotation* annotation : annotations)
+  void keep(const io::AnnotationSet& set, const Positions& annotations, std::int64_t& count) {
+    for (const io::CocoAnnotation* annotation : annotations)
       result_.objects.push_back({&set, annotation, &image_of(annotation->image_id)});
     count += static_cast<std::int64_t>(annotations.size());
   }
@@ -96,9 +96,9 @@ class Round {
     const Positions& old = *old_.find(id);
     const Positions* found = found_.find(id);
     if (found == nullptr) return keep(previous_, old, result_.previous);
-    const CocoImage& image = image_of(id);
-    const std::vector<Rle> old_masks = masks_of(previous_, old, image);
-    const std::vector<Rle> found_masks = masks_of(predictions_, *found, image);
+    const io::CocoImage& image = image_of(id);
+    const std::vector<io::Rle> old_masks = masks_of(previous_, old, image);
+    const std::vector<io::Rle> found_masks = masks_of(predictions_, *found, image);
     if (!one_size(old_masks, found_masks)) {
       check(options_.preset == RoundPreset::kRelease, ErrorKind::kFormat,
             "{}: its mask and those of image {} in {} differ in size ({} x {}, {} x {}): was one of them made "
@@ -108,7 +108,7 @@ class Round {
       ++result_.differing_sizes;
       return keep(previous_, old, result_.previous);
     }
-    const std::vector<double> iou = rle_iou(old_masks, found_masks);
+    const std::vector<double> iou = io::rle_iou(old_masks, found_masks);
     Positions surviving;
     for (std::size_t i = 0; i < old.size(); ++i) {
       const std::span<const double> row(iou.data() + i * found->size(), found->size());
@@ -121,31 +121,32 @@ class Round {
   }
 
   // The script compares 0/0 with 0.5, which is false, so an empty mask goes where a prediction is empty too.
-  static bool undefined(const Rle& mask, const std::vector<Rle>& found) {
-    const auto empty = [](const Rle& m) { return rle_area(m) == 0; };
+  static bool undefined(const io::Rle& mask, const std::vector<io::Rle>& found) {
+    const auto empty = [](const io::Rle& m) { return io::rle_area(m) == 0; };
     return empty(mask) && std::any_of(found.begin(), found.end(), empty);
   }
 
-  const AnnotationSet& previous_;
-  const AnnotationSet& predictions_;
+  const io::AnnotationSet& previous_;
+  const io::AnnotationSet& predictions_;
   RoundOptions options_;
-  IdIndex images_;
+  io::IdIndex images_;
   ByPicture found_, old_;
   RoundResult result_;
 };
 
 }  // namespace
 
-RoundResult next_round(const AnnotationSet& previous, const AnnotationSet& predictions, const RoundOptions& options) {
+RoundResult next_round(const io::AnnotationSet& previous, const io::AnnotationSet& predictions,
+                       const RoundOptions& options) {
   return Round(previous, predictions, options).run();
 }
 
-std::vector<CocoImage> round_images(const AnnotationSet& previous, const RoundResult& result) {
-  std::vector<CocoImage> images = previous.images;
+std::vector<io::CocoImage> round_images(const io::AnnotationSet& previous, const RoundResult& result) {
+  std::vector<io::CocoImage> images = previous.images;
   for (const RoundObject& object : result.objects) {
-    const Segmentation& mask = object.annotation->segmentation;
-    if (mask.kind != Segmentation::Kind::kRle) continue;  // a polygon has no sides of its own
-    CocoImage& image = images[static_cast<std::size_t>(object.image - previous.images.data())];
+    const io::Segmentation& mask = object.annotation->segmentation;
+    if (mask.kind != io::Segmentation::Kind::kRle) continue;  // a polygon has no sides of its own
+    io::CocoImage& image = images[static_cast<std::size_t>(object.image - previous.images.data())];
     image.height = mask.height;
     image.width = mask.width;
   }
@@ -153,16 +154,16 @@ std::vector<CocoImage> round_images(const AnnotationSet& previous, const RoundRe
 }
 
 std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset) {
-  const Rle mask = mask_of(*object.set, *object.annotation, *object.image);
-  CocoAnnotation annotation = *object.annotation;
+  const io::Rle mask = mask_of(*object.set, *object.annotation, *object.image);
+  io::CocoAnnotation annotation = *object.annotation;
   annotation.id = id;
   if (preset == RoundPreset::kPaper) {
-    annotation.area = static_cast<double>(rle_area(mask));
-    return coco_annotation_json(annotation, mask);
+    annotation.area = static_cast<double>(io::rle_area(mask));
+    return io::coco_annotation_json(annotation, mask);
   }
   annotation.is_crowd = false;
   annotation.area = annotation.box[2] * annotation.box[3];
-  auto record = nlohmann::ordered_json::parse(coco_annotation_json(annotation, mask));
+  auto record = nlohmann::ordered_json::parse(io::coco_annotation_json(annotation, mask));
   std::swap(record["width"], record["height"]);
   return record.dump();
 }

@@ -24,9 +24,9 @@ struct RoundOptions {
 
 /// An object of the next round.
 struct RoundObject {
-  const AnnotationSet* set = nullptr;  // that it comes from
-  const CocoAnnotation* annotation = nullptr;
-  const CocoImage* image = nullptr;  // its picture
+  const io::AnnotationSet* set = nullptr;  // that it comes from
+  const io::CocoAnnotation* annotation = nullptr;
+  const io::CocoImage* image = nullptr;  // its picture
 };
 
 struct RoundResult {
@@ -39,11 +39,12 @@ struct RoundResult {
 /// Chooses the objects of the next round. Both sets must outlive the result. Throws Error(kFormat) naming the record
 /// for a prediction without score or mask, of a picture or category that `previous` lacks, or (kPaper) of another size
 /// than the picture's masks.
-RoundResult next_round(const AnnotationSet& previous, const AnnotationSet& predictions, const RoundOptions& options);
+RoundResult next_round(const io::AnnotationSet& previous, const io::AnnotationSet& predictions,
+                       const RoundOptions& options);
 
 /// The pictures of the next round's file (kPaper): those of `previous`, with the sides that their masks have. (The
 /// public MaskCut exchanges them in its files.)
-std::vector<CocoImage> round_images(const AnnotationSet& previous, const RoundResult& result);
+std::vector<io::CocoImage> round_images(const io::AnnotationSet& previous, const RoundResult& result);
 
 /// An object as a record of the next round's file.
 std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset);

@@ -21,7 +21,7 @@ std::vector<std::string> bottoms() {
 }  // namespace
 
 StartReport start_from(ParamStore& store, StateDict state, const std::string& what) {
-  if (state.contains("layer1.0.conv1.weight")) resnet_to_detectron2(state, "backbone.bottom_up.");
+  if (state.contains("layer1.0.conv1.weight")) io::resnet_to_detectron2(state, "backbone.bottom_up.");
   StartReport report;
   std::set<std::string> used;
   const std::vector<std::string> places = bottoms();

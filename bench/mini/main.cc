@@ -26,8 +26,8 @@ void run(const std::vector<std::string>& words) {
     options.seed = std::stoull(words[2]);
     test::write_scenes(words[1], options, std::stoll(words[3]));
   } else {
-    write_file(words[2], mini_tables(words[1]));
-    write_file(words[3], mini_plot(words[1]));
+    io::write_file(words[2], mini_tables(words[1]));
+    io::write_file(words[3], mini_plot(words[1]));
   }
 }
 

@@ -11,7 +11,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using Vector = std::vector<double>;
@@ -199,4 +199,4 @@ std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t pat
   return objects;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

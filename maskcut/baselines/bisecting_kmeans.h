@@ -8,7 +8,7 @@
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/ncut.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct BisectingKmeansOptions {
   double tau = 0.2;        // of the cut, see TokenCutOptions
@@ -30,4 +30,4 @@ struct BisectingKmeansOptions {
 std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t patch, const FrameSize& picture,
                                         const BisectingKmeansOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::maskcut

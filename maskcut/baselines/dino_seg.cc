@@ -7,7 +7,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // The patches of largest attention that together hold `mass` of it.
@@ -67,4 +67,4 @@ std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, con
   return {object};
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

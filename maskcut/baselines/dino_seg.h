@@ -5,7 +5,7 @@
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/partition.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct DinoSegOptions {
   int head = 4;       // from 0
@@ -21,4 +21,4 @@ struct DinoSegOptions {
 std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, const FrameSize& picture,
                                 const DinoSegOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -6,7 +6,7 @@
 
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const FrameSize& picture) {
   const PixelBox box = bounding_box(mask);
@@ -44,4 +44,4 @@ void check_patch_features(const char* op, const Tensor& features, std::int64_t p
     check(std::isfinite(value[i]), "{}: value {} of the features is not finite", op, i);
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/maskcut/frame.h"
 #include "usol/tensor/tensor.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 /// One object. A baseline that finds none returns no Discovery.
 struct Discovery {
@@ -28,4 +28,4 @@ Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const FrameSize& pictu
 /// grid of patches covers the picture without a patch wholly outside. `op` names the caller.
 void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const FrameSize& picture);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -10,7 +10,7 @@
 #include "usol/ops/resize.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 void check_map(const char* what, const Tensor& map, int rank) {
@@ -106,12 +106,12 @@ Tensor found_background(const Tensor& keys, const Tensor& attention, const Found
 }
 
 FoundHead load_found_head(const std::filesystem::path& path) {
-  Checkpoint file;
+  io::Checkpoint file;
   try {
-    file = load_checkpoint(path, {.entry = "decoder"});
+    file = io::load_checkpoint(path, {.entry = "decoder"});
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kUsage) throw;  // no such entry: the tensors are at the top
-    file = load_checkpoint(path);
+    file = io::load_checkpoint(path);
   }
   const auto weight = file.tensors.find("weight"), bias = file.tensors.find("bias");
   check(weight != file.tensors.end() && bias != file.tensors.end() && weight->second.rank() == 4 &&
@@ -175,4 +175,4 @@ Tensor found_refine(const Tensor& mask, const Tensor& image, bool single) {
   return mask_iou(mask, refined) > 0.5 ? refined : mask;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

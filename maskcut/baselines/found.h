@@ -9,7 +9,7 @@
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/baselines/tokencut.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct FoundOptions {
   double background_cosine = 0.3;  // more similar to the background seed than this is background
@@ -51,4 +51,4 @@ Saliency found_saliency(const Tensor& logits, std::int64_t patch, const FrameSiz
 /// (with `single` only the second largest), background counting as one; the mask itself if their IoU is not above 0.5.
 Tensor found_refine(const Tensor& mask, const Tensor& image, bool single = false);
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -17,7 +17,7 @@
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 Tensor resize_map(const Tensor& map, std::int64_t height, std::int64_t width) {
@@ -246,14 +246,14 @@ Tensor found_augment(const Tensor& image, std::int64_t side, Generator& generato
   const double scale = generator.uniform(kLeastScale, kMostScale);
   const bool blur = generator.uniform() < 0.5f;
   const double sigma = generator.uniform(kLeastSigma, kMostSigma);
-  Tensor out = resize(image, height, width, Filter::kBilinear);
+  Tensor out = resize(image, height, width, io::Filter::kBilinear);
   out = resize(out, scaled(static_cast<double>(height), scale), scaled(static_cast<double>(width), scale),
-               Filter::kBilinear);
-  out = resize(out, side, side, Filter::kBilinear);
+               io::Filter::kBilinear);
+  out = resize(out, side, side, io::Filter::kBilinear);
   if (!blur) return out;
   // A tenth of the side, made odd from an even number.
   const auto taps = static_cast<std::int64_t>(std::floor(0.1 * static_cast<double>(side) / 2)) * 2 + 1;
   return gaussian_blur(out, taps, sigma);
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -13,7 +13,7 @@
 #include "usol/maskcut/bilateral_solver.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct FoundTrainOptions {
   double learning_rate = 0.05;  // AdamW's, times `decay` every `decay_every` steps
@@ -78,4 +78,4 @@ Tensor found_augment(const Tensor& image, std::int64_t side, Generator& generato
 /// last pixel. Throws Error on other inputs.
 Tensor gaussian_blur(const Tensor& image, std::int64_t taps, double sigma);
 
-}  // namespace usol
+}  // namespace usol::maskcut

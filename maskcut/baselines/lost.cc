@@ -7,7 +7,7 @@
 #include "usol/ops/gemm.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // out[i, j] = feature column rows[i] . feature column j; features is [D, n].
@@ -74,4 +74,4 @@ std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const Fr
   return {object};
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -4,7 +4,7 @@
 
 #include "usol/maskcut/baselines/discovery.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct LostOptions {
   int k_patches = 100;  // patches of lowest degree that may vote
@@ -18,4 +18,4 @@ struct LostOptions {
 std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const FrameSize& picture,
                             const LostOptions& options = {});
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -8,7 +8,7 @@
 #include "usol/maskcut/bilateral_solver.h"
 #include "usol/tensor/check.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // The side of x's mean that holds its most extreme element, and that element's component.
@@ -51,4 +51,4 @@ Saliency tokencut_saliency(const Tensor& object, const Tensor& image, Preset pre
   return saliency;
 }
 
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -7,7 +7,7 @@
 #include "usol/maskcut/ncut.h"
 #include "usol/maskcut/partition.h"
 
-namespace usol {
+namespace usol::maskcut {
 
 struct TokenCutOptions {
   double tau = 0.2;      // patches are connected when the cosine of their features exceeds tau
@@ -33,4 +33,4 @@ struct Saliency {
 /// See saliency_mask() for the presets.
 Saliency tokencut_saliency(const Tensor& object, const Tensor& image, Preset preset);
 
-}  // namespace usol
+}  // namespace usol::maskcut

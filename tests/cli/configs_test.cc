@@ -18,7 +18,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -221,4 +221,4 @@ TEST(VerbDefaults, MaskcutSelfTrainAndPredict) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using test::ProcessOptions;
@@ -50,9 +50,9 @@ class DiscoverTest : public testing::Test {
   std::string text(const std::string& name) const { return test::read_text(folder_ / name); }
 
   void small_copy(const std::string& name, std::int64_t height, std::int64_t width) const {
-    const Tensor image = decode_image(test::source_path("tests/pictures/" + name));
-    write_png(folder_ / "in" / fs::path(name).replace_extension(".png"),
-              resize(image, height, width, Filter::kLanczos));
+    const Tensor image = io::decode_image(test::source_path("tests/pictures/" + name));
+    io::write_png(folder_ / "in" / fs::path(name).replace_extension(".png"),
+                  resize(image, height, width, io::Filter::kLanczos));
   }
   // A vision transformer with random weights: two blocks, five heads of which --head can take number 4.
   std::string tiny_weights(const std::string& name, std::int64_t width = 320) const {
@@ -64,7 +64,7 @@ class DiscoverTest : public testing::Test {
     config.mlp_hidden = 64;
     ParamStore store(7);
     const Vit vit(Scope(store), config);
-    save_safetensors(folder_ / name, store.state_dict());
+    io::save_safetensors(folder_ / name, store.state_dict());
     return at(name);
   }
   ProcessResult discover(const std::string& method, const Words& words, const ProcessOptions& options = {}) const {
@@ -82,8 +82,8 @@ class DiscoverTest : public testing::Test {
     EXPECT_THAT(result.err, HasSubstr(part));
   }
   std::string found_head() const {
-    save_safetensors(folder_ / "head.safetensors",
-                     {{"weight", Tensor::full({1, 320, 1, 1}, 0.01)}, {"bias", Tensor::full({1}, 0.2)}});
+    io::save_safetensors(folder_ / "head.safetensors",
+                         {{"weight", Tensor::full({1, 320, 1, 1}, 0.01)}, {"bias", Tensor::full({1}, 0.2)}});
     return at("head.safetensors");
   }
 
@@ -100,7 +100,7 @@ TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
     const auto result = with_weights(method, words);
     ASSERT_EQ(result.status, kSuccess) << method << ": " << result.err;
     EXPECT_EQ(result.out, "");
-    const AnnotationSet set = read_coco(folder_ / (method + ".json"));
+    const io::AnnotationSet set = io::read_coco(folder_ / (method + ".json"));
     ASSERT_EQ(set.images.size(), 2u) << method;
     EXPECT_EQ(set.images[0].file_name, "chelsea.png");
     EXPECT_EQ(set.images[0].height, 75);
@@ -108,10 +108,10 @@ TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
     std::map<std::int64_t, int> objects;
     for (const auto& annotation : set.annotations) {
       ++objects[annotation.image_id];
-      const CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
-      const Rle mask = set.rle(annotation, image.height, image.width);
-      EXPECT_EQ(rle_to_box(mask), annotation.box) << method;
-      EXPECT_EQ(static_cast<double>(rle_area(mask)), annotation.area);
+      const io::CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
+      const io::Rle mask = set.rle(annotation, image.height, image.width);
+      EXPECT_EQ(io::rle_to_box(mask), annotation.box) << method;
+      EXPECT_EQ(static_cast<double>(io::rle_area(mask)), annotation.area);
       EXPECT_TRUE(annotation.has_score);
       EXPECT_EQ(annotation.category_id, 1);
     }
@@ -121,7 +121,7 @@ TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
     }
     const Json info = Json::parse(set.info_json);
     EXPECT_EQ(info["settings"]["method"], method);
-    EXPECT_EQ(info["weights_sha256"], sha256_file(weights_));
+    EXPECT_EQ(info["weights_sha256"], io::sha256_file(weights_));
     EXPECT_EQ(info.contains("found_weights_sha256"), method == "found");
     EXPECT_TRUE(fs::exists(folder_ / ("look-" + method) / "rocket.jpg"));
   }
@@ -148,7 +148,7 @@ TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
   ASSERT_EQ(
       test::run_usol({"features", at("in"), "--weights", weights_, "--padded", "--attention", "--out", at("f")}).status,
       kSuccess);
-  const auto tensors = load_safetensors(folder_ / "f/chelsea.safetensors");
+  const auto tensors = io::load_safetensors(folder_ / "f/chelsea.safetensors");
   EXPECT_EQ(tensors.at("features").shape(), (Shape{320, 5, 8}));
   EXPECT_EQ(tensors.at("attention").shape(), (Shape{5, 5, 8}));
   for (const std::string method : {"tokencut", "lost", "dino-seg"}) {
@@ -165,7 +165,7 @@ TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
   // dino-seg needs attention.
   fs::create_directory(folder_ / "n");
   for (const char* name : {"chelsea", "rocket"})
-    save_safetensors(folder_ / "n" / (std::string(name) + ".safetensors"), {{"features", tensors.at("features")}});
+    io::save_safetensors(folder_ / "n" / (std::string(name) + ".safetensors"), {{"features", tensors.at("features")}});
   const auto none = discover("dino-seg", {"--from-features", at("n"), "--patch", "16", "--out", at("d.json")});
   EXPECT_EQ(none.status, kSomeInputsFailed);
   EXPECT_THAT(none.err, HasSubstr("holds no tensor 'attention' (usol features writes it on request)"));
@@ -173,11 +173,11 @@ TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
 
 TEST_F(DiscoverTest, ASquareFrameForAllMethods) {
   ASSERT_EQ(with_weights("tokencut", {"--size", "64", "--out", at("a.json")}).status, kSuccess);
-  const AnnotationSet set = read_coco(folder_ / "a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(set.annotations.size(), 2u);
   for (const auto& annotation : set.annotations) {
-    const CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
-    EXPECT_EQ(rle_to_box(set.rle(annotation, image.height, image.width)), annotation.box);
+    const io::CocoImage& image = set.images[static_cast<std::size_t>(annotation.image_id) - 1];
+    EXPECT_EQ(io::rle_to_box(set.rle(annotation, image.height, image.width)), annotation.box);
   }
 }
 
@@ -189,7 +189,7 @@ TEST_F(DiscoverTest, SaliencyMapsAreScoredByEval) {
       if (method == "found") words.insert(words.end(), {"--found-weights", found_head()});
       const auto result = with_weights(method, words);
       ASSERT_EQ(result.status, kSuccess) << result.err;
-      const Tensor map = load_npy(folder_ / "maps/rocket.npy");
+      const Tensor map = io::load_npy(folder_ / "maps/rocket.npy");
       EXPECT_EQ(map.shape(), (Shape{100, 90}));
       const auto values = map.to_vector<float>();
       const auto [least, most] = std::minmax_element(values.begin(), values.end());
@@ -214,14 +214,14 @@ TEST_F(DiscoverTest, TheBackgroundOfFoundNeedsNoLayer) {
   Words saliency = stage;
   saliency.insert(saliency.end(), {"--task", "saliency", "--maps", at("m")});
   ASSERT_EQ(with_weights("found", saliency).status, kSuccess);
-  EXPECT_EQ(load_npy(folder_ / "m/chelsea.npy").shape(), (Shape{75, 115}));
+  EXPECT_EQ(io::load_npy(folder_ / "m/chelsea.npy").shape(), (Shape{75, 115}));
   Words both = stage;
   both.insert(both.end(), {"--found-weights", found_head()});
   expect_usage_error("found", both, "leave out found-weights");
 }
 
 TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
-  write_png(folder_ / "in/large.png", Tensor::zeros({2100, 2100}, DType::kU8));
+  io::write_png(folder_ / "in/large.png", Tensor::zeros({2100, 2100}, DType::kU8));
   const auto result = discover("lost", {"--backbone", "colour", "--out", at("a.json")});
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
   EXPECT_THAT(result.err, HasSubstr("large.png: 2100 x 2100 pixels are 69169 patches of 8"));
@@ -286,7 +286,7 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
   ASSERT_EQ(whole.status, kSuccess) << whole.err;
   EXPECT_FALSE(fs::exists(folder_ / "new/a.safetensors.state"));
   EXPECT_EQ(train("new/a.safetensors", {"--iterations", "8"}).status, kBadUsage) << "exists";
-  const auto tensors = load_safetensors(folder_ / "new/a.safetensors");
+  const auto tensors = io::load_safetensors(folder_ / "new/a.safetensors");
   EXPECT_EQ(tensors.at("weight").shape(), (Shape{1, 64, 1, 1}));
 
   // Stopped by signals again and again, then resumed: the same bytes.
@@ -352,4 +352,4 @@ TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -15,7 +15,7 @@
 #include "usol/io/npy.h"
 #include "usol/io/safetensors.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -101,7 +101,7 @@ TEST_F(Eval, WritesAllMetrics) {
   EXPECT_EQ(m["per_category"][1]["mask"]["AP"], -1);
   EXPECT_EQ(m["info"]["settings"]["iou"], "box,mask");
   EXPECT_FALSE(m["info"].dump().find(folder_.path().string()) != std::string::npos);
-  const auto curves = load_safetensors(folder_ / "c.safetensors");
+  const auto curves = io::load_safetensors(folder_ / "c.safetensors");
   EXPECT_EQ(curves.at("mask.precision").shape(), (Shape{10, 101, 2, 4, 3}));
 }
 
@@ -250,15 +250,15 @@ TEST_F(Eval, SaliencyOfFoldersAndFiles) {
   mask.slice(0, 0, 10).slice(1, 0, 10).fill(255);
   std::filesystem::create_directories(folder_ / "masks");
   std::filesystem::create_directories(folder_ / "maps");
-  write_png(folder_ / "masks/a.png", mask);
-  write_png(folder_ / "masks/b.png", mask);
-  write_png(folder_ / "maps/a.png", mask);
+  io::write_png(folder_ / "masks/a.png", mask);
+  io::write_png(folder_ / "masks/b.png", mask);
+  io::write_png(folder_ / "maps/a.png", mask);
   const auto missing = run({"--gt", "masks", "--pred", "maps", "--saliency", "--out", "m.json"});
   EXPECT_EQ(missing.status, kFailure);
   EXPECT_THAT(missing.err, HasSubstr("maps: no map for 1 of 2 truths: b"));
   Tensor half = Tensor::zeros({20, 20});
   half.slice(0, 0, 5).slice(1, 0, 10).fill(0.75);
-  save_npy(folder_ / "maps/b.npy", half);
+  io::save_npy(folder_ / "maps/b.npy", half);
   ASSERT_EQ(run({"--gt", "masks", "--pred", "maps", "--saliency", "--out", "m.json"}).status, kSuccess);
   EXPECT_EQ(metrics()["saliency"]["images"], 2);
   EXPECT_NEAR(metrics()["saliency"]["IoU"], 0.75, 1e-12);
@@ -268,11 +268,11 @@ TEST_F(Eval, SaliencyOfFoldersAndFiles) {
   ASSERT_EQ(run({"--gt", "gt.json", "--pred", "gt.json", "--saliency", "--out", "m.json", "--force"}).status, kSuccess);
   EXPECT_EQ(metrics()["saliency"]["IoU"], 1);
   ASSERT_EQ(run({"--gt", "gt.json", "--pred", "maps", "--saliency", "--out", "m.json", "--force"}).status, kSuccess);
-  write_png(folder_ / "maps/a.png", Tensor::zeros({20, 21}, DType::kU8));
+  io::write_png(folder_ / "maps/a.png", Tensor::zeros({20, 21}, DType::kU8));
   const auto other_size = run({"--gt", "masks", "--pred", "maps", "--saliency", "--out", "m.json", "--force"});
   EXPECT_EQ(other_size.status, kFailure);
   EXPECT_THAT(other_size.err, HasSubstr("maps/a.png and masks/a.png: saliency_scores: expected a map and a truth"));
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

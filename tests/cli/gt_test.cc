@@ -12,7 +12,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using test::run_usol;
@@ -53,13 +53,13 @@ class Gt : public testing::Test {
 TEST_F(Gt, LvisToClassAgnosticCoco) {
   const auto result = run({"lvis.json", "--class-agnostic", "--out", "fg.json"});
   ASSERT_EQ(result.status, kSuccess) << result.err;
-  const AnnotationSet set = read_coco(folder_ / "fg.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "fg.json");
   EXPECT_EQ(set.images[0].file_name, "val2017/000000000003.jpg");
   ASSERT_EQ(set.categories.size(), 1);
   EXPECT_EQ(set.categories[0].name, "fg");
   ASSERT_EQ(set.annotations.size(), 2);
   for (const auto& annotation : set.annotations) EXPECT_EQ(annotation.category_id, 1);
-  EXPECT_EQ(set.annotations[1].box, (Box{1, 0, 1, 8}));  // box and area from the mask
+  EXPECT_EQ(set.annotations[1].box, (io::Box{1, 0, 1, 8}));  // box and area from the mask
   EXPECT_EQ(set.annotations[1].area, 8);
   const auto document = nlohmann::json::parse(test::read_text(folder_ / "fg.json"));
   EXPECT_EQ(document["annotations"][0]["iscrowd"], 0);
@@ -70,14 +70,14 @@ TEST_F(Gt, LvisToClassAgnosticCoco) {
 TEST_F(Gt, Subsets) {
   test::write_text(folder_ / "list.txt", "# a comment\nsomewhere/000000000008.png\r\n\n");
   ASSERT_EQ(run({"lvis.json", "--subset", "list.txt", "--out", "a.json"}).status, kSuccess);
-  AnnotationSet set = read_coco(folder_ / "a.json");
+  io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(set.images.size(), 1);
   EXPECT_EQ(set.images[0].id, 8);
   ASSERT_EQ(set.annotations.size(), 1);
   EXPECT_EQ(set.categories.size(), 2);
   test::write_text(folder_ / "list.txt", "3\n");
   ASSERT_EQ(run({"lvis.json", "--subset", "list.txt", "--out", "b.json"}).status, kSuccess);
-  EXPECT_EQ(read_coco(folder_ / "b.json").images[0].id, 3);
+  EXPECT_EQ(io::read_coco(folder_ / "b.json").images[0].id, 3);
   test::write_text(folder_ / "list.txt", "3\n99\nnone.jpg\n");
   const auto missing = run({"lvis.json", "--subset", "list.txt", "--out", "c.json"});
   EXPECT_EQ(missing.status, kFailure);
@@ -86,16 +86,16 @@ TEST_F(Gt, Subsets) {
 
 TEST_F(Gt, VocInAndOut) {
   ASSERT_EQ(run({"voc", "--out", "voc.json"}).status, kSuccess);
-  const AnnotationSet set = read_coco(folder_ / "voc.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "voc.json");
   ASSERT_EQ(set.images.size(), 1);
   EXPECT_EQ(set.images[0].file_name, "000005.jpg");
   ASSERT_EQ(set.annotations.size(), 2);
-  EXPECT_EQ(set.annotations[0].box, (Box{0, 1, 10, 29}));
-  EXPECT_EQ(set.annotations[1].box, (Box{4, 4, 36, 2}));
+  EXPECT_EQ(set.annotations[0].box, (io::Box{0, 1, 10, 29}));
+  EXPECT_EQ(set.annotations[1].box, (io::Box{4, 4, 36, 2}));
   EXPECT_EQ(set.annotations[0].category_id, 9);  // chair, the ninth of VOC's twenty
   ASSERT_EQ(run({"voc.json", "--to", "voc", "--out", "again"}).status, kSuccess);
   ASSERT_EQ(run({"again", "--out", "again.json"}).status, kSuccess);
-  const AnnotationSet again = read_coco(folder_ / "again.json");
+  const io::AnnotationSet again = io::read_coco(folder_ / "again.json");
   ASSERT_EQ(again.annotations.size(), 2);
   for (std::size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(again.annotations[i].box, set.annotations[i].box);
@@ -105,7 +105,7 @@ TEST_F(Gt, VocInAndOut) {
 
 TEST_F(Gt, MaskPictures) {
   ASSERT_EQ(run({"lvis.json", "--to", "png", "--out", "masks"}).status, kSuccess);
-  const Tensor picture = decode_image(folder_ / "masks/val2017/000000000003.png");
+  const Tensor picture = io::decode_image(folder_ / "masks/val2017/000000000003.png");
   EXPECT_EQ(picture.shape(), (Shape{8, 10, 3}));
   EXPECT_EQ(picture.select(0, 1).select(0, 1).to_vector<std::uint8_t>(), (std::vector<std::uint8_t>{255, 255, 255}));
   EXPECT_EQ(picture.select(0, 6).select(0, 6).to_vector<std::uint8_t>(), (std::vector<std::uint8_t>{0, 0, 0}));
@@ -136,4 +136,4 @@ TEST_F(Gt, BadFilesAreNamed) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -17,7 +17,7 @@
 #include "usol/io/sha256.h"
 #include "usol/models/vit.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using test::run_usol;
@@ -29,7 +29,7 @@ class Info : public testing::Test {
   /// One file of the weights bundle, on disk.
   std::string file(const std::string& name) {
     const auto path = dir_ / "weights.bin";
-    write_file(path, test::load_bundle("weights_2.15.0.bin").at(name).bytes);
+    io::write_file(path, test::load_bundle("weights_2.15.0.bin").at(name).bytes);
     return path.string();
   }
   test::TempDir dir_;
@@ -41,7 +41,7 @@ TEST_F(Info, SaysFormatHashArchitectureAndTensors) {
   EXPECT_EQ(run.status, kSuccess) << run.err;
   EXPECT_EQ(run.err, "");
   for (const std::string& part :
-       std::vector<std::string>{"PyTorch zip", "SHA-256       " + sha256_file(path),
+       std::vector<std::string>{"PyTorch zip", "SHA-256       " + io::sha256_file(path),
                                 "fits          no architecture known here", "blocks.0.attn.qkv.weight   f32 [24, 8]"}) {
     EXPECT_THAT(run.out, HasSubstr(part));
   }
@@ -52,7 +52,7 @@ TEST_F(Info, NamesTheArchitecture) {
   const std::string path = (dir_ / "vit.safetensors").string();
   ParamStore store(1);
   const Vit vit(Scope(store), {.width = 64, .depth = 2, .patch = 4, .grid = 3, .mlp_hidden = 96, .registers = 4});
-  save_checkpoint(path, store.state_dict());
+  io::save_checkpoint(path, store.state_dict());
   const std::string text = info_text(path);
   for (const char* part : {"ViT width 64 depth 2 patch 4 with 4 registers", "heads       1",
                            "grid        3 x 3 (12 px)", "GELU, 96 hidden"}) {
@@ -66,12 +66,12 @@ TEST_F(Info, ItsVerdictIsTheLoaders) {
   ParamStore store(1);
   const Vit vit(Scope(store), {.width = 64, .depth = 1, .patch = 4, .grid = 2, .mlp_hidden = 64});
   const auto verdict = [&](StateDict state) {
-    save_checkpoint(path, state);
+    io::save_checkpoint(path, state);
     const std::string refused = nlohmann::json::parse(info_json(path))["refused"].get<std::string>();
     EXPECT_THAT(info_text(path),
                 HasSubstr(refused.empty() ? "fits          ViT width 64" : "fits          nothing; closest to ViT"));
     try {
-      Vit::from_state(load_checkpoint(path).tensors, path);
+      Vit::from_state(io::load_checkpoint(path).tensors, path);
       EXPECT_EQ(refused, "");
     } catch (const Error&) {
       EXPECT_NE(refused, "");
@@ -96,7 +96,7 @@ TEST_F(Info, NumberedTensorsOfOneShapeShareALine) {
   const std::string path = (dir_ / "a.safetensors").string();
   std::map<std::string, Tensor> tensors = {{"l.2.w", Tensor::zeros({4})}};
   for (const char* name : {"l.0.w", "l.1.w", "l.3.w"}) tensors[name] = Tensor::zeros({3});
-  save_checkpoint(path, tensors);
+  io::save_checkpoint(path, tensors);
   EXPECT_THAT(info_text(path), HasSubstr("  l.{0..3}.w  f32 [3]  x3\n  l.2.w       f32 [4]\n"));
   EXPECT_THAT(info_text(path, {{}, true}), HasSubstr("  l.0.w  f32 [3]\n  l.1.w  f32 [3]\n"));
 }
@@ -134,7 +134,7 @@ TEST_F(Info, ForbiddenAndMissingFilesAreErrorsAndOthersGoOn) {
   EXPECT_EQ(alone.status, kFailure);
   EXPECT_THAT(alone.err, HasSubstr(bad));
   EXPECT_THAT(alone.err, HasSubstr(".system', which is not on the list"));
-  write_file(dir_ / "good.pth", test::load_bundle("weights_2.15.0.bin").at("zip dino flat").bytes);
+  io::write_file(dir_ / "good.pth", test::load_bundle("weights_2.15.0.bin").at("zip dino flat").bytes);
   const auto both = run_usol({"info", bad, (dir_ / "good.pth").string()});
   EXPECT_EQ(both.status, kSomeInputsFailed);
   EXPECT_THAT(both.out, HasSubstr("PyTorch zip"));
@@ -144,7 +144,7 @@ TEST_F(Info, ForbiddenAndMissingFilesAreErrorsAndOthersGoOn) {
 
 TEST_F(Info, ControlCharactersOfAFileDoNotReachTheTerminal) {
   const std::string path = (dir_ / "a.safetensors").string();
-  save_checkpoint(path, {{"x\x1b[31m", Tensor::zeros({1})}}, {{"k\n", "\x07"}});
+  io::save_checkpoint(path, {{"x\x1b[31m", Tensor::zeros({1})}}, {{"k\n", "\x07"}});
   const std::string text = info_text(path);
   EXPECT_THAT(text, HasSubstr("x\\x1b[31m"));
   EXPECT_THAT(text, HasSubstr("k\\x0a = \\x07"));
@@ -152,4 +152,4 @@ TEST_F(Info, ControlCharactersOfAFileDoNotReachTheTerminal) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -9,7 +9,7 @@
 #include "usol/pipeline/version.h"
 #include "usol/train/distributed.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using test::run_usol;
@@ -17,8 +17,8 @@ using test::run_usol;
 TEST(Main, VersionAndOverview) {
   const auto version_run = run_usol({"--version"});
   EXPECT_EQ(version_run.status, 0);
-  EXPECT_EQ(version_run.out,
-            "usol " + std::string(version()) + "\nbuilt with " + built_with() + "\nreads " + readable_formats() + "\n");
+  EXPECT_EQ(version_run.out, "usol " + std::string(version()) + "\nbuilt with " + built_with() + "\nreads " +
+                                 io::readable_formats() + "\n");
   EXPECT_EQ(built_with().find("MPI") != std::string::npos, train::has_mpi());
   const auto help = run_usol({"--help"});
   EXPECT_EQ(help.status, 0);
@@ -52,4 +52,4 @@ TEST(Main, EveryVerbTeachesAndRefusesUnknownOptions) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

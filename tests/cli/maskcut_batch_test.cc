@@ -18,7 +18,7 @@
 #include "usol/models/vit.h"
 #include "usol/nn/param_store.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -35,7 +35,7 @@ class CudaMaskcut : public testing::Test {
     config.mlp_hidden = 64;
     ParamStore store(5);
     const Vit vit(Scope(store), config);
-    save_safetensors(folder_ / "w.safetensors", store.state_dict());
+    io::save_safetensors(folder_ / "w.safetensors", store.state_dict());
   }
 
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
@@ -56,7 +56,7 @@ class CudaMaskcut : public testing::Test {
 TEST_F(CudaMaskcut, APictureIsTheSameInEveryBatch) {
   ASSERT_EQ(maskcut({"--size", "96", "--out", at("cpu.json")}), kSuccess);
   ASSERT_EQ(maskcut({"--size", "96", "--out", at("all.json"), "--device", "cuda", "--batch", "7"}), kSuccess);
-  const AnnotationSet host = read_coco(folder_ / "cpu.json"), device = read_coco(folder_ / "all.json");
+  const io::AnnotationSet host = io::read_coco(folder_ / "cpu.json"), device = io::read_coco(folder_ / "all.json");
   ASSERT_GE(host.annotations.size(), 4u);
   ASSERT_EQ(host.images.size(), device.images.size());
   ASSERT_EQ(host.annotations.size(), device.annotations.size());
@@ -71,8 +71,9 @@ TEST_F(CudaMaskcut, APictureIsTheSameInEveryBatch) {
   ASSERT_EQ(maskcut({"--size", "96", "--out", at("four.json"), "--device", "cuda", "--batch", "4"}), kSuccess);
   EXPECT_EQ(parts("four.json"), parts("all.json"));
   EXPECT_EQ(Json::parse(test::read_text(folder_ / "four.json"))["info"]["batch"], 4);
-  ASSERT_EQ(maskcut({"--size", "96", "--out", at("s1.json"), "--device", "cuda", "--batch", "4", "--shard", "1/2"}),
-            kSuccess);
+  ASSERT_EQ(
+      maskcut({"--size", "96", "--out", at("s1.json"), "--device", "cuda", "--batch", "4", "--shard", "1/2"}),
+      kSuccess);
   const Json shard = parts("s1.json");
   for (std::size_t i = 0; i < shard[1].size(); ++i) EXPECT_EQ(shard[1][i], ours[1][i]);
 }
@@ -107,4 +108,4 @@ TEST_F(CudaMaskcut, NativeAspectOverlaysAndDumps) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using test::ProcessOptions;
@@ -62,7 +62,7 @@ class MaskcutTest : public testing::Test {
     config.mlp_hidden = 64;
     ParamStore store(seed);
     const Vit vit(Scope(store), config);
-    save_safetensors(folder_ / name, store.state_dict());
+    io::save_safetensors(folder_ / name, store.state_dict());
     return at(name);
   }
 
@@ -74,27 +74,27 @@ TEST_F(MaskcutTest, PicturesToMasksAndOverlays) {
       usol("maskcut", {pictures(), "--backbone", "colour", "--out", at("new/a.json"), "--overlays", at("look")});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "") << "results go to files, messages to stderr";
-  const AnnotationSet set = read_coco(folder_ / "new/a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "new/a.json");
   ASSERT_EQ(set.images.size(), 7u);
   EXPECT_EQ(set.images[0].file_name, "astronaut.jpg");
   EXPECT_EQ(set.images[6].file_name, "rocket.jpg");
   EXPECT_GE(set.annotations.size(), 4u);
   for (std::size_t i = 0; i < set.images.size(); ++i) {
-    const CocoImage& image = set.images[i];
+    const io::CocoImage& image = set.images[i];
     EXPECT_EQ(image.id, static_cast<std::int64_t>(i) + 1);
-    const ImageSize size = image_size(fs::path(pictures()) / image.file_name);
+    const io::ImageSize size = io::image_size(fs::path(pictures()) / image.file_name);
     EXPECT_EQ(image.height, size.height);
     EXPECT_EQ(image.width, size.width);
     const auto overlay = folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg");
-    EXPECT_GT(decode_image(overlay).size(1), 96) << overlay;
+    EXPECT_GT(io::decode_image(overlay).size(1), 96) << overlay;
   }
-  const IdIndex index = index_images(set);
+  const io::IdIndex index = io::index_images(set);
   for (const auto& annotation : set.annotations) {
-    const CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
-    const Rle mask = set.rle(annotation, image.height, image.width);
-    EXPECT_EQ(static_cast<double>(rle_area(mask)), annotation.area);
+    const io::CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
+    const io::Rle mask = set.rle(annotation, image.height, image.width);
+    EXPECT_EQ(static_cast<double>(io::rle_area(mask)), annotation.area);
     EXPECT_GT(annotation.area, 0);
-    EXPECT_EQ(rle_to_box(mask), annotation.box);
+    EXPECT_EQ(io::rle_to_box(mask), annotation.box);
     EXPECT_GE(annotation.score, 0);
     EXPECT_LE(annotation.score, 1);
   }
@@ -143,8 +143,8 @@ TEST_F(MaskcutTest, WeightsAreAFileAFolderOrNamesBehindAPrefix) {
   fs::create_directory(folder_ / "hub");
   fs::copy_file(weights, folder_ / "hub/model.safetensors");
   StateDict wrapped{{"raw.x", Tensor::zeros({1})}};
-  for (const auto& [name, tensor] : load_safetensors(weights)) wrapped["ema." + name] = tensor;
-  save_safetensors(folder_ / "wrapped.safetensors", wrapped);
+  for (const auto& [name, tensor] : io::load_safetensors(weights)) wrapped["ema." + name] = tensor;
+  io::save_safetensors(folder_ / "wrapped.safetensors", wrapped);
   const auto masks = [&](const Words& source) {
     Words words = {cat, "--no-crf", "--force", "--out", at("a.json")};
     words.insert(words.end(), source.begin(), source.end());
@@ -256,7 +256,7 @@ TEST_F(MaskcutTest, ResumeRefusesOtherSettingsAndWeights) {
   };
   const std::string first = tiny_weights("1.safetensors", 1), second = tiny_weights("2.safetensors", 2);
   ASSERT_EQ(with({"--weights", first}).status, 0);
-  EXPECT_EQ(Json::parse(text("a.json"))["info"]["weights_sha256"], sha256_file(first));
+  EXPECT_EQ(Json::parse(text("a.json"))["info"]["weights_sha256"], io::sha256_file(first));
   EXPECT_EQ(with({"--weights", first, "--resume"}).status, 0);
   const auto tau = with({"--weights", first, "--resume", "--tau", "0.3"});
   EXPECT_EQ(tau.status, kBadUsage);
@@ -270,19 +270,19 @@ TEST_F(MaskcutTest, FeaturesFromFilesGiveTheMasksOfTheSameFeatures) {
   const std::string weights = tiny_weights("w.safetensors", 3);
   const auto features = usol("features", {pictures(), "--weights", weights, "--out", at("f")});
   ASSERT_EQ(features.status, 0) << features.err;
-  const auto tensors = load_safetensors(folder_ / "f/chelsea.safetensors");
+  const auto tensors = io::load_safetensors(folder_ / "f/chelsea.safetensors");
   ASSERT_TRUE(tensors.contains("features"));
   EXPECT_EQ(tensors.at("features").shape(), (Shape{64, 6, 6}));
-  EXPECT_EQ(read_coco(folder_ / "f/features.json").images.size(), 7u);
+  EXPECT_EQ(io::read_coco(folder_ / "f/features.json").images.size(), 7u);
   ASSERT_EQ(usol("maskcut", {pictures(), "--weights", weights, "--no-crf", "--out", at("direct.json")}).status, 0);
   ASSERT_EQ(usol("maskcut", {pictures(), "--from-features", at("f"), "--no-crf", "--out", at("files.json")}).status, 0);
   const auto direct = Json::parse(text("direct.json")), files = Json::parse(text("files.json"));
   EXPECT_EQ(direct["annotations"], files["annotations"]);
   EXPECT_GT(direct["annotations"].size(), 0u);
-  EXPECT_EQ(files["info"]["features_info"]["weights_sha256"], sha256_file(weights));
+  EXPECT_EQ(files["info"]["features_info"]["weights_sha256"], io::sha256_file(weights));
   // .npy as well, and what is missing is that picture's failure.
   fs::create_directory(folder_ / "n");
-  save_npy(folder_ / "n/chelsea.npy", tensors.at("features"));
+  io::save_npy(folder_ / "n/chelsea.npy", tensors.at("features"));
   const auto npy = usol("maskcut", {pictures(), "--from-features", at("n"), "--no-crf", "--out", at("npy.json")});
   EXPECT_EQ(npy.status, kSomeInputsFailed) << npy.err;
   EXPECT_NE(npy.err.find("no features for astronaut.jpg"), std::string::npos) << npy.err;
@@ -290,13 +290,13 @@ TEST_F(MaskcutTest, FeaturesFromFilesGiveTheMasksOfTheSameFeatures) {
   const auto half =
       usol("features", {pictures() + "/chelsea.jpg", "--weights", weights, "--out", at("h"), "--feature-dtype", "f16"});
   ASSERT_EQ(half.status, 0) << half.err;
-  EXPECT_EQ(load_safetensors(folder_ / "h/chelsea.safetensors").at("features").dtype(), DType::kF16);
+  EXPECT_EQ(io::load_safetensors(folder_ / "h/chelsea.safetensors").at("features").dtype(), DType::kF16);
 }
 
 TEST_F(MaskcutTest, DumpHoldsEveryStage) {
   const auto result = colour({pictures() + "/coffee.jpg", "--out", at("a.json"), "--dump", at("dump")});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(load_npy(folder_ / "dump/coffee/K.npy").size(0), 144);
+  EXPECT_EQ(io::load_npy(folder_ / "dump/coffee/K.npy").size(0), 144);
   for (const char* name : {"W_1", "d_1", "lambda_1", "x_1", "P_1", "M_1"}) {
     EXPECT_TRUE(fs::exists(folder_ / "dump/coffee" / (std::string(name) + ".npy"))) << name;
   }
@@ -339,14 +339,14 @@ TEST_F(MaskcutTest, ReleaseSwapsWidthAndHeightAndReadersPutThemRight) {
   EXPECT_EQ(json["images"][0]["width"], 300);
   EXPECT_EQ(json["images"][0]["height"], 451);
   ASSERT_GT(json["annotations"].size(), 0u);
-  const AnnotationSet set = read_coco(folder_ / "a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   EXPECT_EQ(set.images[0].width, 451);
 }
 
 TEST_F(MaskcutTest, RunLeavesAPageToLookThrough) {
   const auto result = usol("run", {pictures(), "--backbone", "colour", "--no-crf", "--out", at("r")});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(read_coco(folder_ / "r/masks.json").images.size(), 7u);
+  EXPECT_EQ(io::read_coco(folder_ / "r/masks.json").images.size(), 7u);
   for (const char* name : {"astronaut", "rocket"}) {
     EXPECT_TRUE(fs::exists(folder_ / "r/overlays" / (std::string(name) + ".jpg")));
     EXPECT_TRUE(fs::exists(folder_ / "r/stages" / name / "x_1.npy"));
@@ -363,4 +363,4 @@ TEST_F(MaskcutTest, RunLeavesAPageToLookThrough) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

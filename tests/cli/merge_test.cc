@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class MergeTest : public testing::Test {
@@ -126,4 +126,4 @@ TEST_F(MergeTest, ErrorsNameWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -12,7 +12,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 struct Example {
@@ -179,4 +179,4 @@ TEST_F(OptionsTest, HelpShowsDefaultsAndExamples) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

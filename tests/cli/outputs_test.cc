@@ -32,7 +32,7 @@ using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 using testing::HasSubstr;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 const Words kColour = {"--backbone", "colour", "--size", "32", "--threads", "1"};
@@ -54,7 +54,7 @@ class OutputsTest : public testing::Test {
     for (const char* name : {"a.jpg", "b.jpg"}) {
       Tensor picture = Tensor::full({24, 36, 3}, shade, DType::kU8);
       picture.slice(0, 6, 18).slice(1, 9, 27).fill(255 - shade);
-      test::write_text(folder_ / "in" / name, text_of(encode_jpeg(picture, 95)));
+      test::write_text(folder_ / "in" / name, text_of(io::encode_jpeg(picture, 95)));
       shade += 20;
     }
     const Json square = {{5, 5, 20, 5, 20, 20, 5, 20}};
@@ -84,7 +84,7 @@ class OutputsTest : public testing::Test {
       for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
         if (name.starts_with("cascade/")) state[name.substr(8)] = tensor;
       const test::TempDir folder;
-      save_safetensors(folder / "detector.safetensors", state);
+      io::save_safetensors(folder / "detector.safetensors", state);
       return test::read_text(folder / "detector.safetensors");
     }();
     return bytes;
@@ -579,4 +579,4 @@ TEST_F(OutputsTest, ASweepDeletesNothingOfTheUsers) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using testing::HasSubstr;
@@ -37,7 +37,7 @@ class PicturesTest : public testing::Test {
     const auto files = test::load_golden("image_formats.safetensors");
     const auto write = [&](const char* name, const char* of) {
       const Tensor bytes = files.at(of).contiguous();
-      write_file(folder_ / "photos" / name, {bytes.raw(), static_cast<std::size_t>(bytes.numel())});
+      io::write_file(folder_ / "photos" / name, {bytes.raw(), static_cast<std::size_t>(bytes.numel())});
     };
     fs::create_directory(folder_ / "photos");
     write("deep.png", "png_deep.file");
@@ -91,7 +91,7 @@ TEST_F(PicturesTest, PredictAndTrainingSayThem) {
   StateDict detector;
   for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
     if (name.starts_with("cascade/")) detector[name.substr(8)] = tensor;
-  save_safetensors(folder_ / "detector.safetensors", detector);
+  io::save_safetensors(folder_ / "detector.safetensors", detector);
   const auto predicted =
       test::run_usol({"predict", at("photos"), "--weights", at("detector.safetensors"), "--short-side", "64",
                       "--long-side", "96", "--threads", "1", "--out", at("found.json"), "-q"});
@@ -144,12 +144,12 @@ TEST_F(PicturesTest, ScaledGreyIsASettingThatTheOutputRecords) {
   EXPECT_EQ(setting("b.json"), true);
   // White all over has nothing to cut out; scaled noise has.
   const auto annotations_of = [&](const char* name) {
-    const AnnotationSet set = read_coco(folder_ / name);
+    const io::AnnotationSet set = io::read_coco(folder_ / name);
     std::string text;
-    for (const CocoImage& image : set.images)
+    for (const io::CocoImage& image : set.images)
       for (const auto& annotation : set.annotations)
         if (annotation.image_id == image.id && image.file_name == "deep.png")
-          text += coco_annotation_json(annotation, set.rle(annotation, image.height, image.width));
+          text += io::coco_annotation_json(annotation, set.rle(annotation, image.height, image.width));
     return text;
   };
   EXPECT_NE(annotations_of("a.json"), annotations_of("b.json"));
@@ -161,10 +161,10 @@ TEST_F(PicturesTest, LargerPicturesThanMaxPixelsAreListedAndTheOthersGoOn) {
   const auto result = test::run_usol(colour("maskcut", "a.json", {"--max-pixels", "117"}));
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
   EXPECT_THAT(result.err, HasSubstr("p1.png: PNG header promises 30 x 40 = 1200 pixels, the limit is 117"));
-  EXPECT_EQ(read_coco(folder_ / "a.json").images.size(), 3u);
+  EXPECT_EQ(io::read_coco(folder_ / "a.json").images.size(), 3u);
   // The limit is no setting: with a higher one the run goes on.
   EXPECT_EQ(test::run_usol(colour("maskcut", "a.json", {"--resume"})).status, kSuccess);
-  EXPECT_EQ(read_coco(folder_ / "a.json").images.size(), 4u);
+  EXPECT_EQ(io::read_coco(folder_ / "a.json").images.size(), 4u);
 }
 
 TEST_F(PicturesTest, FoldersOfEveryFormatThatThisBuildReads) {
@@ -173,18 +173,18 @@ TEST_F(PicturesTest, FoldersOfEveryFormatThatThisBuildReads) {
   const auto add = [&](bool there, const char* name, const char* of) {
     if (!there) return;
     const Tensor bytes = files.at(of).contiguous();
-    write_file(folder_ / "photos" / name, {bytes.raw(), static_cast<std::size_t>(bytes.numel())});
+    io::write_file(folder_ / "photos" / name, {bytes.raw(), static_cast<std::size_t>(bytes.numel())});
     ++expected;
   };
-  add(webp_codec() != nullptr, "a.webp", "webp_lossy.file");
-  add(tiff_codec() != nullptr, "b.tif", "tiff_rgb.file");
-  add(avif_codec() != nullptr, "c.avif", "avif_420.file");
-  add(heic_codec() != nullptr, "d.HEIC", "heic_420.file");
+  add(io::webp_codec() != nullptr, "a.webp", "webp_lossy.file");
+  add(io::tiff_codec() != nullptr, "b.tif", "tiff_rgb.file");
+  add(io::avif_codec() != nullptr, "c.avif", "avif_420.file");
+  add(io::heic_codec() != nullptr, "d.HEIC", "heic_420.file");
   add(true, "e.pbm", "pnm_p4.file");
   const auto result = test::run_usol(colour("maskcut", "a.json"));
   EXPECT_EQ(result.status, kSuccess) << result.err;
-  EXPECT_EQ(read_coco(folder_ / "a.json").images.size(), expected);
+  EXPECT_EQ(io::read_coco(folder_ / "a.json").images.size(), expected);
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -16,7 +16,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/safetensors.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -24,10 +24,10 @@ using Words = std::vector<std::string>;
 
 class PredictBatch : public testing::Test {
  protected:
-  void SetUp() override { save_safetensors(folder_ / "w.safetensors", test::golden_weights("cascade")); }
+  void SetUp() override { io::save_safetensors(folder_ / "w.safetensors", test::golden_weights("cascade")); }
 
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
-  AnnotationSet read(const std::string& name) const { return read_coco(folder_ / name); }
+  io::AnnotationSet read(const std::string& name) const { return io::read_coco(folder_ / name); }
 
   // Seven pictures, small, of three padded sizes.
   int predict(const std::string& out, const Words& words) const {
@@ -48,7 +48,7 @@ class CudaPredict : public PredictBatch {
   }
 };
 
-void expect_near(const AnnotationSet& a, const AnnotationSet& b) {
+void expect_near(const io::AnnotationSet& a, const io::AnnotationSet& b) {
   ASSERT_EQ(a.images.size(), 7u);
   ASSERT_EQ(a.annotations.size(), b.annotations.size());
   ASSERT_EQ(a.annotations.size(), 35u);
@@ -74,7 +74,7 @@ TEST_F(CudaPredict, TestTimeAugmentationIsThatOfACpu) {
                              "--short-side", "32", "--long-side", "64", "--score", "0", "--most", "3", "--tta",
                              "--tta-short-sides", "24", "--device", device, "--out", at(device + ".json")}),
         kSuccess);
-  const AnnotationSet cpu = read("cpu.json"), cuda = read("cuda.json");
+  const io::AnnotationSet cpu = read("cpu.json"), cuda = read("cuda.json");
   ASSERT_EQ(cuda.annotations.size(), 3u);
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_NEAR(cuda.annotations[i].score, cpu.annotations[i].score, 1e-5);
@@ -93,4 +93,4 @@ TEST_F(CudaPredict, APictureIsTheSameInEveryBatch) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class PredictTest : public testing::Test {
@@ -32,7 +32,7 @@ class PredictTest : public testing::Test {
   PredictTest() {
     for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
       if (name.starts_with("cascade/")) state_[name.substr(8)] = tensor;
-    save_safetensors(folder_ / "detector.safetensors", state_);
+    io::save_safetensors(folder_ / "detector.safetensors", state_);
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   static std::string pictures() { return test::source_path("tests/pictures"); }
@@ -59,15 +59,15 @@ TEST_F(PredictTest, PicturesToObjectsAndOverlays) {
       predict({pictures(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--overlays", at("look")});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "");
-  const AnnotationSet set = read_coco(folder_ / "a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(set.images.size(), 7u);
   EXPECT_GE(set.annotations.size(), 7u);
-  for (const CocoImage& image : set.images)
-    EXPECT_GT(decode_image(folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg")).size(1), 96);
-  const IdIndex index = index_images(set);
+  for (const io::CocoImage& image : set.images)
+    EXPECT_GT(io::decode_image(folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg")).size(1), 96);
+  const io::IdIndex index = io::index_images(set);
   for (const auto& annotation : set.annotations) {
-    const CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
-    EXPECT_EQ(static_cast<double>(rle_area(set.rle(annotation, image.height, image.width))), annotation.area);
+    const io::CocoImage& image = set.images[static_cast<std::size_t>(index.find(annotation.image_id))];
+    EXPECT_EQ(static_cast<double>(io::rle_area(set.rle(annotation, image.height, image.width))), annotation.area);
     EXPECT_GT(annotation.score, 0.35);
     const auto& [x, y, w, h] = annotation.box;
     EXPECT_TRUE(x >= 0 && y >= 0 && w > 0 && h > 0);
@@ -82,12 +82,12 @@ TEST_F(PredictTest, PicturesToObjectsAndOverlays) {
 
 TEST_F(PredictTest, TheObjectsAreTheModels) {
   ASSERT_EQ(predict({cat(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--score", "0"}).status, 0);
-  const Tensor picture = decode_image(cat());
+  const Tensor picture = io::decode_image(cat());
   const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
-  const Tensor resized = resize(picture, network.height, network.width, Filter::kBilinear);
+  const Tensor resized = resize(picture, network.height, network.width, io::Filter::kBilinear);
   const Rcnn model = Rcnn::from_state(state_, "golden");
   const rcnn::Detections found = rescaled(model.detect({resized})[0], network, size);
-  const AnnotationSet set = read_coco(folder_ / "a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
   for (std::size_t i = 0; i < set.annotations.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
@@ -106,25 +106,25 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   const auto result = with({"--tta-long-side", "128", "--out", at("a.json")});
   ASSERT_EQ(result.status, 0) << result.err;
   // The picture at --short-side is resized again; beyond 128 px there is one size only.
-  const Tensor picture = decode_image(cat());
+  const Tensor picture = io::decode_image(cat());
   const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
-  const Tensor resized = resize(picture, network.height, network.width, Filter::kBilinear);
+  const Tensor resized = resize(picture, network.height, network.width, io::Filter::kBilinear);
   std::vector<Tensor> views;
   for (const std::int64_t side : {64, 96}) {
     const rcnn::ImageSize view = network_size(network, side, 128);
-    views.push_back(resize(resized, view.height, view.width, Filter::kBilinear));
+    views.push_back(resize(resized, view.height, view.width, io::Filter::kBilinear));
   }
   EXPECT_LT(views[1].size(0), 96);
   const Rcnn model = Rcnn::from_state(state_, "golden");
   const rcnn::Detections found = rescaled(rcnn::detect_augmented(model, views, true, size, {.most = 10}), size, size);
-  const AnnotationSet set = read_coco(folder_ / "a.json");
+  const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
   const Tensor masks = full_masks(found, size);
   for (std::size_t i = 0; i < set.annotations.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
     EXPECT_NEAR(set.annotations[i].score, found.scores.select(0, row).item(), 1e-5);
     EXPECT_NEAR(set.annotations[i].box[0], found.boxes.select(0, row).select(0, 0).item(), 1e-2);
-    EXPECT_EQ(set.annotations[i].area, static_cast<double>(rle_area(rle_encode(masks.select(0, row)))));
+    EXPECT_EQ(set.annotations[i].area, static_cast<double>(io::rle_area(io::rle_encode(masks.select(0, row)))));
   }
   EXPECT_EQ(Json::parse(set.info_json)["settings"]["tta"], true);
   ASSERT_EQ(with({"--tta-long-side", "128", "--no-tta-flip", "--out", at("b.json")}).status, 0);
@@ -183,7 +183,7 @@ TEST_F(PredictTest, BadUsage) {
   EXPECT_EQ(other.status, kFailure);
   EXPECT_NE(other.err.find("not a Mask R-CNN"), std::string::npos) << other.err;
   state_.erase("roi_heads.box_head.2.fc2.bias");
-  save_safetensors(folder_ / "less.safetensors", state_);
+  io::save_safetensors(folder_ / "less.safetensors", state_);
   const auto less = test::run_usol({"predict", cat(), "--weights", at("less.safetensors"), "--out", out});
   EXPECT_EQ(less.status, kFailure);
   EXPECT_NE(less.err.find("missing roi_heads.box_head.2.fc2.bias"), std::string::npos) << less.err;
@@ -192,15 +192,15 @@ TEST_F(PredictTest, BadUsage) {
 TEST_F(PredictTest, WeightsThereAndBack) {
   ASSERT_EQ(test::run_usol({"weights", at("detector.safetensors"), "--out", at("d.pth")}).status, 0);
   ASSERT_EQ(test::run_usol({"weights", at("d.pth"), "--out", at("back.safetensors")}).status, 0);
-  EXPECT_EQ(load_checkpoint(folder_ / "d.pth").entry, "model");
-  const StateDict back = load_safetensors(folder_ / "back.safetensors");
+  EXPECT_EQ(io::load_checkpoint(folder_ / "d.pth").entry, "model");
+  const StateDict back = io::load_safetensors(folder_ / "back.safetensors");
   ASSERT_EQ(back.size(), state_.size());
   for (const auto& [name, tensor] : state_)
     EXPECT_EQ(back.at(name).to_vector<float>(), tensor.to_vector<float>()) << name;
   // Either file predicts the same.
   ASSERT_EQ(predict({cat(), "--weights", at("d.pth"), "--out", at("a.json")}).status, 0);
   ASSERT_EQ(predict({cat(), "--weights", at("back.safetensors"), "--out", at("b.json")}).status, 0);
-  const AnnotationSet a = read_coco(folder_ / "a.json"), b = read_coco(folder_ / "b.json");
+  const io::AnnotationSet a = io::read_coco(folder_ / "a.json"), b = io::read_coco(folder_ / "b.json");
   ASSERT_EQ(a.annotations.size(), b.annotations.size());
   for (std::size_t i = 0; i < a.annotations.size(); ++i) EXPECT_EQ(a.annotations[i].score, b.annotations[i].score);
 }
@@ -210,12 +210,12 @@ TEST_F(PredictTest, WeightsGiveAResNetDetectronsNames) {
   for (const char* name : {"module.encoder_q.conv1.weight", "module.encoder_q.layer1.0.bn1.weight",
                            "module.encoder_q.fc.0.weight", "module.queue"})
     resnet[name] = Tensor::zeros({2});
-  save_pth(folder_ / "moco.pth", resnet, "state_dict");
+  io::save_pth(folder_ / "moco.pth", resnet, "state_dict");
   const auto result =
       test::run_usol({"weights", at("moco.pth"), "--names", "detectron2", "--out", at("r.safetensors")});
   ASSERT_EQ(result.status, 0) << result.err;
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : load_safetensors(folder_ / "r.safetensors")) names.push_back(name);
+  for (const auto& [name, tensor] : io::load_safetensors(folder_ / "r.safetensors")) names.push_back(name);
   EXPECT_EQ(names, (Words{"backbone.bottom_up.res2.0.conv1.norm.weight", "backbone.bottom_up.stem.conv1.weight"}));
   EXPECT_NE(result.err.find("2 left out"), std::string::npos) << result.err;
 }
@@ -232,4 +232,4 @@ TEST_F(PredictTest, WeightsBadUsage) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

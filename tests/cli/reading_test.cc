@@ -18,7 +18,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using nlohmann::json;
@@ -52,8 +52,8 @@ std::vector<OddFile> odd_files() {
     return json{{{"op", "add"}, {"path", path}, {"value", value}}};
   };
   const auto remove = [](const char* path) { return json{{{"op", "remove"}, {"path", path}}}; };
-  const std::string text_id = std::to_string(id_from_text("x")),
-                    huge_id = std::to_string(id_from_text("9223372036854775813"));
+  const std::string text_id = std::to_string(io::id_from_text("x")),
+                    huge_id = std::to_string(io::id_from_text("9223372036854775813"));
   const std::string numbers =
       "ids that are text, or above 2^63 - 1 (numbers made of the text stand for them, the same in every file): ";
   const std::string no_size = "images without height and width (taken from the picture): ";
@@ -154,8 +154,8 @@ class ReadingTest : public testing::Test {
     fs::create_directories(folder_ / "pictures/sub");
     Tensor picture = Tensor::full({20, 30, 3}, 200, DType::kU8);
     picture.slice(0, 3, 11).slice(1, 2, 12).fill(20);
-    write_png(folder_ / "pictures/a.png", picture);
-    write_png(folder_ / "pictures/sub/b.png", picture);
+    io::write_png(folder_ / "pictures/a.png", picture);
+    io::write_png(folder_ / "pictures/sub/b.png", picture);
     test::write_text(folder_ / "good.json", sample().dump());
   }
   test::ProcessResult run(const Words& words) const {
@@ -271,9 +271,9 @@ TEST_F(ReadingTest, WhatIsMadeOfOddIdsBelongsToThem) {
   document["annotations"][0]["image_id"] = "x";
   test::write_text(folder_ / "odd.json", document.dump());
   ASSERT_EQ(run({"gt", "odd.json", "--out", "o.json"}).status, kSuccess);
-  const AnnotationSet written = read_coco(folder_ / "o.json");
+  const io::AnnotationSet written = io::read_coco(folder_ / "o.json");
   EXPECT_TRUE(written.report.empty());  // its ids are plain numbers
-  EXPECT_EQ(written.images[0].id, id_from_text("x"));
+  EXPECT_EQ(written.images[0].id, io::id_from_text("x"));
   // The numbers are those of the text in the first file: the two compare by id.
   const auto result = run({"eval", "--gt", "odd.json", "--pred", "o.json", "--pseudo-masks", "--out", "m.json"});
   ASSERT_EQ(result.status, kSuccess) << result.err;
@@ -284,7 +284,7 @@ TEST_F(ReadingTest, WhatIsMadeOfOddIdsBelongsToThem) {
                  "none.json", "--out", "round.json"})
                 .status,
             kSuccess);
-  EXPECT_EQ(json::parse(test::read_text(folder_ / "round.json"))["images"][0]["id"], id_from_text("x"));
+  EXPECT_EQ(json::parse(test::read_text(folder_ / "round.json"))["images"][0]["id"], io::id_from_text("x"));
 }
 
 TEST_F(ReadingTest, ExchangedSidesNameTheirRemedy) {
@@ -301,4 +301,4 @@ TEST_F(ReadingTest, ExchangedSidesNameTheirRemedy) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

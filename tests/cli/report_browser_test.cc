@@ -16,7 +16,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -154,4 +154,4 @@ TEST(ReportInABrowser, KeysAndFilters) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -17,7 +17,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -119,7 +119,7 @@ TEST_F(ReportTest, StaysWithinItsSize) {
 
 TEST_F(ReportTest, PicturesThatCannotBeShownAreListed) {
   fs::remove(folder_ / "pictures/p1.png");
-  write_png(folder_ / "pictures/p3.png", Tensor::zeros({7, 9, 3}, DType::kU8));
+  io::write_png(folder_ / "pictures/p3.png", Tensor::zeros({7, 9, 3}, DType::kU8));
   const auto result = report({"a.json", "--images", "pictures", "--out", "page.html"});
   EXPECT_EQ(result.status, kSomeInputsFailed);
   EXPECT_THAT(result.err, HasSubstr("p1.png"));
@@ -134,15 +134,15 @@ TEST_F(ReportTest, ShowsEigenvectors) {
   Tensor p = Tensor::zeros({4, 6}, DType::kU8);
   p.mutable_data<std::uint8_t>()[3] = 1;
   fs::create_directories(folder_ / "stages/p0");
-  save_npy(folder_ / "stages/p0/x_1.npy", x);
-  save_npy(folder_ / "stages/p0/P_1.npy", p);
+  io::save_npy(folder_ / "stages/p0/x_1.npy", x);
+  io::save_npy(folder_ / "stages/p0/P_1.npy", p);
   ASSERT_EQ(report({"a.json", "--images", "pictures", "--dump", "stages", "--out", "page.html"}).status, 0);
   EXPECT_EQ(element(page(), "p0")["stages"].size(), 1u);
   EXPECT_EQ(element(page(), "p1")["stages"].size(), 0u);
   // Drawn with the object light: the same as if the sign had been the other.
   const auto before = element(page(), "p0")["stages"][0];
   x.mutable_data<double>()[3] = 1;
-  save_npy(folder_ / "stages/p0/x_1.npy", x);
+  io::save_npy(folder_ / "stages/p0/x_1.npy", x);
   ASSERT_EQ(report({"a.json", "--images", "pictures", "--dump", "stages", "--out", "page.html", "--force"}).status, 0);
   EXPECT_EQ(element(page(), "p0")["stages"][0], before);
 }
@@ -233,4 +233,4 @@ TEST_F(ReportTest, RefusesWhatMakesNoSense) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class SelfTrainTest : public testing::Test {
@@ -134,7 +134,7 @@ TEST_F(SelfTrainTest, TwoProcessesGoThroughTheSameStages) {
   // Sums over processes are rounded elsewhere, and that is all.
   const auto scores = [&](const std::string& out) {
     std::vector<double> best;
-    for (const auto& found : read_coco(folder_ / out / "base/eval-predict/predictions.json").annotations)
+    for (const auto& found : io::read_coco(folder_ / out / "base/eval-predict/predictions.json").annotations)
       best.push_back(found.score);
     return best;
   };
@@ -264,4 +264,4 @@ TEST(SelfTrainConfigs, AllStagesReadTheSamePixels) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

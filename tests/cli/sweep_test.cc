@@ -16,7 +16,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -162,4 +162,4 @@ TEST_F(SweepTest, PicturesThatFailAreTriedAgain) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 using testing::HasSubstr;
@@ -158,4 +158,4 @@ TEST_F(SweepTrainTest, DataAreCheckedBeforeTheFirstPoint) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // Pictures of many sizes with a bright rectangle each.
@@ -69,8 +69,8 @@ class TrainMpiTest : public testing::Test {
       for (const auto& [key, value] : lines_a[i].items())
         if (key.find("loss") != std::string::npos)
           EXPECT_NEAR(value.get<double>(), lines_b[i].at(key).get<double>(), 1e-5) << key << " of line " << i;
-    const auto model_a = read_safetensors(folder_ / a / "model_final.safetensors").tensors;
-    const auto model_b = read_safetensors(folder_ / b / "model_final.safetensors").tensors;
+    const auto model_a = io::read_safetensors(folder_ / a / "model_final.safetensors").tensors;
+    const auto model_b = io::read_safetensors(folder_ / b / "model_final.safetensors").tensors;
     ASSERT_EQ(model_a.size(), model_b.size());
     for (const auto& [name, tensor] : model_a) {
       if (tensor.dtype() != DType::kF32) continue;
@@ -201,4 +201,4 @@ TEST_F(TrainMpiTest, ASignalToOneProcessStopsAll) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 // Four pictures of 64 x 64 with a bright rectangle each.
@@ -88,7 +88,7 @@ TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
   EXPECT_EQ(metrics("whole")[2]["iteration"], 5);
   EXPECT_NE(whole.err.find("evaluation after step 12:  bbox/AP "), std::string::npos) << whole.err;
   EXPECT_TRUE(fs::exists(folder_ / "whole" / "pictures" / "step_0000006_1.jpg"));
-  const auto events = read_events(folder_ / "whole" / "events.out.tfevents.usol");
+  const auto events = io::read_events(folder_ / "whole" / "events.out.tfevents.usol");
   ASSERT_EQ(events.size(), 1u + 6 + 4);
   EXPECT_EQ(events[1].scalars.at("total_loss"), metrics("whole")[0]["total_loss"].get<float>());
   EXPECT_EQ(metrics("whole")[0]["iteration"], 2);
@@ -203,7 +203,7 @@ TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
   const auto missing = train("missing");
   EXPECT_EQ(missing.status, kFailure);
   EXPECT_NE(missing.err.find("p2.png"), std::string::npos) << missing.err;
-  write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
+  io::write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
   // An annotation without a mask, and one that is no JSON.
   const std::string truth = test::read_text(folder_ / "truth.json");
   const auto broken = [&](const std::string& from, const std::string& to) {
@@ -233,13 +233,13 @@ TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
     EXPECT_FALSE(fs::exists(folder_ / "lost"));
   }
   // And pictures of another size.
-  write_png(folder_ / "p2.png", Tensor::full({64, 60, 3}, 40, DType::kU8));
+  io::write_png(folder_ / "p2.png", Tensor::full({64, 60, 3}, 40, DType::kU8));
   const auto size = train("size", {"--dry-run"});
   EXPECT_EQ(size.status, kFailure);
   EXPECT_NE(size.err.find("p2.png: 64 x 60 pixels (height x width), but its annotations say 64 x 64"),
             std::string::npos)
       << size.err;
-  write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
+  io::write_png(folder_ / "p2.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
   // A disk that is full leaves no half checkpoint.
   const auto full = train("full", {}, {.file_size_limit = 4096});
   EXPECT_EQ(full.status, kFailure) << full.err;
@@ -353,4 +353,4 @@ TEST(TrainConfigs, AreRead) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 struct JobCase {
@@ -46,7 +46,7 @@ class VanishTest : public testing::TestWithParam<JobCase> {
       StateDict state;
       for (const auto& [name, tensor] : test::load_golden("rcnn_weights.safetensors"))
         if (name.starts_with("cascade/")) state[name.substr(8)] = tensor;
-      save_safetensors(folder_ / "detector.safetensors", state);
+      io::save_safetensors(folder_ / "detector.safetensors", state);
     }
   }
 
@@ -248,4 +248,4 @@ INSTANTIATE_TEST_SUITE_P(Verbs, VanishRanksTest, testing::ValuesIn(kJobs), name_
 INSTANTIATE_TEST_SUITE_P(Verbs, OneVerbRanksTest, testing::Values(kJobs[0]), name_of);
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

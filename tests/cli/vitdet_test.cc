@@ -14,7 +14,7 @@
 #include "usol/io/safetensors.h"
 #include "usol/models/vit.h"
 
-namespace usol {
+namespace usol::cli {
 namespace {
 
 class VitDetVerbs : public testing::Test {
@@ -27,7 +27,7 @@ class VitDetVerbs : public testing::Test {
     dino.mlp_hidden = 256;
     ParamStore store(1);
     const Vit vit(Scope(store), dino);
-    save_safetensors(folder_ / "dino.safetensors", store.state_dict());
+    io::save_safetensors(folder_ / "dino.safetensors", store.state_dict());
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
   test::ProcessResult train(const std::string& out, const std::string& depth,
@@ -141,4 +141,4 @@ TEST_F(VitDetVerbs, WrongSizesAreNamed) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::cli

@@ -16,17 +16,17 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::eval {
 namespace {
 
 using nlohmann::ordered_json;
 
 constexpr double kTolerance = 1e-9;
 
-AnnotationSet read(const ordered_json& document) {
+io::AnnotationSet read(const ordered_json& document) {
   const test::TempDir folder;
   std::ofstream(folder / "set.json") << document;
-  AnnotationSet set = read_coco(folder / "set.json");
+  io::AnnotationSet set = io::read_coco(folder / "set.json");
   set.name = document.is_array() ? "pred.json" : "gt.json";
   return set;
 }
@@ -74,7 +74,7 @@ TEST(CocoEval, HasTheProtocolsOwnThresholds) {
 TEST(CocoEval, EqualsPycocotools) {
   int runs = 0;
   for (const auto& c : golden()["cases"]) {
-    const AnnotationSet truth = read(c["truth"]), predictions = read(c["predictions"]);
+    const io::AnnotationSet truth = read(c["truth"]), predictions = read(c["predictions"]);
     for (const auto& run : c["runs"]) {
       const std::string what = c["name"].get<std::string>() + ", " + run["type"].get<std::string>() +
                                (run["class_agnostic"] ? ", class-agnostic" : "");
@@ -108,7 +108,7 @@ TEST(CocoEval, EqualsPycocotools) {
 
 TEST(CocoEval, DoesNotDependOnThreads) {
   const auto& c = golden()["cases"][0];
-  const AnnotationSet truth = read(c["truth"]), predictions = read(c["predictions"]);
+  const io::AnnotationSet truth = read(c["truth"]), predictions = read(c["predictions"]);
   const auto many = evaluate_coco(truth, predictions, IouType::kMask).metrics;
   set_thread_count(1);
   const auto one = evaluate_coco(truth, predictions, IouType::kMask).metrics;
@@ -146,7 +146,7 @@ TEST(CocoEval, TakesTheBoxOfTheMaskWhereNoneIsGiven) {
 TEST(CocoEval, CountsDetectionsOfUnknownCategories) {
   auto predictions = small_predictions();
   predictions[0]["category_id"] = 4;
-  const AnnotationSet truth = read(small_truth()), set = read(predictions);
+  const io::AnnotationSet truth = read(small_truth()), set = read(predictions);
   const CocoEvalResult aware = evaluate_coco(truth, set, IouType::kBox);
   EXPECT_EQ(aware.unknown_category, 1);
   EXPECT_EQ(aware.metrics.front().second, 0);
@@ -219,4 +219,4 @@ TEST(CocoEval, ErrorsNameRecordAndField) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::eval

@@ -7,11 +7,11 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::eval {
 namespace {
 
-CocoAnnotation object(std::int64_t image, const Box& box, bool crowd = false) {
-  CocoAnnotation annotation;
+io::CocoAnnotation object(std::int64_t image, const io::Box& box, bool crowd = false) {
+  io::CocoAnnotation annotation;
   annotation.image_id = image;
   annotation.box = box;
   annotation.has_box = true;
@@ -19,15 +19,15 @@ CocoAnnotation object(std::int64_t image, const Box& box, bool crowd = false) {
   return annotation;
 }
 
-CocoAnnotation detection(std::int64_t image, const Box& box, double score) {
-  CocoAnnotation annotation = object(image, box);
+io::CocoAnnotation detection(std::int64_t image, const io::Box& box, double score) {
+  io::CocoAnnotation annotation = object(image, box);
   annotation.score = score;
   annotation.has_score = true;
   return annotation;
 }
 
-AnnotationSet truth() {
-  AnnotationSet set;
+io::AnnotationSet truth() {
+  io::AnnotationSet set;
   set.name = "gt.json";
   for (const std::int64_t id : {10, 20, 30, 40, 50}) set.images.push_back({id, 100, 100, ""});
   set.annotations = {object(10, {0, 0, 10, 10}), object(10, {50, 50, 10, 10}), object(20, {0, 0, 10, 10}),
@@ -36,7 +36,7 @@ AnnotationSet truth() {
 }
 
 TEST(CorLoc, CountsImagesWhoseBestBoxFitsAnyTruth) {
-  AnnotationSet predictions;
+  io::AnnotationSet predictions;
   predictions.is_results = true;
   predictions.annotations = {detection(10, {0, 0, 3, 3}, 0.1),
                              detection(10, {50, 50, 10, 5}, 0.9),  // IoU is exactly 0.5
@@ -51,16 +51,16 @@ TEST(CorLoc, CountsImagesWhoseBestBoxFitsAnyTruth) {
 }
 
 TEST(CorLoc, TakesTheFirstBoxWithoutScoresAndTheBoxOfAMask) {
-  AnnotationSet predictions;
-  CocoAnnotation mask;
+  io::AnnotationSet predictions;
+  io::CocoAnnotation mask;
   mask.image_id = 20;
-  mask.segmentation = predictions.add(Rle{10, 10, {0, 100}});
+  mask.segmentation = predictions.add(io::Rle{10, 10, {0, 100}});
   predictions.annotations = {mask, object(20, {50, 50, 1, 1})};
   EXPECT_EQ(evaluate_corloc(truth(), predictions).right, 1);
 }
 
 TEST(CorLoc, ErrorsNameRecordAndField) {
-  const auto error_of = [](const AnnotationSet& set, const AnnotationSet& predictions) -> std::string {
+  const auto error_of = [](const io::AnnotationSet& set, const io::AnnotationSet& predictions) -> std::string {
     try {
       evaluate_corloc(set, predictions);
     } catch (const Error& error) {
@@ -68,7 +68,7 @@ TEST(CorLoc, ErrorsNameRecordAndField) {
     }
     return "no error";
   };
-  AnnotationSet predictions;
+  io::AnnotationSet predictions;
   predictions.name = "pred.json";
   predictions.is_results = true;
   predictions.annotations = {object(11, {0, 0, 1, 1})};
@@ -78,10 +78,10 @@ TEST(CorLoc, ErrorsNameRecordAndField) {
   predictions.annotations[0].image_id = 10;
   predictions.annotations[0].has_box = false;
   EXPECT_EQ(error_of(truth(), predictions), "pred.json: [0]: expected a bbox or an RLE, got neither");
-  AnnotationSet set = truth();
+  io::AnnotationSet set = truth();
   set.annotations[1].has_box = false;
   EXPECT_EQ(error_of(set, {}), "gt.json: annotations[1].bbox: missing");
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::eval

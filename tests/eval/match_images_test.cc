@@ -7,16 +7,16 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::eval {
 namespace {
 
-AnnotationSet set_of(const std::string& name, const std::vector<CocoImage>& images,
-                     const std::vector<std::int64_t>& annotated) {
-  AnnotationSet set;
+io::AnnotationSet set_of(const std::string& name, const std::vector<io::CocoImage>& images,
+                         const std::vector<std::int64_t>& annotated) {
+  io::AnnotationSet set;
   set.name = name;
   set.images = images;
   for (const std::int64_t id : annotated) {
-    CocoAnnotation annotation;
+    io::CocoAnnotation annotation;
     annotation.image_id = id;
     set.annotations.push_back(annotation);
   }
@@ -33,14 +33,14 @@ std::string error_of(F&& f) {
   return "no error";
 }
 
-const AnnotationSet& truth() {
-  static const AnnotationSet set = set_of(
+const io::AnnotationSet& truth() {
+  static const io::AnnotationSet set = set_of(
       "gt.json", {{100, 1, 1, "a.jpg"}, {200, 1, 1, "x/b.jpg"}, {300, 1, 1, "y/c.jpg"}, {400, 1, 1, "z/c.jpg"}}, {});
   return set;
 }
 
 TEST(MatchImages, ByWholeNameThenByLastPart) {
-  AnnotationSet predictions =
+  io::AnnotationSet predictions =
       set_of("pred.json", {{1, 1, 1, "b.jpg"}, {2, 1, 1, "train/a.jpg"}, {3, 1, 1, "z/c.jpg"}, {4, 1, 1, "other.jpg"}},
              {3, 1, 2, 2});
   match_by_file_name(truth(), predictions);
@@ -52,16 +52,16 @@ TEST(MatchImages, ByWholeNameThenByLastPart) {
 }
 
 TEST(MatchImages, Errors) {
-  AnnotationSet unknown = set_of("pred.json", {{1, 1, 1, "d.jpg"}}, {1});
+  io::AnnotationSet unknown = set_of("pred.json", {{1, 1, 1, "d.jpg"}}, {1});
   EXPECT_EQ(error_of([&] { match_by_file_name(truth(), unknown); }),
             "pred.json: annotations[0]: its image 'd.jpg' is not in gt.json");
-  AnnotationSet ambiguous = set_of("pred.json", {{1, 1, 1, "c.jpg"}}, {1});  // y/c.jpg or z/c.jpg?
+  io::AnnotationSet ambiguous = set_of("pred.json", {{1, 1, 1, "c.jpg"}}, {1});  // y/c.jpg or z/c.jpg?
   EXPECT_EQ(error_of([&] { match_by_file_name(truth(), ambiguous); }),
             "pred.json: annotations[0]: its image 'c.jpg' is not in gt.json");
-  AnnotationSet twice = set_of("pred.json", {{1, 1, 1, "a.jpg"}, {2, 1, 1, "a.jpg"}}, {});
+  io::AnnotationSet twice = set_of("pred.json", {{1, 1, 1, "a.jpg"}, {2, 1, 1, "a.jpg"}}, {});
   EXPECT_EQ(error_of([&] { match_by_file_name(truth(), twice); }),
             "pred.json: images[0] and images[1] have one file_name, 'a.jpg'; match them by id");
-  AnnotationSet results;
+  io::AnnotationSet results;
   results.is_results = true;
   results.name = "pred.json";
   EXPECT_EQ(error_of([&] { match_by_file_name(truth(), results); }),
@@ -79,4 +79,4 @@ TEST(MatchImages, EqualIdsOfDifferentFilesAreNoticed) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::eval

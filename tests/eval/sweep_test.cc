@@ -8,7 +8,7 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::eval {
 namespace {
 
 using testing::ElementsAre;
@@ -57,4 +57,4 @@ TEST(Sweep, Tables) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::eval

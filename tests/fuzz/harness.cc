@@ -32,8 +32,8 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (const char* folder = std::getenv("USOL_FUZZ_SEEDS")) {
     int number = 0;
     for (const auto& seed : target().seeds()) {
-      usol::write_file(std::filesystem::path(folder) / ("seed-" + std::to_string(number++)),
-                       std::as_bytes(std::span(seed)));
+      usol::io::write_file(std::filesystem::path(folder) / ("seed-" + std::to_string(number++)),
+                           std::as_bytes(std::span(seed)));
     }
   }
   return 0;

@@ -53,7 +53,7 @@ TEST(Fuzz, FindingsStayFixed) {
   for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/fuzz/findings"))) {
     const std::string name = entry.path().filename().string();
     SCOPED_TRACE(name);
-    const auto bytes = map_file(entry.path());
+    const auto bytes = io::map_file(entry.path());
     const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.bytes.data());
     fuzz_target(name.substr(0, name.find('-'))).run({data, bytes.size()});
     ++replayed;

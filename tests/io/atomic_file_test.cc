@@ -11,7 +11,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 std::string read_file(const std::filesystem::path& path) {
@@ -84,4 +84,4 @@ TEST(AtomicFile, AFullDiskIsAnError) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

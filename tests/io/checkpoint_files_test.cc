@@ -15,7 +15,7 @@
 #include "usol/io/sha256.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::ElementsAre;
@@ -112,4 +112,4 @@ TEST(CheckpointFiles, AConfigurationThatMeansAnotherModelIsRefused) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -19,7 +19,7 @@
 #include "usol/io/stored_array.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::ElementsAre;
@@ -311,4 +311,4 @@ TEST(Checkpoint, FilesThatCannotBeOpenedAreNamed) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

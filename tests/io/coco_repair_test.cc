@@ -23,7 +23,7 @@
 #include "usol/io/voc.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::json;
@@ -395,4 +395,4 @@ TEST_F(VocRepair, CornersBelowOneAreCutOff) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

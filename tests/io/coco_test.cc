@@ -15,7 +15,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::json;
@@ -357,4 +357,4 @@ TEST(ByteArena, KeepsLargeAndSmall) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

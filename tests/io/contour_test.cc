@@ -11,7 +11,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 Tensor mask_of(const std::vector<std::string>& rows) {
@@ -124,4 +124,4 @@ TEST(Yolo, LinesOfEveryKindOfAnnotation) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -12,7 +12,7 @@
 #include "usol/io/colour.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 std::vector<std::uint8_t> pixels(const Tensor& image) { return image.to_vector<std::uint8_t>(); }
@@ -242,4 +242,4 @@ TEST(Draw, RefusesWhatItCannotTake) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

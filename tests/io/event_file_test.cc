@@ -13,7 +13,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // RFC 3720, appendix B.4.
@@ -84,4 +84,4 @@ TEST(EventFile, GoesOnAfterACrash) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -17,7 +17,7 @@
 #include "usol/io/image_codec.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::HasSubstr;
@@ -294,4 +294,4 @@ TEST(DecodeWarnings, CountPicturesByKindFromAllThreads) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -16,7 +16,7 @@
 #include "usol/io/image_stb.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::ElementsAre;
@@ -402,4 +402,4 @@ TEST(Image, WritersRefuseWhatIsNoImage) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

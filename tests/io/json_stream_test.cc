@@ -14,7 +14,7 @@
 #include "usol/io/atomic_file.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::ordered_json;
@@ -142,4 +142,4 @@ TEST(JsonSplitter, EveryCutIsAnError) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -6,7 +6,7 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -127,4 +127,4 @@ TEST(KeyMap, ResNetsGetDetectron2sNames) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

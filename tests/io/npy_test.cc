@@ -12,7 +12,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::HasSubstr;
@@ -123,4 +123,4 @@ TEST(Npy, EveryTruncationOfAFileIsAnError) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

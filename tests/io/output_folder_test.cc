@@ -15,7 +15,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using std::string_view;
@@ -108,4 +108,4 @@ TEST(OutputFolder, AForeignManifestIsAnError) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -18,7 +18,7 @@
 
 namespace fs = std::filesystem;
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Kind = OutputTarget::Kind;
@@ -116,4 +116,4 @@ TEST(Origin, NamesOfTemporaryFiles) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

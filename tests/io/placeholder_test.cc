@@ -14,7 +14,7 @@
 #include "usol/io/safetensors.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using testing::HasSubstr;
@@ -71,4 +71,4 @@ TEST(Placeholder, BeginningsAreTextOrNumbers) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

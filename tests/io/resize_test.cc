@@ -13,7 +13,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 // The input of the golden cases, as make_image.py computes it.
@@ -151,4 +151,4 @@ TEST(Resize, RefusesWhatItCannotTake) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

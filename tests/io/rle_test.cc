@@ -14,7 +14,7 @@
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using nlohmann::json;
@@ -157,4 +157,4 @@ TEST(Rle, RefusesBadPolygons) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -10,7 +10,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 SharedBytes file_of(const std::string& header, std::size_t data_bytes, std::uint64_t claimed) {
@@ -141,4 +141,4 @@ TEST(Safetensors, AFailedWriteLeavesTheOldFileAndNoLeftovers) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

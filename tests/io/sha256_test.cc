@@ -9,7 +9,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 std::string digest(const std::string& text) { return sha256_hex(std::as_bytes(std::span(text))); }
@@ -33,4 +33,4 @@ TEST(Sha256, AFileInPiecesGivesTheHashOfItsBytes) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

@@ -8,7 +8,7 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 using Values = std::vector<std::string>;
@@ -91,4 +91,4 @@ TEST(Toml, QuotedTextReadsBack) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

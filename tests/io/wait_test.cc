@@ -22,7 +22,7 @@
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::io {
 namespace {
 
 std::atomic<bool> g_stop = false;
@@ -111,4 +111,4 @@ TEST_F(WaitTest, FilesAreRegularFiles) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::io

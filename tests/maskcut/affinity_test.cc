@@ -10,7 +10,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 Tensor random_features(std::int64_t depth, std::int64_t n, std::uint64_t seed) {
@@ -175,4 +175,4 @@ TEST(CudaAffinity, ABatchIsEachPictureAlone) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

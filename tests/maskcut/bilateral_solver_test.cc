@@ -13,7 +13,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 std::vector<std::uint8_t> pixels(const Tensor& mask) { return mask.to_vector<std::uint8_t>(); }
@@ -92,4 +92,4 @@ TEST(BilateralSolver, RefusesBadInput) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/tensor/generator.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // A random symmetric matrix, as a plain array and as bits (of which only the upper triangle is set at first).
@@ -105,4 +105,4 @@ TEST(BitMatrix, FillAndCount) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -9,7 +9,7 @@
 #include "usol/io/image.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 double cosine(const Tensor& features, std::int64_t a, std::int64_t b) {
@@ -49,7 +49,7 @@ TEST(ColourFeatures, LikePatchesAreSimilarUnlikeOnesAreNot) {
 }
 
 TEST(ColourFeatures, FourTenthsOfThePairsAreConnectedInAPicture) {
-  const Tensor image = decode_image(test::source_path("tests/pictures/coffee.jpg"));
+  const Tensor image = io::decode_image(test::source_path("tests/pictures/coffee.jpg"));
   const Tensor features = colour_features(image, {160, 160}, 8);
   const std::int64_t n = 400;
   int connected = 0;
@@ -75,4 +75,4 @@ TEST(ColourFeatures, GridOfAnyFrame) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

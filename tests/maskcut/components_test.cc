@@ -10,7 +10,7 @@
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 Tensor map_of(const std::vector<std::string>& rows) {
@@ -96,4 +96,4 @@ TEST(Components, TakesViewsAndRefusesOtherTypes) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

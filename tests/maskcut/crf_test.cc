@@ -14,7 +14,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 double iou(const Tensor& a, const Tensor& b) {
@@ -188,4 +188,4 @@ TEST(CudaDenseCrf, EqualsTheCpu) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

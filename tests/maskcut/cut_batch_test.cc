@@ -15,7 +15,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 struct Picture {
@@ -127,4 +127,4 @@ TEST(CudaCutBatch, ErrorsAndDumpsAreEachPicturesOwn) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

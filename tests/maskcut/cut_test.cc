@@ -15,7 +15,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // Masks of all stages, u8 [stages, h, w], empty where a stage gave none: as the reference returns them.
@@ -283,4 +283,4 @@ TEST(Frame, SizesAndGrid) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -8,7 +8,7 @@
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 TEST(ImageMask, EqualsPillowAndPycocotoolsInBothPresets) {
@@ -39,4 +39,4 @@ TEST(ImageMask, RefusesWhatItCannotTake) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

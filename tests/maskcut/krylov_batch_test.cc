@@ -15,7 +15,7 @@
 #include "usol/maskcut/bit_matrix.h"
 #include "usol/maskcut/krylov.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 constexpr double kEps = 1e-5;
@@ -123,4 +123,4 @@ TEST(CudaKrylov, TheDevicesBasisStaysOrthonormal) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -10,7 +10,7 @@
 
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // x -= 2 (u.x) u for two fixed unit vectors u, forwards or backwards.
@@ -156,4 +156,4 @@ TEST(Lanczos, RefusesWhatItCannotTake) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -14,7 +14,7 @@
 #include "usol/maskcut/components.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 // A red ellipse on green, 90 x 120, and patch features of it that make it the object.
@@ -131,7 +131,7 @@ TEST(MaskCut, AOnePixelPicture) {
 }
 
 TEST(MaskCut, TheSameMasksEveryTime) {
-  const Tensor image = decode_image(test::source_path("tests/pictures/rocket.jpg"));
+  const Tensor image = io::decode_image(test::source_path("tests/pictures/rocket.jpg"));
   MaskCutOptions options;
   options.size = 160;
   const Tensor features = colour_features(image, working_size(image.size(0), image.size(1), options), options.patch);
@@ -164,4 +164,4 @@ TEST(MaskCut, EveryOutcomeHasAName) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -14,7 +14,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using Connected = std::function<bool(std::int64_t, std::int64_t)>;
@@ -259,4 +259,4 @@ TEST(CudaNcut, RestartsEndWhereTheHostsDo) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -14,7 +14,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 using Vertex = std::vector<int>;  // d + 1 coordinates that sum to 0
@@ -187,4 +187,4 @@ TEST(Permutohedral, RefusesWhatItCannotHold) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

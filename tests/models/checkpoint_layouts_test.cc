@@ -24,7 +24,7 @@ using testing::Pair;
 class Layouts : public testing::Test {
  protected:
   static StateDict read(const std::string& file) {
-    return parse_checkpoint(test::load_bundle("checkpoint_layouts.bin").at(file)).tensors;
+    return io::parse_checkpoint(test::load_bundle("checkpoint_layouts.bin").at(file)).tensors;
   }
   // The same net at the same widths, to start a training of.
   static RcnnConfig tiny() {

@@ -50,7 +50,7 @@ Tensor made_up(const std::string& name, const Shape& shape, double offset, doubl
 
 /// The tensors of a layout's file, under the names that it has on the hub.
 StateDict file_of(const std::string& layout) {
-  const SharedBytes lines = load_bundle("hub_vits.bin").at(layout + ".tensors");
+  const io::SharedBytes lines = load_bundle("hub_vits.bin").at(layout + ".tensors");
   std::istringstream text(std::string(reinterpret_cast<const char*>(lines.bytes.data()), lines.size()));
   StateDict state;
   for (std::string line; std::getline(text, line);) {
@@ -66,7 +66,7 @@ StateDict file_of(const std::string& layout) {
 }
 
 StateDict outputs_of(const std::string& layout) {
-  return parse_safetensors(load_bundle("hub_vits.bin").at(layout + ".outputs")).tensors;
+  return io::parse_safetensors(load_bundle("hub_vits.bin").at(layout + ".outputs")).tensors;
 }
 
 /// Two files of safetensors and the index of both. Returns the index.
@@ -81,9 +81,9 @@ std::filesystem::path write_parts(const std::filesystem::path& folder, const Sta
            "-of-00002.safetensors\"";
   }
   for (int p = 0; p < 2; ++p)
-    save_safetensors(folder / ("model-0000" + std::to_string(p + 1) + "-of-00002.safetensors"), parts[p]);
-  write_file(folder / "model.safetensors.index.json",
-             "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {" + map + "}}");
+    io::save_safetensors(folder / ("model-0000" + std::to_string(p + 1) + "-of-00002.safetensors"), parts[p]);
+  io::write_file(folder / "model.safetensors.index.json",
+                 "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {" + map + "}}");
   return folder / "model.safetensors.index.json";
 }
 
@@ -92,8 +92,8 @@ class HubVits : public testing::TestWithParam<const char*> {};
 TEST_P(HubVits, FeaturesAreThoseOfTheHubsOwnLibrary) {
   const std::string layout = GetParam();
   const TempDir dir;
-  save_safetensors(dir / "model.safetensors", file_of(layout));
-  const Vit vit = Vit::from_state(load_checkpoint(dir / "model.safetensors").tensors, layout);
+  io::save_safetensors(dir / "model.safetensors", file_of(layout));
+  const Vit vit = Vit::from_state(io::load_checkpoint(dir / "model.safetensors").tensors, layout);
   const bool registers = layout.find("reg") != std::string::npos;
   EXPECT_EQ(vit.config().registers, registers ? 4 : 0);
   EXPECT_EQ(vit.config().swiglu,
@@ -116,30 +116,30 @@ TEST_P(HubVits, FeaturesAreThoseOfTheHubsOwnLibrary) {
 TEST_P(HubVits, EveryContainerGivesTheSameTensors) {
   const TempDir dir;
   const StateDict state = file_of(GetParam());
-  save_safetensors(dir / "a.safetensors", state);
-  save_pth(dir / "a.pth", state);
+  io::save_safetensors(dir / "a.safetensors", state);
+  io::save_pth(dir / "a.pth", state);
   std::filesystem::copy_file(dir / "a.pth", dir / "pytorch_model.bin");
   for (const char* folder : {"single", "bin", "parts"}) std::filesystem::create_directory(dir / folder);
-  save_safetensors(dir / "single/model.safetensors", state);
+  io::save_safetensors(dir / "single/model.safetensors", state);
   std::filesystem::copy_file(dir / "a.pth", dir / "bin/pytorch_model.bin");
   const auto index = write_parts(dir / "parts", state);
-  write_file(dir / "bin/config.json", "{\"model_type\": \"vit\", \"hidden_size\": 64, \"num_attention_heads\": 1}");
-  const Checkpoint first = load_checkpoint(dir / "a.safetensors");
+  io::write_file(dir / "bin/config.json", "{\"model_type\": \"vit\", \"hidden_size\": 64, \"num_attention_heads\": 1}");
+  const io::Checkpoint first = io::load_checkpoint(dir / "a.safetensors");
   for (const auto& path :
        {dir / "a.pth", dir / "pytorch_model.bin", dir / "single", dir / "bin", dir / "parts", index}) {
-    const Checkpoint other = load_checkpoint(path);
+    const io::Checkpoint other = io::load_checkpoint(path);
     ASSERT_EQ(other.tensors.size(), first.tensors.size()) << path;
     for (const auto& [name, tensor] : first.tensors)
       EXPECT_EQ(other.tensors.at(name).to_vector<float>(), tensor.to_vector<float>()) << path << " " << name;
   }
-  EXPECT_EQ(load_checkpoint(dir / "bin").metadata.at("config.model_type"), "vit");
-  EXPECT_EQ(load_checkpoint(index).format, "safetensors in 2 files");
+  EXPECT_EQ(io::load_checkpoint(dir / "bin").metadata.at("config.model_type"), "vit");
+  EXPECT_EQ(io::load_checkpoint(index).format, "safetensors in 2 files");
 }
 
 TEST_P(HubVits, AreDescribedAndWrittenUnderTheOriginalNames) {
   const TempDir dir;
-  save_safetensors(dir / "hub.safetensors", file_of(GetParam()));
-  const Checkpoint read = load_checkpoint(dir / "hub.safetensors");
+  io::save_safetensors(dir / "hub.safetensors", file_of(GetParam()));
+  const io::Checkpoint read = io::load_checkpoint(dir / "hub.safetensors");
   const Description description = describe_weights(read.tensors);
   EXPECT_THAT(description.architecture, HasSubstr("ViT width 64 depth 2 patch 4"));
   EXPECT_THAT(description.missing, IsEmpty());
@@ -147,8 +147,8 @@ TEST_P(HubVits, AreDescribedAndWrittenUnderTheOriginalNames) {
   EXPECT_THAT(description.mismatched, IsEmpty());
   EXPECT_TRUE(read.tensors.contains("blocks.1.attn.qkv.bias"));
   // Original names stay as they are.
-  save_checkpoint(dir / "original.pth", read.tensors);
-  const Checkpoint again = load_checkpoint(dir / "original.pth");
+  io::save_checkpoint(dir / "original.pth", read.tensors);
+  const io::Checkpoint again = io::load_checkpoint(dir / "original.pth");
   EXPECT_THAT(again.applied, IsEmpty());
   EXPECT_EQ(again.tensors.size(), read.tensors.size());
 }
@@ -162,9 +162,9 @@ INSTANTIATE_TEST_SUITE_P(Layouts, HubVits, testing::ValuesIn(kLayouts), [](const
 
 std::string error_of(const StateDict& state) {
   const TempDir dir;
-  save_safetensors(dir / "a.safetensors", state);
+  io::save_safetensors(dir / "a.safetensors", state);
   try {
-    load_checkpoint(dir / "a.safetensors");
+    io::load_checkpoint(dir / "a.safetensors");
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kFormat);
     return error.what();
@@ -196,8 +196,8 @@ TEST(HubNames, WithoutABiasNoneIsMadeUp) {
     return item.first.find("attention.attention.") != std::string::npos && item.first.ends_with("bias");
   });
   const TempDir dir;
-  save_safetensors(dir / "a.safetensors", state);
-  const StateDict read = load_checkpoint(dir / "a.safetensors").tensors;
+  io::save_safetensors(dir / "a.safetensors", state);
+  const StateDict read = io::load_checkpoint(dir / "a.safetensors").tensors;
   EXPECT_TRUE(read.contains("blocks.0.attn.qkv.weight"));
   EXPECT_FALSE(read.contains("blocks.0.attn.qkv.bias"));
 }

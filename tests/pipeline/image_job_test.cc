@@ -54,15 +54,15 @@ class ImageJobTest : public testing::Test {
         if (number == signal_at_) std::raise(signal_);
         if (broken_.contains(number)) throw Error(ErrorKind::kFormat, "odd \"thing\"");
         ImageResult result;
-        result.record.image = coco_image_json({input.id, 10, 20, input.file_name});
+        result.record.image = io::coco_image_json({input.id, 10, 20, input.file_name});
         for (int k = 0; k < number % 3; ++k) {
-          CocoAnnotation annotation;
+          io::CocoAnnotation annotation;
           annotation.id = k + 1;
           annotation.image_id = input.id;
           annotation.category_id = 1;
           annotation.score = 1.0 / (number + 2);
           annotation.has_score = true;
-          result.record.annotations.push_back(coco_annotation_json(annotation, Rle{10, 20, {200}}));
+          result.record.annotations.push_back(io::coco_annotation_json(annotation, io::Rle{10, 20, {200}}));
         }
         result.saved_bytes = 3;
         result.save = [this, input] { test::write_text(folder_ / ("beside/" + input.file_name), "abc"); };
@@ -128,7 +128,7 @@ TEST_F(ImageJobTest, WritesTheFileAndNothingElse) {
   EXPECT_FALSE(json["info"].contains("shard"));
   EXPECT_FALSE(json["info"].contains("failed"));
   EXPECT_NE(json["info"]["device"], "");
-  EXPECT_EQ(read_coco(folder_ / "new/folder/a.json").annotations.size(), 9u);
+  EXPECT_EQ(io::read_coco(folder_ / "new/folder/a.json").annotations.size(), 9u);
 }
 
 TEST_F(ImageJobTest, FailuresAreCountedListedAndTriedAgain) {
@@ -201,7 +201,7 @@ TEST_F(ImageJobTest, ShardsMergeToTheBytesOfOneRun) {
     command.insert(command.end(), {"--out", merged});
     const auto result = test::run_usol(command);
     if (count == 1) {
-      EXPECT_EQ(result.status, kBadUsage) << "one of one is no shard";
+      EXPECT_EQ(result.status, cli::kBadUsage) << "one of one is no shard";
       continue;
     }
     EXPECT_EQ(result.status, 0) << result.err;
@@ -211,7 +211,7 @@ TEST_F(ImageJobTest, ShardsMergeToTheBytesOfOneRun) {
     std::vector<std::string> command = {"merge", "--out", (folder_ / "x.json").string()};
     for (const auto& name : names) command.push_back((folder_ / name).string());
     const auto result = test::run_usol(command);
-    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_EQ(result.status, cli::kBadUsage) << result.err;
     EXPECT_FALSE(exists("x.json"));
     return result.err;
   };
@@ -232,7 +232,7 @@ TEST_F(ImageJobTest, SignalsAndKillsLeaveARunThatResumesToTheSameBytes) {
       signal_ = number;
       run_.existing = Existing::kRefuse;
       const auto child = [&] {
-        install_signal_handlers();
+        cli::install_signal_handlers();
         std::_Exit(run(job("a.json")));
       };
       if (number == SIGKILL) {

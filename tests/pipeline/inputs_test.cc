@@ -158,15 +158,15 @@ TEST_F(InputsTest, CocoFilesAreReadAsByEveryOtherReader) {
   const auto list = collect({at("coco.json")}, at("d"));
   ASSERT_EQ(list.size(), 3);
   EXPECT_EQ(list[0].id, 1);
-  EXPECT_EQ(list[1].id, id_from_text("cat"));
+  EXPECT_EQ(list[1].id, io::id_from_text("cat"));
   EXPECT_EQ(list[2].id, std::numeric_limits<std::int64_t>::max());
   EXPECT_EQ(list[1].file_name, "sub\\a.jpg");  // as the file has it, so that it is found there again
   EXPECT_EQ(list[1].path, folder_ / "d/sub/a.jpg");
   EXPECT_EQ(output_path("out", list[1].file_name, ".png"), "out/sub/a.png");
   EXPECT_EQ(list.annotation_file(), at("coco.json"));
-  EXPECT_EQ(list.report().count(ReadingKind::kTextId), 1);
-  EXPECT_EQ(list.report().count(ReadingKind::kBackslash), 1);
-  EXPECT_EQ(list.report().count(ReadingKind::kSizeUnknown), 0);
+  EXPECT_EQ(list.report().count(io::ReadingKind::kTextId), 1);
+  EXPECT_EQ(list.report().count(io::ReadingKind::kBackslash), 1);
+  EXPECT_EQ(list.report().count(io::ReadingKind::kSizeUnknown), 0);
 }
 
 TEST_F(InputsTest, ANameWithABackslashMayBeAFile) {

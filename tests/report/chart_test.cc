@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 using testing::DoubleNear;
@@ -52,4 +52,4 @@ TEST(Chart, DrawsWhatIsFiniteAndNamesIt) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::report

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 std::string encoded(std::string_view text) { return base64(std::as_bytes(std::span(text))); }
@@ -27,4 +27,4 @@ TEST(Html, Escapes) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::report

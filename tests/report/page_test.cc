@@ -12,7 +12,7 @@
 #include "usol/report/page_files.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 using testing::HasSubstr;
@@ -68,4 +68,4 @@ TEST(Page, ScriptIsValid) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::report

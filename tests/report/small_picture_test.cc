@@ -11,7 +11,7 @@
 #include "usol/io/image.h"
 #include "usol/io/resize.h"
 
-namespace usol {
+namespace usol::report {
 namespace {
 
 // Noise: what JPEG cannot shrink.
@@ -80,12 +80,12 @@ TEST(SmallPicture, StaysWithinItsBytes) {
     EXPECT_GT(jpeg.size(), bytes / 4) << "wastes the room that it has";
     EXPECT_GT(jpeg.size(), before);
     before = jpeg.size();
-    const ImageSize size = image_size(jpeg, "small");
+    const io::ImageSize size = io::image_size(jpeg, "small");
     EXPECT_NEAR(static_cast<double>(size.width) / static_cast<double>(size.height), 5.0 / 3, 0.1);
   }
-  EXPECT_EQ(image_size(jpeg_within(image, 1'000'000, 100), "small"), (ImageSize{60, 100}));
-  EXPECT_EQ(image_size(jpeg_within(noise(20, 10), 1'000'000, 960), "never enlarged"), (ImageSize{20, 10}));
-  EXPECT_EQ(image_size(jpeg_within(image, 0, 960), "whatever it takes").width, 16);
+  EXPECT_EQ(io::image_size(jpeg_within(image, 1'000'000, 100), "small"), (io::ImageSize{60, 100}));
+  EXPECT_EQ(io::image_size(jpeg_within(noise(20, 10), 1'000'000, 960), "never enlarged"), (io::ImageSize{20, 10}));
+  EXPECT_EQ(io::image_size(jpeg_within(image, 0, 960), "whatever it takes").width, 16);
 }
 
 TEST(SmallPicture, OutlinesFillWhatTheMaskFills) {
@@ -96,13 +96,13 @@ TEST(SmallPicture, OutlinesFillWhatTheMaskFills) {
     const std::string path = outline_path(mask, grid, 0.9);
     EXPECT_LT(path.size(), 1200u);
     // Even-odd: the rings' rasters, one over the other.
-    const Tensor want = resize(mask, grid.height, grid.width, Filter::kNearest);
+    const Tensor want = resize(mask, grid.height, grid.width, io::Filter::kNearest);
     std::vector<int> inside(static_cast<std::size_t>(want.numel()));
     const auto rings = rings_of(path);
     EXPECT_EQ(rings.size(), 3u);
     for (const auto& ring : rings) {
       const std::vector<std::vector<double>> one = {ring};
-      const auto filled = rle_decode(rle_from_polygons(one, grid.height, grid.width)).to_vector<std::uint8_t>();
+      const auto filled = io::rle_decode(io::rle_from_polygons(one, grid.height, grid.width)).to_vector<std::uint8_t>();
       for (std::size_t i = 0; i < inside.size(); ++i) inside[i] ^= filled[i];
     }
     const auto wanted = want.to_vector<std::uint8_t>();
@@ -125,7 +125,7 @@ TEST(SmallPicture, OutlinesOfNextToNothing) {
 }
 
 TEST(SmallPicture, OutlinesGetCoarserThenFewer) {
-  const Rle rle = rle_encode(shapes(480, 640));
+  const io::Rle rle = io::rle_encode(shapes(480, 640));
   std::vector<OutlinedObject> objects(10, OutlinedObject{rle, {}, {}});
   EXPECT_EQ(outline_within(objects, 480, 640, 100'000), 0);
   const std::size_t fine = objects[0].path.size();
@@ -140,4 +140,4 @@ TEST(SmallPicture, OutlinesGetCoarserThenFewer) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::report

@@ -27,7 +27,8 @@ TEST(Package, AnInstalledUsolRunsAndBringsItsDocuments) {
   ASSERT_EQ(installed.status, 0) << installed.err;
   const auto run = test::run_process({(to / "bin/usol").string(), "--version"});
   EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_EQ(run.out, fmt::format("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), readable_formats()));
+  EXPECT_EQ(run.out,
+            fmt::format("usol {}\nbuilt with {}\nreads {}\n", version(), built_with(), io::readable_formats()));
   for (const char* file : {"share/doc/usol/copyright", "share/doc/usol/README.md", "share/doc/usol/docs/clusters.md",
                            "share/usol/download-weights"}) {
     EXPECT_TRUE(fs::exists(to / file)) << file;

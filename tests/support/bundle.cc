@@ -8,16 +8,16 @@
 
 namespace usol::test {
 
-std::map<std::string, SharedBytes> load_bundle(const std::string& name) {
-  const SharedBytes all = map_file(golden_path(name));
-  std::map<std::string, SharedBytes> files;
+std::map<std::string, io::SharedBytes> load_bundle(const std::string& name) {
+  const io::SharedBytes all = io::map_file(golden_path(name));
+  std::map<std::string, io::SharedBytes> files;
   for (std::size_t at = 0; at < all.size();) {
     std::uint32_t lengths[2];
     std::memcpy(lengths, all.slice(at, 8).bytes.data(), 8);
     const auto key = all.slice(at + 8, lengths[0]).bytes;
     const auto data = all.slice(at + 8 + lengths[0], lengths[1]).bytes;
     const std::string file_name(reinterpret_cast<const char*>(key.data()), key.size());
-    files[file_name] = own_bytes({data.begin(), data.end()}, file_name);
+    files[file_name] = io::own_bytes({data.begin(), data.end()}, file_name);
     at += 8 + lengths[0] + lengths[1];
   }
   return files;

@@ -10,6 +10,6 @@
 namespace usol::test {
 
 /// The files of tests/golden/<name>, by name.
-std::map<std::string, SharedBytes> load_bundle(const std::string& name);
+std::map<std::string, io::SharedBytes> load_bundle(const std::string& name);
 
 }  // namespace usol::test

@@ -32,9 +32,9 @@ namespace {
 
 using Input = std::span<const std::uint8_t>;
 
-SharedBytes shared(Input input) {
+io::SharedBytes shared(Input input) {
   const auto bytes = std::as_bytes(input);
-  return own_bytes({bytes.begin(), bytes.end()}, "fuzz");
+  return io::own_bytes({bytes.begin(), bytes.end()}, "fuzz");
 }
 
 /// Reads every element, so that a tensor that points outside of its memory is noticed.
@@ -47,21 +47,21 @@ void touch(const std::map<std::string, Tensor>& tensors) {
 
 void read_npy(Input input) {
   try {
-    touch(parse_npy(shared(input)));
+    touch(io::parse_npy(shared(input)));
   } catch (const Error&) {
   }
 }
 
 void read_safetensors_bytes(Input input) {
   try {
-    touch(parse_safetensors(shared(input)).tensors);
+    touch(io::parse_safetensors(shared(input)).tensors);
   } catch (const Error&) {
   }
 }
 
 void read_pickle(Input input) {
   try {
-    static_cast<void>(parse_pickle(shared(input)));
+    static_cast<void>(io::parse_pickle(shared(input)));
   } catch (const Error&) {
   }
 }
@@ -69,7 +69,7 @@ void read_pickle(Input input) {
 /// Any file of weights, .pth in both containers among them.
 void read_checkpoint(Input input) {
   try {
-    touch(parse_checkpoint(shared(input)).tensors);
+    touch(io::parse_checkpoint(shared(input)).tensors);
   } catch (const Error&) {
   }
 }
@@ -78,9 +78,9 @@ void read_index_or_config(Input input) {
   for (const bool index : {false, true}) {
     try {
       if (index)
-        static_cast<void>(parse_checkpoint_index(shared(input)));
+        static_cast<void>(io::parse_checkpoint_index(shared(input)));
       else
-        static_cast<void>(read_hub_config(shared(input)));
+        static_cast<void>(io::read_hub_config(shared(input)));
     } catch (const Error&) {
     }
   }
@@ -88,7 +88,7 @@ void read_index_or_config(Input input) {
 
 void read_toml_text(Input input) {
   try {
-    static_cast<void>(parse_toml({reinterpret_cast<const char*>(input.data()), input.size()}, "fuzz"));
+    static_cast<void>(io::parse_toml({reinterpret_cast<const char*>(input.data()), input.size()}, "fuzz"));
   } catch (const Error&) {
   }
 }
@@ -101,25 +101,26 @@ void require(bool holds, const char* what) {
 }
 
 void decode_picture(Input input) {
-  DecodeWarnings warnings;
-  const DecodeOptions options{.max_pixels = kMaxPixels, .warnings = &warnings};
+  io::DecodeWarnings warnings;
+  const io::DecodeOptions options{.max_pixels = kMaxPixels, .warnings = &warnings};
   const auto bytes = std::as_bytes(input);
   try {
-    const Tensor image = decode_image(bytes, "fuzz", options);
-    require(image_size(bytes, "fuzz", options) == ImageSize{image.size(0), image.size(1)}, "two sizes of one image");
+    const Tensor image = io::decode_image(bytes, "fuzz", options);
+    require(io::image_size(bytes, "fuzz", options) == io::ImageSize{image.size(0), image.size(1)},
+            "two sizes of one image");
     touch(image);
   } catch (const Error&) {
   }
   try {
-    static_cast<void>(image_size(bytes, "fuzz", options));
+    static_cast<void>(io::image_size(bytes, "fuzz", options));
   } catch (const Error&) {
   }
 }
 
 void split_json(Input input) {
   try {
-    JsonSplitter splitter(shared(input));
-    for (JsonPiece piece; splitter.next(piece);) {
+    io::JsonSplitter splitter(shared(input));
+    for (io::JsonPiece piece; splitter.next(piece);) {
       require(piece.offset + piece.text.size() <= input.size(), "a piece beyond the file");
       require(splitter.text().substr(piece.offset, piece.text.size()) == piece.text, "a piece that is not there");
     }
@@ -142,15 +143,15 @@ class MemoryFile {
   int file_;
 };
 
-void use(const AnnotationSet& set) {
-  const IdIndex images = index_images(set);
-  for (const CocoAnnotation& annotation : set.annotations) {
+void use(const io::AnnotationSet& set) {
+  const io::IdIndex images = io::index_images(set);
+  for (const io::CocoAnnotation& annotation : set.annotations) {
     const auto at = images.find(annotation.image_id);
     if (at < 0) continue;
-    const CocoImage& image = set.images[static_cast<std::size_t>(at)];
+    const io::CocoImage& image = set.images[static_cast<std::size_t>(at)];
     if (image.height > 4096 || image.width > 4096 || image.height * image.width > kMaxPixels) continue;
     try {
-      require(rle_area(set.rle(annotation, image.height, image.width)) ==
+      require(io::rle_area(set.rle(annotation, image.height, image.width)) ==
                   set.mask_area(annotation, image.height, image.width),
               "two areas of one mask");
     } catch (const Error&) {
@@ -161,7 +162,7 @@ void use(const AnnotationSet& set) {
 void read_coco_file(Input input) {
   const MemoryFile file(input);
   try {
-    use(read_coco(file.path()));
+    use(io::read_coco(file.path()));
   } catch (const Error&) {
   }
 }
@@ -169,10 +170,10 @@ void read_coco_file(Input input) {
 void read_voc_file(Input input) {
   const MemoryFile file(input);
   try {
-    const AnnotationSet set = read_voc({file.path()});
-    std::vector<const CocoAnnotation*> annotations;
+    const io::AnnotationSet set = io::read_voc({file.path()});
+    std::vector<const io::CocoAnnotation*> annotations;
     for (const auto& annotation : set.annotations) annotations.push_back(&annotation);
-    for (const auto& image : set.images) static_cast<void>(voc_xml(set, image, annotations));
+    for (const auto& image : set.images) static_cast<void>(io::voc_xml(set, image, annotations));
   } catch (const Error&) {
   }
 }
@@ -186,29 +187,30 @@ void read_rle(Input input) {
   const Input rest = input.subspan(5);
   if (input[4] % 3 != 0 && rest.size() < 4) return;
   try {
-    Rle mask;
+    io::Rle mask;
     if (input[4] % 3 == 0) {
-      mask = rle_from_string({reinterpret_cast<const char*>(rest.data()), rest.size()}, height, width);
+      mask = io::rle_from_string({reinterpret_cast<const char*>(rest.data()), rest.size()}, height, width);
     } else if (input[4] % 3 == 1) {
       std::vector<std::uint32_t> counts(rest.size() / 4);
       std::memcpy(counts.data(), rest.data(), counts.size() * 4);
-      mask = rle_from_counts(std::move(counts), height, width);
+      mask = io::rle_from_counts(std::move(counts), height, width);
     } else {
       std::vector<float> values(std::min<std::size_t>(rest.size() / 4, 64));
       std::memcpy(values.data(), rest.data(), values.size() * 4);
       const std::vector<std::vector<double>> polygons = {{values.begin(), values.end()}};
       // An edge across a million pixels is drawn step by step: large coordinates only cost time.
       if (std::any_of(values.begin(), values.end(), [](float v) { return v > 1e4f || v < -1e4f; })) return;
-      mask = rle_from_polygons(polygons, height, width);
+      mask = io::rle_from_polygons(polygons, height, width);
     }
-    require(rle_from_string(rle_to_string(mask), height, width) == mask, "a mask that does not read back");
-    const Tensor pixels = rle_decode(mask);
-    require(rle_area(rle_encode(pixels)) == rle_area(mask), "two areas of one mask");
-    const Box box = rle_to_box(mask);
+    require(io::rle_from_string(io::rle_to_string(mask), height, width) == mask, "a mask that does not read back");
+    const Tensor pixels = io::rle_decode(mask);
+    require(io::rle_area(io::rle_encode(pixels)) == io::rle_area(mask), "two areas of one mask");
+    const io::Box box = io::rle_to_box(mask);
     require(box[0] + box[2] <= static_cast<double>(width) && box[1] + box[3] <= static_cast<double>(height),
             "a box beyond the image");
-    const Rle masks[] = {mask, mask};
-    require(rle_area(rle_merge(masks, MaskMerge::kIntersection)) == rle_area(mask), "a mask that is not itself");
+    const io::Rle masks[] = {mask, mask};
+    require(io::rle_area(io::rle_merge(masks, io::MaskMerge::kIntersection)) == io::rle_area(mask),
+            "a mask that is not itself");
   } catch (const Error&) {
   }
 }

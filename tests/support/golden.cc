@@ -11,6 +11,6 @@ std::string source_path(const std::string& name) {
   return std::string(moved ? moved : USOL_SOURCE_DIR) + "/" + name;
 }
 std::string golden_path(const std::string& name) { return source_path("tests/golden/" + name); }
-std::map<std::string, Tensor> load_golden(const std::string& name) { return load_safetensors(golden_path(name)); }
+std::map<std::string, Tensor> load_golden(const std::string& name) { return io::load_safetensors(golden_path(name)); }
 
 }  // namespace usol::test

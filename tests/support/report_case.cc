@@ -18,33 +18,33 @@ struct Object {
   double score;
 };
 
-Rle rectangle(const Object& object, std::int64_t height, std::int64_t width) {
+io::Rle rectangle(const Object& object, std::int64_t height, std::int64_t width) {
   Tensor mask = Tensor::zeros({height, width}, DType::kU8);
   mask.slice(0, object.y, object.y + object.height)
       .slice(1, object.x, object.x + object.width)
       .copy_from(Tensor::full({object.height, object.width}, 1, DType::kU8));
-  return rle_encode(mask);
+  return io::rle_encode(mask);
 }
 
-void write_set(const fs::path& path, const std::vector<CocoImage>& images, const std::vector<Object>& objects,
+void write_set(const fs::path& path, const std::vector<io::CocoImage>& images, const std::vector<Object>& objects,
                bool scores) {
-  CocoWriter writer(path);
-  for (const CocoImage& image : images) writer.add_image(image);
+  io::CocoWriter writer(path);
+  for (const io::CocoImage& image : images) writer.add_image(image);
   std::int64_t id = 0;
   for (const Object& object : objects) {
-    const CocoImage& image = images[static_cast<std::size_t>(object.image - 1)];
-    const Rle rle = rectangle(object, image.height, image.width);
-    CocoAnnotation annotation;
+    const io::CocoImage& image = images[static_cast<std::size_t>(object.image - 1)];
+    const io::Rle rle = rectangle(object, image.height, image.width);
+    io::CocoAnnotation annotation;
     annotation.id = ++id;
     annotation.image_id = object.image;
     annotation.category_id = 1;
-    annotation.box = rle_to_box(rle);
-    annotation.area = static_cast<double>(rle_area(rle));
+    annotation.box = io::rle_to_box(rle);
+    annotation.area = static_cast<double>(io::rle_area(rle));
     annotation.score = object.score;
     annotation.has_score = scores;
     writer.add_annotation(annotation, rle);
   }
-  const std::vector<CocoCategory> categories = {{1, "fg", "fg"}};
+  const std::vector<io::CocoCategory> categories = {{1, "fg", "fg"}};
   writer.finish(categories);
 }
 
@@ -52,12 +52,12 @@ void write_set(const fs::path& path, const std::vector<CocoImage>& images, const
 
 void write_report_case(const fs::path& folder) {
   fs::create_directories(folder / "pictures/sub");
-  std::vector<CocoImage> images;
+  std::vector<io::CocoImage> images;
   for (const char* name : {"p0.png", "p1.png", "sub/p2.png", "p3.png"}) {
     images.push_back({static_cast<std::int64_t>(images.size()) + 1, 40, 60, name});
     Tensor picture = Tensor::full({40, 60, 3}, 90 + 40 * static_cast<double>(images.size()), DType::kU8);
     picture.slice(0, 5, 20).slice(1, 10, 30).copy_from(Tensor::full({15, 20, 3}, 40, DType::kU8));
-    write_png(folder / "pictures" / name, picture);
+    io::write_png(folder / "pictures" / name, picture);
   }
   write_set(folder / "truth.json", images,
             {{1, 10, 5, 20, 15, 0}, {1, 40, 25, 12, 10, 0}, {2, 10, 5, 20, 15, 0}, {3, 10, 5, 20, 15, 0}}, false);
@@ -75,7 +75,7 @@ void write_report_case(const fs::path& folder) {
 
 std::string write_noise_case(const fs::path& folder, int count) {
   fs::create_directories(folder);
-  std::vector<CocoImage> images;
+  std::vector<io::CocoImage> images;
   std::vector<Object> objects;
   std::uint32_t state = 7;
   for (int i = 0; i < count; ++i) {
@@ -87,7 +87,7 @@ std::string write_noise_case(const fs::path& folder, int count) {
       state = state * 1664525u + 1013904223u;
       pixels[k] = static_cast<std::uint8_t>(state >> 24);
     }
-    write_png(folder / images.back().file_name, picture);
+    io::write_png(folder / images.back().file_name, picture);
   }
   write_set(folder / "run.json", images, objects, true);
   return (folder / "run.json").string();

@@ -112,7 +112,7 @@ TEST_F(DamagedCheckpoint, AnErrorListsThemIfNoneIsLeft) {
 }
 
 TEST_F(DamagedCheckpoint, FilesWithoutAChecksumAreReadAsTheyAre) {
-  save_safetensors(file(8), {{"x", Tensor::full({1}, 8)}});
+  io::save_safetensors(file(8), {{"x", Tensor::full({1}, 8)}});
   EXPECT_EQ(value_of(*checkpoints_.load_newest().state), 8);
 }
 

@@ -339,7 +339,7 @@ TEST(Augment, RunsAndRoomsChangeNothing) {
     const Sample sample = random_sample(generator, side, side + 9), other = random_sample(generator, side, side + 9);
     CompactSample compact{sample.image, {}, Tensor::empty({sample.size(), 4}), sample.classes};
     for (std::int64_t i = 0; i < sample.size(); ++i) {
-      compact.masks.push_back(rle_encode(sample.masks.select(0, i)));
+      compact.masks.push_back(io::rle_encode(sample.masks.select(0, i)));
       compact.boxes.select(0, i).copy_from(Tensor::from<float>({0, 0, 30, 30}, {4}));
     }
     Sample dense = sample;

@@ -29,29 +29,29 @@ namespace {
 class LoaderTest : public testing::Test {
  protected:
   LoaderTest() {
-    CocoWriter writer(folder_ / "truth.json");
+    io::CocoWriter writer(folder_ / "truth.json");
     std::int64_t id = 0;
     for (std::int64_t i = 0; i < 10; ++i) {
       const std::int64_t height = i < 5 ? 24 : 40, width = i < 5 ? 40 : 24;
       const std::string name = "picture" + std::to_string(i) + ".png";
       Tensor image = Tensor::full({height, width, 3}, static_cast<double>(20 * i), DType::kU8);
       image.slice(0, 4, 14).slice(1, 5, 15).fill(250);
-      write_png(folder_ / name, image);
+      io::write_png(folder_ / name, image);
       writer.add_image({100 + i, height, width, name});
       if (i == 8) continue;
       for (std::int64_t k = 0; k <= i % 2; ++k) {
         Tensor mask = Tensor::zeros({height, width}, DType::kU8);
         mask.slice(0, 4, 14).slice(1, 5 + 5 * k, 15).fill(1);
-        CocoAnnotation annotation;
+        io::CocoAnnotation annotation;
         annotation.id = ++id;
         annotation.image_id = 100 + i;
         annotation.category_id = k == 0 ? 7 : 3;
         annotation.box = {static_cast<double>(5 + 5 * k), 4, static_cast<double>(10 - 5 * k), 10};
         annotation.is_crowd = i == 9;
-        writer.add_annotation(annotation, rle_encode(mask));
+        writer.add_annotation(annotation, io::rle_encode(mask));
       }
     }
-    const std::vector<CocoCategory> categories{{7, "seven", ""}, {3, "three", ""}};
+    const std::vector<io::CocoCategory> categories{{7, "seven", ""}, {3, "three", ""}};
     writer.finish(categories);
   }
   Dataset dataset() const { return {folder_ / "truth.json", folder_.path()}; }
@@ -89,7 +89,7 @@ TEST_F(LoaderTest, ErrorsNameTheFile) {
             std::string::npos);
   const Dataset data = dataset();
   fs::remove(folder_ / "picture3.png");
-  write_png(folder_ / "picture4.png", Tensor::zeros({9, 9, 3}, DType::kU8));
+  io::write_png(folder_ / "picture4.png", Tensor::zeros({9, 9, 3}, DType::kU8));
   EXPECT_NE(message_of([&] { data.load(3); }).find("picture3.png"), std::string::npos);
   EXPECT_NE(message_of([&] { data.load(4); }).find("9 x 9"), std::string::npos);
   Loader loader(data, {.batch = 4, .augment = {.short_sides = {24}}});
@@ -139,14 +139,14 @@ TEST_F(LoaderTest, ThreadsAndTheStartChangeNothing) {
   std::vector<std::vector<std::uint8_t>> expected;
   {
     Loader loader(data, options);
-    for (int i = 0; i < 6; ++i) expected.push_back(bytes_of(loader.next()));
+    for (int i = 0; i < 6; ++i) expected.push_back(io::bytes_of(loader.next()));
   }
   EXPECT_NE(expected[0], expected[2]);
   options.threads = 3;
   options.ahead = 4;
   Loader many(data, options), late(data, options, 3);
-  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(bytes_of(many.next()), expected[i]) << i;
-  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(bytes_of(late.next()), expected[i]) << i;
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(io::bytes_of(many.next()), expected[i]) << i;
+  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(io::bytes_of(late.next()), expected[i]) << i;
   EXPECT_THROW(Loader(data, {.batch = 5}), Error);
 }
 
@@ -166,11 +166,11 @@ TEST_F(LoaderTest, RanksShareABatch) {
       return std::vector<Sample>(all.begin() + static_cast<std::ptrdiff_t>(begin),
                                  all.begin() + static_cast<std::ptrdiff_t>(end));
     };
-    EXPECT_EQ(bytes_of(first.next()), bytes_of(of(0, 4))) << i;
-    if (i > 0) EXPECT_EQ(bytes_of(second.next()), bytes_of(of(4, 8))) << i;
+    EXPECT_EQ(io::bytes_of(first.next()), io::bytes_of(of(0, 4))) << i;
+    if (i > 0) EXPECT_EQ(io::bytes_of(second.next()), io::bytes_of(of(4, 8))) << i;
     std::vector<Sample> parts = of(2, 4);
     for (const Sample& sample : of(6, 8)) parts.push_back(sample);
-    EXPECT_EQ(bytes_of(second_of_parts.next()), bytes_of(parts)) << i;
+    EXPECT_EQ(io::bytes_of(second_of_parts.next()), io::bytes_of(parts)) << i;
   }
   EXPECT_THROW(Loader(data, {.batch = 6, .ranks = 2}), Error);
 }
@@ -207,7 +207,7 @@ TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone)
       const Sample &was = whole[b][i], &is = damaged[b][i];
       const std::int64_t before = picture_of(was), after = picture_of(is);
       if (before != 1 && before != 6) {
-        EXPECT_EQ(bytes_of({was}), bytes_of({is})) << b << " " << i;
+        EXPECT_EQ(io::bytes_of({was}), io::bytes_of({is})) << b << " " << i;
         continue;
       }
       EXPECT_TRUE(after != 1 && after != 6) << after;
@@ -225,11 +225,11 @@ TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone)
   options.rank = 1;
   Loader second(data, options);
   for (std::size_t b = 0; b < kBatches; ++b) {
-    EXPECT_EQ(bytes_of(many.next()), bytes_of(damaged[b])) << b;
-    if (b >= 3) EXPECT_EQ(bytes_of(late.next()), bytes_of(damaged[b])) << b;
+    EXPECT_EQ(io::bytes_of(many.next()), io::bytes_of(damaged[b])) << b;
+    if (b >= 3) EXPECT_EQ(io::bytes_of(late.next()), io::bytes_of(damaged[b])) << b;
     std::vector<Sample> of_ranks = first.next();
     for (Sample& sample : second.next()) of_ranks.push_back(std::move(sample));
-    EXPECT_EQ(bytes_of(of_ranks), bytes_of(damaged[b])) << b;
+    EXPECT_EQ(io::bytes_of(of_ranks), io::bytes_of(damaged[b])) << b;
   }
 
   // None is left of one shape.
@@ -240,7 +240,7 @@ TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone)
 
 // A JPEG whose EXIF block says that it is turned by a quarter.
 void write_turned(const fs::path& path, std::int64_t height, std::int64_t width) {
-  const std::vector<std::byte> jpeg = encode_jpeg(Tensor::full({height, width, 3}, 90, DType::kU8));
+  const std::vector<std::byte> jpeg = io::encode_jpeg(Tensor::full({height, width, 3}, 90, DType::kU8));
   const std::string_view exif(
       "\xff\xe1\x00\x22"
       "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
@@ -263,12 +263,12 @@ TEST_F(LoaderTest, ObjectsWithoutAMaskLeftAreLeftOut) {
   replace_mask("2", "[[5,4,15,14],[5,4,15,4,15,14,5,14]]");
   test::write_text(folder_ / "truth.json", text);
   const Dataset data = dataset();
-  EXPECT_EQ(data.annotations().report.count(ReadingKind::kMaskLost), 1);
-  EXPECT_EQ(data.annotations().report.count(ReadingKind::kShortPolygon), 2);
+  EXPECT_EQ(data.annotations().report.count(io::ReadingKind::kMaskLost), 1);
+  EXPECT_EQ(data.annotations().report.count(io::ReadingKind::kShortPolygon), 2);
   EXPECT_EQ(data.size(), 7);  // the first picture had one object
   EXPECT_EQ(data.objects(), 11);
   EXPECT_EQ(data.image(0).id, 101);
-  EXPECT_EQ(rle_area(data.load(0).masks[0]), 100);
+  EXPECT_EQ(io::rle_area(data.load(0).masks[0]), 100);
 }
 
 TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
@@ -278,9 +278,9 @@ TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
   EXPECT_TRUE(good.unreadable.empty() && good.mismatched.empty());
   fs::remove(folder_ / "picture0.png");
   fs::resize_file(folder_ / "picture2.png", 12);
-  write_png(folder_ / "picture3.png", Tensor::zeros({40, 24, 3}, DType::kU8));
+  io::write_png(folder_ / "picture3.png", Tensor::zeros({40, 24, 3}, DType::kU8));
   write_turned(folder_ / "picture4.png", 24, 40);
-  write_png(folder_ / "picture6.png", Tensor::zeros({9, 7, 3}, DType::kU8));
+  io::write_png(folder_ / "picture6.png", Tensor::zeros({9, 7, 3}, DType::kU8));
   const PictureReport report = data.check_pictures();
   ASSERT_EQ(report.unreadable.size(), 2u);
   EXPECT_EQ(report.unreadable[0].index, 0);
@@ -291,7 +291,7 @@ TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
   EXPECT_NE(to_string(report.mismatched[0]).find("height and width are exchanged"), std::string::npos);
   EXPECT_TRUE(report.mismatched[1].fits_with_other_exif);
   EXPECT_NE(to_string(report.mismatched[1]).find("EXIF"), std::string::npos) << to_string(report.mismatched[1]);
-  EXPECT_EQ(report.mismatched[2].got, (ImageSize{9, 7}));
+  EXPECT_EQ(report.mismatched[2].got, (io::ImageSize{9, 7}));
   EXPECT_NE(to_string(report.mismatched[2]).find("picture6.png: 9 x 7 pixels"), std::string::npos);
   EXPECT_EQ(Dataset(folder_ / "truth.json", folder_.path(), {.apply_exif = false}).check_pictures().mismatched.size(),
             2u);
@@ -299,7 +299,7 @@ TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
 
 TEST(CheckPictures, GoesThroughAllOfThem) {
   const test::TempDir folder;
-  write_png(folder / "p.png", Tensor::zeros({2, 3, 3}, DType::kU8));
+  io::write_png(folder / "p.png", Tensor::zeros({2, 3, 3}, DType::kU8));
   const auto picture = [&](std::int64_t i) -> ExpectedPicture {
     return {i % 100 == 7 ? folder / "gone.png" : folder / "p.png", {2, i % 100 == 3 ? 4 : 3}};
   };

@@ -12,24 +12,24 @@ namespace usol::train {
 namespace {
 
 // A picture of 1 x 16 pixels with masks that are runs of it.
-AnnotationSet picture() {
-  AnnotationSet set;
+io::AnnotationSet picture() {
+  io::AnnotationSet set;
   set.name = "set";
   set.images.push_back({.id = 7, .height = 1, .width = 16, .file_name = "p.png"});
   set.categories.push_back({.id = 1, .name = "fg", .supercategory = "fg"});
   return set;
 }
 
-void add_run(AnnotationSet& set, std::int64_t from, std::int64_t to, double score) {
+void add_run(io::AnnotationSet& set, std::int64_t from, std::int64_t to, double score) {
   Tensor mask = Tensor::zeros({1, 16}, DType::kU8);
   mask.slice(1, from, to).fill(1);
-  CocoAnnotation annotation;
+  io::CocoAnnotation annotation;
   annotation.id = static_cast<std::int64_t>(set.annotations.size()) + 1;
   annotation.image_id = 7;
   annotation.category_id = 1;
   annotation.score = score;
   annotation.has_score = true;
-  annotation.segmentation = set.add(rle_encode(mask));
+  annotation.segmentation = set.add(io::rle_encode(mask));
   set.annotations.push_back(annotation);
 }
 
@@ -41,8 +41,8 @@ TEST(NextRound, DefaultsAreThoseOfTheFirstRound) {
 }
 
 TEST(NextRound, AScoreOfTheBoundIsKept) {
-  const AnnotationSet previous = picture();
-  AnnotationSet found = picture();
+  const io::AnnotationSet previous = picture();
+  io::AnnotationSet found = picture();
   add_run(found, 0, 4, 0.75);
   add_run(found, 8, 12, 0.5);
   const RoundResult result = next_round(previous, found, {.score = 0.75});
@@ -51,7 +51,7 @@ TEST(NextRound, AScoreOfTheBoundIsKept) {
 }
 
 TEST(NextRound, AMaskThatIsHalfOfAPredictionHasBeenFoundAgain) {
-  AnnotationSet previous = picture(), found = picture();
+  io::AnnotationSet previous = picture(), found = picture();
   add_run(previous, 0, 4, 1);   // IoU 4 / 8: found again
   add_run(previous, 9, 12, 1);  // IoU 3 / 7: stays
   add_run(found, 0, 8, 0.9);
@@ -66,7 +66,7 @@ TEST(NextRound, AMaskThatIsHalfOfAPredictionHasBeenFoundAgain) {
 }
 
 TEST(NextRound, APictureOfOneSideAlone) {
-  AnnotationSet previous = picture(), found = picture();
+  io::AnnotationSet previous = picture(), found = picture();
   add_run(previous, 0, 4, 1);
   EXPECT_EQ(next_round(previous, found, {}).previous, 1);
   add_run(found, 0, 4, 0.1);  // not kept, so all masks stay

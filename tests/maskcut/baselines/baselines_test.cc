@@ -16,7 +16,7 @@
 #include "usol/maskcut/baselines/tokencut.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 constexpr std::int64_t kPatch = 8;
@@ -175,11 +175,11 @@ TEST(Found, TheFirstStageAlone) {
 TEST(Found, ReadsTheHead) {
   const test::TempDir dir;
   const Tensor weight = Tensor::arange(5, DType::kF32), bias = Tensor::full({1}, 0.25);
-  save_checkpoint(dir / "head.safetensors", {{"weight", weight.reshape({1, 5, 1, 1})}, {"bias", bias}});
+  io::save_checkpoint(dir / "head.safetensors", {{"weight", weight.reshape({1, 5, 1, 1})}, {"bias", bias}});
   const FoundHead head = load_found_head(dir / "head.safetensors");
   EXPECT_EQ(head.weight.to_vector<float>(), weight.to_vector<float>());
   EXPECT_EQ(head.bias, 0.25f);
-  save_checkpoint(dir / "other.safetensors", {{"weight", weight}, {"bias", bias}});
+  io::save_checkpoint(dir / "other.safetensors", {{"weight", weight}, {"bias", bias}});
   EXPECT_THROW(load_found_head(dir / "other.safetensors"), Error);
 }
 
@@ -202,4 +202,4 @@ TEST(Baselines, RefuseBadInput) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

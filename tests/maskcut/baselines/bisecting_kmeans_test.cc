@@ -11,7 +11,7 @@
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 constexpr std::int64_t kPatch = 8;
@@ -96,4 +96,4 @@ TEST(BisectingKmeans, RefusesBadInput) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

@@ -14,7 +14,7 @@
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
-namespace usol {
+namespace usol::maskcut {
 namespace {
 
 class FoundTrain : public testing::Test {
@@ -135,4 +135,4 @@ TEST_F(FoundTrain, RefusesBadInput) {
 }
 
 }  // namespace
-}  // namespace usol
+}  // namespace usol::maskcut

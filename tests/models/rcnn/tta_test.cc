@@ -23,7 +23,7 @@ std::vector<Tensor> views_of(const Tensor& picture, const std::vector<std::int64
   std::vector<Tensor> views;
   for (const std::int64_t side : short_sides) {
     const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, side, 160);
-    views.push_back(resize(picture, size.height, size.width, Filter::kBilinear));
+    views.push_back(resize(picture, size.height, size.width, io::Filter::kBilinear));
   }
   return views;
 }
