@@ -1,15 +1,12 @@
 #include "usol/autograd/grad_mode.h"
 
+#include "usol/tensor/recording.h"
+
 namespace usol {
-namespace {
 
-thread_local bool enabled_here = true;
+bool grad_enabled() { return recording().enabled; }
 
-}  // namespace
-
-bool grad_enabled() { return enabled_here; }
-
-GradMode::GradMode(bool enabled) : previous_(enabled_here) { enabled_here = enabled; }
-GradMode::~GradMode() { enabled_here = previous_; }
+GradMode::GradMode(bool enabled) : previous_(recording().enabled) { recording().enabled = enabled; }
+GradMode::~GradMode() { recording().enabled = previous_; }
 
 }  // namespace usol

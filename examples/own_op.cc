@@ -32,7 +32,7 @@ const usol::Register r_softplus(softplus_kernel, usol::DeviceType::kCpu, softplu
 usol::Tensor softplus(const usol::Tensor& x) {
   usol::check(usol::is_floating(x.dtype()), "softplus: expected a floating tensor, got {}", x.dtype());
   usol::Tensor out = usol::Tensor::empty(x.shape(), x.dtype(), x.device());
-  softplus_kernel(x.device(), x.contiguous(), out);
+  softplus_kernel(x.device(), x.detach().contiguous(), out);
   const usol::Saved saved(x);
   return usol::record("softplus", {x}, out, [saved](const usol::Tensor& grad, const usol::Needs&) {
     return std::vector<usol::Tensor>{mul(grad, sigmoid(saved.get("softplus")))};

@@ -204,7 +204,7 @@ Tensor tensor_from_stored(const SharedBytes& source, StoredType type, const Shap
 
 Tensor storable(const Tensor& tensor) {
   check(tensor.defined(), "write: undefined tensor");
-  return (tensor.is_cpu() ? tensor : tensor.to(Device::cpu())).contiguous();
+  return tensor.detach().to(Device::cpu()).contiguous();
 }
 
 std::span<const std::byte> bytes_of(const Tensor& dense) {

@@ -30,7 +30,8 @@ Tensor TransformerBlock::operator()(Tensor x, const Context& context, const Mixe
 // The branch's last layer is part of this, since its product can add to x as it is made.
 Tensor TransformerBlock::add_branch(Tensor x, const Tensor& hidden, const Linear& last, const Tensor& scale,
                                     const Context& context) const {
-  const bool recorded = grad_enabled() && (requires_grad(x) || requires_grad(hidden) || requires_grad(last.weight));
+  const bool recorded = grad_enabled() && (requires_grad(x) || requires_grad(hidden) || requires_grad(last.weight) ||
+                                           requires_grad(last.bias));
   if (add_in_place && !recorded && !scale.defined() && !(context.training && drop_path > 0)) {
     linear_add_into(x, hidden, cast(last.weight, x.dtype()),
                     last.bias.defined() ? cast(last.bias, x.dtype()) : last.bias);

@@ -21,7 +21,7 @@ Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b)
         b.dtype(), b.device());
   const Shape shape = broadcast_shapes(a.shape(), b.shape(), name);
   Tensor out = Tensor::empty(shape, DType::kBool, a.device());
-  compare_kernel(a.device(), op, a.expand(shape), b.expand(shape), out);
+  compare_kernel(a.device(), op, a.detach().expand(shape), b.detach().expand(shape), out);
   return out;
 }
 
@@ -35,7 +35,7 @@ void check_bool(const char* name, const Tensor& t) {
 Tensor choose(const Tensor& mask, const Tensor& a, const Tensor& b) {
   const Shape shape = broadcast_shapes(broadcast_shapes(a.shape(), b.shape(), "where"), mask.shape(), "where");
   Tensor out = Tensor::empty(shape, a.dtype(), a.device());
-  where_kernel(a.device(), mask.expand(shape), a.expand(shape), b.expand(shape), out);
+  where_kernel(a.device(), mask.expand(shape), a.detach().expand(shape), b.detach().expand(shape), out);
   return out;
 }
 

@@ -74,7 +74,7 @@ Tensor binary_values(BinaryOp op, const Tensor& a, const Tensor& b) {
   Tensor out = shape == a.shape()   ? empty_like(a)
                : shape == b.shape() ? empty_like(b)
                                     : Tensor::empty(shape, a.dtype(), a.device());
-  binary_kernel(a.device(), op, a.expand(shape), b.expand(shape), out);
+  binary_kernel(a.device(), op, a.detach().expand(shape), b.detach().expand(shape), out);
   return out;
 }
 

@@ -60,7 +60,7 @@ Tensor index_select(const Tensor& a, const Tensor& index, int dim) {
   check(a.size(dim) > 0 || index.numel() == 0, "index_select: {} indices into dimension {} of {}", index.numel(), dim,
         a.shape());
   const Tensor dense = index.contiguous();
-  const Tensor out = pick(index_select_kernel, a, dense, shape, dim);
+  const Tensor out = pick(index_select_kernel, a.detach(), dense, shape, dim);
   if (!is_floating(a.dtype())) return out;
   return record("index_select", {a}, out,
                 [dim, from = a.shape(), saved = Saved(dense)](const Tensor& grad, const Needs&) {
@@ -78,7 +78,7 @@ Tensor index_add(const Tensor& a, const Tensor& index, std::int64_t n, int dim) 
   shape[dim] = n;
   check(n > 0 || index.numel() == 0, "index_add: {} indices into no rows", index.numel());
   const Tensor dense = index.contiguous();
-  return record("index_add", {a}, put(index_add_kernel, a, dense, shape, dim),
+  return record("index_add", {a}, put(index_add_kernel, a.detach(), dense, shape, dim),
                 [dim, from = a.shape(), saved = Saved(dense)](const Tensor& grad, const Needs&) {
                   return std::vector<Tensor>{pick(index_select_kernel, grad, saved.get("index_add"), from, dim)};
                 });
@@ -93,7 +93,7 @@ Tensor gather(const Tensor& a, const Tensor& index, int dim) {
   check(a.size(dim) > 0 || index.numel() == 0, "gather: {} indices into dimension {} of {}", index.numel(), dim,
         a.shape());
   const Tensor dense = around(index, dim);
-  const Tensor out = pick(gather_kernel, a, dense, index.shape(), dim);
+  const Tensor out = pick(gather_kernel, a.detach(), dense, index.shape(), dim);
   if (!is_floating(a.dtype())) return out;
   return record("gather", {a}, out, [dim, from = a.shape(), saved = Saved(dense)](const Tensor& grad, const Needs&) {
     return std::vector<Tensor>{put(scatter_add_kernel, grad, saved.get("gather"), from, dim)};

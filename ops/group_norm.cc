@@ -43,8 +43,8 @@ Tensor group_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, std
   Tensor mean = Tensor::empty({n, groups}, statistics, x.device()),
          rstd = Tensor::empty(mean.shape(), statistics, x.device());
   Tensor out_pixels = channels_last_rows(out).reshape(pixels.shape());
-  group_norm_kernel(x.device(), pixels, weight.contiguous(), bias.contiguous(), groups, epsilon, out_pixels, mean,
-                    rstd);
+  group_norm_kernel(x.device(), pixels, weight.detach().contiguous(), bias.detach().contiguous(), groups, epsilon,
+                    out_pixels, mean, rstd);
   const Saved saved_pixels(pixels), saved_weight(weight);
   const Shape shape = x.shape();
   return record("group_norm", {x, weight, bias}, out, [=](const Tensor& grad, const Needs&) {

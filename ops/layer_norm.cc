@@ -27,7 +27,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   const Tensor flat = x.detach().contiguous().reshape({rows, columns});
   Tensor out = Tensor::empty({rows, columns}, x.dtype(), x.device());
   Tensor mean = Tensor::empty({rows}, statistics, x.device()), rstd = Tensor::empty({rows}, statistics, x.device());
-  layer_norm_kernel(x.device(), flat, weight.contiguous(), bias.contiguous(), epsilon, out, mean, rstd);
+  layer_norm_kernel(x.device(), flat, weight.detach().contiguous(), bias.detach().contiguous(), epsilon, out, mean,
+                    rstd);
   const Saved sx(flat), sw(weight);
   const Shape shape = x.shape();
   return record("layer_norm", {x, weight, bias}, out.reshape(shape), [=](const Tensor& grad, const Needs&) {

@@ -30,6 +30,8 @@ Tensor rows_of(const Tensor& x) {
   return x.contiguous().reshape({x.size(-1) == 0 ? 0 : x.numel() / x.size(-1), x.size(-1)});
 }
 
+Tensor dense(const Tensor& t) { return t.defined() ? t.detach().contiguous() : t; }
+
 Shape with_last(Shape shape, std::int64_t size) {
   shape[-1] = size;
   return shape;
@@ -39,13 +41,11 @@ Shape with_last(Shape shape, std::int64_t size) {
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   check_linear(x, weight, bias);
-  const bool recorded =
-      grad_enabled() && (requires_grad(x) || requires_grad(weight) || (bias.defined() && requires_grad(bias)));
+  const bool recorded = grad_enabled() && (requires_grad(x) || requires_grad(weight) || requires_grad(bias));
   const Shape shape = with_last(x.shape(), weight.size(0));
   const Tensor rows = rows_of(x.detach());
   Tensor out = Tensor::empty({rows.size(0), weight.size(0)}, x.dtype(), x.device());
-  linear_kernel(x.device(), rows, weight.contiguous(), bias.defined() ? bias.contiguous() : bias,
-                recorded ? Activation::kNone : activation, false, out);
+  linear_kernel(x.device(), rows, dense(weight), dense(bias), recorded ? Activation::kNone : activation, false, out);
   out = out.reshape(shape);
   if (!recorded) return out;
   const Saved saved_rows(rows), saved_weight(weight);
@@ -75,11 +75,10 @@ void linear_add_into(Tensor& y, const Tensor& x, const Tensor& weight, const Ten
   check_linear(x, weight, bias);
   check(y.is_contiguous() && y.shape() == with_last(x.shape(), weight.size(0)) && y.dtype() == x.dtype(),
         "linear_add_into: expected a dense y of shape {}, got {}", with_last(x.shape(), weight.size(0)), y.shape());
-  check(!grad_enabled() || !(requires_grad(y) || requires_grad(x) || requires_grad(weight)),
+  check(!grad_enabled() || !(requires_grad(y) || requires_grad(x) || requires_grad(weight) || requires_grad(bias)),
         "linear_add_into: works in place, so that no gradient can be recorded");
   Tensor rows = y.reshape({y.numel() / std::max<std::int64_t>(1, y.size(-1)), y.size(-1)});
-  linear_kernel(x.device(), rows_of(x), weight.contiguous(), bias.defined() ? bias.contiguous() : bias,
-                Activation::kNone, true, rows);
+  linear_kernel(x.device(), rows_of(x), dense(weight), dense(bias), Activation::kNone, true, rows);
 }
 
 namespace {

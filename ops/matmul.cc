@@ -59,7 +59,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   check(a.device() == b.device(), "matmul: tensors on {} and {}", a.device(), b.device());
   check(a.rank() >= 2 && b.rank() >= 2 && a.size(-1) == b.size(-2), "matmul: shapes {} and {} do not multiply",
         a.shape(), b.shape());
-  const Tensor out = product(a, b);
+  const Tensor out = product(a.detach(), b.detach());
   const Saved sa(a), sb(b);
   return record("matmul", {a, b}, out, [sa, sb](const Tensor& grad, const Needs& needs) {
     const Tensor &x = sa.get("matmul"), &y = sb.get("matmul");

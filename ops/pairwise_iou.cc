@@ -16,7 +16,7 @@ Tensor pairwise_iou(const Tensor& a, const Tensor& b) {
         "pairwise_iou: expected boxes of one floating dtype and device, got {} on {} and {} on {}", a.dtype(),
         a.device(), b.dtype(), b.device());
   Tensor out = Tensor::empty({a.size(0), b.size(0)}, a.dtype(), a.device());
-  pairwise_iou_kernel(a.device(), a.contiguous(), b.contiguous(), out);
+  pairwise_iou_kernel(a.device(), a.detach().contiguous(), b.detach().contiguous(), out);
   return out;
 }
 

@@ -21,7 +21,8 @@ Tensor paste_masks(const Tensor& masks, const Tensor& boxes, std::int64_t height
         masks.device(), boxes.dtype(), boxes.device());
   check(height > 0 && width > 0, "paste_masks: expected a size of at least 1 x 1, got {} x {}", height, width);
   Tensor out = Tensor::zeros({masks.size(0), height, width}, DType::kU8, masks.device());
-  if (out.numel() > 0) paste_masks_kernel(out.device(), masks.contiguous(), boxes.contiguous(), threshold, out);
+  if (out.numel() > 0)
+    paste_masks_kernel(out.device(), masks.detach().contiguous(), boxes.detach().contiguous(), threshold, out);
   return out;
 }
 

@@ -58,7 +58,7 @@ Tensor sum(const Tensor& a, const std::vector<int>& dims, bool keepdim) {
   check(is_floating(a.dtype()), "sum: expected a floating dtype, got {}", a.dtype());
   const auto reduced = reduced_dims(a, dims, "sum");
   const Shape kept = kept_shape(a.shape(), reduced, true), shape = a.shape();
-  const Tensor out = reduce_values(ReduceOp::kSum, a, reduced).reshape(kept_shape(shape, reduced, keepdim));
+  const Tensor out = reduce_values(ReduceOp::kSum, a.detach(), reduced).reshape(kept_shape(shape, reduced, keepdim));
   return record("sum", {a}, out, [kept, shape](const Tensor& grad, const Needs&) {
     return std::vector<Tensor>{grad.reshape(kept).expand(shape)};
   });
@@ -75,7 +75,8 @@ Tensor amax(const Tensor& a, const std::vector<int>& dims, bool keepdim) {
   check(a.numel() > 0, "amax: over no elements, shape {}", a.shape());
   const auto reduced = reduced_dims(a, dims, "amax");
   const Shape kept = kept_shape(a.shape(), reduced, true);
-  const Tensor out = reduce_values(ReduceOp::kMax, a, reduced).reshape(kept_shape(a.shape(), reduced, keepdim));
+  const Tensor out =
+      reduce_values(ReduceOp::kMax, a.detach(), reduced).reshape(kept_shape(a.shape(), reduced, keepdim));
   const Saved input(a), output(out);
   return record("amax", {a}, out, [=](const Tensor& grad, const Needs&) {
     // A value below the maximum gets share 0, a tie with it 1/2: normalise by the number of ties.
@@ -95,7 +96,7 @@ Tensor sum_to(const Tensor& a, const Shape& shape) {
   const int added = a.rank() - shape.rank();
   for (int d = 0; d < a.rank(); ++d)
     reduced[static_cast<std::size_t>(d)] = d < added || (shape[d - added] == 1 && a.size(d) != 1);
-  return reduce_values(ReduceOp::kSum, a, reduced).reshape(shape);
+  return reduce_values(ReduceOp::kSum, a.detach(), reduced).reshape(shape);
 }
 
 namespace {

@@ -34,7 +34,7 @@ Tensor softmax_op(const char* name, bool log, const Tensor& a, int dim) {
         name, a.dtype(), a.shape());
   const Shape shape = a.shape();
   dim = shape.index(dim);
-  const Tensor in = to_rows(a, dim);
+  const Tensor in = to_rows(a.detach(), dim);
   Tensor out = Tensor::empty(in.shape(), a.dtype(), a.device());
   if (out.numel() > 0) softmax_kernel(a.device(), log, in, out);
   const Saved saved(out);

@@ -33,13 +33,13 @@ Tensor top_indices(const char* name, const Tensor& a, std::int64_t k) {
 }  // namespace
 
 TopK topk(const Tensor& a, std::int64_t k) {
-  const Tensor indices = top_indices("topk", a, k);
+  const Tensor indices = top_indices("topk", a.detach(), k);
   return {gather(a, indices, -1), indices};
 }
 
 Tensor argmax(const Tensor& a, int dim) {
   check(a.rank() > 0 && a.size(dim) > 0, "argmax: over no elements, shape {}", a.shape());
-  return top_indices("argmax", a.transpose(dim, -1), 1).transpose(dim, -1).squeeze(dim);
+  return top_indices("argmax", a.detach().transpose(dim, -1), 1).transpose(dim, -1).squeeze(dim);
 }
 
 namespace {

@@ -9,6 +9,7 @@
 
 #include "usol/tensor/device.h"
 #include "usol/tensor/error.h"
+#include "usol/tensor/recording.h"
 
 namespace usol {
 
@@ -40,6 +41,7 @@ class Kernel<void(Args...)> {
       fail(ErrorKind::kUnsupported,
            std::string(name_) + ": no kernel for device " + to_string(device) + " in this build");
     called_[slot].store(true, std::memory_order_relaxed);
+    const InKernel in_kernel;
     slots_[slot](args...);
   }
   void set(DeviceType type, Function function) {

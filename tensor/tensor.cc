@@ -6,6 +6,7 @@
 #include "usol/tensor/allocator.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/copy.h"
+#include "usol/tensor/recording.h"
 
 namespace usol {
 
@@ -97,7 +98,16 @@ Tensor Tensor::detach() const {
   return t;
 }
 
+void Tensor::check_not_recorded(const char* member, const char* instead) const {
+  if (!grad_ || !recording().enabled || recording().in_kernel) return;
+  fail(ErrorKind::kInvalidArgument,
+       fmt::format("{}: this member function would lose the gradient that is recorded through a tensor of shape {}; "
+                   "expected a call of {}, or of detach() first where no gradient is wanted",
+                   member, shape_, instead));
+}
+
 Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, std::int64_t offset) const {
+  check_not_recorded("as_strided", "functions of ops/view.h");
   check(shape.rank() == strides.rank(), "as_strided: shape {} and strides {} differ in rank", shape, strides);
   Tensor t = detach();
   t.shape_ = shape;
@@ -150,6 +160,7 @@ std::optional<Shape> view_strides(const Shape& old_shape, const Shape& old_strid
 }  // namespace
 
 Tensor Tensor::reshape(const Shape& wanted) const {
+  check_not_recorded("reshape", "usol::reshape (ops/view.h)");
   Shape shape = wanted;
   int unknown = -1;
   std::int64_t known = 1;
@@ -177,6 +188,7 @@ Tensor Tensor::reshape(const Shape& wanted) const {
 }
 
 Tensor Tensor::transpose(int dim0, int dim1) const {
+  check_not_recorded("transpose", "usol::transpose (ops/view.h)");
   Shape shape = shape_, strides = strides_;
   std::swap(shape[dim0], shape[dim1]);
   std::swap(strides[dim0], strides[dim1]);
@@ -184,6 +196,7 @@ Tensor Tensor::transpose(int dim0, int dim1) const {
 }
 
 Tensor Tensor::permute(const std::vector<int>& dims) const {
+  check_not_recorded("permute", "usol::permute (ops/view.h)");
   check(static_cast<int>(dims.size()) == rank(), "permute: {} dimensions given for shape {}", dims.size(), shape_);
   Shape shape, strides;
   std::uint32_t seen = 0;
@@ -198,6 +211,7 @@ Tensor Tensor::permute(const std::vector<int>& dims) const {
 }
 
 Tensor Tensor::slice(int dim, std::int64_t start, std::int64_t end, std::int64_t step) const {
+  check_not_recorded("slice", "usol::slice (ops/view.h)");
   check(step > 0 && start >= 0 && start <= end && end <= shape_[dim], "slice: [{}, {}) step {} of dimension {} of {}",
         start, end, step, dim, shape_);
   Shape shape = shape_, strides = strides_;
@@ -207,6 +221,7 @@ Tensor Tensor::slice(int dim, std::int64_t start, std::int64_t end, std::int64_t
 }
 
 Tensor Tensor::select(int dim, std::int64_t index) const {
+  check_not_recorded("select", "usol::select (ops/view.h)");
   const std::int64_t size = shape_[dim];
   check(index >= -size && index < size, "select: index {} of dimension {} of {} is out of range", index, dim, shape_);
   const std::int64_t i = index < 0 ? index + size : index;
@@ -214,6 +229,7 @@ Tensor Tensor::select(int dim, std::int64_t index) const {
 }
 
 Tensor Tensor::expand(const Shape& shape) const {
+  check_not_recorded("expand", "usol::expand (ops/view.h)");
   check(shape.rank() >= rank(), "expand: {} to {}", shape_, shape);
   Shape strides = shape;
   for (int d = 0; d < shape.rank(); ++d) {
@@ -226,6 +242,7 @@ Tensor Tensor::expand(const Shape& shape) const {
 }
 
 Tensor Tensor::squeeze(int dim) const {
+  check_not_recorded("squeeze", "usol::squeeze (ops/view.h)");
   check(shape_[dim] == 1, "squeeze: dimension {} of {} is not 1", dim, shape_);
   Shape shape, strides;
   for (int d = 0; d < rank(); ++d) {
@@ -237,6 +254,7 @@ Tensor Tensor::squeeze(int dim) const {
 }
 
 Tensor Tensor::unsqueeze(int dim) const {
+  check_not_recorded("unsqueeze", "usol::unsqueeze (ops/view.h)");
   check(dim >= -rank() - 1 && dim <= rank(), "unsqueeze: dimension {} for shape {}", dim, shape_);
   const int at = dim < 0 ? dim + rank() + 1 : dim;
   Shape shape, strides;
@@ -255,9 +273,14 @@ Tensor Tensor::unsqueeze(int dim) const {
 
 // ---- copies ----
 
-Tensor Tensor::contiguous() const { return is_contiguous() ? *this : clone(); }
+Tensor Tensor::contiguous() const {
+  if (is_contiguous()) return *this;
+  check_not_recorded("contiguous", "usol::contiguous (ops/view.h)");
+  return clone();
+}
 
 Tensor Tensor::clone() const {
+  check_not_recorded("clone", "usol::contiguous (ops/view.h)");
   Tensor out = empty(shape_, dtype_, device());
   copy_kernel(device(), *this, out);
   return out;
@@ -265,6 +288,7 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
+  check_not_recorded("to", "usol::cast (ops/cast.h)");
   Tensor out = empty(shape_, dtype, device());
   copy_kernel(device(), *this, out);
   return out;
@@ -272,6 +296,7 @@ Tensor Tensor::to(DType dtype) const {
 
 Tensor Tensor::to(Device target) const {
   if (target == device()) return *this;
+  check_not_recorded("to", "usol::to_device (ops/cast.h)");
   const Tensor dense = contiguous();
   Tensor out = empty(shape_, dtype_, target);
   const auto bytes = static_cast<std::size_t>(numel()) * size_of(dtype_);
@@ -287,7 +312,7 @@ Tensor Tensor::to(Device target) const {
 }
 
 void Tensor::copy_from(const Tensor& src) {
-  const Tensor here = src.to(device()).expand(shape_);
+  const Tensor here = src.detach().to(device()).expand(shape_);
   storage_->bump_version();
   copy_kernel(device(), here, *this);
 }
@@ -299,11 +324,11 @@ void Tensor::fill(double value) {
 
 double Tensor::item() const {
   check(numel() == 1, "item: expected one element, got shape {}", shape_);
-  return *to(Device::cpu()).to(DType::kF64).contiguous().data<double>();
+  return *detach().to(Device::cpu()).to(DType::kF64).contiguous().data<double>();
 }
 
 void Tensor::copy_to_host(void* destination) const {
-  const Tensor dense = to(Device::cpu()).contiguous();
+  const Tensor dense = detach().to(Device::cpu()).contiguous();
   const auto bytes = static_cast<std::size_t>(numel()) * size_of(dtype_);
   if (bytes > 0) std::memcpy(destination, dense.raw(), bytes);
 }

@@ -1,8 +1,9 @@
 #pragma once
 // Tensor: a cheap handle on a strided block of elements. Copies share storage. Eager, row-major, NCHW.
 //
-// The methods here are the storage layer: views and copies that gradients do not flow through. Their differentiable
-// counterparts are free functions in ops/ (ops/view.h, ops/cast.h).
+// Gradients do not flow through the methods here. Their differentiable counterparts are free functions in ops/
+// (ops/view.h, ops/cast.h). Where a gradient is being recorded through a tensor, its methods that make another tensor
+// throw Error, naming the function to call, rather than lose the gradient; detach() says that none is wanted.
 
 #include <cstddef>
 #include <cstdint>
@@ -102,7 +103,7 @@ class Tensor {
   const std::shared_ptr<Storage>& storage() const { return storage_; }
   std::int64_t storage_offset() const { return offset_; }
 
-  // ---- views (share storage; no gradient) ----
+  // ---- views (share storage); they throw Error where a gradient is recorded ----
   /// Same elements, other shape; one size may be -1. A copy if the strides allow no view.
   Tensor reshape(const Shape& shape) const;
   Tensor transpose(int dim0, int dim1) const;
@@ -117,15 +118,17 @@ class Tensor {
   Tensor unsqueeze(int dim) const;
   /// A view with any shape, strides and offset (in elements) inside the storage. Throws Error if it would leave it.
   Tensor as_strided(const Shape& shape, const Shape& strides, std::int64_t offset) const;
-  /// The same elements without gradient bookkeeping.
+  /// The same elements without gradient bookkeeping. Never throws.
   Tensor detach() const;
 
-  // ---- copies ----
+  // ---- copies; as the views, unless they return the tensor itself ----
   /// Itself if dense row-major, else a dense copy.
   Tensor contiguous() const;
   Tensor clone() const;
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
+
+  // ---- elements ----
   /// Overwrites the elements with src's (broadcast, cast, moved between devices as needed).
   void copy_from(const Tensor& src);
   void fill(double value);
@@ -146,6 +149,8 @@ class Tensor {
 
  private:
   static Tensor from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape);
+  /// Throws Error where `member` would lose a gradient that is being recorded; `instead` is what to call.
+  void check_not_recorded(const char* member, const char* instead) const;
   void require_dtype(DType dtype) const;
   void copy_to_host(void* destination) const;
 

@@ -133,7 +133,7 @@ class MpiRanks : public OverlappingRanks {
   // MPI promises that all processes receive identical results.
   void all_reduce_sum(Tensor& tensor) override {
     check_tensor(tensor);
-    Tensor host = tensor.to(Device::cpu());
+    Tensor host = tensor.detach().to(Device::cpu());
     add_up(host, MPI_COMM_WORLD);
     if (!tensor.is_cpu()) tensor.copy_from(host.to(tensor.device()));
   }
@@ -142,7 +142,7 @@ class MpiRanks : public OverlappingRanks {
   std::future<void> start_all_reduce_sum(Tensor tensor) override {
     check_tensor(tensor);
     if (!tensor.is_cpu() && device_sums_library()) return device_sums(tensor.device()).start(tensor);
-    Tensor host = tensor.to(Device::cpu());
+    Tensor host = tensor.detach().to(Device::cpu());
     std::future<void> sum = worker_->add([host, group = started_]() mutable { add_up(host, group); });
     if (tensor.is_cpu()) return sum;
     return std::async(std::launch::deferred, [host, tensor, sum = std::move(sum)]() mutable {

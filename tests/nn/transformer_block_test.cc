@@ -134,5 +134,18 @@ TEST(TransformerBlock, EveryParameterGetsAGradient) {
   }
 }
 
+TEST(TransformerBlock, ABiasThatLearnsAloneGetsItsGradient) {
+  ParamStore made(7);
+  const nn::TransformerBlockConfig config{.width = 8, .heads = 2, .mlp_hidden = 12, .add_in_place = true};
+  const nn::TransformerBlock all(Scope(made), config);
+  ParamStore frozen(made.state_dict(), Device::cpu(), DType::kF32);
+  nn::TransformerBlock block(Scope(frozen), config);
+  set_requires_grad(block.attn.proj.bias);
+  const Tensor x = tokens({2, 3, 8}), y = block(x, {});
+  EXPECT_EQ(x.to_vector<float>(), tokens({2, 3, 8}).to_vector<float>());
+  backward(sum(mul(y, y)));
+  EXPECT_TRUE(grad(block.attn.proj.bias).defined());
+}
+
 }  // namespace
 }  // namespace usol

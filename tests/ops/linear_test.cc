@@ -70,9 +70,11 @@ TEST(Linear, AddsInPlace) {
 }
 
 TEST(Linear, InPlaceRefusesToLoseAGradient) {
-  Tensor y = Tensor::zeros({1, 2}), w = Tensor::zeros({2, 2});
+  Tensor y = Tensor::zeros({1, 2}), w = Tensor::zeros({2, 2}), frozen = Tensor::zeros({2, 2}), b = Tensor::zeros({2});
   set_requires_grad(w);
   EXPECT_THROW(linear_add_into(y, Tensor::zeros({1, 2}), w), Error);
+  set_requires_grad(b);
+  EXPECT_THROW(linear_add_into(y, Tensor::zeros({1, 2}), frozen, b), Error);
 }
 
 TEST(Linear, Errors) {
