@@ -76,12 +76,9 @@ class MergeVerb : public Verb {
     options.add("--image-root DIR", image_root_, "The pictures, for images whose height and width the files lack",
                 OptionKind::kRun);
     options.flag("--no-exif", exif_, "Those heights and widths: without turning as cameras note it in their files");
-    options.add("--score NUMBER", round_.score, "Predictions of at least this score are kept");
-    options.at_least("score", 0);
-    options.at_most("score", 1);
-    options.add("--overlap IOU", round_.iou, "Masks of before stay if they overlap each kept one less than this");
-    options.at_least("overlap", 0);
-    options.at_most("overlap", 1);
+    options.add("--score NUMBER", round_.score, "Predictions of at least this score are kept").between(0, 1);
+    options.add("--overlap IOU", round_.iou, "Masks of before stay if they overlap each kept one less than this")
+        .between(0, 1);
     options.example("usol maskcut images --weights W.pth --out part1.json --shard 1/2", "Two halves, on two machines,");
     options.example("usol maskcut images --weights W.pth --out part2.json --shard 2/2", "the second one,");
     options.example("usol merge part1.json part2.json --out all.json",

@@ -47,10 +47,9 @@ class ReportVerb : public Verb {
     options.group("The page");
     options.add("--title TEXT", title_, "Its heading");
     options.flag("--class-aware", class_aware_, "Objects must be of the truth's category to count");
-    options.add("--most N", most_, "Pictures in the gallery at most, evenly spread; 0: all");
-    options.at_least("most", 0);
-    options.add("--page-mb MB", page_mb_, "Size of the page at most: pictures get smaller as they get more");
-    options.at_least("page-mb", 0.5);
+    options.add("--most N", most_, "Pictures in the gallery at most, evenly spread; 0: all").at_least(0);
+    options.add("--page-mb MB", page_mb_, "Size of the page at most: pictures get smaller as they get more")
+        .at_least(0.5);
     options.example("usol report masks.json --images photos --out report.html", "One run");
     options.example(
         "usol report MaskCut=masks.json LOST=lost.json round1/ --images val2017 --annotations val.json --out "

@@ -72,15 +72,12 @@ class SelfTrainVerb : public Verb {
     options.add("--out DIR", out_, "Folder of all stages", OptionKind::kRun);
     pictures_.declare(options, false);
     options.group("Rounds");
-    options.add("--rounds N", rounds_, "Rounds after the first training", OptionKind::kRun);
-    options.at_least("rounds", 0);
-    options.at_most("rounds", 100);
-    options.add("--thresholds SCORE,...", thresholds_,
-                "Score from which predictions are kept, round by round; the last one for all others");
-    options.at_least("thresholds", 0);
-    options.at_most("thresholds", 1);
-    options.add("--detections N", detections_, "Predictions per training picture");
-    options.at_least("detections", 1);
+    options.add("--rounds N", rounds_, "Rounds after the first training", OptionKind::kRun).between(0, 100);
+    options
+        .add("--thresholds SCORE,...", thresholds_,
+             "Score from which predictions are kept, round by round; the last one for all others")
+        .between(0, 1);
+    options.add("--detections N", detections_, "Predictions per training picture").at_least(1);
     options.add("--train-config FILE", train_config_,
                 "The first training; looked up beside --config, too, if it is not found", OptionKind::kRun);
     options.add("--round-config FILE", round_config_, "The trainings of the rounds; likewise", OptionKind::kRun);

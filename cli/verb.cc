@@ -99,11 +99,9 @@ void Common::declare(Options& options) {
   options.group("Common options");
   options.flag("-q,--quiet", quiet, "Errors and warnings only", OptionKind::kRun);
   options.flag("-v,--verbose", verbose, "More messages", OptionKind::kRun);
-  options.add("--threads", threads, "CPU threads; 0: as many as affinity and container allow", OptionKind::kRun);
-  options.at_least("threads", 0);
-  options.at_most("threads", 4096);
-  options.add("--seed", seed, "Seed of everything random");
-  options.at_least("seed", 0);
+  options.add("--threads", threads, "CPU threads; 0: as many as affinity and container allow", OptionKind::kRun)
+      .between(0, 4096);
+  options.add("--seed", seed, "Seed of everything random").at_least(0);
   options.flag("--deterministic", deterministic, "The same bits in every run, at some cost in speed");
   options.add("--device NAME", device_name, "cpu, cuda or cuda:N", OptionKind::kRun);
   options.choice("--precision", precision, {"f32", "tf32", "bf16", "f16"},

@@ -49,19 +49,15 @@ void DiscoverMethod::declare(Settings& settings) {
       "objects: boxes and masks in steps of a patch. saliency (tokencut, found): one fine mask and a soft map");
   settings.choice("bilateral", bilateral_, {"auto", "on", "off"},
                   "Fit saliency to the picture's edges with the bilateral solver. auto: tokencut on, found off");
-  settings.add(
-      "tau NUMBER", tau_,
-      "tokencut, bisecting-kmeans, maskcut: patches are connected above this cosine (2: the method's own, 0.2, "
-      "0.2 and 0.15)");
-  settings.at_least("tau", -1);
-  settings.at_most("tau", kOwnTau);
-  settings.add("k-patches N", k_patches_, "lost: patches of lowest degree that vote");
-  settings.at_least("k-patches", 1);
-  settings.add("head N", head_index_, "dino-seg: the head, from 0");
-  settings.at_least("head", 0);
+  settings
+      .add("tau NUMBER", tau_,
+           "tokencut, bisecting-kmeans, maskcut: patches are connected above this cosine (2: the method's own, 0.2, "
+           "0.2 and 0.15)")
+      .between(-1, kOwnTau);
+  settings.add("k-patches N", k_patches_, "lost: patches of lowest degree that vote").at_least(1);
+  settings.add("head N", head_index_, "dino-seg: the head, from 0").at_least(0);
   settings.add("mass NUMBER", mass_, "dino-seg: share of the attention that is kept");
-  settings.add("clusters N", clusters_, "bisecting-kmeans: most objects a picture can get");
-  settings.at_least("clusters", 1);
+  settings.add("clusters N", clusters_, "bisecting-kmeans: most objects a picture can get").at_least(1);
   settings.choice("found-stage", found_stage_, {"layer", "background"},
                   "found: by the trained layer, or by the first stage alone, which needs none: what is not background");
   settings.add("found-weights FILE", head_path_,

@@ -105,10 +105,8 @@ void HeadTraining::declare(Settings& settings) {
                "Instead of finding objects, train the layer on these pictures and write it (.safetensors or .pth); "
                "the seed decides its start, the order of pictures and their augmentation",
                OptionKind::kRun);
-  settings.add("iterations N", iterations_, "Steps of the training");
-  settings.at_least("iterations", 1);
-  settings.add("batch N", batch_, "Pictures per step");
-  settings.at_least("batch", 1);
+  settings.add("iterations N", iterations_, "Steps of the training").at_least(1);
+  settings.add("batch N", batch_, "Pictures per step").at_least(1);
 }
 
 int HeadTraining::run(const Run& run, FeatureOptions source_options, const InputOptions& input_options,

@@ -233,12 +233,9 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
                  "Take features from files: <name without extension>.safetensors (tensor 'features' [D, h, w]) or .npy",
                  OptionKind::kRun);
   }
-  settings.add("size PX", size, size_help);
-  settings.at_least("size", least_size);
-  settings.at_most("size", 16384);
-  settings.add("patch PX", patch, "Patch of features that do not come from weights, which know their own");
-  settings.at_least("patch", 1);
-  settings.at_most("patch", 1024);
+  settings.add("size PX", size, size_help).between(least_size, 16384);
+  settings.add("patch PX", patch, "Patch of features that do not come from weights, which know their own")
+      .between(1, 1024);
   settings.flag("native-aspect", native_aspect, "Keep each picture's aspect ratio, at about size x size pixels");
 }
 

@@ -107,19 +107,15 @@ void MaskcutJob::declare(Settings& settings, bool shards) {
   settings.preset(preset, {{"paper", {}}, {"release", {{"exif", "false"}}}},
                   "paper: as published. release: as the public code does it, slips included (docs/deviations.md)");
   settings.add("tau NUMBER", tau, "Patches whose features have at least this cosine are connected");
-  settings.add("masks N", masks, "Cuts per picture, so the most masks it can get");
-  settings.at_least("masks", 1);
-  settings.at_most("masks", 1000);
+  settings.add("masks N", masks, "Cuts per picture, so the most masks it can get").between(1, 1000);
   settings.flag("no-crf", crf, "Leave the masks as the cuts give them, in steps of a patch");
   settings.choice("eigensolver", eigensolver, {"lanczos", "dense"}, "dense is slow: a second opinion, and for study");
   settings.add("stop-eigenvalue NUMBER", stop_eigenvalue,
                "End before the first cut whose second eigenvalue exceeds this (2: never)");
   settings.add("max-ncut NUMBER", max_ncut, "Drop objects whose cut costs more than this (2: none)");
   settings.group("Running");
-  settings.add("batch N", batch, "Pictures that a GPU works on at once; without one it has no effect",
-               OptionKind::kRun);
-  settings.at_least("batch", 1);
-  settings.at_most("batch", 4096);
+  settings.add("batch N", batch, "Pictures that a GPU works on at once; without one it has no effect", OptionKind::kRun)
+      .between(1, 4096);
   settings.flag(
       "cuda-graph", cuda_graph,
       "Record the forward pass on a GPU once and replay it for every batch, instead of launching it kernel by "

@@ -10,10 +10,11 @@ void PictureOptions::declare(Settings& settings, bool with_exif) {
   settings.flag("scale-16bit", scale_16bit,
                 "Scale grey of 16 bits (or 12, or 32) to 0 to 255: value / 257, rounded. Without it values above 255 "
                 "become white, as in Pillow, and a warning says so");
-  settings.add("max-pixels N", max_pixels,
-               "Pictures whose header promises more are refused before memory is taken; as Pillow's limit",
-               OptionKind::kRun);
-  settings.at_least("max-pixels", 1);
+  settings
+      .add("max-pixels N", max_pixels,
+           "Pictures whose header promises more are refused before memory is taken; as Pillow's limit",
+           OptionKind::kRun)
+      .at_least(1);
 }
 
 io::DecodeOptions PictureOptions::decode() const {

@@ -122,37 +122,26 @@ void PredictJob::declare(Settings& settings) {
   pictures.declare(settings);
   settings.group("Detector");
   settings.add("weights FILE", weights, "The detector's weights (.pth, .pkl, .safetensors)", OptionKind::kRun);
-  settings.add("score NUMBER", score, "Objects must score more than this; 0 for evaluation");
-  settings.at_least("score", 0);
-  settings.at_most("score", 1);
-  settings.add("nms IOU", nms, "Of objects that overlap more than this, the best stays");
-  settings.at_least("nms", 0);
-  settings.at_most("nms", 1);
-  settings.add("most N", most, "Objects per picture at most");
-  settings.at_least("most", 1);
-  settings.at_most("most", 100000);
-  settings.add(
-      "short-side PX", short_px,
-      "Pictures are resized so that this is their short side ... 0: what the detector is made for, 800, or the "
-      "side of ViTDet's square");
-  settings.at_least("short-side", 0);
-  settings.at_most("short-side", 16384);
-  settings.add("long-side PX", long_px, "... but the long one no longer than this; 0: 1333, or that square");
-  settings.at_least("long-side", 0);
-  settings.at_most("long-side", 16384);
+  settings.add("score NUMBER", score, "Objects must score more than this; 0 for evaluation").between(0, 1);
+  settings.add("nms IOU", nms, "Of objects that overlap more than this, the best stays").between(0, 1);
+  settings.add("most N", most, "Objects per picture at most").between(1, 100000);
+  settings
+      .add("short-side PX", short_px,
+           "Pictures are resized so that this is their short side ... 0: what the detector is made for, 800, or the "
+           "side of ViTDet's square")
+      .between(0, 16384);
+  settings.add("long-side PX", long_px, "... but the long one no longer than this; 0: 1333, or that square")
+      .between(0, 16384);
   settings.flag("tta", tta,
                 "Test-time augmentation: look at each picture in several sizes, merge the boxes of all and average "
                 "their masks; ten to twenty times the work");
-  settings.add("tta-short-sides PX", tta_views.short_sides, "Those sizes: the short side, resized from short-side ...");
-  settings.at_least("tta-short-sides", 1);
-  settings.add("tta-long-side PX", tta_views.long_px, "... but the long one no longer than this");
-  settings.at_least("tta-long-side", 1);
-  settings.at_most("tta-long-side", 16384);
+  settings.add("tta-short-sides PX", tta_views.short_sides, "Those sizes: the short side, resized from short-side ...")
+      .at_least(1);
+  settings.add("tta-long-side PX", tta_views.long_px, "... but the long one no longer than this").between(1, 16384);
   settings.flag("no-tta-flip", tta_views.mirrored, "Without the mirror image of each size");
   settings.group("Running");
-  settings.add("batch N", batch, "Pictures that a GPU works on at once; a CPU takes them one by one", OptionKind::kRun);
-  settings.at_least("batch", 1);
-  settings.at_most("batch", 4096);
+  settings.add("batch N", batch, "Pictures that a GPU works on at once; a CPU takes them one by one", OptionKind::kRun)
+      .between(1, 4096);
   shard.declare(settings);
 }
 

@@ -106,22 +106,24 @@ Settings::Option& Settings::declare(const std::string& spec, Target target, cons
 void Settings::add(const std::string& names, std::string& value, const std::string& help, OptionKind kind) {
   declare(names, &value, help, kind);
 }
-void Settings::add(const std::string& names, double& value, const std::string& help, OptionKind kind) {
-  declare(names, &value, help, kind);
+Settings::Declared Settings::add(const std::string& names, double& value, const std::string& help, OptionKind kind) {
+  return Declared(declare(names, &value, help, kind));
 }
-void Settings::add(const std::string& names, std::int64_t& value, const std::string& help, OptionKind kind) {
-  declare(names, &value, help, kind);
+Settings::Declared Settings::add(const std::string& names, std::int64_t& value, const std::string& help,
+                                 OptionKind kind) {
+  return Declared(declare(names, &value, help, kind));
 }
 void Settings::add(const std::string& names, std::vector<std::string>& values, const std::string& help,
                    OptionKind kind) {
   declare(names, &values, help, kind);
 }
-void Settings::add(const std::string& names, std::vector<double>& values, const std::string& help, OptionKind kind) {
-  declare(names, &values, help, kind);
+Settings::Declared Settings::add(const std::string& names, std::vector<double>& values, const std::string& help,
+                                 OptionKind kind) {
+  return Declared(declare(names, &values, help, kind));
 }
-void Settings::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
-                   OptionKind kind) {
-  declare(names, &values, help, kind);
+Settings::Declared Settings::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
+                                 OptionKind kind) {
+  return Declared(declare(names, &values, help, kind));
 }
 
 void Settings::flag(const std::string& names, bool& value, const std::string& help, OptionKind kind) {
@@ -146,8 +148,14 @@ void Settings::positional(const std::string& name, std::vector<std::string>& val
   option.shown = name + "...";
 }
 
-void Settings::at_least(const std::string& key, double minimum) { get(key).minimum = minimum; }
-void Settings::at_most(const std::string& key, double maximum) { get(key).maximum = maximum; }
+Settings::Declared Settings::Declared::at_least(double minimum) const {
+  option_.minimum = minimum;
+  return *this;
+}
+Settings::Declared Settings::Declared::at_most(double maximum) const {
+  option_.maximum = maximum;
+  return *this;
+}
 
 void Settings::preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
                       const std::string& help) {

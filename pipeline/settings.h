@@ -27,7 +27,23 @@ enum class OptionKind {
 };
 
 class Settings {
+ protected:
+  struct Option;
+
  public:
+  /// A number, or a list of numbers, that was just declared, to say its bounds: settings.add(...).between(0, 1). Both
+  /// bounds are allowed, for each number of a list; they are checked wherever the value comes from.
+  class Declared {
+   public:
+    explicit Declared(Option& option) : option_(option) {}
+    Declared at_least(double minimum) const;
+    Declared at_most(double maximum) const;
+    Declared between(double minimum, double maximum) const { return at_least(minimum).at_most(maximum); }
+
+   private:
+    Option& option_;
+  };
+
   /// `section`: whose keys of a settings file these are ("train" reads [train], and what stands before any section).
   explicit Settings(std::string section) : section_(std::move(section)) {}
   virtual ~Settings() = default;
@@ -39,16 +55,17 @@ class Settings {
   // left out.) The variable's present value is the default; it must outlive this.
   void add(const std::string& names, std::string& value, const std::string& help,
            OptionKind kind = OptionKind::kSetting);
-  void add(const std::string& names, double& value, const std::string& help, OptionKind kind = OptionKind::kSetting);
-  void add(const std::string& names, std::int64_t& value, const std::string& help,
-           OptionKind kind = OptionKind::kSetting);
+  Declared add(const std::string& names, double& value, const std::string& help,
+               OptionKind kind = OptionKind::kSetting);
+  Declared add(const std::string& names, std::int64_t& value, const std::string& help,
+               OptionKind kind = OptionKind::kSetting);
   void add(const std::string& names, std::vector<std::string>& values, const std::string& help,
            OptionKind kind = OptionKind::kSetting);
   /// Lists of numbers may also be one text, "0.1,0.2".
-  void add(const std::string& names, std::vector<double>& values, const std::string& help,
-           OptionKind kind = OptionKind::kSetting);
-  void add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
-           OptionKind kind = OptionKind::kSetting);
+  Declared add(const std::string& names, std::vector<double>& values, const std::string& help,
+               OptionKind kind = OptionKind::kSetting);
+  Declared add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
+               OptionKind kind = OptionKind::kSetting);
   /// A switch that sets `value` to true. With names "no-crf" it sets `value` to false, and the key is "crf".
   void flag(const std::string& names, bool& value, const std::string& help, OptionKind kind = OptionKind::kSetting);
   /// One word of `allowed`.
@@ -56,9 +73,6 @@ class Settings {
               const std::string& help, OptionKind kind = OptionKind::kSetting);
   /// A list without a flag; in settings files an array under the lower-case `name`.
   void positional(const std::string& name, std::vector<std::string>& values, const std::string& help);
-  /// Bounds of a number, or of each number of a list, both allowed; checked wherever it comes from.
-  void at_least(const std::string& key, double minimum);
-  void at_most(const std::string& key, double maximum);
   /// The setting "preset": `presets` maps each preset's name to the settings it makes, which come after all other
   /// sources.
   void preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,

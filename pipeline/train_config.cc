@@ -23,126 +23,93 @@ void TrainConfig::declare(Settings& settings) {
                   "paper: rates and losses as published; release: those of CutLER's public code, its quirks included");
   settings.group("Data");
   pictures.declare(settings);
-  settings.add("short-sides PX", short_sides, "Each picture's short side becomes one of these, at random");
-  settings.at_least("short-sides", 1);
-  settings.add("long-side PX", augment.long_side, "... but the long one no longer than this");
-  settings.at_least("long-side", 1);
-  settings.at_most("long-side", 16384);
-  settings.add("flip P", augment.flip, "Probability of a left-right flip");
-  settings.at_least("flip", 0);
-  settings.at_most("flip", 1);
-  settings.add(
-      "most-skipped SHARE", most_skipped,
-      "Share of the pictures that may be missing or damaged: others take their places, and DIR/skipped.txt lists "
-      "them; more of them end the training",
-      OptionKind::kRun);
-  settings.at_least("most-skipped", 0);
-  settings.at_most("most-skipped", 1);
+  settings.add("short-sides PX", short_sides, "Each picture's short side becomes one of these, at random").at_least(1);
+  settings.add("long-side PX", augment.long_side, "... but the long one no longer than this").between(1, 16384);
+  settings.add("flip P", augment.flip, "Probability of a left-right flip").between(0, 1);
+  settings
+      .add("most-skipped SHARE", most_skipped,
+           "Share of the pictures that may be missing or damaged: others take their places, and DIR/skipped.txt lists "
+           "them; more of them end the training",
+           OptionKind::kRun)
+      .between(0, 1);
   settings.flag("no-copy-paste", copy_paste, "Do not paste objects of one picture into another");
-  settings.add("paste-least RATIO", paste.least_ratio, "Smallest size of a pasted picture, of its target's");
-  settings.at_least("paste-least", 0.01);
-  settings.at_most("paste-least", 1);
-  settings.add("group-size N", group_size, "Pictures among which objects are pasted; of like shape");
-  settings.at_least("group-size", 1);
+  settings.add("paste-least RATIO", paste.least_ratio, "Smallest size of a pasted picture, of its target's")
+      .between(0.01, 1);
+  settings.add("group-size N", group_size, "Pictures among which objects are pasted; of like shape").at_least(1);
   settings.group("Detector");
   settings.choice("arch", arch, {"resnet", "vitdet"},
                   "The backbone: a ResNet with a feature pyramid, or a plain ViT with patches of 16 px");
   settings.add("stages N", stages, "3: Cascade Mask R-CNN; 1: Mask R-CNN");
-  settings.add("blocks N", blocks, "Blocks of res2 ... res5");
-  settings.at_least("blocks", 1);
-  settings.add("resnet-channels N", resnet_channels, "Width of res2's result");
-  settings.at_least("resnet-channels", 4);
-  settings.add("vit-width N", vit_width, "ViTDet: width of the ViT, of which every 64 are a head");
-  settings.at_least("vit-width", 64);
-  settings.add("vit-depth N", vit_depth, "ViTDet: blocks; the last one of each quarter attends to the whole picture");
-  settings.at_least("vit-depth", 4);
-  settings.add("image-side PX", image_px, "ViTDet: pictures are padded to this square; the long side may be no more");
-  settings.at_least("image-side", 32);
-  settings.at_most("image-side", 16384);
-  settings.add("drop-path P", drop_path,
-               "ViTDet: probability of leaving out the last block's branches; less before it");
-  settings.at_least("drop-path", 0);
-  settings.at_most("drop-path", 0.9);
-  settings.add("channels N", channels, "Width of the pyramid and the mask head");
-  settings.at_least("channels", 1);
-  settings.add("hidden N", hidden, "Width of the box head");
-  settings.at_least("hidden", 1);
-  settings.add("rpn-nms IOU", rpn_nms, "Of proposals that overlap more than this, the best stays");
-  settings.at_least("rpn-nms", 0);
-  settings.at_most("rpn-nms", 1);
-  settings.add("proposals N", proposals, "Proposals per picture");
-  settings.at_least("proposals", 1);
+  settings.add("blocks N", blocks, "Blocks of res2 ... res5").at_least(1);
+  settings.add("resnet-channels N", resnet_channels, "Width of res2's result").at_least(4);
+  settings.add("vit-width N", vit_width, "ViTDet: width of the ViT, of which every 64 are a head").at_least(64);
+  settings.add("vit-depth N", vit_depth, "ViTDet: blocks; the last one of each quarter attends to the whole picture")
+      .at_least(4);
+  settings.add("image-side PX", image_px, "ViTDet: pictures are padded to this square; the long side may be no more")
+      .between(32, 16384);
+  settings.add("drop-path P", drop_path, "ViTDet: probability of leaving out the last block's branches; less before it")
+      .between(0, 0.9);
+  settings.add("channels N", channels, "Width of the pyramid and the mask head").at_least(1);
+  settings.add("hidden N", hidden, "Width of the box head").at_least(1);
+  settings.add("rpn-nms IOU", rpn_nms, "Of proposals that overlap more than this, the best stays").between(0, 1);
+  settings.add("proposals N", proposals, "Proposals per picture").at_least(1);
   settings.group("Losses and steps");
   settings.flag("no-droploss", droploss, "Regions that overlap no object count as background in full");
-  settings.add("droploss-iou IOU", droploss_iou, "... unless switched off: overlaps up to this are dropped");
-  settings.at_least("droploss-iou", 0);
-  settings.at_most("droploss-iou", 1);
-  settings.add("batch N", batch, "Pictures per step");
-  settings.at_least("batch", 1);
-  settings.add(
-      "accumulate N", accumulate,
-      "Passes per step, each over an equal share of the batch, to need less memory; norms see a share at a time");
-  settings.at_least("accumulate", 1);
-  settings.add("reference-batch N", reference_batch,
-               "The batch that the numbers below are meant for; rate and counts are scaled linearly to the batch");
-  settings.at_least("reference-batch", 1);
-  settings.add("iterations N", base_schedule.iterations, "Steps");
-  settings.at_least("iterations", 1);
+  settings.add("droploss-iou IOU", droploss_iou, "... unless switched off: overlaps up to this are dropped")
+      .between(0, 1);
+  settings.add("batch N", batch, "Pictures per step").at_least(1);
+  settings
+      .add("accumulate N", accumulate,
+           "Passes per step, each over an equal share of the batch, to need less memory; norms see a share at a time")
+      .at_least(1);
+  settings
+      .add("reference-batch N", reference_batch,
+           "The batch that the numbers below are meant for; rate and counts are scaled linearly to the batch")
+      .at_least(1);
+  settings.add("iterations N", base_schedule.iterations, "Steps").at_least(1);
   settings.add("lr RATE", base_schedule.learning_rate, "Learning rate");
-  settings.add("steps N", steps, "Steps at which the rate is multiplied by gamma");
-  settings.at_least("steps", 1);
+  settings.add("steps N", steps, "Steps at which the rate is multiplied by gamma").at_least(1);
   settings.add("gamma FACTOR", base_schedule.gamma, "See steps");
-  settings.add("warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth");
-  settings.at_least("warmup", 0);
+  settings.add("warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth").at_least(0);
   settings.choice("optimizer", optimizer_name, {"sgd", "adamw"}, "What moves the weights");
-  settings.add("momentum M", optimizer.momentum, "SGD's momentum");
-  settings.at_least("momentum", 0);
-  settings.at_most("momentum", 1);
+  settings.add("momentum M", optimizer.momentum, "SGD's momentum").between(0, 1);
   settings.add("beta1 B", optimizer.beta1, "AdamW's average of gradients");
   settings.add("beta2 B", optimizer.beta2, "AdamW's average of their squares");
   settings.add("epsilon E", optimizer.epsilon, "AdamW's, beside the root of that");
-  settings.add("weight-decay W", optimizer.weight_decay, "Weight decay; norms have none");
-  settings.at_least("weight-decay", 0);
-  settings.add("clip NORM", optimizer.clip_norm, "Largest norm of each parameter's gradient; 0: any");
-  settings.at_least("clip", 0);
+  settings.add("weight-decay W", optimizer.weight_decay, "Weight decay; norms have none").at_least(0);
+  settings.add("clip NORM", optimizer.clip_norm, "Largest norm of each parameter's gradient; 0: any").at_least(0);
   settings.add("faster MODULE", optimizer.faster, "Modules that learn faster, e.g. roi_heads.mask_head.predictor");
   settings.add("faster-by FACTOR", optimizer.faster_by, "... so many times");
-  settings.add("layer-decay FACTOR", optimizer.layer_decay,
-               "ViTDet: a block learns so many times as fast as the one above it");
-  settings.at_least("layer-decay", 0.01);
-  settings.at_most("layer-decay", 1);
-  settings.add(
-      "ema DECAY", ema,
-      "Keep a running average of the weights as well (0.999 say; 0: none); model_final_ema.safetensors has it");
-  settings.at_least("ema", 0);
-  settings.at_most("ema", 1);
-  settings.add("precise-bn N", precise_bn,
-               "Batches that give the norms' statistics anew after the last step, without copy-paste; 0: leave the "
-               "running averages");
-  settings.at_least("precise-bn", 0);
-  settings.add("precise-bn-every N", precise_bn_every, "... and every so many steps; 0: only then");
-  settings.at_least("precise-bn-every", 0);
+  settings
+      .add("layer-decay FACTOR", optimizer.layer_decay,
+           "ViTDet: a block learns so many times as fast as the one above it")
+      .between(0.01, 1);
+  settings
+      .add("ema DECAY", ema,
+           "Keep a running average of the weights as well (0.999 say; 0: none); model_final_ema.safetensors has it")
+      .between(0, 1);
+  settings
+      .add("precise-bn N", precise_bn,
+           "Batches that give the norms' statistics anew after the last step, without copy-paste; 0: leave the "
+           "running averages")
+      .at_least(0);
+  settings.add("precise-bn-every N", precise_bn_every, "... and every so many steps; 0: only then").at_least(0);
   settings.group("Output");
-  settings.add("checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun);
-  settings.at_least("checkpoint-every", 1);
-  settings.add("keep N", keep, "Checkpoints that stay", OptionKind::kRun);
-  settings.at_least("keep", 1);
-  settings.add("log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun);
-  settings.at_least("log-every", 1);
-  settings.add("pictures-every N", pictures_every,
-               "Steps between pictures of what is learned and found in a batch, in DIR/pictures; 0: none",
-               OptionKind::kRun);
-  settings.at_least("pictures-every", 0);
+  settings.add("checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun).at_least(1);
+  settings.add("keep N", keep, "Checkpoints that stay", OptionKind::kRun).at_least(1);
+  settings.add("log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun).at_least(1);
+  settings
+      .add("pictures-every N", pictures_every,
+           "Steps between pictures of what is learned and found in a batch, in DIR/pictures; 0: none", OptionKind::kRun)
+      .at_least(0);
   settings.add("eval-annotations FILE", eval_annotations,
                "COCO file of held-out pictures: average precision goes to metrics.json", OptionKind::kRun);
   settings.add("eval-image-root DIR", eval_image_root, "The folder of its pictures", OptionKind::kRun);
-  settings.add("eval-every N", eval_every, "Steps between evaluations; 0: after the last one only", OptionKind::kRun);
-  settings.at_least("eval-every", 0);
-  settings.add("eval-short-side PX", eval_short_side, "Short side of pictures in evaluation", OptionKind::kRun);
-  settings.at_least("eval-short-side", 1);
-  settings.add("workers N", workers, "Threads that prepare pictures", OptionKind::kRun);
-  settings.at_least("workers", 1);
-  settings.at_most("workers", 256);
+  settings.add("eval-every N", eval_every, "Steps between evaluations; 0: after the last one only", OptionKind::kRun)
+      .at_least(0);
+  settings.add("eval-short-side PX", eval_short_side, "Short side of pictures in evaluation", OptionKind::kRun)
+      .at_least(1);
+  settings.add("workers N", workers, "Threads that prepare pictures", OptionKind::kRun).between(1, 256);
   settings.flag("no-overlap", overlap,
                 "Several processes: add up gradients after the backward pass, not during it; the results are the same",
                 OptionKind::kRun);

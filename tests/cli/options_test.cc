@@ -27,9 +27,7 @@ struct Example {
   Example() {
     options.positional("INPUT", inputs, "inputs");
     options.add("--tau", tau, "threshold");
-    options.add("--masks", masks, "how many");
-    options.at_least("masks", 1);
-    options.at_most("masks", 50);
+    options.add("--masks", masks, "how many").between(1, 50);
     options.flag("--no-crf", crf, "without");
     options.flag("-q,--quiet", quiet, "less", OptionKind::kRun);
     options.choice("--mode", mode, {"k", "q"}, "which");
