@@ -63,6 +63,21 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments,
   return status;
 }
 
+std::string verb_settings_table(const std::string& name) {
+  const VerbEntry entry = entry_of(name);
+  const std::unique_ptr<Verb> verb = entry.make();
+  Options options("usol " + name, name, entry.summary);
+  verb->declare(options);
+  return options.to_markdown();
+}
+
+std::string common_settings_table() {
+  Common common;
+  Options options("usol", "usol", "");
+  common.declare(options);
+  return options.to_markdown();
+}
+
 std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but) {
   std::vector<std::string> words;
   for (const std::string key : {"threads", "seed", "device", "precision"})

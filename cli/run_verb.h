@@ -20,6 +20,10 @@ nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<
 /// All values that they result in, as a settings file for --config.
 std::string verb_settings_file(const std::string& name, const std::vector<std::string>& arguments);
 
+/// Tables of a verb's own settings, and of those that all verbs have, in Markdown (Settings::to_markdown).
+std::string verb_settings_table(const std::string& name);
+std::string common_settings_table();
+
 /// The options that every verb has, but for `but`, as words for another verb: threads, seed, device, precision, and the
 /// switches that are on.
 std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but = {});

@@ -342,6 +342,13 @@ std::string Settings::to_markdown() const {
     else if (option->maximum)
       allowed = fmt::format("to {}", *option->maximum);
     std::string help = option->help;
+    if (option->key == "preset") {
+      for (const auto& [preset, values] : presets_) {
+        std::vector<std::string> made;
+        for (const auto& [key, value] : values) made.push_back(fmt::format("`{} = {}`", key, value));
+        if (!made.empty()) help += fmt::format(". {} makes {}", preset, fmt::join(made, ", "));
+      }
+    }
     for (std::size_t bar = 0; (bar = help.find('|', bar)) != std::string::npos; bar += 2) help.insert(bar, 1, '\\');
     out += fmt::format("| `{}` | {} | {} | {} |\n", option->key, on ? (*on ? "true" : "false") : text_of(*option),
                        allowed, help);

@@ -108,10 +108,10 @@ class Settings {
   enum class Source { kDefault, kPreset, kFile, kEnvironment, kFlag };
   struct Option {
     std::string key;
-    std::string flags;  // "-q,--quiet"
+    std::string flags;  // the names with dashes, as a command line has them
     Target target;
     OptionKind kind;
-    std::string shown = {}, help = {}, group = {};  // "--tau NUMBER", its text and its title in the help
+    std::string shown = {}, help = {}, group = {};  // name and value, text and title in the help
     std::vector<std::string> allowed = {};
     std::optional<double> minimum = {}, maximum = {};
     bool is_positional = false;

@@ -12,7 +12,7 @@ namespace usol {
 namespace {
 
 const std::map<std::string, std::map<std::string, std::string>> kPresets = {
-    {"paper", {{"lr", "0.005"}, {"gamma", "0.2"}}},
+    {"paper", {}},  // the defaults
     {"release", {{"lr", "0.01"}, {"gamma", "0.02"}}},
 };
 
@@ -23,7 +23,8 @@ void TrainConfig::declare(Settings& settings) {
                   "paper: rates and losses as published; release: those of CutLER's public code, its quirks included");
   settings.group("Data");
   pictures.declare(settings);
-  settings.add("short-sides PX", short_sides, "Each picture's short side becomes one of these, at random").at_least(1);
+  settings.add("short-sides PX", augment.short_sides, "Each picture's short side becomes one of these, at random")
+      .at_least(1);
   settings.add("long-side PX", augment.long_side, "... but the long one no longer than this").between(1, 16384);
   settings.add("flip P", augment.flip, "Probability of a left-right flip").between(0, 1);
   settings
@@ -68,7 +69,7 @@ void TrainConfig::declare(Settings& settings) {
       .at_least(1);
   settings.add("iterations N", base_schedule.iterations, "Steps").at_least(1);
   settings.add("lr RATE", base_schedule.learning_rate, "Learning rate");
-  settings.add("steps N", steps, "Steps at which the rate is multiplied by gamma").at_least(1);
+  settings.add("steps N", base_schedule.steps, "Steps at which the rate is multiplied by gamma").at_least(1);
   settings.add("gamma FACTOR", base_schedule.gamma, "See steps");
   settings.add("warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth").at_least(0);
   settings.choice("optimizer", optimizer_name, {"sgd", "adamw"}, "What moves the weights");
@@ -156,11 +157,7 @@ MakeDetector TrainConfig::detector(std::int64_t classes) const {
   return rcnn_maker(c);
 }
 
-train::Schedule TrainConfig::schedule() const {
-  train::Schedule schedule = base_schedule;
-  schedule.steps = steps;
-  return train::scaled(schedule, batch, reference_batch);
-}
+train::Schedule TrainConfig::schedule() const { return train::scaled(base_schedule, batch, reference_batch); }
 
 train::TrainerOptions TrainConfig::trainer(std::uint64_t seed, DType precision) const {
   check(batch % accumulate == 0, ErrorKind::kUsage, "accumulate {}: a batch of {} has no so many equal shares",
@@ -181,7 +178,6 @@ train::TrainerOptions TrainConfig::trainer(std::uint64_t seed, DType precision) 
 train::LoaderOptions TrainConfig::loading(std::uint64_t seed) const {
   train::LoaderOptions loading{.batch = batch, .group_size = group_size, .seed = seed};
   loading.augment = augment;
-  loading.augment.short_sides = short_sides;
   loading.copy_paste.reset();
   if (copy_paste) {
     loading.copy_paste = paste;

@@ -23,9 +23,8 @@ struct TrainConfig {
   // Data.
   PictureOptions pictures;
   bool copy_paste = true;
-  std::vector<std::int64_t> short_sides{240, 320, 480, 640, 672, 704, 736, 768, 800, 1024};
-  train::AugmentOptions augment;  // but for the short sides
-  train::CopyPasteOptions paste;  // but for the preset
+  train::AugmentOptions augment;
+  train::CopyPasteOptions paste;  // its preset is this one's
   std::int64_t group_size = 2;
   double most_skipped = 0.01;  // share of pictures that cannot be read
   // Detector.
@@ -39,10 +38,9 @@ struct TrainConfig {
   bool droploss = true;
   double droploss_iou = 0.01;
   std::int64_t batch = 16, reference_batch = 16;
-  train::Schedule base_schedule;  // for the reference batch and but for the steps
-  std::vector<std::int64_t> steps{80000};
+  train::Schedule base_schedule;  // for the reference batch
   std::string optimizer_name = "sgd";
-  train::OptimizerOptions optimizer;  // but for the kind
+  train::OptimizerOptions optimizer;  // its kind is what optimizer_name says
   std::int64_t accumulate = 1;
   double ema = 0;
   std::int64_t precise_bn = 200, precise_bn_every = 0;

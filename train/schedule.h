@@ -7,11 +7,12 @@
 
 namespace usol::train {
 
+/// The defaults are CutLER's, for batches of 16 pictures (Wang et al. 2023, section 4).
 struct Schedule {
   double learning_rate = 0.005;
   std::int64_t iterations = 160000;
-  std::vector<std::int64_t> steps = {};  // iterations from which the rate is multiplied by gamma once more; ascending
-  double gamma = 0.1;
+  std::vector<std::int64_t> steps{80000};  // iterations from which the rate is multiplied by gamma once more; ascending
+  double gamma = 0.2;
   std::int64_t warmup = 1000;  // iterations; 0: none
   double warmup_factor = 0.001;
 
