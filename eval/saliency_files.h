@@ -1,5 +1,5 @@
 #pragma once
-// Foreground maps and masks in files, for `usol eval --saliency`.
+// Foreground maps and masks in files, to be scored by eval/saliency.h.
 
 #include <filesystem>
 #include <functional>

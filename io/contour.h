@@ -1,6 +1,6 @@
 #pragma once
 // The outline of a mask as polygons, for formats that know no run lengths.
-// Place: `usol gt --to yolo`.
+// Place: ground truth in YOLO's format (io/yolo.h).
 
 #include <array>
 #include <cstdint>

@@ -1,6 +1,6 @@
 #pragma once
 // The picture formats: how each is told by its first bytes, what its files are called, and what reads it. The one list
-// behind decode_image(), the scan of folders and `usol --version`.
+// behind decode_image(), the scan of folders and what the binary says of itself.
 
 #include <cstddef>
 #include <filesystem>

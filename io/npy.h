@@ -1,5 +1,5 @@
 #pragma once
-// NumPy's .npy arrays: --dump writes every stage of MaskCut as one, --from-features reads them.
+// NumPy's .npy arrays: the stages of MaskCut are written as such, features may be read from them.
 // Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 #include <filesystem>

@@ -1,6 +1,6 @@
 #pragma once
 // YOLO's segmentation labels: one text file an image, one line an object.
-// Place: `usol gt --to yolo`.
+// Place: ground truth, converted by `usol gt`.
 // Source: the data set format of the Ultralytics tools: class, then x y of each point, in shares of width and height.
 
 #include <span>

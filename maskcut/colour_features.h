@@ -1,6 +1,6 @@
 #pragma once
 // Patch features without a network: local colour, texture and position, the classical normalized cut of a picture.
-// In the pipeline: in the place of models/vit.h, for `--backbone colour`.
+// In the pipeline: in the place of models/vit.h, where there are no weights.
 // Source: Shi & Malik 2000, "Normalized Cuts and Image Segmentation", section 3 (affinity from colour and position);
 //         Rahimi & Recht 2007, "Random Features for Large-Scale Kernel Machines".
 

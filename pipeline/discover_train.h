@@ -1,5 +1,5 @@
 #pragma once
-// `usol discover --method found --train-head FILE`: pictures -> FOUND's trained layer.
+// Pictures -> the layer that FOUND trains on them (usol discover).
 
 #include <cstdint>
 #include <string>

@@ -19,7 +19,7 @@ struct ReportRun {
   std::string name;
   io::AnnotationSet set;
   nlohmann::ordered_json info;   // how it was made; null if the file does not say
-  std::filesystem::path stages;  // folder of a --dump, or empty
+  std::filesystem::path stages;  // folder of the arrays that MaskCut dumped, or empty
 };
 
 /// metrics.json of a training: by key ("total_loss", "lr", ...) the values at their iterations.

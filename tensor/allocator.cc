@@ -165,7 +165,8 @@ void Allocator::reset_peak() { peak_bytes_ = live_bytes_.load(); }
 Allocator& allocator(DeviceType type) {
   Allocator* found = slot(type);
   check(found != nullptr, ErrorKind::kUnsupported,
-        "device {}: this binary has no support for it (use the usol-cuda binary, or --device cpu)", name_of(type));
+        "device {}: this program is linked without support for it (usol-cuda, or usol::cuda in a program, has it)",
+        name_of(type));
   return *found;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 // Whether f32 products and convolutions on CUDA may round their inputs to TF32 (10 bits of mantissa), which is several
-// times faster. Per thread; off by default (docs/numerics.md). `--precision tf32` turns it on.
+// times faster. Per thread; off by default (docs/numerics.md).
 
 namespace usol {
 

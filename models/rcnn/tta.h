@@ -1,6 +1,7 @@
 #pragma once
 // Test-time augmentation: a detector looks at one picture in several sizes, and mirrored, and what it finds is made
-// one. Place: between the detector and `usol predict --tta`. Source: Detectron2's GeneralizedRCNNWithTTA.
+// one. Place: between the detector and its users, such as pipeline/detect.h. Source: Detectron2's
+// GeneralizedRCNNWithTTA.
 
 #include <vector>
 

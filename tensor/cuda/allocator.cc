@@ -106,7 +106,7 @@ class CudaAllocator final : public Allocator {
     cudaGetLastError();
     const std::string reason = status == cudaSuccess ? std::to_string(count) + " CUDA device(s) answer"
                                                      : std::string("CUDA says ") + cudaGetErrorString(status);
-    return "device cuda:" + std::to_string(device_index) + ": " + reason + "; use --device cpu";
+    return "device cuda:" + std::to_string(device_index) + ": " + reason;
   }
 
   // Freed blocks stay in the pool: giving them back to the driver at every synchronisation would cost more than the
