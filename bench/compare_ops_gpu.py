@@ -14,7 +14,7 @@ import torch.nn.functional as F
 UNARY = {"neg": torch.neg, "exp": torch.exp, "log": lambda x: x.abs().log(), "sqrt": lambda x: x.abs().sqrt(),
          "abs": torch.abs, "relu": torch.relu, "sigmoid": torch.sigmoid, "silu": F.silu, "gelu": F.gelu,
          "softmax": lambda x: x.softmax(-1), "sum": lambda x: x.sum((0, -1)),
-         "resize": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic")}
+         "interpolate_bilinear": lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")}
 BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
           "minimum": torch.minimum, "matmul": torch.matmul, "matmul_batched": torch.matmul}
 TERNARY = {"linear": F.linear, "linear_gelu": lambda x, w, b: F.gelu(F.linear(x, w, b)),

@@ -1,7 +1,7 @@
 #pragma once
 // Resizing of 8-bit images with exactly Pillow's bits. The reference resizes images before the ViT (LANCZOS), masks
 // back to the original size (BICUBIC) and training images (BILINEAR, masks NEAREST) with Pillow, so every bit counts.
-// (Float tensors are resized in ops/.)
+// (Maps of numbers: ops/interpolate.h.)
 
 #include <cstdint>
 #include <vector>

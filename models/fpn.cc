@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "usol/ops/interpolate.h"
 #include "usol/ops/pool2d.h"
-#include "usol/ops/resize.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -88,7 +88,8 @@ std::vector<Tensor> Fpn::forward(const Tensor& images, const Context& context) c
     if (!top_down.defined()) {
       top_down = laterals_[i](below[i], context);
     } else {
-      const Tensor enlarged = resize(top_down, below[i].size(2), below[i].size(3), {.filter = ResizeFilter::kNearest});
+      const Tensor enlarged =
+          interpolate(top_down, below[i].size(2), below[i].size(3), {.mode = InterpolateMode::kNearest});
       top_down = laterals_[i].add_to(enlarged, below[i], context);
     }
     features.push_back(output_convs_[i](top_down, context));

@@ -9,9 +9,9 @@
 #include "usol/ops/cast.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/interpolate.h"
 #include "usol/ops/linear.h"
 #include "usol/ops/matmul.h"
-#include "usol/ops/resize.h"
 #include "usol/ops/softmax.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/check.h"
@@ -139,15 +139,15 @@ Tensor Vit::position(std::int64_t h, std::int64_t w) const {
   if (h == grid && w == grid) return pos_embed_;
   const Tensor patches = cast(slice(pos_embed_, 1, 1, grid * grid + 1), DType::kF32);
   const Tensor map = permute(reshape(patches, {1, grid, grid, d}), {0, 3, 1, 2});
-  ResizeOptions options;
-  options.filter = ResizeFilter::kBicubic;
+  InterpolateOptions options;
+  options.mode = InterpolateMode::kBicubic;
   if (config_.resize_by_scale) {
     options.scale_h = (static_cast<double>(h) + 0.1) / static_cast<double>(grid);
     options.scale_w = (static_cast<double>(w) + 0.1) / static_cast<double>(grid);
   } else {
     options.antialias = true;
   }
-  const Tensor resized = permute(resize(map, h, w, options), {0, 2, 3, 1});
+  const Tensor resized = permute(interpolate(map, h, w, options), {0, 2, 3, 1});
   return concat({slice(pos_embed_, 1, 0, 1), cast(reshape(resized, {1, h * w, d}), pos_embed_.dtype())}, 1);
 }
 

@@ -10,9 +10,9 @@
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gather.h"
+#include "usol/ops/interpolate.h"
 #include "usol/ops/matmul.h"
 #include "usol/ops/pool2d.h"
-#include "usol/ops/resize.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/check.h"
 
@@ -55,7 +55,7 @@ Tensor relative(const Tensor& stored, std::int64_t size) {
   Tensor all = stored;
   if (stored.size(0) != rows) {
     const Tensor line = reshape(transpose(cast(stored, DType::kF32), 0, 1), {1, width, 1, stored.size(0)});
-    all = transpose(reshape(resize(line, 1, rows), {width, rows}), 0, 1);
+    all = transpose(reshape(interpolate(line, 1, rows), {width, rows}), 0, 1);
   }
   std::vector<std::int64_t> index;
   for (std::int64_t i = 0; i < size; ++i)
@@ -254,7 +254,7 @@ Tensor VitDet::position_embedding(std::int64_t h, std::int64_t w) const {
   const Tensor map = reshape(stored, {1, grid, grid, d});
   if (h == grid && w == grid) return map;
   const Tensor resized =
-      resize(permute(cast(map, DType::kF32), {0, 3, 1, 2}), h, w, {.filter = ResizeFilter::kBicubic});
+      interpolate(permute(cast(map, DType::kF32), {0, 3, 1, 2}), h, w, {.mode = InterpolateMode::kBicubic});
   return permute(resized, {0, 2, 3, 1});
 }
 

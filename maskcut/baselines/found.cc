@@ -7,7 +7,7 @@
 #include "usol/io/checkpoint.h"
 #include "usol/maskcut/affinity.h"
 #include "usol/maskcut/bilateral_solver.h"
-#include "usol/ops/resize.h"
+#include "usol/ops/interpolate.h"
 #include "usol/tensor/check.h"
 
 namespace usol::maskcut {
@@ -37,7 +37,7 @@ std::vector<Discovery> largest_object(const Tensor& map, std::int64_t patch, con
 Tensor enlarged(const Tensor& map, std::int64_t patch, const FrameSize& picture) {
   check_patch_features("found", map.unsqueeze(0), patch, picture);
   const std::int64_t height = map.size(0) * patch, width = map.size(1) * patch;
-  return resize(map.contiguous().reshape({1, 1, map.size(0), map.size(1)}), height, width)
+  return interpolate(map.contiguous().reshape({1, 1, map.size(0), map.size(1)}), height, width)
       .reshape({height, width})
       .slice(0, 0, picture.height)
       .slice(1, 0, picture.width)

@@ -10,19 +10,19 @@
 #include "usol/io/resize.h"
 #include "usol/ops/binary_cross_entropy.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/interpolate.h"
 #include "usol/ops/linear.h"
 #include "usol/ops/random.h"
 #include "usol/ops/reduce.h"
-#include "usol/ops/resize.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
 namespace usol::maskcut {
 namespace {
 
-Tensor resize_map(const Tensor& map, std::int64_t height, std::int64_t width) {
+Tensor interpolated(const Tensor& map, std::int64_t height, std::int64_t width) {
   const Tensor f = map.to(DType::kF32).contiguous().reshape({1, 1, map.size(0), map.size(1)});
-  return resize(f, height, width).reshape({height, width});
+  return interpolate(f, height, width).reshape({height, width});
 }
 
 Tensor above(const Tensor& map, float threshold) {
@@ -63,10 +63,10 @@ Tensor uniform_within(double bound, const Shape& shape, Generator& generator) {
 }  // namespace
 
 Tensor found_fit(const Tensor& mask, const Tensor& image, const BilateralSolver& solver) {
-  const Tensor soft = resize_map(mask, image.size(0), image.size(1));
+  const Tensor soft = interpolated(mask, image.size(0), image.size(1));
   const Tensor refined = all_but_largest(solver.solve(soft));
   if (!(mask_iou(above(soft, 0.5f), refined) > 0.5)) return mask;
-  return above(resize_map(refined, mask.size(0), mask.size(1)), 0);
+  return above(interpolated(refined, mask.size(0), mask.size(1)), 0);
 }
 
 FoundTrainer::FoundTrainer(std::int64_t width, std::uint64_t seed, const FoundTrainOptions& options)

@@ -39,17 +39,17 @@ Tensor mirrored_boxes(const Tensor& boxes, std::int64_t width) {
   return stack({edge(2), boxes.select(1, 1), edge(0), boxes.select(1, 3)}, 1);
 }
 
-Tensor resized(const Tensor& boxes, const ImageSize& from, const ImageSize& to) {
+Tensor between_sizes(const Tensor& boxes, const ImageSize& from, const ImageSize& to) {
   return scaled(boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
                 static_cast<double>(to.height) / static_cast<double>(from.height));
 }
 
 Tensor to_picture(const Tensor& boxes, const View& view, const ImageSize& size) {
-  return resized(view.mirrored ? mirrored_boxes(boxes, view.size().width) : boxes, view.size(), size);
+  return between_sizes(view.mirrored ? mirrored_boxes(boxes, view.size().width) : boxes, view.size(), size);
 }
 
 Tensor to_view(const Tensor& boxes, const View& view, const ImageSize& size) {
-  const Tensor there = resized(boxes, size, view.size());
+  const Tensor there = between_sizes(boxes, size, view.size());
   return view.mirrored ? mirrored_boxes(there, view.size().width) : there;
 }
 

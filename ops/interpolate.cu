@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-#include "usol/ops/resize.h"
+#include "usol/ops/interpolate.h"
 #include "usol/tensor/cuda/device.cuh"
 #include "usol/tensor/cuda/launch.h"
 

@@ -1,16 +1,16 @@
 #pragma once
-// Resizing of feature maps as PyTorch's interpolate does it (align_corners false). For 8-bit pictures see io/resize.h,
-// which is Pillow's.
+// Maps at another size, as PyTorch's interpolate makes them (align_corners false). io/resize.h resizes 8-bit pictures
+// as Pillow does.
 
 #include "usol/tensor/kernel.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {
 
-enum class ResizeFilter { kNearest, kBilinear, kBicubic };
+enum class InterpolateMode { kNearest, kBilinear, kBicubic };
 
-struct ResizeOptions {
-  ResizeFilter filter = ResizeFilter::kBilinear;
+struct InterpolateOptions {
+  InterpolateMode mode = InterpolateMode::kBilinear;
   /// Low-pass when shrinking (bilinear, bicubic). PyTorch's cubic has a = -0.5 then, and a = -0.75 otherwise.
   bool antialias = false;
   /// Output size / input size as it goes into the sampling coordinates; 0: the sizes' own ratio. PyTorch's
@@ -20,7 +20,7 @@ struct ResizeOptions {
 
 /// x [N, C, H, W] floating -> [N, C, height, width], channels last in memory if x is. Gradient to x. Throws Error on
 /// other ranks or dtypes, empty maps, sizes below 1, or antialias with kNearest.
-Tensor resize(const Tensor& x, std::int64_t height, std::int64_t width, const ResizeOptions& options = {});
+Tensor interpolate(const Tensor& x, std::int64_t height, std::int64_t width, const InterpolateOptions& options = {});
 
 /// Resamples the middle axis: out[a, i, b] = sum_t weight[i, t] x[a, index[i, t], b]. x [A, n, B] and out [A, m, B]
 /// dense, index [m, T] i32, weight [m, T] f32 (f64 for f64).

@@ -1,4 +1,4 @@
-#include "usol/ops/resize.h"
+#include "usol/ops/interpolate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,8 +29,8 @@ double cubic(double x, double a) {
 }
 
 // `step` is input positions per output position.
-std::vector<Tap> antialiased_taps(std::int64_t i, std::int64_t in, double step, ResizeFilter filter) {
-  const double widening = std::max(step, 1.0), support = (filter == ResizeFilter::kBicubic ? 2 : 1) * widening;
+std::vector<Tap> antialiased_taps(std::int64_t i, std::int64_t in, double step, InterpolateMode mode) {
+  const double widening = std::max(step, 1.0), support = (mode == InterpolateMode::kBicubic ? 2 : 1) * widening;
   const double centre = step * (static_cast<double>(i) + 0.5);
   const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(centre - support + 0.5), 0);
   const auto end = std::min<std::int64_t>(static_cast<std::int64_t>(centre + support + 0.5), in);
@@ -38,7 +38,7 @@ std::vector<Tap> antialiased_taps(std::int64_t i, std::int64_t in, double step, 
   double total = 0;
   for (std::int64_t j = first; j < end; ++j) {
     const double x = (static_cast<double>(j) - centre + 0.5) / widening;
-    const double weight = filter == ResizeFilter::kBicubic ? cubic(x, -0.5) : std::max(0.0, 1 - std::abs(x));
+    const double weight = mode == InterpolateMode::kBicubic ? cubic(x, -0.5) : std::max(0.0, 1 - std::abs(x));
     taps.push_back({j, weight});
     total += weight;
   }
@@ -46,14 +46,14 @@ std::vector<Tap> antialiased_taps(std::int64_t i, std::int64_t in, double step, 
   return taps;
 }
 
-std::vector<Tap> plain_taps(std::int64_t i, std::int64_t in, double step, ResizeFilter filter) {
+std::vector<Tap> plain_taps(std::int64_t i, std::int64_t in, double step, InterpolateMode mode) {
   const auto inside = [in](std::int64_t j) { return std::clamp<std::int64_t>(j, 0, in - 1); };
-  if (filter == ResizeFilter::kNearest) {  // in f32, as PyTorch: at exact halves f64 could take another pixel
+  if (mode == InterpolateMode::kNearest) {  // in f32, as PyTorch: at exact halves f64 could take another pixel
     const auto j = static_cast<std::int64_t>(std::floor(static_cast<float>(i) * static_cast<float>(step)));
     return {{inside(j), 1}};
   }
   double x = step * (static_cast<double>(i) + 0.5) - 0.5;
-  if (filter == ResizeFilter::kBilinear) {
+  if (mode == InterpolateMode::kBilinear) {
     x = std::max(x, 0.0);
     const auto j = static_cast<std::int64_t>(x);
     const double t = x - static_cast<double>(j);
@@ -66,12 +66,12 @@ std::vector<Tap> plain_taps(std::int64_t i, std::int64_t in, double step, Resize
   return taps;
 }
 
-Taps make_taps(std::int64_t in, std::int64_t out, double scale, const ResizeOptions& options) {
+Taps make_taps(std::int64_t in, std::int64_t out, double scale, const InterpolateOptions& options) {
   const double step = scale > 0 ? 1 / scale : static_cast<double>(in) / static_cast<double>(out);
   Taps taps;
   for (std::int64_t i = 0; i < out; ++i)
-    taps.push_back(options.antialias ? antialiased_taps(i, in, step, options.filter)
-                                     : plain_taps(i, in, step, options.filter));
+    taps.push_back(options.antialias ? antialiased_taps(i, in, step, options.mode)
+                                     : plain_taps(i, in, step, options.mode));
   return taps;
 }
 
@@ -115,16 +115,16 @@ Tensor resample_both(const Tensor& x, const Taps& taps_h, const Taps& taps_w) {
 
 }  // namespace
 
-Tensor resize(const Tensor& x, std::int64_t height, std::int64_t width, const ResizeOptions& options) {
-  check(x.rank() == 4 && x.size(2) > 0 && x.size(3) > 0, "resize: expected a non-empty map [N, C, H, W], got {}",
+Tensor interpolate(const Tensor& x, std::int64_t height, std::int64_t width, const InterpolateOptions& options) {
+  check(x.rank() == 4 && x.size(2) > 0 && x.size(3) > 0, "interpolate: expected a non-empty map [N, C, H, W], got {}",
         x.shape());
-  check(is_floating(x.dtype()), "resize: expected a floating dtype, got {}", x.dtype());
-  check(height > 0 && width > 0, "resize: expected a size of at least 1 x 1, got {} x {}", height, width);
-  check(!options.antialias || options.filter != ResizeFilter::kNearest, "resize: nearest has no antialiasing");
+  check(is_floating(x.dtype()), "interpolate: expected a floating dtype, got {}", x.dtype());
+  check(height > 0 && width > 0, "interpolate: expected a size of at least 1 x 1, got {} x {}", height, width);
+  check(!options.antialias || options.mode != InterpolateMode::kNearest, "interpolate: nearest has no antialiasing");
   const std::int64_t h = x.size(2), w = x.size(3);
   const Taps taps_h = make_taps(h, height, options.scale_h, options);
   const Taps taps_w = make_taps(w, width, options.scale_w, options);
-  return record("resize", {x}, resample_both(x.detach(), taps_h, taps_w), [=](const Tensor& grad, const Needs&) {
+  return record("interpolate", {x}, resample_both(x.detach(), taps_h, taps_w), [=](const Tensor& grad, const Needs&) {
     return std::vector<Tensor>{resample_both(grad, transposed(taps_h, h), transposed(taps_w, w))};
   });
 }
