@@ -1,5 +1,5 @@
 # Makes a .cc file with the bytes of the page's files: cmake -D FOLDER=report/page -D OUTPUT=page_files.cc -P embed.cmake
-set(text "// Made by report/embed.cmake of the files of report/page/.\n#include \"usol/report/page_files.h\"\n\nnamespace usol {\n")
+set(text "// Made by report/embed.cmake of the files of report/page/.\n#include \"usol/report/page_files.h\"\n\nnamespace usol::report {\n")
 foreach(kind html css js)
   file(READ ${FOLDER}/page.${kind} bytes HEX)
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${bytes}")
@@ -8,4 +8,4 @@ foreach(kind html css js)
   string(APPEND text "namespace {\nconstexpr char k_${kind}[] = {\n${bytes}};\n}\n")
   string(APPEND text "std::string_view page_${kind}() { return {k_${kind}, sizeof k_${kind}}; }\n")
 endforeach()
-file(WRITE ${OUTPUT} "${text}}  // namespace usol\n")
+file(WRITE ${OUTPUT} "${text}}  // namespace usol::report\n")

@@ -31,7 +31,7 @@ Tensor scaled(const Tensor& map) {
   return Tensor::from(values, map.shape());
 }
 
-TEST(maskcut::Saliency, EqualsTheReferences) {
+TEST(Saliency, EqualsTheReferences) {
   std::ifstream in(test::golden_path("saliency.json"));
   const json golden = json::parse(in);
   SaliencyMean of_u8, of_f32;
@@ -45,7 +45,7 @@ TEST(maskcut::Saliency, EqualsTheReferences) {
   EXPECT_EQ(of_f32.metrics(), of_u8.metrics());
 }
 
-TEST(maskcut::Saliency, ThresholdsAreStrict) {
+TEST(Saliency, ThresholdsAreStrict) {
   const Tensor truth = Tensor::from<std::uint8_t>({1, 0}, {1, 2});
   // 102 / 255 = 0.4 lies above thresholds 0 .. 101.
   const SaliencyScores u8 = saliency_scores(Tensor::from<std::uint8_t>({102, 0}, {1, 2}), truth);
@@ -59,7 +59,7 @@ TEST(maskcut::Saliency, ThresholdsAreStrict) {
   EXPECT_EQ(half.accuracy, 0.5);
 }
 
-TEST(maskcut::Saliency, TwoEmptyMasksAgree) {
+TEST(Saliency, TwoEmptyMasksAgree) {
   const Tensor empty = Tensor::zeros({4, 5}, DType::kU8);
   const SaliencyScores scores = saliency_scores(empty, empty);
   EXPECT_EQ(scores.iou, 1);
@@ -67,7 +67,7 @@ TEST(maskcut::Saliency, TwoEmptyMasksAgree) {
   EXPECT_EQ(scores.f_beta[0], 1);
 }
 
-TEST(maskcut::Saliency, RefusesWhatDoesNotFit) {
+TEST(Saliency, RefusesWhatDoesNotFit) {
   const Tensor truth = Tensor::zeros({2, 2}, DType::kU8);
   EXPECT_THROW(saliency_scores(Tensor::zeros({2, 3}, DType::kU8), truth), Error);
   EXPECT_THROW(saliency_scores(Tensor::zeros({2, 2}, DType::kF64), truth), Error);

@@ -32,7 +32,7 @@ class ImageJobTest : public testing::Test {
  protected:
   ImageJobTest() {
     for (int i = 0; i < kImages; ++i) test::write_text(folder_ / ("in/" + std::to_string(i) + ".jpg"), "x");
-    run_.stop = pending_signal;
+    run_.stop = cli::pending_signal;
   }
 
   // Each picture i has i % 3 annotations and a file beside the output; those in `broken_` fail.

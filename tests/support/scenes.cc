@@ -21,15 +21,15 @@ constexpr double kLeastVisible = 0.4;  // of an object's pixels
 constexpr std::int64_t kLeastPixels = 40;
 constexpr int kTries = 20;  // to place an object so that all stay visible
 
-using io::Colour = std::array<double, 3>;  // RGB in 0..1
+using Colour = std::array<double, 3>;  // RGB in 0..1
 
 std::int64_t whole(Generator& random, std::int64_t low, std::int64_t high) {  // both ends allowed
   return std::min(high, low + static_cast<std::int64_t>(random.uniform(0, static_cast<double>(high - low + 1))));
 }
 
 // Hue in turns.
-io::Colour from_hsv(double hue, double saturation, double value) {
-  io::Colour colour;
+Colour from_hsv(double hue, double saturation, double value) {
+  Colour colour;
   for (std::size_t c = 0; c < 3; ++c) {
     const double turn = hue + (3.0 - static_cast<double>(c)) / 3;
     const double distance = std::abs((turn - std::floor(turn)) * 6 - 3) - 1;  // > 1: full, < 0: none
@@ -57,7 +57,7 @@ double value_noise(std::uint32_t key, double x, double y) {
 struct Texture {
   enum Kind : std::int64_t { kPlain, kStripes, kChecks, kClouds, kDots, kKinds };
   std::int64_t kind = kPlain;
-  io::Colour a{}, b{};
+  Colour a{}, b{};
   double period = 8, angle = 0, phase = 0;
   std::uint32_t key = 0;
 
@@ -71,7 +71,7 @@ struct Texture {
         phase(random.uniform(0, 1)),
         key(random.next_word()) {}
 
-  io::Colour at(double x, double y) const {
+  Colour at(double x, double y) const {
     const double u = (x * std::cos(angle) + y * std::sin(angle)) / period + phase;
     const double v = (y * std::cos(angle) - x * std::sin(angle)) / period + phase;
     double t = 0;
@@ -79,7 +79,7 @@ struct Texture {
     if (kind == kChecks) t = (static_cast<std::int64_t>(std::floor(u)) + static_cast<std::int64_t>(std::floor(v))) & 1;
     if (kind == kClouds) t = value_noise(key, u, v);
     if (kind == kDots) t = std::hypot(u - std::floor(u) - 0.5, v - std::floor(v) - 0.5) < 0.3 ? 1 : 0;
-    io::Colour colour;
+    Colour colour;
     for (std::size_t c = 0; c < 3; ++c) colour[c] = a[c] + t * (b[c] - a[c]);
     return colour;
   }
@@ -175,7 +175,7 @@ class Painter {
     for (std::int64_t y = 0; y < height_; ++y) {
       for (std::int64_t x = 0; x < width_; ++x) {
         const double px = static_cast<double>(x), py = static_cast<double>(y);
-        const io::Colour colour = textures_[static_cast<std::size_t>(owner_[at(y, x)] + 1)].at(px, py);
+        const Colour colour = textures_[static_cast<std::size_t>(owner_[at(y, x)] + 1)].at(px, py);
         const double slope = std::cos(light) * (px / static_cast<double>(width_) - 0.5) +
                              std::sin(light) * (py / static_cast<double>(height_) - 0.5);
         for (const double channel : colour) {

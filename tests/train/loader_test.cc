@@ -139,14 +139,14 @@ TEST_F(LoaderTest, ThreadsAndTheStartChangeNothing) {
   std::vector<std::vector<std::uint8_t>> expected;
   {
     Loader loader(data, options);
-    for (int i = 0; i < 6; ++i) expected.push_back(io::bytes_of(loader.next()));
+    for (int i = 0; i < 6; ++i) expected.push_back(bytes_of(loader.next()));
   }
   EXPECT_NE(expected[0], expected[2]);
   options.threads = 3;
   options.ahead = 4;
   Loader many(data, options), late(data, options, 3);
-  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(io::bytes_of(many.next()), expected[i]) << i;
-  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(io::bytes_of(late.next()), expected[i]) << i;
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(bytes_of(many.next()), expected[i]) << i;
+  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(bytes_of(late.next()), expected[i]) << i;
   EXPECT_THROW(Loader(data, {.batch = 5}), Error);
 }
 
@@ -166,11 +166,11 @@ TEST_F(LoaderTest, RanksShareABatch) {
       return std::vector<Sample>(all.begin() + static_cast<std::ptrdiff_t>(begin),
                                  all.begin() + static_cast<std::ptrdiff_t>(end));
     };
-    EXPECT_EQ(io::bytes_of(first.next()), io::bytes_of(of(0, 4))) << i;
-    if (i > 0) EXPECT_EQ(io::bytes_of(second.next()), io::bytes_of(of(4, 8))) << i;
+    EXPECT_EQ(bytes_of(first.next()), bytes_of(of(0, 4))) << i;
+    if (i > 0) EXPECT_EQ(bytes_of(second.next()), bytes_of(of(4, 8))) << i;
     std::vector<Sample> parts = of(2, 4);
     for (const Sample& sample : of(6, 8)) parts.push_back(sample);
-    EXPECT_EQ(io::bytes_of(second_of_parts.next()), io::bytes_of(parts)) << i;
+    EXPECT_EQ(bytes_of(second_of_parts.next()), bytes_of(parts)) << i;
   }
   EXPECT_THROW(Loader(data, {.batch = 6, .ranks = 2}), Error);
 }
@@ -207,7 +207,7 @@ TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone)
       const Sample &was = whole[b][i], &is = damaged[b][i];
       const std::int64_t before = picture_of(was), after = picture_of(is);
       if (before != 1 && before != 6) {
-        EXPECT_EQ(io::bytes_of({was}), io::bytes_of({is})) << b << " " << i;
+        EXPECT_EQ(bytes_of({was}), bytes_of({is})) << b << " " << i;
         continue;
       }
       EXPECT_TRUE(after != 1 && after != 6) << after;
@@ -225,11 +225,11 @@ TEST_F(LoaderTest, WhatTakesThePlaceOfAnUnreadablePictureDependsOnItsPlaceAlone)
   options.rank = 1;
   Loader second(data, options);
   for (std::size_t b = 0; b < kBatches; ++b) {
-    EXPECT_EQ(io::bytes_of(many.next()), io::bytes_of(damaged[b])) << b;
-    if (b >= 3) EXPECT_EQ(io::bytes_of(late.next()), io::bytes_of(damaged[b])) << b;
+    EXPECT_EQ(bytes_of(many.next()), bytes_of(damaged[b])) << b;
+    if (b >= 3) EXPECT_EQ(bytes_of(late.next()), bytes_of(damaged[b])) << b;
     std::vector<Sample> of_ranks = first.next();
     for (Sample& sample : second.next()) of_ranks.push_back(std::move(sample));
-    EXPECT_EQ(io::bytes_of(of_ranks), io::bytes_of(damaged[b])) << b;
+    EXPECT_EQ(bytes_of(of_ranks), bytes_of(damaged[b])) << b;
   }
 
   // None is left of one shape.
