@@ -152,8 +152,7 @@ class DiscoverVerb : public Verb {
  private:
   ImageResult save(const InputImage& input, const Tensor& image, const DiscoveredObjects& found) const {
     ImageResult out;
-    out.record =
-        make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == maskcut::Preset::kRelease);
+    out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
     std::vector<std::byte> overlay;
     if (look_) {
       std::vector<Tensor> masks;

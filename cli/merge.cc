@@ -138,9 +138,8 @@ class MergeVerb : public Verb {
       run.note("would merge {} into {} and write {}", predictions_, previous_, out_);
       return kSuccess;
     }
-    const bool release = preset_ == "release";
     train::RoundOptions round = round_;
-    round.preset = release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper;
+    round.preset = parse_preset(preset_);
     const io::CocoReadOptions reading{.image_root = image_root_, .apply_exif = exif_};
     const io::AnnotationSet previous = io::read_coco(previous_, reading);
     say_reading(run, previous);
@@ -155,7 +154,7 @@ class MergeVerb : public Verb {
       run.throw_if_stopped();
       writer.add_annotation_json(round_record(object, ++id, round.preset));
     }
-    if (release) {
+    if (round.preset == Preset::kRelease) {
       copy_images(writer, previous);
     } else {
       for (const io::CocoImage& image : train::round_images(previous, result)) writer.add_image(image);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::maskcut {

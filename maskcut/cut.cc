@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "usol/maskcut/components.h"
+#include "usol/maskcut/partition.h"
 #include "usol/tensor/check.h"
 
 namespace usol::maskcut {

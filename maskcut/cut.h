@@ -13,7 +13,7 @@
 #include "usol/maskcut/affinity.h"
 #include "usol/maskcut/frame.h"
 #include "usol/maskcut/ncut.h"
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::maskcut {

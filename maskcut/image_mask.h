@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::maskcut {

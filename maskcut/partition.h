@@ -4,12 +4,10 @@
 
 #include <cstdint>
 
+#include "usol/models/preset.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::maskcut {
-
-/// Which text decides where the paper and its public code differ (docs/deviations.md lists the places).
-enum class Preset { kPaper, kRelease };
 
 struct Partition {
   Tensor foreground;          // u8 [h, w]

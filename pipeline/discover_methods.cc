@@ -22,7 +22,7 @@ constexpr std::int64_t kMaskcutSize = 480;
 Tensor from_frame(const Tensor& mask, std::int64_t patch, const maskcut::FrameSize& pixels, const Tensor& image) {
   const Tensor frame = maskcut::pixel_mask(mask, patch, pixels);
   if (pixels == maskcut::FrameSize{image.size(0), image.size(1)}) return frame;
-  return maskcut::mask_to_image_size(frame, image.size(0), image.size(1), maskcut::Preset::kPaper);
+  return maskcut::mask_to_image_size(frame, image.size(0), image.size(1), Preset::kPaper);
 }
 
 void add_mask(DiscoveredObjects& found, Tensor mask) {

@@ -10,7 +10,7 @@
 #include "usol/io/rle.h"
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/baselines/found.h"
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 #include "usol/pipeline/feature_source.h"
 #include "usol/pipeline/settings.h"
 #include "usol/tensor/tensor.h"
@@ -47,7 +47,7 @@ class DiscoverMethod {
 
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
-  maskcut::Preset preset() const { return preset_ == "release" ? maskcut::Preset::kRelease : maskcut::Preset::kPaper; }
+  Preset preset() const { return parse_preset(preset_); }
   /// found-weights, "" without.
   const std::string& head_path() const { return head_path_; }
   /// Its SHA-256, "" without.

@@ -56,10 +56,10 @@ struct Dump {
 };
 
 ImageRecord make_record(const InputImage& input, const Tensor& image, const maskcut::MaskCutResult& result,
-                        maskcut::Preset preset) {
+                        Preset preset) {
   ImageRecord record;
   io::CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
-  if (preset == maskcut::Preset::kRelease) std::swap(entry.height, entry.width);  // as the release writes them
+  if (preset == Preset::kRelease) std::swap(entry.height, entry.width);  // as the release writes them
   record.image = io::coco_image_json(entry);
   for (const auto& mask : result.masks) {
     const io::Rle rle = io::rle_encode(mask.mask);
@@ -72,7 +72,7 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const mask
 
 // The record, the overlay and the dump of a picture whose masks are known.
 ImageResult make_result(const InputImage& input, const Tensor& image, const maskcut::MaskCutResult& result,
-                        maskcut::Preset preset, const MaskcutFolders& outputs, const std::shared_ptr<Dump>& dump) {
+                        Preset preset, const MaskcutFolders& outputs, const std::shared_ptr<Dump>& dump) {
   ImageResult out;
   out.record = make_record(input, image, result, preset);
   if (!outputs.overlays && !outputs.dump) return out;
@@ -192,7 +192,7 @@ std::string MaskcutJob::features_key() const {
 
 maskcut::MaskCutOptions MaskcutJob::cut_options(std::int64_t patch) const {
   maskcut::MaskCutOptions cut;
-  cut.preset = preset == "release" ? maskcut::Preset::kRelease : maskcut::Preset::kPaper;
+  cut.preset = parse_preset(preset);
   cut.tau = tau;
   cut.masks = static_cast<int>(masks);
   cut.size = features.size;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "usol/models/fpn.h"
+#include "usol/models/preset.h"
 #include "usol/models/rcnn/rcnn.h"
 #include "usol/models/vitdet.h"
 #include "usol/tensor/check.h"
@@ -150,10 +151,7 @@ MakeDetector TrainConfig::detector(std::int64_t classes) const {
   c.heads.box.hidden = hidden;
   c.rpn.nms = rpn_nms;
   c.rpn.post_nms_train = proposals;
-  if (droploss) {
-    const auto kind = preset == "release" ? rcnn::DropLossPreset::kRelease : rcnn::DropLossPreset::kPaper;
-    c.heads.droploss = {kind, droploss_iou};
-  }
+  if (droploss) c.heads.droploss = {parse_preset(preset), droploss_iou};
   return rcnn_maker(c);
 }
 
@@ -167,7 +165,7 @@ train::TrainerOptions TrainConfig::trainer(std::uint64_t seed, DType precision) 
   options.optimizer = optimizer;
   options.optimizer.kind = optimizer_name == "adamw" ? train::OptimizerKind::kAdamW : train::OptimizerKind::kSgd;
   options.seed = seed;
-  options.repeat_on_bad_loss = preset == "release";
+  options.repeat_on_bad_loss = parse_preset(preset) == Preset::kRelease;
   options.accumulate = accumulate;
   options.precision = precision;
   options.ema_decay = ema;
@@ -181,8 +179,7 @@ train::LoaderOptions TrainConfig::loading(std::uint64_t seed) const {
   loading.copy_paste.reset();
   if (copy_paste) {
     loading.copy_paste = paste;
-    loading.copy_paste->preset =
-        preset == "release" ? train::CopyPastePreset::kRelease : train::CopyPastePreset::kPaper;
+    loading.copy_paste->preset = parse_preset(preset);
   }
   loading.threads = static_cast<int>(workers);
   return loading;

@@ -215,8 +215,8 @@ Paste choose_paste(const Sample& target, const Sample& source, const CopyPasteOp
   return paste;
 }
 
-Sample pasted(const Sample& target, const Sample& source, const Paste& paste, CopyPastePreset preset) {
-  const bool release = preset == CopyPastePreset::kRelease;
+Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Preset preset) {
+  const bool release = preset == Preset::kRelease;
   const auto unchanged = [&] {
     Sample same = target;
     if (!release) same.boxes = boxes_of_masks(target.masks);

@@ -5,18 +5,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "usol/models/preset.h"
 #include "usol/tensor/generator.h"
 #include "usol/train/dataset.h"
 
 namespace usol::train {
 
-/// The public code keeps pasted objects that vanished (with an empty box), exchanges the offsets of boxes pasted into a
-/// picture without objects, and leaves the annotations' boxes where nothing was pasted. kPaper drops the vanished, and
-/// boxes are always those of the masks.
-enum class CopyPastePreset { kPaper, kRelease };
-
 struct CopyPasteOptions {
-  CopyPastePreset preset = CopyPastePreset::kPaper;
+  /// kRelease: as the public code, pasted objects that vanished stay (with an empty box), the offsets of boxes pasted
+  /// into a picture without objects are exchanged, and the annotations' boxes stay where nothing was pasted. kPaper:
+  /// the vanished are dropped, and boxes are always those of the masks.
+  Preset preset = Preset::kPaper;
   double least_ratio = 0.3, most_ratio = 1;  // size of the pasted picture relative to the target
 };
 
@@ -32,7 +31,7 @@ Paste choose_paste(const Sample& target, const Sample& source, const CopyPasteOp
 /// The target with objects of the source: the source is stretched to ratio times the target's size (bilinear, truncated
 /// to 8 bits; a mask is wherever its weight is not 0). A pasted object that covers half of an existing object or more
 /// is left out; what the others hide of existing ones is removed.
-Sample pasted(const Sample& target, const Sample& source, const Paste& paste, CopyPastePreset preset);
+Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Preset preset);
 /// Each picture of a group with objects of its partner: picture i with those of picture n - 1 - i, as both were before.
 std::vector<Sample> copy_pasted(const std::vector<Sample>& group, const CopyPasteOptions& options,
                                 std::vector<Generator>& generators);

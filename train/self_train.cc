@@ -82,7 +82,7 @@ class Round {
 
   // An empty mask teaches nothing.
   bool dropped(const io::AnnotationSet& set, const io::CocoAnnotation& annotation) const {
-    if (options_.preset == RoundPreset::kRelease) return false;
+    if (options_.preset == Preset::kRelease) return false;
     return io::rle_area(mask_of(set, annotation, image_of(annotation.image_id))) == 0;
   }
 
@@ -100,7 +100,7 @@ class Round {
     const std::vector<io::Rle> old_masks = masks_of(previous_, old, image);
     const std::vector<io::Rle> found_masks = masks_of(predictions_, *found, image);
     if (!one_size(old_masks, found_masks)) {
-      check(options_.preset == RoundPreset::kRelease, ErrorKind::kFormat,
+      check(options_.preset == Preset::kRelease, ErrorKind::kFormat,
             "{}: its mask and those of image {} in {} differ in size ({} x {}, {} x {}): was one of them made "
             "without turning pictures as their EXIF says?",
             predictions_.place(*found->front()), id, previous_.name, found_masks[0].height, found_masks[0].width,
@@ -153,11 +153,11 @@ std::vector<io::CocoImage> round_images(const io::AnnotationSet& previous, const
   return images;
 }
 
-std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset) {
+std::string round_record(const RoundObject& object, std::int64_t id, Preset preset) {
   const io::Rle mask = mask_of(*object.set, *object.annotation, *object.image);
   io::CocoAnnotation annotation = *object.annotation;
   annotation.id = id;
-  if (preset == RoundPreset::kPaper) {
+  if (preset == Preset::kPaper) {
     annotation.area = static_cast<double>(io::rle_area(mask));
     return io::coco_annotation_json(annotation, mask);
   }

@@ -8,16 +8,15 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/models/preset.h"
 
 namespace usol::train {
 
-/// The public script writes the box's area instead of the mask's, exchanges each record's width and height, keeps empty
-/// masks, and where predicted and previous masks of a picture differ in size (cameras' orientation, see
-/// docs/deviations.md) drops the predictions without a word. kPaper does none of this.
-enum class RoundPreset { kPaper, kRelease };
-
 struct RoundOptions {
-  RoundPreset preset = RoundPreset::kPaper;
+  /// kRelease: as the public script, the box's area is written instead of the mask's, each record's width and height
+  /// are exchanged, empty masks stay, and where predicted and previous masks of a picture differ in size (cameras'
+  /// orientation, see docs/deviations.md) the predictions are dropped without a word. kPaper: none of this.
+  Preset preset = Preset::kPaper;
   double score = 0.7;  // of predictions that are kept, at least
   double iou = 0.5;    // previous masks stay if they overlap each kept prediction less than this
 };
@@ -47,6 +46,6 @@ RoundResult next_round(const io::AnnotationSet& previous, const io::AnnotationSe
 std::vector<io::CocoImage> round_images(const io::AnnotationSet& previous, const RoundResult& result);
 
 /// An object as a record of the next round's file.
-std::string round_record(const RoundObject& object, std::int64_t id, RoundPreset preset);
+std::string round_record(const RoundObject& object, std::int64_t id, Preset preset);
 
 }  // namespace usol::train

@@ -3,7 +3,7 @@
 // Source: Caron et al. 2021 (DINO), section 4.2.2, as Simeoni et al. 2021 (LOST) use it for boxes.
 
 #include "usol/maskcut/baselines/discovery.h"
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 
 namespace usol::maskcut {
 

@@ -5,7 +5,7 @@
 
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/ncut.h"
-#include "usol/maskcut/partition.h"
+#include "usol/models/preset.h"
 
 namespace usol::maskcut {
 

@@ -164,7 +164,7 @@ Losses RoiHeads::losses(const std::vector<Tensor>& features, const std::vector<P
     }
     const BoxLosses of_stage = box_heads_[static_cast<std::size_t>(k)].losses(
         predictions, concat(boxes), concat(gt_boxes), concat(classes), weights,
-        config_.droploss.preset == DropLossPreset::kPaper, context.ranks);
+        config_.droploss.preset == Preset::kPaper, context.ranks);
     const std::string suffix = config_.stages == 1 ? "" : "_stage" + std::to_string(k);
     losses["loss_cls" + suffix] = of_stage.cls;
     losses["loss_box_reg" + suffix] = of_stage.reg;

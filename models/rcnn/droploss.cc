@@ -36,10 +36,10 @@ Tensor release_truths(const Tensor& gt_boxes) {
 
 Tensor stage_weights(const DropLoss& droploss, const std::vector<Samples>& samples, const std::vector<Tensor>& decoded,
                      const std::vector<Truths>& truths, Communicator* ranks) {
-  if (droploss.preset == DropLossPreset::kOff) return {};
+  if (!droploss.preset) return {};
   check(samples.size() == decoded.size() && samples.size() == truths.size(),
         "droploss: samples of {} pictures, boxes of {}, truths of {}", samples.size(), decoded.size(), truths.size());
-  const bool release = droploss.preset == DropLossPreset::kRelease;
+  const bool release = droploss.preset == Preset::kRelease;
   const bool off = release && std::any_of(samples.begin(), samples.end(),
                                           [](const Samples& of_picture) { return !of_picture.gt_boxes.defined(); });
   if (release && max_over_ranks(off ? 1 : 0, ranks) > 0) return {};

@@ -2,26 +2,23 @@
 // DropLoss: regions that overlap no pseudo-truth may be objects that the pseudo-truths miss; their loss is dropped.
 // Source: Wang et al. 2023, "Cut and Learn for Unsupervised Object Detection and Instance Segmentation", eq. 5.
 
+#include <optional>
 #include <vector>
 
+#include "usol/models/preset.h"
 #include "usol/models/rcnn/instances.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
 
-enum class DropLossPreset {
-  kOff,
-  /// Eq. 5: the box head's whole loss (classes and boxes) of a region times its weight, against all truths.
-  kPaper,
-  /// As the public code: the classification loss only; a picture's truths are taken from its regions (the boxes matched
-  /// by the first n regions, n the number of distinct boxes matched by the first 100); with a picture without truths in
-  /// the batch it is off in the first stage, and that picture's regions get weight 0 in the later ones.
-  kRelease,
-};
-
 struct DropLoss {
-  DropLossPreset preset = DropLossPreset::kOff;
+  /// Nothing: off.
+  /// kPaper: eq. 5, the box head's whole loss (classes and boxes) of a region times its weight, against all truths.
+  /// kRelease: the classification loss only; a picture's truths are taken from its regions (the boxes matched by the
+  /// first n regions, n the number of distinct boxes matched by the first 100); with a picture without truths in the
+  /// batch it is off in the first stage, and that picture's regions get weight 0 in the later ones.
+  std::optional<Preset> preset;
   double iou = 0.01;  // tau
 };
 

@@ -101,7 +101,7 @@ class CopyPaste : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(CopyPaste, ReleaseEqualsCutler) {
-  const Sample result = pasted(target_, source_, paste_, CopyPastePreset::kRelease);
+  const Sample result = pasted(target_, source_, paste_, Preset::kRelease);
   EXPECT_TRUE(same(result.masks, expected("result_masks")));
   EXPECT_EQ(result.classes, expected("result_classes").to_vector<std::int64_t>());
   expect_boxes(result.boxes, expected("result_boxes"));
@@ -117,7 +117,7 @@ TEST_P(CopyPaste, ReleaseEqualsCutler) {
 }
 
 TEST_P(CopyPaste, PaperHasNoEmptyObjectsAndTightBoxes) {
-  const Sample result = pasted(target_, source_, paste_, CopyPastePreset::kPaper);
+  const Sample result = pasted(target_, source_, paste_, Preset::kPaper);
   expect_boxes(result.boxes, boxes_of_masks(result.masks));
   const auto boxes = result.boxes.to_vector<float>();
   for (std::size_t i = 0; i < boxes.size(); i += 4) EXPECT_GT(boxes[i + 2], boxes[i]);
@@ -136,7 +136,7 @@ TEST(ChoosePaste, DefaultsAreThePapers) {
   const CopyPasteOptions options;
   EXPECT_EQ(options.least_ratio, 0.3);
   EXPECT_EQ(options.most_ratio, 1);
-  EXPECT_EQ(options.preset, CopyPastePreset::kPaper);
+  EXPECT_EQ(options.preset, Preset::kPaper);
 }
 
 TEST(ChoosePaste, ChoosesWithinBounds) {
@@ -153,7 +153,7 @@ TEST(ChoosePaste, ChoosesWithinBounds) {
     auto sorted = paste.objects;
     std::sort(sorted.begin(), sorted.end());
     EXPECT_EQ(std::adjacent_find(sorted.begin(), sorted.end()), sorted.end());
-    EXPECT_NO_THROW(pasted(target, source, paste, CopyPastePreset::kPaper));
+    EXPECT_NO_THROW(pasted(target, source, paste, Preset::kPaper));
   }
   EXPECT_EQ(counts[0] + counts[4], 0);  // four objects: one to three
   EXPECT_GT(std::min({counts[1], counts[2], counts[3]}), 40);
@@ -168,7 +168,7 @@ TEST(CopyPasted, PartnersAreAsTheyWereBefore) {
   std::vector<Generator> generators{Generator(1, 1), Generator(1, 2)};
   const auto both = copy_pasted({a, b}, {}, generators);
   Generator again(1, 2);
-  const Sample second = pasted(b, a, choose_paste(b, a, {}, again), CopyPastePreset::kPaper);
+  const Sample second = pasted(b, a, choose_paste(b, a, {}, again), Preset::kPaper);
   EXPECT_TRUE(same(both[1].image, second.image));
   EXPECT_TRUE(same(both[1].masks, second.masks));
   EXPECT_FALSE(same(both[0].image, a.image));
@@ -353,10 +353,10 @@ TEST(Augment, RunsAndRoomsChangeNothing) {
       Sample unknown = got;
       unknown.rooms.clear();
       const Paste paste = choose_paste(other, got, {}, generator), back = choose_paste(got, other, {}, generator);
-      ASSERT_TRUE(same(pasted(other, got, paste, CopyPastePreset::kPaper).masks,
-                       pasted(other, unknown, paste, CopyPastePreset::kPaper).masks));
-      ASSERT_TRUE(same(pasted(got, other, back, CopyPastePreset::kPaper).masks,
-                       pasted(unknown, other, back, CopyPastePreset::kPaper).masks));
+      ASSERT_TRUE(
+          same(pasted(other, got, paste, Preset::kPaper).masks, pasted(other, unknown, paste, Preset::kPaper).masks));
+      ASSERT_TRUE(
+          same(pasted(got, other, back, Preset::kPaper).masks, pasted(unknown, other, back, Preset::kPaper).masks));
     }
   }
 }
@@ -371,7 +371,7 @@ TEST(Pasted, EqualsThePlainVersion) {
     const Paste paste = choose_paste(target, source, options, generator);
     for (const bool release : {false, true}) {
       const Sample expected = PlainPaste::pasted(target, source, paste, release);
-      const Sample got = pasted(target, source, paste, release ? CopyPastePreset::kRelease : CopyPastePreset::kPaper);
+      const Sample got = pasted(target, source, paste, release ? Preset::kRelease : Preset::kPaper);
       ASSERT_TRUE(same(got.image, expected.image)) << i;
       ASSERT_TRUE(same(got.masks, expected.masks)) << i;
       ASSERT_EQ(got.classes, expected.classes) << i;

@@ -37,7 +37,7 @@ TEST(NextRound, DefaultsAreThoseOfTheFirstRound) {
   const RoundOptions options;
   EXPECT_EQ(options.score, 0.7);
   EXPECT_EQ(options.iou, 0.5);
-  EXPECT_EQ(options.preset, RoundPreset::kPaper);
+  EXPECT_EQ(options.preset, Preset::kPaper);
 }
 
 TEST(NextRound, AScoreOfTheBoundIsKept) {

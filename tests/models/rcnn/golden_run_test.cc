@@ -28,7 +28,7 @@ RcnnConfig golden_config(std::int64_t stages, nn::NormKind norm) {
   c.rpn.pre_nms_test = 150;
   c.rpn.post_nms_test = 100;
   c.heads.samples = 48;
-  c.heads.droploss.preset = rcnn::DropLossPreset::kRelease;
+  c.heads.droploss.preset = Preset::kRelease;
   return c;
 }
 

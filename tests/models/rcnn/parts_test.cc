@@ -196,7 +196,7 @@ TEST(DropLoss, TheReleasesTruthsAreTheFirstRegions) {
 
 TEST(DropLoss, OnlyMoreThanTheBoundKeepsARegion) {
   EXPECT_EQ(rcnn::DropLoss{}.iou, 0.01);
-  EXPECT_EQ(rcnn::DropLoss{}.preset, rcnn::DropLossPreset::kOff);
+  EXPECT_FALSE(rcnn::DropLoss{}.preset);
   // Overlaps of exactly 1/4, and of a little more.
   const Tensor truth = Tensor::from<float>({0, 0, 2, 2}, {1, 4});
   const Tensor decoded = Tensor::from<float>({0, 0, 1, 1, 0, 0, 1, 1.0625f}, {2, 4});
@@ -237,7 +237,7 @@ TEST(RcnnConstants, AreThePapers) {
   EXPECT_EQ(c.heads.mask_pooled, 14);
   EXPECT_EQ(c.heads.mask->convolutions, 4);
   EXPECT_EQ(c.heads.mask->hidden, 256);
-  EXPECT_EQ(c.heads.droploss.preset, rcnn::DropLossPreset::kOff);
+  EXPECT_FALSE(c.heads.droploss.preset);
   const rcnn::DetectOptions detect;
   EXPECT_EQ(detect.score, 0);
   EXPECT_EQ(detect.nms, 0.5);

@@ -197,14 +197,12 @@ void expect_weights(const std::string& name, const std::string& weights, bool se
   for (std::int64_t k = 0; k < stages; ++k) {
     const Stage s = stage_of(t, k);
     const std::string stage = "_" + std::to_string(k);
-    const Tensor release =
-        stage_weights({rcnn::DropLossPreset::kRelease, 0.01}, s.samples, s.decoded, golden_truths(second));
+    const Tensor release = stage_weights({Preset::kRelease, 0.01}, s.samples, s.decoded, golden_truths(second));
     ASSERT_EQ(release.defined(), t.run.has("weights" + stage)) << name << stage;
     if (release.defined()) {
       EXPECT_EQ(release.to_vector<float>(), t.run.at("weights" + stage).to_vector<float>()) << name << stage;
     }
-    const Tensor paper =
-        stage_weights({rcnn::DropLossPreset::kPaper, 0.01}, s.samples, s.decoded, golden_truths(second));
+    const Tensor paper = stage_weights({Preset::kPaper, 0.01}, s.samples, s.decoded, golden_truths(second));
     EXPECT_EQ(paper.to_vector<float>(), t.run.at("paper_weights" + stage).to_vector<float>()) << name << stage;
     const rcnn::BoxLosses losses = t.model->heads().box_heads()[static_cast<std::size_t>(k)].losses(
         {t.run.at("logits" + stage), t.run.at("deltas" + stage)}, s.boxes, s.gt_boxes.defined() ? s.gt_boxes : s.boxes,
@@ -228,7 +226,7 @@ TEST(RcnnTraining, PaperPresetTrains) {
   const Trained t("cascade", "cascade");
   ParamStore store(0);
   RcnnConfig config = golden_config(3);
-  config.heads.droploss.preset = rcnn::DropLossPreset::kPaper;
+  config.heads.droploss.preset = Preset::kPaper;
   const Rcnn model(Scope(store), config);
   store.load(golden_weights("cascade")).require_ok("golden");
   const rcnn::Losses losses = model.losses(golden_pictures(), golden_truths(), t.run.sampler(), {.training = true});
