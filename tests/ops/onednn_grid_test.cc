@@ -104,7 +104,7 @@ class Choices {
   Generator generator_;
 };
 
-std::vector<double> numbers(const Tensor& t) { return t.contiguous().to(DType::kF64).to_vector<double>(); }
+std::vector<double> numbers(const Tensor& t) { return t.detach().contiguous().to(DType::kF64).to_vector<double>(); }
 
 // Runs `grid` on every backend that the build has.
 template <class F>

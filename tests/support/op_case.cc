@@ -184,8 +184,8 @@ Tensors make_inputs(const std::vector<Input>& inputs, DType dtype, Device device
 
 double relative_error(const Tensor& a, const Tensor& b) {
   check(a.shape() == b.shape(), "relative_error: shapes {} and {}", a.shape(), b.shape());
-  const auto x = a.to(Device::cpu()).to(DType::kF64).to_vector<double>();
-  const auto y = b.to(Device::cpu()).to(DType::kF64).to_vector<double>();
+  const auto x = a.detach().to(Device::cpu()).to(DType::kF64).to_vector<double>();
+  const auto y = b.detach().to(Device::cpu()).to(DType::kF64).to_vector<double>();
   double difference = 0, scale = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]))) {
