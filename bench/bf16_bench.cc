@@ -54,7 +54,7 @@ void run_masks(benchmark::State& state, const std::string& weights, const std::v
   for (auto _ : state) {
     for (const fs::path& path : pictures) {
       const Tensor picture = io::decode_image(path);
-      const maskcut::FrameSize frame = maskcut::working_size(picture.size(0), picture.size(1), options);
+      const Size frame = maskcut::working_size(picture.size(0), picture.size(1), options);
       const Tensor input = normalised(resize(picture, frame.height, frame.width, io::Filter::kLanczos));
       const Tensor exact = f32.features(input).select(0, 0), rounded = bf16.features(input).select(0, 0);
       worst = std::max(worst, difference(exact, rounded));

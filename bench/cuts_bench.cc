@@ -45,7 +45,7 @@ void run_eigenvector(benchmark::State& state, const Tensor& features) {
 }
 
 void run_cuts(benchmark::State& state, const std::string& name, const Tensor& features) {
-  const maskcut::FrameSize frame{features.size(1) * kPatch, features.size(2) * kPatch};
+  const Size frame{features.size(1) * kPatch, features.size(2) * kPatch};
   maskcut::CutResult result;
   for (auto _ : state) result = maskcut::cut_features(features, frame, {});
   static std::map<std::string, Tensor> found;

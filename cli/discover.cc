@@ -30,7 +30,7 @@ namespace {
 // The graph of this many patches takes half a gigabyte, and the backbone's time grows with their square.
 constexpr std::int64_t kMostPatches = 65536;
 
-void check_patches(const maskcut::FrameSize& pixels, std::int64_t patch) {
+void check_patches(const Size& pixels, std::int64_t patch) {
   const std::int64_t patches = (pixels.height + patch - 1) / patch * ((pixels.width + patch - 1) / patch);
   check(patches <= kMostPatches, ErrorKind::kUnsupported,
         "{} x {} pixels are {} patches of {}, more than {}; --size PX makes pictures smaller", pixels.height,

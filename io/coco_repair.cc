@@ -122,7 +122,7 @@ class Repair {
     for (CocoImage& image : set_.images)
       if (image.height == 0 || image.width == 0) unknown.push_back(&image);
     struct Found {
-      ImageSize size;
+      Size size;
       std::string error;
     };
     std::vector<Found> found(unknown.size());

@@ -40,12 +40,12 @@ Tensor decode_image(const std::filesystem::path& path, const DecodeOptions& opti
   return decode_image(file.bytes, file.name, options);
 }
 
-ImageSize image_size(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) {
+Size image_size(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options) {
   const PictureHeader header = read_header(recognise_image(bytes, name), bytes, name, options);
-  return swaps_axes(header.orientation) ? ImageSize{header.size.width, header.size.height} : header.size;
+  return swaps_axes(header.orientation) ? Size{header.size.width, header.size.height} : header.size;
 }
 
-ImageSize image_size(const std::filesystem::path& path, const DecodeOptions& options) {
+Size image_size(const std::filesystem::path& path, const DecodeOptions& options) {
   const SharedBytes file = map_file(path);
   return image_size(file.bytes, file.name, options);
 }

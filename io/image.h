@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "usol/io/decode_warnings.h"
+#include "usol/tensor/size.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::io {
@@ -28,11 +29,6 @@ struct DecodeOptions {
   void warn(DecodeWarning kind, const std::string& name, const std::string& line) const {
     if (warnings != nullptr) warnings->add(kind, name, line);
   }
-};
-
-struct ImageSize {
-  std::int64_t height = 0, width = 0;
-  bool operator==(const ImageSize&) const = default;
 };
 
 /// Decodes a file to u8 [H, W, 3] RGB. The format is told by content, never by name (io/image_formats.h lists them):
@@ -54,8 +50,8 @@ Tensor decode_image(const std::filesystem::path& path, const DecodeOptions& opti
 Tensor decode_image(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options = {});
 
 /// Size that decode_image would give, from the header alone. Throws as decode_image does for what the header shows.
-ImageSize image_size(const std::filesystem::path& path, const DecodeOptions& options = {});
-ImageSize image_size(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options = {});
+Size image_size(const std::filesystem::path& path, const DecodeOptions& options = {});
+Size image_size(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options = {});
 
 /// Encodes a CPU u8 image [H, W], [H, W, 1], [H, W, 3] RGB or [H, W, 4] RGBA as PNG. Throws Error on other inputs.
 std::vector<std::byte> encode_png(const Tensor& image);

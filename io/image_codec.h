@@ -12,7 +12,7 @@
 namespace usol::io {
 
 struct PictureHeader {
-  ImageSize size;              // as stored, before turning
+  Size size;                   // as stored, before turning
   int orientation = 1;         // 1..8, as in EXIF
   bool always_turned = false;  // Pillow turns this format's pictures while it loads them, whatever is asked for
 };

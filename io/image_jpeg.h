@@ -13,7 +13,7 @@
 namespace usol::io {
 
 struct JpegHeader {
-  ImageSize size;       // as stored, before turning
+  Size size;            // as stored, before turning
   int orientation = 1;  // 1..8
 };
 

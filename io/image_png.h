@@ -12,7 +12,7 @@
 namespace usol::io {
 
 struct PngHeader {
-  ImageSize size;  // as stored, before turning
+  Size size;  // as stored, before turning
   int bit_depth = 8;
   bool grey = false;             // colour type 0
   int orientation = 1;           // of the eXIf chunk, 1..8

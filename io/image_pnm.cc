@@ -14,7 +14,7 @@ namespace {
 
 struct PnmHeader {
   int kind = 0;  // 1 to 6
-  ImageSize size;
+  Size size;
   std::int64_t maxval = 1;
   std::size_t data = 0;  // where the pixels begin
 

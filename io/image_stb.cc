@@ -110,7 +110,7 @@ struct Release {
 // collects them, and what small pictures need for tables.
 class LimitedAllowance {
  public:
-  LimitedAllowance(const ImageSize& size, std::size_t file_bytes) {
+  LimitedAllowance(const Size& size, std::size_t file_bytes) {
     allowance = {16 * static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width) + 4 * file_bytes +
                      (std::size_t{1} << 20),
                  false};
@@ -175,7 +175,7 @@ std::vector<std::byte> opaque_gif(std::span<const std::byte> bytes) {
   return copy;
 }
 
-void check_before_decoding(std::span<const std::byte> bytes, const ImageSize& size, const std::string& name,
+void check_before_decoding(std::span<const std::byte> bytes, const Size& size, const std::string& name,
                            const std::string& format) {
   if (format == "BMP") {
     const BmpHeader header = bmp_header(bytes);
@@ -193,7 +193,7 @@ void check_before_decoding(std::span<const std::byte> bytes, const ImageSize& si
 
 }  // namespace
 
-ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
+Size stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
   Source source{bytes};
   int width = 0, height = 0, channels = 0;
   const int ok = stbi_info_from_callbacks(&kCallbacks, &source, &width, &height, &channels);
@@ -212,7 +212,7 @@ bool stb_recognises(std::span<const std::byte> bytes) {
 }
 
 Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, const std::string& format) {
-  const ImageSize size = stb_image_size(bytes, name, format);
+  const Size size = stb_image_size(bytes, name, format);
   check_before_decoding(bytes, size, name, format);
   const LimitedAllowance limit(size, bytes.size());
   const std::vector<std::byte> opaque = format == "GIF" ? opaque_gif(bytes) : std::vector<std::byte>();

@@ -16,7 +16,7 @@
 namespace usol::io {
 
 /// Size in the header. Throws Error(kFormat) naming `name` and `format`, with stb's reason.
-ImageSize stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
+Size stb_image_size(std::span<const std::byte> bytes, const std::string& name, const std::string& format);
 /// True if stb takes the bytes for one of its formats (TGA has no magic number, so this is how it is told).
 bool stb_recognises(std::span<const std::byte> bytes);
 /// Pixels as u8 [H, W, 3]. Throws Error(kFormat) also when the data ends before the image does.

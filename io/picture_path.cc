@@ -22,7 +22,7 @@ fs::path picture_path(const fs::path& root, std::string_view file_name) {
   return root / fs::path(portable_name(file_name));
 }
 
-bool fits_with_other_exif(const fs::path& picture, ImageSize expected, bool apply_exif) {
+bool fits_with_other_exif(const fs::path& picture, Size expected, bool apply_exif) {
   try {
     return image_size(picture, {.apply_exif = !apply_exif}) == expected;
   } catch (const Error&) {

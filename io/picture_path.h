@@ -19,6 +19,6 @@ std::filesystem::path picture_path(const std::filesystem::path& root, std::strin
 /// True if a picture that was decoded with `apply_exif` to `found` pixels has the expected size when decoded without
 /// (or the other way round): the annotations were made on the picture as it is stored (or as it is shown). False if the
 /// picture cannot be read.
-bool fits_with_other_exif(const std::filesystem::path& picture, ImageSize expected, bool apply_exif);
+bool fits_with_other_exif(const std::filesystem::path& picture, Size expected, bool apply_exif);
 
 }  // namespace usol::io

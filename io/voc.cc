@@ -60,7 +60,7 @@ std::filesystem::path picture_of(const std::filesystem::path& xml, const std::st
 
 void complete_size(CocoImage& image, const std::string& file, const CocoReadOptions& options, ReadingReport& report) {
   if (image.height > 0 && image.width > 0) return;
-  ImageSize size;
+  Size size;
   std::string why;
   try {
     size = image_size(picture_of(file, image.file_name, options.image_root), {.apply_exif = options.apply_exif});

@@ -134,15 +134,15 @@ double typical_distance(const std::vector<Descriptor>& patches) {
 
 }  // namespace
 
-Tensor colour_features(const Tensor& image, const FrameSize& frame, std::int64_t patch) {
+Tensor colour_features(const Tensor& image, const Size& frame, std::int64_t patch) {
   check(image.defined() && image.rank() == 3 && image.dtype() == DType::kU8 && image.size(2) == 3 && image.numel() > 0,
         "colour_features: expected a u8 image [H, W, 3], got {}",
         image.defined() ? fmt::format("{} {}", image.dtype(), image.shape()) : "nothing");
-  const FrameSize grid = patch_grid(frame, patch);
+  const Size grid = patch_grid(frame, patch);
   const std::int64_t rows = grid.height * patch, columns = grid.width * patch, n = grid.height * grid.width;
   // To the frame first and to whole patches then, as for the networks.
   Tensor rgb = resize(image.to(Device::cpu()), frame.height, frame.width, io::Filter::kLanczos);
-  if (frame != FrameSize{rows, columns}) rgb = resize(rgb, rows, columns, io::Filter::kLanczos);
+  if (frame != Size{rows, columns}) rgb = resize(rgb, rows, columns, io::Filter::kLanczos);
   const std::vector<float> planes = lab_planes(rgb.contiguous());
 
   std::vector<Descriptor> patches(static_cast<std::size_t>(n));

@@ -20,6 +20,6 @@ inline constexpr std::int64_t kColourFeatureDim = 384;
 /// centred and scaled to unit variance over the picture. sigma is set for each picture so that 40 % of the pairs of
 /// patches have a cosine above 0.15, MaskCut's tau. A picture of a single colour gives zeros: it has no object.
 /// image: u8 [H, W, 3] RGB at any size. Same features on every run. Throws Error on other inputs or patch < 1.
-Tensor colour_features(const Tensor& image, const FrameSize& frame, std::int64_t patch);
+Tensor colour_features(const Tensor& image, const Size& frame, std::int64_t patch);
 
 }  // namespace usol::maskcut

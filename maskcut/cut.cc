@@ -13,7 +13,7 @@ namespace {
 
 std::vector<std::uint8_t> marks_of(const Tensor& mask) { return mask.to_vector<std::uint8_t>(); }
 
-Tensor no_object(const FrameSize& grid) { return Tensor::zeros({grid.height, grid.width}, DType::kU8); }
+Tensor no_object(const Size& grid) { return Tensor::zeros({grid.height, grid.width}, DType::kU8); }
 
 }  // namespace
 
@@ -37,12 +37,12 @@ std::string_view name_of(StageOutcome outcome) {
   fail(ErrorKind::kInvalidArgument, "name_of: not a stage outcome");
 }
 
-CutResult cut_features(const Tensor& features, const FrameSize& frame, const MaskCutOptions& options) {
+CutResult cut_features(const Tensor& features, const Size& frame, const MaskCutOptions& options) {
   check(features.defined() && features.rank() == 3 && features.dtype() == DType::kF32 && features.numel() > 0,
         "maskcut: expected f32 features [D, h, w], got {}",
         features.defined() ? fmt::format("{} {}", features.dtype(), features.shape()) : "nothing");
   check_cut_arguments(frame, options);
-  const FrameSize grid{features.size(1), features.size(2)};
+  const Size grid{features.size(1), features.size(2)};
   const Tensor unit =
       normalize_features(features.to(Device::cpu()).reshape({features.size(0), grid.height * grid.width}));
   if (options.dump) options.dump("K", unit.transpose(0, 1).contiguous());
@@ -52,7 +52,7 @@ CutResult cut_features(const Tensor& features, const FrameSize& frame, const Mas
   return stages.take();
 }
 
-void check_cut_arguments(const FrameSize& frame, const MaskCutOptions& options) {
+void check_cut_arguments(const Size& frame, const MaskCutOptions& options) {
   check(frame.height >= 1 && frame.width >= 1, "maskcut: expected a frame of at least 1 x 1, got {} x {}", frame.height,
         frame.width);
   check(options.masks >= 1, ErrorKind::kUsage, "maskcut: expected at least 1 mask, got {}", options.masks);
@@ -63,7 +63,7 @@ AffinityOptions affinity_options(const MaskCutOptions& options) {
   return {.tau = options.tau, .inclusive = options.preset == Preset::kPaper};
 }
 
-CutStages::CutStages(PatchGraph graph, const FrameSize& grid, const FrameSize& frame, const MaskCutOptions& options)
+CutStages::CutStages(PatchGraph graph, const Size& grid, const Size& frame, const MaskCutOptions& options)
     : options_(options),
       grid_(grid),
       frame_(frame),

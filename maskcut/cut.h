@@ -85,10 +85,10 @@ struct CutResult {
 
 /// The stages on features f32 [D, h, w] (any device, finite), their objects upsampled to `frame`.
 /// Dumps K, W_t, d_t, lambda_t, x_t, P_t, M_t and S_t of maskcut(). Throws Error as maskcut() does.
-CutResult cut_features(const Tensor& features, const FrameSize& frame, const MaskCutOptions& options);
+CutResult cut_features(const Tensor& features, const Size& frame, const MaskCutOptions& options);
 
 /// Throws Error as maskcut() does for a frame or options that it cannot take.
-void check_cut_arguments(const FrameSize& frame, const MaskCutOptions& options);
+void check_cut_arguments(const Size& frame, const MaskCutOptions& options);
 
 /// The affinity that the options ask for.
 AffinityOptions affinity_options(const MaskCutOptions& options);
@@ -98,7 +98,7 @@ AffinityOptions affinity_options(const MaskCutOptions& options);
 class CutStages {
  public:
   /// `graph` of the patches of `grid`; `options` must outlive this object.
-  CutStages(PatchGraph graph, const FrameSize& grid, const FrameSize& frame, const MaskCutOptions& options);
+  CutStages(PatchGraph graph, const Size& grid, const Size& frame, const MaskCutOptions& options);
 
   bool wants_cut() const { return !done_ && result_.stages.size() < static_cast<std::size_t>(options_.masks); }
   const PatchGraph& graph() const { return graph_; }
@@ -118,7 +118,7 @@ class CutStages {
   void keep(const Tensor& object, std::size_t t);
 
   const MaskCutOptions& options_;
-  FrameSize grid_, frame_;
+  Size grid_, frame_;
   PatchGraph graph_;
   Tensor previous_;  // u8 [h, w]: the previous stage's object, empty if it was rejected
   Tensor covered_;   // u8 [frame]: union of the masks so far

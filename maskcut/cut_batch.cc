@@ -9,7 +9,7 @@
 
 namespace usol::maskcut {
 
-std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const FrameSize> frames,
+std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const Size> frames,
                                             std::span<const MaskCutOptions> options) {
   check(features.defined() && features.rank() == 4 && features.dtype() == DType::kF32 && features.numel() > 0,
         "maskcut: expected f32 features [N, D, h, w], got {}",
@@ -18,7 +18,7 @@ std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<co
   check(static_cast<std::int64_t>(frames.size()) == count && static_cast<std::int64_t>(options.size()) == count,
         "maskcut: expected {} frames and options, got {} and {}", count, frames.size(), options.size());
   for (std::size_t i = 0; i < frames.size(); ++i) check_cut_arguments(frames[i], options[i]);
-  const FrameSize grid{features.size(2), features.size(3)};
+  const Size grid{features.size(2), features.size(3)};
   std::vector<PictureCuts> outcomes(frames.size());
   std::vector<std::optional<CutStages>> stages(frames.size());
   // Runs work(i) of the chosen pictures on all threads; a picture's error is its own.

@@ -20,7 +20,7 @@ struct PictureCuts {
 /// cut_features() of each of N pictures: features f32 [N, D, h, w], which decide the device; frames [N]; options [N],
 /// which may differ in `dump` alone. A picture's result depends on its own features only.
 /// Errors of one picture are its outcome; those of all (shapes, options, the device) are thrown.
-std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const FrameSize> frames,
+std::vector<PictureCuts> cut_features_batch(const Tensor& features, std::span<const Size> frames,
                                             std::span<const MaskCutOptions> options);
 
 }  // namespace usol::maskcut

@@ -26,8 +26,8 @@ std::vector<std::int64_t> nearest_indices(std::int64_t from, std::int64_t to) {
 
 }  // namespace
 
-FrameSize working_size(std::int64_t image_height, std::int64_t image_width, std::int64_t size, std::int64_t patch,
-                       bool native_aspect) {
+Size working_size(std::int64_t image_height, std::int64_t image_width, std::int64_t size, std::int64_t patch,
+                  bool native_aspect) {
   check(image_height >= 1 && image_width >= 1, "working_size: expected an image of at least 1 x 1, got {} x {}",
         image_height, image_width);
   check(size >= 1 && patch >= 1, "working_size: expected size and patch of at least 1, got {} and {}", size, patch);
@@ -37,14 +37,14 @@ FrameSize working_size(std::int64_t image_height, std::int64_t image_width, std:
   return {divide_half_even(height * scale, patch) * patch, divide_half_even(width * scale, patch) * patch};
 }
 
-FrameSize patch_grid(const FrameSize& frame, std::int64_t patch) {
+Size patch_grid(const Size& frame, std::int64_t patch) {
   check(frame.height >= 1 && frame.width >= 1 && patch >= 1,
         "patch_grid: expected a frame and a patch of at least 1, got {} x {} and {}", frame.height, frame.width, patch);
   return {divide_half_even(static_cast<double>(frame.height), patch),
           divide_half_even(static_cast<double>(frame.width), patch)};
 }
 
-Tensor upsample_nearest(const Tensor& mask, const FrameSize& size) {
+Tensor upsample_nearest(const Tensor& mask, const Size& size) {
   check(mask.rank() == 2 && mask.dtype() == DType::kU8 && mask.numel() > 0,
         "upsample_nearest: expected u8 [h, w], got {} {}", mask.dtype(), mask.shape());
   const Tensor source = mask.contiguous();

@@ -3,25 +3,20 @@
 
 #include <cstdint>
 
+#include "usol/tensor/size.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::maskcut {
 
-/// Height and width in pixels (or patches).
-struct FrameSize {
-  std::int64_t height = 0, width = 0;
-  bool operator==(const FrameSize&) const = default;
-};
-
 /// The frame of size * size pixels for a picture: square, or with `native_aspect` the picture's ratio at about
 /// size * size pixels with both sides multiples of the patch. Throws Error on anything below one.
-FrameSize working_size(std::int64_t image_height, std::int64_t image_width, std::int64_t size, std::int64_t patch,
-                       bool native_aspect);
+Size working_size(std::int64_t image_height, std::int64_t image_width, std::int64_t size, std::int64_t patch,
+                  bool native_aspect);
 
 /// Patches of a frame: each side / patch, rounded half to even, at least 1. Throws Error on anything below one.
-FrameSize patch_grid(const FrameSize& frame, std::int64_t patch);
+Size patch_grid(const Size& frame, std::int64_t patch);
 
 /// Nearest-neighbour resizing of a u8 [h, w] mask, with the pixels that PyTorch's mode "nearest" takes.
-Tensor upsample_nearest(const Tensor& mask, const FrameSize& size);
+Tensor upsample_nearest(const Tensor& mask, const Size& size);
 
 }  // namespace usol::maskcut

@@ -11,7 +11,7 @@
 
 namespace usol::maskcut {
 
-FrameSize working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options) {
+Size working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options) {
   return working_size(image_height, image_width, options.size, options.patch, options.native_aspect);
 }
 
@@ -37,7 +37,7 @@ MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptio
     if (options.dump) options.dump(std::string(name) + "_" + std::to_string(stage + 1), value);
   };
   const std::int64_t height = image.size(0), width = image.size(1);
-  const FrameSize frame = working_size(height, width, options);
+  const Size frame = working_size(height, width, options);
   MaskCutResult result;
   result.stages = std::move(cut.stages);
 

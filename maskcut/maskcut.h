@@ -27,7 +27,7 @@ struct MaskCutResult {
 };
 
 /// The frame for a picture under these options: features are to be computed from the picture at this size (LANCZOS).
-FrameSize working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options);
+Size working_size(std::int64_t image_height, std::int64_t image_width, const MaskCutOptions& options);
 
 /// Pseudo-masks of one image.
 /// features: f32 [D, h, w], any device, finite; image: u8 [H, W, 3] RGB at its original size.

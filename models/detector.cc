@@ -13,7 +13,6 @@
 namespace usol {
 
 using detection::Detections;
-using detection::ImageSize;
 
 std::vector<Detections> Detector::detect(const std::vector<Tensor>& pictures,
                                          const detection::DetectOptions& options) const {
@@ -38,7 +37,7 @@ std::unique_ptr<Detector> load_detector(StateDict state, std::string_view what, 
        fmt::format("{}: not {}; see what the file holds with 'usol info'", what, fmt::join(known, " and not ")));
 }
 
-ImageSize network_size(const ImageSize& picture, std::int64_t short_px, std::int64_t most_px) {
+Size network_size(const Size& picture, std::int64_t short_px, std::int64_t most_px) {
   const auto h = static_cast<double>(picture.height), w = static_cast<double>(picture.width);
   const auto wanted = static_cast<double>(short_px), most = static_cast<double>(most_px);
   const double scale = wanted / std::min(h, w);
@@ -52,7 +51,7 @@ ImageSize network_size(const ImageSize& picture, std::int64_t short_px, std::int
           std::max<std::int64_t>(1, static_cast<std::int64_t>(width + 0.5))};
 }
 
-Detections rescaled(const Detections& detections, const ImageSize& from, const ImageSize& to) {
+Detections rescaled(const Detections& detections, const Size& from, const Size& to) {
   const NoGrad no_grad;
   Detections result = detections;
   result.boxes =
@@ -68,7 +67,7 @@ Detections rescaled(const Detections& detections, const ImageSize& from, const I
   return result;
 }
 
-Tensor full_masks(const Detections& detections, const ImageSize& size) {
+Tensor full_masks(const Detections& detections, const Size& size) {
   if (!detections.masks.defined()) return {};
   return paste_masks(detections.masks, detections.boxes, size.height, size.width);
 }

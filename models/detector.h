@@ -18,17 +18,13 @@
 #include "usol/nn/param_store.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
+#include "usol/tensor/size.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {
 
 // What detectors take and give. Boxes are [R, 4] f32, x0 y0 x1 y1 in pixels of the network's input.
 namespace detection {
-
-/// Size of a picture as it enters the network, before padding.
-struct ImageSize {
-  std::int64_t height = 0, width = 0;
-};
 
 /// The objects of a picture, for training.
 struct Truths {
@@ -134,12 +130,10 @@ std::unique_ptr<Detector> load_detector(StateDict state, std::string_view what, 
 
 /// Size at which a picture enters the network: the short side `short_px` unless the long one would exceed `most_px`.
 /// Source: Detectron2, ResizeShortestEdge.
-detection::ImageSize network_size(const detection::ImageSize& picture, std::int64_t short_px = 800,
-                                  std::int64_t most_px = 1333);
+Size network_size(const Size& picture, std::int64_t short_px = 800, std::int64_t most_px = 1333);
 /// Objects in another size of the picture: boxes scaled from `from` to `to`, clipped, those without area dropped.
-detection::Detections rescaled(const detection::Detections& detections, const detection::ImageSize& from,
-                               const detection::ImageSize& to);
+detection::Detections rescaled(const detection::Detections& detections, const Size& from, const Size& to);
 /// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks.
-Tensor full_masks(const detection::Detections& detections, const detection::ImageSize& size);
+Tensor full_masks(const detection::Detections& detections, const Size& size);
 
 }  // namespace usol

@@ -20,7 +20,7 @@ io::CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t c
 }
 
 Tensor resized_for_network(const Tensor& picture, std::int64_t short_px, std::int64_t long_px) {
-  const detection::ImageSize size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
+  const Size size = network_size({picture.size(0), picture.size(1)}, short_px, long_px);
   return resize(picture, size.height, size.width, io::Filter::kBilinear);
 }
 
@@ -37,7 +37,7 @@ std::vector<Tensor> TestViews::of(const Tensor& picture) const {
 
 std::vector<FoundObject> to_picture(const detection::Detections& detections, const Tensor& resized,
                                     const Tensor& picture) {
-  const detection::ImageSize from{resized.size(0), resized.size(1)}, to{picture.size(0), picture.size(1)};
+  const Size from{resized.size(0), resized.size(1)}, to{picture.size(0), picture.size(1)};
   const detection::Detections all = rescaled(detections, from, to);
   const auto boxes = all.boxes.to_vector<float>(), scores = all.scores.to_vector<float>();
   const auto classes = all.classes.to_vector<std::int64_t>();

@@ -19,9 +19,9 @@ namespace {
 constexpr double kOwnTau = 2;  // no cosine: "the method's own"
 constexpr std::int64_t kMaskcutSize = 480;
 
-Tensor from_frame(const Tensor& mask, std::int64_t patch, const maskcut::FrameSize& pixels, const Tensor& image) {
+Tensor from_frame(const Tensor& mask, std::int64_t patch, const Size& pixels, const Tensor& image) {
   const Tensor frame = maskcut::pixel_mask(mask, patch, pixels);
-  if (pixels == maskcut::FrameSize{image.size(0), image.size(1)}) return frame;
+  if (pixels == Size{image.size(0), image.size(1)}) return frame;
   return maskcut::mask_to_image_size(frame, image.size(0), image.size(1), Preset::kPaper);
 }
 
@@ -107,7 +107,7 @@ void DiscoverMethod::load() {
 }
 
 std::vector<maskcut::Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int64_t patch,
-                                                         const maskcut::FrameSize& pixels) const {
+                                                         const Size& pixels) const {
   if (method_ == "lost") return lost(maps.features, patch, pixels, {.k_patches = static_cast<int>(k_patches_)});
   if (background_only())
     return maskcut::found_foreground(maskcut::found_background(maps.features, maps.attention), patch, pixels);
@@ -141,7 +141,7 @@ DiscoveredObjects DiscoverMethod::find_maskcut(const PatchMaps& maps, const Tens
 }
 
 DiscoveredObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                                const maskcut::FrameSize& pixels) const {
+                                                const Size& pixels) const {
   maskcut::Saliency saliency{Tensor::zeros({image.size(0), image.size(1)}, DType::kF64),
                              Tensor::zeros({image.size(0), image.size(1)}, DType::kU8)};
   if (method_ == "tokencut") {
@@ -168,11 +168,11 @@ DiscoveredObjects DiscoverMethod::find_saliency(const PatchMaps& maps, const Ten
 }
 
 DiscoveredObjects DiscoverMethod::find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                       const maskcut::FrameSize& pixels) const {
+                                       const Size& pixels) const {
   if (method_ == "maskcut") return find_maskcut(maps, image, patch);
   if (saliency()) return find_saliency(maps, image, patch, pixels);
   DiscoveredObjects found;
-  const bool own_size = pixels == maskcut::FrameSize{image.size(0), image.size(1)};
+  const bool own_size = pixels == Size{image.size(0), image.size(1)};
   for (const maskcut::Discovery& object : discover(maps, patch, pixels)) {
     add_mask(found, from_frame(object.mask, patch, pixels, image));
     // At the picture's own size the method's box is the result; it may differ from the mask's (dino-seg, release).

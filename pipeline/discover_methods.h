@@ -42,8 +42,7 @@ class DiscoverMethod {
 
   /// The objects of a picture u8 [H, W, 3]; `pixels` is what its patch grid stands for (FeatureOptions::picture_size).
   /// Throws Error if the maps do not belong to the picture.
-  DiscoveredObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                         const maskcut::FrameSize& pixels) const;
+  DiscoveredObjects find(const PatchMaps& maps, const Tensor& image, std::int64_t patch, const Size& pixels) const;
 
   const std::string& name() const { return method_; }
   bool saliency() const { return task_ == "saliency"; }
@@ -55,11 +54,10 @@ class DiscoverMethod {
 
  private:
   bool background_only() const { return method_ == "found" && found_stage_ == "background"; }
-  std::vector<maskcut::Discovery> discover(const PatchMaps& maps, std::int64_t patch,
-                                           const maskcut::FrameSize& pixels) const;
+  std::vector<maskcut::Discovery> discover(const PatchMaps& maps, std::int64_t patch, const Size& pixels) const;
   DiscoveredObjects find_maskcut(const PatchMaps& maps, const Tensor& image, std::int64_t patch) const;
   DiscoveredObjects find_saliency(const PatchMaps& maps, const Tensor& image, std::int64_t patch,
-                                  const maskcut::FrameSize& pixels) const;
+                                  const Size& pixels) const;
 
   std::string method_ = "tokencut", preset_ = "paper", task_ = "objects", bilateral_ = "auto", found_stage_ = "layer",
               head_path_;

@@ -33,23 +33,21 @@ constexpr const char* kColourDescription =
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
 
 // The pixels that the features are made of: whole patches, but for kPadded.
-maskcut::FrameSize frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const maskcut::FrameSize own{image.size(0), image.size(1)};
+Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
+  const Size own{image.size(0), image.size(1)};
   if (options.framing == Framing::kPadded) return own;
-  const maskcut::FrameSize frame =
-      options.framing == Framing::kNearest
-          ? own
-          : maskcut::working_size(own.height, own.width, options.size, patch, options.native_aspect);
-  const maskcut::FrameSize grid = maskcut::patch_grid(frame, patch);
+  const Size frame = options.framing == Framing::kNearest
+                         ? own
+                         : maskcut::working_size(own.height, own.width, options.size, patch, options.native_aspect);
+  const Size grid = maskcut::patch_grid(frame, patch);
   return {grid.height * patch, grid.width * patch};
 }
 
 // The picture at the size of the frame, and then at whole patches, as the reference resizes it.
 Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const maskcut::FrameSize pixels = frame_pixels(options, image, patch);
+  const Size pixels = frame_pixels(options, image, patch);
   if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, io::Filter::kLanczos);
-  const maskcut::FrameSize frame =
-      maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
+  const Size frame = maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
   const Tensor framed = resize(image, frame.height, frame.width, io::Filter::kLanczos);
   return resize(framed, pixels.height, pixels.width, io::Filter::kLanczos);
 }
@@ -138,7 +136,7 @@ class ColourSource : public FeatureSource {
       const Tensor padded = pad_with_border(image, patch());
       return {maskcut::colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
     }
-    const maskcut::FrameSize frame =
+    const Size frame =
         options_.framing == Framing::kFrame
             ? maskcut::working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
             : frame_pixels(options_, image, patch());
@@ -211,7 +209,7 @@ BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
   };
 }
 
-maskcut::FrameSize FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
+Size FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
 
 void FeatureOptions::declare(Settings& settings, bool files, const std::string& size_help, double least_size) {
   settings.group("Features");

@@ -70,7 +70,7 @@ struct FeatureOptions {
   /// choices contradict each other.
   std::unique_ptr<FeatureSource> open(const Run& run);
   /// The pixels that the patch grid of a picture stands for: its own size where it is padded, else whole patches.
-  maskcut::FrameSize picture_size(const Tensor& image) const;
+  Size picture_size(const Tensor& image) const;
   /// SHA-256 of the weights, "" without; made by open().
   const std::string& weights_sha256() const { return weights_sha256_; }
 

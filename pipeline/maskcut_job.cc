@@ -272,7 +272,7 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
     }
     std::vector<BatchedPicture> out(together.size());
     for (const auto& [shape, members] : by_shape) {
-      std::vector<maskcut::FrameSize> frames;
+      std::vector<Size> frames;
       std::vector<maskcut::MaskCutOptions> options;
       Tensor maps =
           Tensor::empty({static_cast<std::int64_t>(members.size()), shape[0], shape[1], shape[2]}, DType::kF32, device);

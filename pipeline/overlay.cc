@@ -33,7 +33,7 @@ Tensor stack(const std::vector<Tensor>& rows) {
 }
 
 // Small pictures are enlarged, so that the labels can be read.
-maskcut::FrameSize drawn_size(const Tensor& image) {
+Size drawn_size(const Tensor& image) {
   const std::int64_t width = std::clamp(image.size(1), kLeastWidth, kMostWidth);
   const double scale = static_cast<double>(width) / static_cast<double>(image.size(1));
   return {std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale)), width};

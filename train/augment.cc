@@ -140,7 +140,7 @@ template <class AnySample>
 Sample moved_at_random(const AnySample& sample, const AugmentOptions& options, Generator& generator) {
   check(!options.short_sides.empty(), "augment: no short sides to choose from");
   const std::int64_t short_side = options.short_sides[generator.below(options.short_sides.size())];
-  const detection::ImageSize size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
+  const Size size = network_size({sample.height(), sample.width()}, short_side, options.long_side);
   return transformed(sample, size.height, size.width, static_cast<double>(generator.uniform()) < options.flip);
 }
 

@@ -21,14 +21,14 @@ constexpr std::int64_t kAtOnce = 64;  // pictures that a thread takes
 
 void check_picture(std::int64_t index, const ExpectedPicture& picture, const io::DecodeOptions& decode,
                    PictureReport& report) {
-  io::ImageSize size;
+  Size size;
   try {
     size = io::image_size(picture.path, decode);
   } catch (const Error& error) {
     report.unreadable.push_back({index, error.what()});
     return;
   }
-  if (picture.size == io::ImageSize{} || picture.size == size) return;
+  if (picture.size == Size{} || picture.size == size) return;
   report.mismatched.push_back({index, picture.path.string(), picture.size, size,
                                io::fits_with_other_exif(picture.path, picture.size, decode.apply_exif)});
 }

@@ -23,7 +23,7 @@ struct PictureReport {
   struct Mismatch {
     std::int64_t index = 0;
     std::string file;
-    io::ImageSize expected, got;
+    Size expected, got;
     bool fits_with_other_exif = false;  // io/picture_path.h
   };
   std::int64_t pictures = 0;
@@ -35,7 +35,7 @@ struct PictureReport {
 
 struct ExpectedPicture {
   std::filesystem::path path;
-  io::ImageSize size;  // 0 x 0: any
+  Size size;  // 0 x 0: any
 };
 /// Reads the headers of pictures 0 ... count - 1, several at a time; `picture` is called from several threads. `stop`
 /// is asked now and then: once it says yes, the report is of the pictures so far.

@@ -150,7 +150,7 @@ Clustering bisect(const Points& points, const BisectingKmeansOptions& options) {
 
 }  // namespace
 
-std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t patch, const Size& picture,
                                         const BisectingKmeansOptions& options) {
   check_patch_features("bisecting k-means", features, patch, picture);
   check(options.clusters >= 1 && options.trials >= 1 && options.iterations >= 1,

@@ -27,7 +27,7 @@ struct BisectingKmeansOptions {
 /// largest component of a cluster; its seed is its patch nearest to the cluster's centre.
 /// Equal arguments give equal results. features: k of the last block as for tokencut(). Throws Error when shapes,
 /// dtypes or options are not as said.
-std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t patch, const Size& picture,
                                         const BisectingKmeansOptions& options = {});
 
 }  // namespace usol::maskcut

@@ -38,7 +38,7 @@ std::int64_t released_choice(const Components& components) {
 
 }  // namespace
 
-std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, const Size& picture,
                                 const DinoSegOptions& options) {
   check_patch_features("dino-seg", attention, patch, picture);
   const std::int64_t height = attention.size(1), width = attention.size(2);

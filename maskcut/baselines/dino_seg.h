@@ -18,7 +18,7 @@ struct DinoSegOptions {
 /// release: the component labelled last is never considered, so with one component the background is taken, and with
 /// two the first; and the box is not clipped to the picture.
 /// Throws Error when shapes, dtypes or options are not as said, or the head's attention is all zero.
-std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, const Size& picture,
                                 const DinoSegOptions& options = {});
 
 }  // namespace usol::maskcut

@@ -8,13 +8,13 @@
 
 namespace usol::maskcut {
 
-PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const FrameSize& picture) {
+PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const Size& picture) {
   const PixelBox box = bounding_box(mask);
   return {box.x0 * patch, box.y0 * patch, std::min(box.x1 * patch, picture.width),
           std::min(box.y1 * patch, picture.height)};
 }
 
-Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const FrameSize& picture) {
+Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const Size& picture) {
   check(mask.rank() == 2 && mask.dtype() == DType::kU8 && patch >= 1 && mask.size(0) * patch >= picture.height &&
             mask.size(1) * patch >= picture.width,
         "pixel_mask: a mask {} {} of patches of {} pixels does not cover {} x {}", mask.dtype(), mask.shape(), patch,
@@ -28,7 +28,7 @@ Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const FrameSize& pictu
   return out;
 }
 
-void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const FrameSize& picture) {
+void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const Size& picture) {
   check(features.defined() && features.is_cpu() && features.dtype() == DType::kF32 && features.rank() == 3 &&
             features.numel() > 0,
         "{}: expected f32 [D, h, w] on the CPU, got {} {}", op,

@@ -19,13 +19,13 @@ struct Discovery {
 };
 
 /// The box of a patch mask in pixels, clipped to the picture (the grid reaches beyond it where it was padded).
-PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const FrameSize& picture);
+PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const Size& picture);
 
 /// The patch mask in pixels, cropped to the picture: u8 [height, width] of 0/1.
-Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const FrameSize& picture);
+Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const Size& picture);
 
 /// Throws Error unless `features` is a CPU tensor f32 [D, h, w] of finite values with D, h, w >= 1, patch >= 1 and the
 /// grid of patches covers the picture without a patch wholly outside. `op` names the caller.
-void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const FrameSize& picture);
+void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const Size& picture);
 
 }  // namespace usol::maskcut

@@ -20,7 +20,7 @@ void check_map(const char* what, const Tensor& map, int rank) {
 }
 
 // The largest component of where a map f32 [h, w] is positive, or nothing.
-std::vector<Discovery> largest_object(const Tensor& map, std::int64_t patch, const FrameSize& picture) {
+std::vector<Discovery> largest_object(const Tensor& map, std::int64_t patch, const Size& picture) {
   check_patch_features("found", map.unsqueeze(0), patch, picture);
   const Tensor dense = map.contiguous();
   Tensor foreground = Tensor::empty(dense.shape(), DType::kU8);
@@ -34,7 +34,7 @@ std::vector<Discovery> largest_object(const Tensor& map, std::int64_t patch, con
 }
 
 // A map f32 [h, w] bilinearly in pixels, cropped to the picture.
-Tensor enlarged(const Tensor& map, std::int64_t patch, const FrameSize& picture) {
+Tensor enlarged(const Tensor& map, std::int64_t patch, const Size& picture) {
   check_patch_features("found", map.unsqueeze(0), patch, picture);
   const std::int64_t height = map.size(0) * patch, width = map.size(1) * patch;
   return interpolate(map.contiguous().reshape({1, 1, map.size(0), map.size(1)}), height, width)
@@ -138,11 +138,11 @@ Tensor found_logits(const Tensor& keys, const FoundHead& head) {
   return logits;
 }
 
-std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const FrameSize& picture) {
+std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const Size& picture) {
   return largest_object(foreground_of(background), patch, picture);
 }
 
-Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const FrameSize& picture) {
+Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const Size& picture) {
   const Tensor large = enlarged(foreground_of(background), patch, picture);
   Saliency saliency{large.to(DType::kF64), Tensor::empty(large.shape(), DType::kU8)};
   std::uint8_t* mask = saliency.mask.mutable_data<std::uint8_t>();
@@ -150,12 +150,12 @@ Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch,
   return saliency;
 }
 
-std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
+std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const Size& picture) {
   check_map("logits", logits, 2);
   return largest_object(logits, patch, picture);
 }
 
-Saliency found_saliency(const Tensor& logits, std::int64_t patch, const FrameSize& picture) {
+Saliency found_saliency(const Tensor& logits, std::int64_t patch, const Size& picture) {
   check_map("logits", logits, 2);
   const Tensor large = enlarged(logits, patch, picture);
   Saliency saliency{Tensor::empty(large.shape(), DType::kF64), Tensor::empty(large.shape(), DType::kU8)};

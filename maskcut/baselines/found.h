@@ -22,11 +22,11 @@ struct FoundOptions {
 Tensor found_background(const Tensor& keys, const Tensor& attention, const FoundOptions& options = {});
 
 /// The first stage alone: what is not background. Its largest component, or nothing.
-std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const FrameSize& picture);
+std::vector<Discovery> found_foreground(const Tensor& background, std::int64_t patch, const Size& picture);
 
 /// The same as saliency: soft = 1 - background, resized bilinearly by the factor `patch` and cropped to the picture;
 /// mask = above 0.5.
-Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const FrameSize& picture);
+Saliency found_foreground_saliency(const Tensor& background, std::int64_t patch, const Size& picture);
 
 /// The trained layer.
 struct FoundHead {
@@ -41,11 +41,11 @@ FoundHead load_found_head(const std::filesystem::path& path);
 Tensor found_logits(const Tensor& keys, const FoundHead& head);
 
 /// The largest component of positive logits, or nothing.
-std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const FrameSize& picture);
+std::vector<Discovery> found(const Tensor& logits, std::int64_t patch, const Size& picture);
 
 /// Saliency at the picture's size: soft = sigmoid of the logits resized bilinearly by the factor `patch` and cropped;
 /// mask = above 0.5.
-Saliency found_saliency(const Tensor& logits, std::int64_t patch, const FrameSize& picture);
+Saliency found_saliency(const Tensor& logits, std::int64_t patch, const Size& picture);
 
 /// A mask (u8 [H, W]) refined by the bilateral solver in `image` (u8 [H, W, 3]): all components but the largest
 /// (with `single` only the second largest), background counting as one; the mask itself if their IoU is not above 0.5.

@@ -33,7 +33,7 @@ void similarities(const Tensor& features, const std::vector<std::int64_t>& rows,
 
 }  // namespace
 
-std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const Size& picture,
                             const LostOptions& options) {
   check_patch_features("lost", features, patch, picture);
   check(options.k_patches >= 1, "lost: expected at least one voting patch, got {}", options.k_patches);

@@ -15,7 +15,7 @@ struct LostOptions {
 /// similarity; the seed is the one of lowest degree (of equals the first). Of the k_patches lowest, those of positive
 /// similarity to the seed vote, the seed too: where their similarities sum to more than 0 is foreground.
 /// Throws Error when shapes, dtypes or options are not as said.
-std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const Size& picture,
                             const LostOptions& options = {});
 
 }  // namespace usol::maskcut

@@ -26,7 +26,7 @@ Discovery object_of(std::span<const double> x, std::int64_t height, std::int64_t
 
 }  // namespace
 
-std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, const Size& picture,
                                 const TokenCutOptions& options) {
   check_patch_features("tokencut", features, patch, picture);
   check(options.eigenvectors >= 1, "tokencut: expected at least one eigenvector, got {}", options.eigenvectors);

@@ -19,7 +19,7 @@ struct TokenCutOptions {
 /// At most options.eigenvectors objects, in the order of the eigenvalues; fewer where the graph has no such cut.
 /// features: k of the last block, f32 [D, h, w], of the picture at its own size, normalised and then zero-padded to
 /// multiples of the patch. Throws Error when shapes, dtypes or options are not as said.
-std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, const FrameSize& picture,
+std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, const Size& picture,
                                 const TokenCutOptions& options = {});
 
 /// A saliency map and the mask made of it.

@@ -64,7 +64,7 @@ Tensor BoxCoder::decode(const Tensor& deltas, const Tensor& boxes) const {
   return stack({sub(x, half_width), sub(y, half_height), add(x, half_width), add(y, half_height)}, 1);
 }
 
-Tensor clip(const Tensor& boxes, const ImageSize& size) {
+Tensor clip(const Tensor& boxes, const Size& size) {
   const NoGrad no_grad;
   const auto w = static_cast<float>(size.width), h = static_cast<float>(size.height);
   const Tensor most = Tensor::from<float>({w, h, w, h}, {4}).to(boxes.device());

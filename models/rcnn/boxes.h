@@ -21,7 +21,7 @@ struct BoxCoder {
 };
 
 /// Coordinates limited to [0, width] and [0, height].
-Tensor clip(const Tensor& boxes, const ImageSize& size);
+Tensor clip(const Tensor& boxes, const Size& size);
 /// x times `scale_x`, y times `scale_y`.
 Tensor scaled(const Tensor& boxes, double scale_x, double scale_y);
 /// bool [R]: width and height above 0.

@@ -52,7 +52,7 @@ Tensor classes_of(const Matches& matches, const Truths& truths, std::int64_t bac
 }
 
 // One picture's objects: boxes [R, 4] and scores [R, classes + 1] of its regions.
-Detections choose(Tensor boxes, Tensor scores, const ImageSize& size, const DetectOptions& options) {
+Detections choose(Tensor boxes, Tensor scores, const Size& size, const DetectOptions& options) {
   const Tensor valid = logical_and(finite_rows(boxes), finite_rows(scores));
   if (const Tensor rows = nonzero(valid); rows.numel() < boxes.size(0)) {
     boxes = index_select(boxes, rows);
@@ -114,7 +114,7 @@ std::vector<Samples> RoiHeads::sample(const std::vector<Proposals>& proposals, c
   return result;
 }
 
-std::vector<Samples> RoiHeads::relabel(const std::vector<Tensor>& decoded, const std::vector<ImageSize>& sizes,
+std::vector<Samples> RoiHeads::relabel(const std::vector<Tensor>& decoded, const std::vector<Size>& sizes,
                                        const std::vector<Truths>& truths, std::int64_t stage) const {
   const NoGrad no_grad;
   const double iou = kStages[static_cast<std::size_t>(stage)].iou;
@@ -147,7 +147,7 @@ std::vector<Tensor> RoiHeads::decode(const BoxPredictions& predictions, const st
 }
 
 Losses RoiHeads::losses(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
-                        const std::vector<ImageSize>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
+                        const std::vector<Size>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
                         const Context& context) const {
   Losses losses;
   const std::vector<Samples> first = sample(proposals, truths, sampler);
@@ -196,8 +196,7 @@ Tensor RoiHeads::mask_loss(const std::vector<Tensor>& features, const std::vecto
 }
 
 std::vector<Detections> RoiHeads::detect_boxes(const std::vector<Tensor>& features,
-                                               const std::vector<Proposals>& proposals,
-                                               const std::vector<ImageSize>& sizes,
+                                               const std::vector<Proposals>& proposals, const std::vector<Size>& sizes,
                                                const DetectOptions& options) const {
   const NoGrad no_grad;
   std::vector<Tensor> boxes;

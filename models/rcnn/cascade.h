@@ -40,7 +40,7 @@ class RoiHeads {
                               const Sampler& sampler) const;
   /// A later stage's regions: boxes [R, 4] of each picture, as they were decoded, clipped; empty ones dropped; matched
   /// at the stage's IoU.
-  std::vector<Samples> relabel(const std::vector<Tensor>& decoded, const std::vector<ImageSize>& sizes,
+  std::vector<Samples> relabel(const std::vector<Tensor>& decoded, const std::vector<Size>& sizes,
                                const std::vector<Truths>& truths, std::int64_t stage) const;
   /// Predictions of stage 0 ... for boxes of each picture, all pictures' regions in order. features: p2 ... p5. In
   /// training the gradient that reaches the features is divided by the number of stages.
@@ -53,7 +53,7 @@ class RoiHeads {
   /// All losses of the heads, under Detectron2's names: loss_cls_stage0 ..., loss_box_reg_stage0 ... (loss_cls,
   /// loss_box_reg with one stage), loss_mask.
   Losses losses(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
-                const std::vector<ImageSize>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
+                const std::vector<Size>& sizes, const std::vector<Truths>& truths, const Sampler& sampler,
                 const Context& context) const;
   /// The mask loss: on the foreground of the first stage's regions.
   Tensor mask_loss(const std::vector<Tensor>& features, const std::vector<Samples>& samples,
@@ -61,7 +61,7 @@ class RoiHeads {
 
   /// Objects, without masks: the mean of the stages' scores, the last stage's boxes. No gradient.
   std::vector<Detections> detect_boxes(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
-                                       const std::vector<ImageSize>& sizes, const DetectOptions& options) const;
+                                       const std::vector<Size>& sizes, const DetectOptions& options) const;
   /// Fills in the masks of detections. No gradient; does nothing in a model without masks.
   void add_masks(const std::vector<Tensor>& features, std::vector<Detections>& detections) const;
 

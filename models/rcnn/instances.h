@@ -13,7 +13,6 @@ namespace usol::rcnn {
 
 using detection::Detections;
 using detection::DetectOptions;
-using detection::ImageSize;
 using detection::Losses;
 using detection::Truths;
 

@@ -18,7 +18,7 @@ constexpr std::array<float, 3> kMean{123.675f, 116.28f, 103.53f}, kStd{58.395f, 
 
 // (value - mean) / std of one picture into [3, H', W'] of the batch.
 template <class T>
-void normalise(const T* pixels, const rcnn::ImageSize& size, std::int64_t height, std::int64_t width, float* to) {
+void normalise(const T* pixels, const Size& size, std::int64_t height, std::int64_t width, float* to) {
   parallel_for(0, size.height, 16, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t c = 0; c < 3; ++c) {
       const float mean = kMean[static_cast<std::size_t>(c)], std = kStd[static_cast<std::size_t>(c)];
@@ -31,10 +31,10 @@ void normalise(const T* pixels, const rcnn::ImageSize& size, std::int64_t height
   });
 }
 
-rcnn::ImageSize size_of(const Tensor& picture) { return {picture.size(0), picture.size(1)}; }
+Size size_of(const Tensor& picture) { return {picture.size(0), picture.size(1)}; }
 
-std::vector<rcnn::ImageSize> sizes_of(const std::vector<Tensor>& pictures) {
-  std::vector<rcnn::ImageSize> sizes;
+std::vector<Size> sizes_of(const std::vector<Tensor>& pictures) {
+  std::vector<Size> sizes;
   for (const Tensor& picture : pictures) sizes.push_back(size_of(picture));
   return sizes;
 }
@@ -196,7 +196,7 @@ detection::Info Rcnn::info() const {
 
 Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks) const {
   check(!pictures.empty(), "rcnn: no pictures");
-  rcnn::ImageSize most;
+  Size most;
   for (const Tensor& p : pictures) {
     check(p.rank() == 3 && p.size(2) == 3 && p.size(0) > 0 && p.size(1) > 0 && p.is_cpu() &&
               (p.dtype() == DType::kU8 || p.dtype() == DType::kF32),
@@ -227,8 +227,7 @@ std::vector<Tensor> Rcnn::features(const Tensor& images, const Context& context)
 
 // A rank whose predictions are not finite says so to the others, so that none waits for it: all throw Diverged.
 std::vector<rcnn::Proposals> Rcnn::training_proposals(const std::vector<Tensor>& anchors,
-                                                      const rcnn::Rpn::Output& output,
-                                                      const std::vector<rcnn::ImageSize>& sizes,
+                                                      const rcnn::Rpn::Output& output, const std::vector<Size>& sizes,
                                                       Communicator* ranks) const {
   std::vector<rcnn::Proposals> proposals;
   std::string diverged;
@@ -246,7 +245,7 @@ std::vector<rcnn::Proposals> Rcnn::training_proposals(const std::vector<Tensor>&
 rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector<rcnn::Truths>& truths,
                           const rcnn::Sampler& sampler, const Context& context) const {
   check(pictures.size() == truths.size(), "rcnn: {} pictures, truths of {}", pictures.size(), truths.size());
-  const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
+  const std::vector<Size> sizes = sizes_of(pictures);
   const Tensor images = to_model(preprocess(pictures, context.ranks));
   const std::vector<Tensor> maps = features(images.to(context.dtype.value_or(images.dtype())), context);
   const rcnn::Rpn::Output output = rpn_->predict(maps, context);
@@ -272,7 +271,7 @@ void Rcnn::run_norms(const std::vector<Tensor>& pictures, const Context& context
 detection::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const {
   const NoGrad no_grad;
   const Context context;
-  const std::vector<rcnn::ImageSize> sizes = sizes_of(pictures);
+  const std::vector<Size> sizes = sizes_of(pictures);
   const std::vector<Tensor> maps = features(to_model(preprocess(pictures)), context);
   const auto proposals = rpn_->proposals(rpn_->anchors(maps), rpn_->predict(maps, context), sizes, false);
   return {for_heads(maps), heads_->detect_boxes(for_heads(maps), proposals, sizes, options)};

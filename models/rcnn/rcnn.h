@@ -69,7 +69,7 @@ class Rcnn : public Detector {
 
  private:
   std::vector<rcnn::Proposals> training_proposals(const std::vector<Tensor>& anchors, const rcnn::Rpn::Output& output,
-                                                  const std::vector<rcnn::ImageSize>& sizes, Communicator* ranks) const;
+                                                  const std::vector<Size>& sizes, Communicator* ranks) const;
   Tensor to_model(const Tensor& images) const;
 
   RcnnConfig config_;

@@ -80,7 +80,7 @@ std::vector<Tensor> Rpn::anchors(const std::vector<Tensor>& features) const {
 }
 
 std::vector<Proposals> Rpn::proposals(const std::vector<Tensor>& anchors, const Output& output,
-                                      const std::vector<ImageSize>& sizes, bool training) const {
+                                      const std::vector<Size>& sizes, bool training) const {
   const NoGrad no_grad;
   const std::int64_t most = training ? config_.pre_nms_train : config_.pre_nms_test;
   const std::int64_t wanted = training ? config_.post_nms_train : config_.post_nms_test;

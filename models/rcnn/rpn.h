@@ -46,7 +46,7 @@ class Rpn {
   std::vector<Tensor> anchors(const std::vector<Tensor>& features) const;
   /// Each picture's proposals. No gradient. Throws Diverged in training.
   std::vector<Proposals> proposals(const std::vector<Tensor>& anchors, const Output& output,
-                                   const std::vector<ImageSize>& sizes, bool training) const;
+                                   const std::vector<Size>& sizes, bool training) const;
   /// Binary cross-entropy of objectness and L1 of deltas over sampled anchors, both divided by samples x pictures, all
   /// ranks' pictures.
   RpnLosses losses(const std::vector<Tensor>& anchors, const Output& output, const std::vector<Truths>& truths,

@@ -23,7 +23,7 @@ constexpr double kLeastMergedScore = 1e-8;  // of the objects that are merged
 struct View {
   Tensor picture;  // [H, W, 3]
   bool mirrored = false;
-  ImageSize size() const { return {picture.size(0), picture.size(1)}; }
+  Size size() const { return {picture.size(0), picture.size(1)}; }
 };
 
 // In the order opposite along `dim`.
@@ -39,21 +39,21 @@ Tensor mirrored_boxes(const Tensor& boxes, std::int64_t width) {
   return stack({edge(2), boxes.select(1, 1), edge(0), boxes.select(1, 3)}, 1);
 }
 
-Tensor between_sizes(const Tensor& boxes, const ImageSize& from, const ImageSize& to) {
+Tensor between_sizes(const Tensor& boxes, const Size& from, const Size& to) {
   return scaled(boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
                 static_cast<double>(to.height) / static_cast<double>(from.height));
 }
 
-Tensor to_picture(const Tensor& boxes, const View& view, const ImageSize& size) {
+Tensor to_picture(const Tensor& boxes, const View& view, const Size& size) {
   return between_sizes(view.mirrored ? mirrored_boxes(boxes, view.size().width) : boxes, view.size(), size);
 }
 
-Tensor to_view(const Tensor& boxes, const View& view, const ImageSize& size) {
+Tensor to_view(const Tensor& boxes, const View& view, const Size& size) {
   const Tensor there = between_sizes(boxes, size, view.size());
   return view.mirrored ? mirrored_boxes(there, view.size().width) : there;
 }
 
-Detections merged(const std::vector<Detections>& found, const std::vector<View>& views, const ImageSize& size,
+Detections merged(const std::vector<Detections>& found, const std::vector<View>& views, const Size& size,
                   const DetectOptions& options) {
   std::vector<Tensor> boxes, scores, classes;
   for (std::size_t i = 0; i < views.size(); ++i) {
@@ -68,8 +68,8 @@ Detections merged(const std::vector<Detections>& found, const std::vector<View>&
 
 }  // namespace
 
-Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pictures, bool mirrored,
-                            const ImageSize& size, const DetectOptions& options) {
+Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pictures, bool mirrored, const Size& size,
+                            const DetectOptions& options) {
   check(!pictures.empty(), "detect_augmented: no views of the picture");
   const NoGrad no_grad;
   std::vector<View> views;

@@ -15,7 +15,7 @@ namespace usol::rcnn {
 /// all of them suppression chooses again; a mask is the mean of all views' masks over its box. The network takes three
 /// views at a time, as the reference does (a frame is as large as the largest of them), and all views' maps are kept
 /// until the masks are made: about 85 bytes in f32 for each pixel of the views. No gradient.
-Detections detect_augmented(const Detector& model, const std::vector<Tensor>& views, bool mirrored,
-                            const ImageSize& size, const DetectOptions& options);
+Detections detect_augmented(const Detector& model, const std::vector<Tensor>& views, bool mirrored, const Size& size,
+                            const DetectOptions& options);
 
 }  // namespace usol::rcnn

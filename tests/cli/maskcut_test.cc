@@ -82,7 +82,7 @@ TEST_F(MaskcutTest, PicturesToMasksAndOverlays) {
   for (std::size_t i = 0; i < set.images.size(); ++i) {
     const io::CocoImage& image = set.images[i];
     EXPECT_EQ(image.id, static_cast<std::int64_t>(i) + 1);
-    const io::ImageSize size = io::image_size(fs::path(pictures()) / image.file_name);
+    const Size size = io::image_size(fs::path(pictures()) / image.file_name);
     EXPECT_EQ(image.height, size.height);
     EXPECT_EQ(image.width, size.width);
     const auto overlay = folder_ / "look" / fs::path(image.file_name).replace_extension(".jpg");

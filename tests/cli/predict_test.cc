@@ -83,7 +83,7 @@ TEST_F(PredictTest, PicturesToObjectsAndOverlays) {
 TEST_F(PredictTest, TheObjectsAreTheModels) {
   ASSERT_EQ(predict({cat(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--score", "0"}).status, 0);
   const Tensor picture = io::decode_image(cat());
-  const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
+  const Size size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
   const Tensor resized = resize(picture, network.height, network.width, io::Filter::kBilinear);
   const Rcnn model = Rcnn::from_state(state_, "golden");
   const rcnn::Detections found = rescaled(model.detect({resized})[0], network, size);
@@ -107,11 +107,11 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   ASSERT_EQ(result.status, 0) << result.err;
   // The picture at --short-side is resized again; beyond 128 px there is one size only.
   const Tensor picture = io::decode_image(cat());
-  const rcnn::ImageSize size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
+  const Size size{picture.size(0), picture.size(1)}, network = network_size(size, 96, 160);
   const Tensor resized = resize(picture, network.height, network.width, io::Filter::kBilinear);
   std::vector<Tensor> views;
   for (const std::int64_t side : {64, 96}) {
-    const rcnn::ImageSize view = network_size(network, side, 128);
+    const Size view = network_size(network, side, 128);
     views.push_back(resize(resized, view.height, view.width, io::Filter::kBilinear));
   }
   EXPECT_LT(views[1].size(0), 96);

@@ -112,8 +112,8 @@ TEST(ImageFormats, SizeFromTheHeaderIsTheDecodedSize) {
     if (expected.refused) continue;
     SCOPED_TRACE(name);
     EXPECT_EQ(image_size(expected.file, name, {.apply_exif = false}),
-              (ImageSize{expected.stored.size(0), expected.stored.size(1)}));
-    EXPECT_EQ(image_size(expected.file, name), (ImageSize{expected.turned.size(0), expected.turned.size(1)}));
+              (Size{expected.stored.size(0), expected.stored.size(1)}));
+    EXPECT_EQ(image_size(expected.file, name), (Size{expected.turned.size(0), expected.turned.size(1)}));
   }
 }
 

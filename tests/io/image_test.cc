@@ -101,9 +101,8 @@ TEST(Image, SizeFromTheHeaderIsTheDecodedSize) {
     SCOPED_TRACE(name);
     DecodeOptions as_stored;
     as_stored.apply_exif = false;
-    EXPECT_EQ(image_size(expected.file, name, as_stored),
-              (ImageSize{expected.stored.size(0), expected.stored.size(1)}));
-    EXPECT_EQ(image_size(expected.file, name), (ImageSize{expected.turned.size(0), expected.turned.size(1)}));
+    EXPECT_EQ(image_size(expected.file, name, as_stored), (Size{expected.stored.size(0), expected.stored.size(1)}));
+    EXPECT_EQ(image_size(expected.file, name), (Size{expected.turned.size(0), expected.turned.size(1)}));
   }
 }
 
@@ -123,7 +122,7 @@ TEST(Image, StbReadsJpegNearly) {  // what a build without libjpeg does
 TEST(Image, BundledPicturesFromDisk) {
   const Tensor cat = decode_image(test::source_path("tests/pictures/chelsea.jpg"));
   EXPECT_EQ(cat.shape(), (Shape{300, 451, 3}));
-  EXPECT_EQ(image_size(test::source_path("tests/pictures/rocket.jpg")), (ImageSize{427, 640}));
+  EXPECT_EQ(image_size(test::source_path("tests/pictures/rocket.jpg")), (Size{427, 640}));
   EXPECT_THAT(failure_of([] { decode_image("/nonexistent/a.jpg"); }).message, HasSubstr("/nonexistent/a.jpg"));
 }
 
@@ -223,7 +222,7 @@ TEST(Image, DamagedPngChunkIsNamed) {
   file[find(file, "IDAT") + 9] ^= std::byte{1};
   EXPECT_THAT(decoding_failure(file).message, HasSubstr("PNG chunk IDAT at byte 33 is damaged"));
   // The size is known all the same.
-  EXPECT_EQ(image_size(file, "photo.png"), (ImageSize{9, 13}));
+  EXPECT_EQ(image_size(file, "photo.png"), (Size{9, 13}));
 }
 
 TEST(Image, DamagedJpegDataDecodesWithAWarning) {

@@ -52,10 +52,10 @@ void expect_golden_masks(Device device, std::int64_t most_patches) {
     for (const Preset preset : {Preset::kPaper, Preset::kRelease}) {
       MaskCutOptions options;
       options.preset = preset;
-      std::vector<FrameSize> frames;
+      std::vector<Size> frames;
       for (const Picture& picture : pictures) {
         const Tensor& masks = preset == Preset::kPaper ? picture.paper : picture.release;
-        frames.push_back(masks.defined() ? FrameSize{masks.size(1), masks.size(2)} : FrameSize{48, 48});
+        frames.push_back(masks.defined() ? Size{masks.size(1), masks.size(2)} : Size{48, 48});
       }
       const std::vector<MaskCutOptions> all(pictures.size(), options);
       const std::vector<PictureCuts> cuts = cut_features_batch(together(pictures).to(device), frames, all);
@@ -101,7 +101,7 @@ Tensor striped(std::int64_t pictures) {
 void expect_errors_of_their_own(Device device) {
   Tensor features = striped(3);
   features.mutable_data<float>()[3 * 48 + 5] = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<FrameSize> frames(3, {12, 16});
+  const std::vector<Size> frames(3, {12, 16});
   std::vector<MaskCutOptions> options(3);
   std::vector<std::string> dumped;
   options[2].dump = [&](std::string_view name, const Tensor&) { dumped.emplace_back(name); };

@@ -19,7 +19,7 @@ namespace usol::maskcut {
 namespace {
 
 // Masks of all stages, u8 [stages, h, w], empty where a stage gave none: as the reference returns them.
-std::vector<std::uint8_t> all_stages(const CutResult& result, int stages, const FrameSize& frame) {
+std::vector<std::uint8_t> all_stages(const CutResult& result, int stages, const Size& frame) {
   const auto pixels = static_cast<std::size_t>(frame.height * frame.width);
   std::vector<std::uint8_t> masks(static_cast<std::size_t>(stages) * pixels, 0);
   for (const FrameMask& mask : result.masks) {
@@ -37,7 +37,7 @@ TEST(Cut, MasksEqualTheReferenceBitForBit) {
     const std::string kind = name.substr(dot + 1);
     if (kind == "features") continue;
     const Tensor features = golden.at(name.substr(0, dot) + ".features").to(DType::kF32);
-    const FrameSize frame{value.size(1), value.size(2)};
+    const Size frame{value.size(1), value.size(2)};
     for (const Eigensolver solver : {Eigensolver::kLanczos, Eigensolver::kDense}) {
       if (solver == Eigensolver::kDense && features.size(1) * features.size(2) > 256) continue;  // slow
       MaskCutOptions options;
@@ -271,12 +271,12 @@ TEST(Cut, RefusesWhatItCannotTake) {
 }
 
 TEST(Frame, SizesAndGrid) {
-  EXPECT_EQ(working_size(375, 500, 480, 8, false), (FrameSize{480, 480}));
-  EXPECT_EQ(working_size(375, 500, 480, 8, true), (FrameSize{416, 552}));  // 415.7 x 554.3
-  EXPECT_EQ(working_size(1, 10000, 480, 16, true), (FrameSize{16, 48000}));
-  EXPECT_EQ(patch_grid({480, 480}, 8), (FrameSize{60, 60}));
-  EXPECT_EQ(patch_grid({500, 492}, 8), (FrameSize{62, 62}));  // 62.5 and 61.5: halves go to the even number
-  EXPECT_EQ(patch_grid({3, 480}, 8), (FrameSize{1, 60}));
+  EXPECT_EQ(working_size(375, 500, 480, 8, false), (Size{480, 480}));
+  EXPECT_EQ(working_size(375, 500, 480, 8, true), (Size{416, 552}));  // 415.7 x 554.3
+  EXPECT_EQ(working_size(1, 10000, 480, 16, true), (Size{16, 48000}));
+  EXPECT_EQ(patch_grid({480, 480}, 8), (Size{60, 60}));
+  EXPECT_EQ(patch_grid({500, 492}, 8), (Size{62, 62}));  // 62.5 and 61.5: halves go to the even number
+  EXPECT_EQ(patch_grid({3, 480}, 8), (Size{1, 60}));
   EXPECT_THROW(working_size(0, 5, 480, 8, false), Error);
   EXPECT_THROW(working_size(5, 5, 0, 8, false), Error);
   EXPECT_THROW(patch_grid({5, 5}, 0), Error);

@@ -108,7 +108,7 @@ TEST(MaskCut, NativeAspectTakesMapsOfTheirOwnShape) {
   const Scene scene;
   MaskCutOptions options = small_options();
   options.native_aspect = true;
-  EXPECT_EQ(working_size(90, 120, options), (FrameSize{80, 112}));
+  EXPECT_EQ(working_size(90, 120, options), (Size{80, 112}));
   std::map<std::string, Shape> seen;
   options.dump = [&](std::string_view name, const Tensor& value) { seen[std::string(name)] = value.shape(); };
   const MaskCutResult result = maskcut(scene.features.slice(1, 0, 10), scene.image, options);

@@ -116,7 +116,7 @@ TEST(VitDet, EveryStageOfInference) {
   const rcnn::Rpn::Output output = model.rpn().predict(theirs, {});
   for (std::size_t l = 0; l < theirs.size(); ++l)
     EXPECT_LE(relative_error(output.logits[l], golden.run.at("rpn_logits_" + std::to_string(l))), kStage) << l;
-  const std::vector<rcnn::ImageSize> sizes{{96, 128}, {80, 120}};
+  const std::vector<Size> sizes{{96, 128}, {80, 120}};
   const auto proposals = model.rpn().proposals(model.rpn().anchors(theirs), output, sizes, false);
   std::vector<Tensor> boxes = golden.run.list("proposals");
   for (std::size_t n = 0; n < 2; ++n) EXPECT_LE(relative_error(proposals[n].boxes, boxes[n]), kStage) << n;

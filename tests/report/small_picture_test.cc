@@ -80,11 +80,11 @@ TEST(SmallPicture, StaysWithinItsBytes) {
     EXPECT_GT(jpeg.size(), bytes / 4) << "wastes the room that it has";
     EXPECT_GT(jpeg.size(), before);
     before = jpeg.size();
-    const io::ImageSize size = io::image_size(jpeg, "small");
+    const Size size = io::image_size(jpeg, "small");
     EXPECT_NEAR(static_cast<double>(size.width) / static_cast<double>(size.height), 5.0 / 3, 0.1);
   }
-  EXPECT_EQ(io::image_size(jpeg_within(image, 1'000'000, 100), "small"), (io::ImageSize{60, 100}));
-  EXPECT_EQ(io::image_size(jpeg_within(noise(20, 10), 1'000'000, 960), "never enlarged"), (io::ImageSize{20, 10}));
+  EXPECT_EQ(io::image_size(jpeg_within(image, 1'000'000, 100), "small"), (Size{60, 100}));
+  EXPECT_EQ(io::image_size(jpeg_within(noise(20, 10), 1'000'000, 960), "never enlarged"), (Size{20, 10}));
   EXPECT_EQ(io::image_size(jpeg_within(image, 0, 960), "whatever it takes").width, 16);
 }
 

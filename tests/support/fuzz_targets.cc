@@ -106,8 +106,7 @@ void decode_picture(Input input) {
   const auto bytes = std::as_bytes(input);
   try {
     const Tensor image = io::decode_image(bytes, "fuzz", options);
-    require(io::image_size(bytes, "fuzz", options) == io::ImageSize{image.size(0), image.size(1)},
-            "two sizes of one image");
+    require(io::image_size(bytes, "fuzz", options) == Size{image.size(0), image.size(1)}, "two sizes of one image");
     touch(image);
   } catch (const Error&) {
   }

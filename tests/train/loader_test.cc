@@ -291,7 +291,7 @@ TEST_F(LoaderTest, HeadersShowMissingDamagedAndTurnedPictures) {
   EXPECT_NE(to_string(report.mismatched[0]).find("height and width are exchanged"), std::string::npos);
   EXPECT_TRUE(report.mismatched[1].fits_with_other_exif);
   EXPECT_NE(to_string(report.mismatched[1]).find("EXIF"), std::string::npos) << to_string(report.mismatched[1]);
-  EXPECT_EQ(report.mismatched[2].got, (io::ImageSize{9, 7}));
+  EXPECT_EQ(report.mismatched[2].got, (Size{9, 7}));
   EXPECT_NE(to_string(report.mismatched[2]).find("picture6.png: 9 x 7 pixels"), std::string::npos);
   EXPECT_EQ(Dataset(folder_ / "truth.json", folder_.path(), {.apply_exif = false}).check_pictures().mismatched.size(),
             2u);

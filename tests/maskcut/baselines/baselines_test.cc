@@ -24,7 +24,7 @@ constexpr std::int64_t kPatch = 8;
 class Baselines : public testing::TestWithParam<const char*> {
  protected:
   Tensor get(const std::string& key) const { return golden_.at(std::string(GetParam()) + "." + key); }
-  FrameSize picture() const { return {get("image").size(0), get("image").size(1)}; }
+  Size picture() const { return {get("image").size(0), get("image").size(1)}; }
 
  private:
   std::map<std::string, Tensor> golden_ = test::load_golden("baselines.safetensors");
@@ -125,7 +125,7 @@ Tensor map_of(const std::vector<std::string>& rows, float high, float low) {
 }
 
 TEST(DinoSeg, PaperTakesTheLargestComponentAndReleaseNeverTheLast) {
-  const FrameSize picture{24, 38};
+  const Size picture{24, 38};
   const DinoSegOptions paper{.head = 0, .mass = 0.9f}, release{.head = 0, .mass = 0.9f, .preset = Preset::kRelease};
   const Tensor two = map_of({"#....", "...##", "...##"}, 1, 0.01f);
   EXPECT_EQ(dino_seg(two, 8, picture, paper)[0].box, (PixelBox{24, 8, 38, 24}));

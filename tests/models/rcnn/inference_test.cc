@@ -21,7 +21,7 @@ namespace {
 
 constexpr double kStage = 1e-4;  // of a stage's result, on the reference's inputs
 
-std::vector<rcnn::ImageSize> golden_sizes() { return {{96, 128}, {80, 120}}; }
+std::vector<Size> golden_sizes() { return {{96, 128}, {80, 120}}; }
 
 std::vector<Tensor> pyramid(const GoldenRun& run) {
   return {run.at("p2"), run.at("p3"), run.at("p4"), run.at("p5"), run.at("p6")};
@@ -110,7 +110,7 @@ TEST_P(RcnnInference, DetectionsAndMasks) {
 }
 
 TEST_P(RcnnInference, ResultsInAnotherSize) {
-  const rcnn::ImageSize to{30, 75};
+  const Size to{30, 75};
   const auto found = model_.detect({golden_pictures()[1]}, {.most = 20});
   const rcnn::Detections final = rescaled(found[0], golden_sizes()[1], to);
   EXPECT_LE(relative_error(final.boxes, run_.at("final_boxes")), kStage);
@@ -152,7 +152,7 @@ TEST(Rcnn, LoadsByNameAndListsWhatDoesNotFit) {
 
 TEST(Rcnn, NetworkSizeAsDetectron2) {
   const auto expect = [](std::int64_t h, std::int64_t w, std::int64_t out_h, std::int64_t out_w) {
-    const rcnn::ImageSize size = network_size({h, w});
+    const Size size = network_size({h, w});
     EXPECT_EQ(size.height, out_h) << h << " x " << w;
     EXPECT_EQ(size.width, out_w) << h << " x " << w;
   };

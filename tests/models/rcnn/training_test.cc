@@ -114,7 +114,7 @@ TEST(RcnnTraining, NoProposalsAndObjectsOfOnePixel) {
   Generator generator(5);
   const rcnn::Sampler sampler = rcnn::random_sampler(generator);
   const Context context{.training = true};
-  const std::vector<rcnn::ImageSize> sizes{{96, 128}, {80, 120}};
+  const std::vector<Size> sizes{{96, 128}, {80, 120}};
   const std::vector<rcnn::Proposals> none(2, {Tensor::zeros({0, 4}), Tensor::zeros({0})});
   std::vector<rcnn::Truths> truths = golden_truths(false);
   truths[0] = truths[1];

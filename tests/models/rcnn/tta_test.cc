@@ -22,7 +22,7 @@ constexpr double kWhole = 1e-4;
 std::vector<Tensor> views_of(const Tensor& picture, const std::vector<std::int64_t>& short_sides) {
   std::vector<Tensor> views;
   for (const std::int64_t side : short_sides) {
-    const rcnn::ImageSize size = network_size({picture.size(0), picture.size(1)}, side, 160);
+    const Size size = network_size({picture.size(0), picture.size(1)}, side, 160);
     views.push_back(resize(picture, size.height, size.width, io::Filter::kBilinear));
   }
   return views;
@@ -45,7 +45,7 @@ class TestTimeAugmentation : public testing::TestWithParam<const char*> {};
 TEST_P(TestTimeAugmentation, EqualsDetectron2s) {
   const GoldenDetector detector(GetParam());
   const GoldenRun golden("tta", GetParam(), "");
-  const std::vector<rcnn::ImageSize> sizes{{96, 128}, {100, 170}};
+  const std::vector<Size> sizes{{96, 128}, {100, 170}};
   for (std::size_t n = 0; n < 2; ++n) {
     const std::string image = "_" + std::to_string(n);
     const auto found = rcnn::detect_augmented(detector.model, views_of(golden_pictures()[n], {64, 88, 120}), true,
