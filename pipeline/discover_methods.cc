@@ -108,10 +108,10 @@ void DiscoverMethod::load() {
 
 std::vector<maskcut::Discovery> DiscoverMethod::discover(const PatchMaps& maps, std::int64_t patch,
                                                          const Size& pixels) const {
-  if (method_ == "lost") return lost(maps.features, patch, pixels, {.k_patches = static_cast<int>(k_patches_)});
+  if (method_ == "lost") return maskcut::lost(maps.features, patch, pixels, {.k_patches = static_cast<int>(k_patches_)});
   if (background_only())
     return maskcut::found_foreground(maskcut::found_background(maps.features, maps.attention), patch, pixels);
-  if (method_ == "found") return found(maskcut::found_logits(maps.features, head_), patch, pixels);
+  if (method_ == "found") return maskcut::found(maskcut::found_logits(maps.features, head_), patch, pixels);
   if (method_ == "dino-seg") {
     return maskcut::dino_seg(
         maps.attention, patch, pixels,

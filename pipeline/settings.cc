@@ -341,7 +341,8 @@ std::string Settings::to_markdown() const {
       allowed = fmt::format("from {}", *option->minimum);
     else if (option->maximum)
       allowed = fmt::format("to {}", *option->maximum);
-    std::string help = option->help;
+    const bool negative = on && option->flags == "--no-" + option->key;  // the help is that of the switch
+    std::string help = negative ? "`false`: " + option->help : option->help;
     if (option->key == "preset") {
       for (const auto& [preset, values] : presets_) {
         std::vector<std::string> made;
@@ -349,7 +350,8 @@ std::string Settings::to_markdown() const {
         if (!made.empty()) help += fmt::format(". {} makes {}", preset, fmt::join(made, ", "));
       }
     }
-    for (std::size_t bar = 0; (bar = help.find('|', bar)) != std::string::npos; bar += 2) help.insert(bar, 1, '\\');
+    for (std::size_t at = 0; (at = help.find_first_of("|<", at)) != std::string::npos; at += 2)
+      help.insert(at, 1, '\\');
     out += fmt::format("| `{}` | {} | {} | {} |\n", option->key, on ? (*on ? "true" : "false") : text_of(*option),
                        allowed, help);
   }

@@ -70,7 +70,7 @@ TEST_F(TrainerTest, ABadStepLeavesTheModelAsItWas) {
   const auto before = values();
   for (const char* name :
        {"roi_heads.box_predictor.cls_score.bias", "proposal_generator.rpn_head.anchor_deltas.bias"}) {
-    const Tensor kept = parameter(name).clone();
+    const Tensor kept = parameter(name).detach().clone();
     parameter(name).fill(std::numeric_limits<double>::infinity());
     const StepReport report = trainer.step(batch_);
     EXPECT_TRUE(report.bad) << name;
