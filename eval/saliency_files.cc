@@ -57,15 +57,22 @@ class Maps {
 
 class FolderMaps : public Maps {
  public:
-  FolderMaps(const fs::path& folder, const io::DecodeOptions& decode) : decode_(decode) {
+  FolderMaps(const fs::path& folder, const SaliencyFilesOptions& options) : decode_(options.decode) {
     std::map<std::string, fs::path> files;
+    std::vector<fs::path> left_out;
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
       const std::string extension = entry.path().extension().string();
       if (entry.is_directory() || (extension != ".npy" && !io::is_picture_name(entry.path()))) continue;
+      if (entry.exists() && !entry.is_regular_file()) {
+        left_out.push_back(entry.path());
+        continue;
+      }
       const auto [previous, added] = files.emplace(without_extension(fs::relative(entry.path(), folder)), entry.path());
       check(added, ErrorKind::kUsage, "{} and {} differ only in their extension", previous->second.string(),
             entry.path().string());
     }
+    std::sort(left_out.begin(), left_out.end());
+    if (!left_out.empty() && options.on_left_out) options.on_left_out(left_out);
     check(!files.empty(), ErrorKind::kUsage, "{}: no pictures and no .npy files", folder.string());
     for (auto& [name, path] : files) {
       names_.push_back(name);
@@ -137,24 +144,20 @@ class CocoMaps : public Maps {
   std::vector<std::size_t> order_;               // image of each name
 };
 
-std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const io::CocoReadOptions& reading,
-                           const std::function<void(const io::AnnotationSet&)>& on_read,
-                           const io::DecodeOptions& decode) {
-  if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path, decode);
-  io::AnnotationSet set = io::read_coco(path, reading);
-  if (on_read) on_read(set);
+std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const SaliencyFilesOptions& options) {
+  if (fs::is_directory(path)) return std::make_unique<FolderMaps>(path, options);
+  io::AnnotationSet set = io::read_coco(path, options.reading);
+  if (options.on_read) options.on_read(set);
   return std::make_unique<CocoMaps>(std::move(set), named_by_id);
 }
 
 }  // namespace
 
 SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path,
-                                  const io::CocoReadOptions& reading,
-                                  const std::function<void(const io::AnnotationSet&)>& on_read,
-                                  const io::DecodeOptions& decode) {
+                                  const SaliencyFilesOptions& options) {
   const bool by_id = !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
-  const auto truths = open(truth_path, by_id, reading, on_read, decode);
-  const auto predictions = open(prediction_path, by_id, reading, on_read, decode);
+  const auto truths = open(truth_path, by_id, options);
+  const auto predictions = open(prediction_path, by_id, options);
   std::vector<std::size_t> partners;
   std::vector<std::string> missing;
   for (const std::string& name : truths->names()) {

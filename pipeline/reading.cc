@@ -15,6 +15,12 @@ void say_reading(const Run& run, const std::string& file, const io::ReadingRepor
 
 void say_reading(const Run& run, const io::AnnotationSet& set) { say_reading(run, set.name, set.report); }
 
+void say_left_out(const Run& run, const std::vector<std::filesystem::path>& paths) {
+  if (paths.empty() || !run.leads()) return;
+  run.warn("{} files were left out, because they are pipes, sockets or devices:", paths.size());
+  for (const std::filesystem::path& path : paths) run.list("  " + path.string());
+}
+
 void say_reading(const Run& run, const InputList& inputs) {
   say_reading(run, inputs.annotation_file(), inputs.report());
 }

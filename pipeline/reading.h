@@ -1,7 +1,9 @@
 #pragma once
 // What a reader of annotations did with a file, told in one way by every verb.
 
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "usol/io/coco.h"
 #include "usol/pipeline/inputs.h"
@@ -13,6 +15,8 @@ namespace usol {
 /// if there is nothing, and in all processes but the one that speaks.
 void say_reading(const Run& run, const std::string& file, const io::ReadingReport& report);
 void say_reading(const Run& run, const io::AnnotationSet& set);
+/// Warns of files that were left out because they are none, and lists them. Silent without any.
+void say_left_out(const Run& run, const std::vector<std::filesystem::path>& paths);
 /// Of the COCO file that gave the pictures' names.
 void say_reading(const Run& run, const InputList& inputs);
 

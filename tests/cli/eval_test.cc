@@ -119,7 +119,7 @@ TEST_F(Eval, BoxOnlyNeedsNoMasks) {
   write("boxes.json", predictions);
   const auto both = run({"--gt", "gt.json", "--pred", "boxes.json", "--out", "m.json"});
   EXPECT_EQ(both.status, kBadUsage);
-  EXPECT_THAT(both.err, HasSubstr("boxes.json has no masks; --box-only compares boxes alone"));
+  EXPECT_THAT(both.err, HasSubstr("boxes.json has no masks; box-only compares boxes alone"));
   ASSERT_EQ(run({"--gt", "gt.json", "--pred", "boxes.json", "--out", "m.json", "--box-only"}).status, kSuccess);
   EXPECT_TRUE(metrics().contains("box"));
   EXPECT_FALSE(metrics().contains("mask"));

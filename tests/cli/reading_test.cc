@@ -297,7 +297,7 @@ TEST_F(ReadingTest, ExchangedSidesNameTheirRemedy) {
   const auto result = run({"eval", "--gt", "good.json", "--pred", "turned.json", "--match", "id", "--out", "m.json"});
   EXPECT_EQ(result.status, kFailure);
   EXPECT_THAT(result.err, HasSubstr("turned.json: annotations[0] (id 1): its mask has 30 x 20 pixels"));
-  EXPECT_THAT(result.err, HasSubstr("--no-exif"));
+  EXPECT_THAT(result.err, HasSubstr("the setting exif"));
 }
 
 }  // namespace
