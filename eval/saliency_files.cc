@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/coco_subset.h"
 #include "usol/io/image.h"
 #include "usol/io/image_formats.h"
+#include "usol/io/mask_picture.h"
 #include "usol/io/npy.h"
 #include "usol/io/picture_path.h"
 #include "usol/tensor/check.h"
@@ -109,12 +111,7 @@ class CocoMaps : public Maps {
       check(image.height > 0 && image.width > 0, ErrorKind::kFormat, "{}: images[{}] has no height and width",
             set_.name, i);
     }
-    const io::IdIndex ids = io::index_images(set_);
-    masks_.resize(set_.images.size());
-    for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
-      const auto image = static_cast<std::size_t>(ids.find(set_.annotations[a].image_id));
-      masks_[image].push_back(a);
-    }
+    masks_ = annotations_by_image(set_);
     for (const auto& [name, index] : images) {
       names_.push_back(name);
       order_.push_back(index);
@@ -126,22 +123,14 @@ class CocoMaps : public Maps {
   }
   Tensor load(std::size_t index) const override {
     const io::CocoImage& image = set_.images[order_[index]];
-    std::vector<io::Rle> masks = {
-        {image.height, image.width, {static_cast<std::uint32_t>(image.height * image.width)}}};
-    for (const std::size_t a : masks_[order_[index]]) {
-      masks.push_back(set_.rle(set_.annotations[a], image.height, image.width));
-    }
-    Tensor mask = io::rle_decode(io::rle_merge(masks, io::MaskMerge::kUnion));
-    auto* pixels = mask.mutable_data<std::uint8_t>();
-    for (std::int64_t i = 0; i < mask.numel(); ++i) pixels[i] = static_cast<std::uint8_t>(pixels[i] * 255);
-    return mask;
+    return mask_picture(set_, image, masks_[order_[index]]);
   }
 
  private:
   io::AnnotationSet set_;
-  std::vector<std::vector<std::size_t>> masks_;  // annotations of each image
-  std::vector<std::string> names_;               // sorted
-  std::vector<std::size_t> order_;               // image of each name
+  std::vector<std::vector<const io::CocoAnnotation*>> masks_;  // of each image
+  std::vector<std::string> names_;                             // sorted
+  std::vector<std::size_t> order_;                             // image of each name
 };
 
 std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const SaliencyFilesOptions& options) {

@@ -285,8 +285,8 @@ Rle rle_encode(const Tensor& mask) {
 }
 
 void rle_write(const Rle& rle, std::uint8_t* pixels) {
-  check_size("rle_decode", rle.height, rle.width);
-  check_sum("rle_decode", rle.counts, rle.height, rle.width);
+  check_size("rle_write", rle.height, rle.width);
+  check_sum("rle_write", rle.counts, rle.height, rle.width);
   std::int64_t position = 0;
   for (std::size_t i = 0; i < rle.counts.size(); ++i) {
     const std::int64_t end = position + rle.counts[i];

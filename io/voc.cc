@@ -16,6 +16,7 @@
 
 #include "usol/io/coco_repair.h"
 #include "usol/io/picture_path.h"
+#include "usol/io/placeholder.h"
 #include "usol/io/shared_bytes.h"
 #include "usol/tensor/check.h"
 
@@ -122,6 +123,7 @@ AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const Co
     pugi::xml_document document;
     const pugi::xml_parse_result result = [&] {
       const SharedBytes bytes = map_file(path);
+      refuse_placeholder(bytes.bytes, file, "an annotation file of VOC (XML)");
       return document.load_buffer(bytes.bytes.data(), bytes.size());
     }();
     check(result.status != pugi::status_file_not_found && result.status != pugi::status_io_error, ErrorKind::kIo,
