@@ -248,6 +248,25 @@ Rle rasterise(std::span<const double> xy, std::int64_t height, std::int64_t widt
   return {height, width, runs.finish()};
 }
 
+// The foreground of runs that were checked, as 1.
+void draw_runs(const Rle& rle, std::uint8_t* pixels) {
+  std::int64_t position = 0;
+  for (std::size_t i = 0; i < rle.counts.size(); ++i) {
+    const std::int64_t end = position + rle.counts[i];
+    if (i % 2 == 1 && end != position) {
+      std::int64_t x = position / rle.height, y = position % rle.height;
+      for (; position < end; ++position) {
+        pixels[y * rle.width + x] = 1;
+        if (++y == rle.height) {
+          y = 0;
+          ++x;
+        }
+      }
+    }
+    position = end;
+  }
+}
+
 }  // namespace
 
 // ---- masks ----
@@ -287,27 +306,14 @@ Rle rle_encode(const Tensor& mask) {
 void rle_write(const Rle& rle, std::uint8_t* pixels) {
   check_size("rle_write", rle.height, rle.width);
   check_sum("rle_write", rle.counts, rle.height, rle.width);
-  std::int64_t position = 0;
-  for (std::size_t i = 0; i < rle.counts.size(); ++i) {
-    const std::int64_t end = position + rle.counts[i];
-    if (i % 2 == 1 && end != position) {
-      std::int64_t x = position / rle.height, y = position % rle.height;
-      for (; position < end; ++position) {
-        pixels[y * rle.width + x] = 1;
-        if (++y == rle.height) {
-          y = 0;
-          ++x;
-        }
-      }
-    }
-    position = end;
-  }
+  draw_runs(rle, pixels);
 }
 
 Tensor rle_decode(const Rle& rle) {
   check_size("rle_decode", rle.height, rle.width);
+  check_sum("rle_decode", rle.counts, rle.height, rle.width);
   Tensor mask = Tensor::zeros({rle.height, rle.width}, DType::kU8);
-  rle_write(rle, mask.mutable_data<std::uint8_t>());
+  draw_runs(rle, mask.mutable_data<std::uint8_t>());
   return mask;
 }
 
