@@ -117,9 +117,6 @@ class DiscoverVerb : public Verb {
     ImageJob job;
     job.inputs = inputs_.collect();
     say_reading(run, job.inputs);
-    if (job.inputs.ignored() > 0) {
-      run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
-    }
     if (!overlays_.empty() || !maps_.empty()) check_output_paths(job.inputs);
     method_.load();
     const auto source = source_.open(run);

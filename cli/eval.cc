@@ -16,11 +16,7 @@ class EvalVerb : public Verb {
         "--out, percentages to the terminal; -1 stands where there is no truth to compare with. With --corloc or "
         "--saliency, the metrics of single-object discovery and of saliency detection instead.");
     config_.declare(options);
-    options.group("Output");
-    options.add("--out FILE", outputs_.metrics, "The metrics, as JSON", OptionKind::kRun);
-    options.add("--curves FILE", outputs_.curves,
-                "Also write precision [T, R, K, A, M], recall [T, K, A, M] and scores, as safetensors",
-                OptionKind::kRun);
+    outputs_.declare(options);
     options.example("usol eval --gt instances_val2017.json --pred coco_instances_results.json --out metrics.json",
                     "All metrics, box and mask, over all categories");
     options.example("usol eval --gt gt.json --pred maskcut.json --pseudo-masks --match file_name --out metrics.json",

@@ -1,15 +1,12 @@
 // usol run: the one command for someone with pictures and no labels: masks, pictures of them, and a page to look
-// through.
+// through. The work is in pipeline/maskcut_page.h.
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "usol/cli/report.h"
 #include "usol/cli/verb.h"
-#include "usol/pipeline/maskcut_job.h"
+#include "usol/pipeline/maskcut_page.h"
 #include "usol/tensor/check.h"
-
-namespace fs = std::filesystem;
 
 namespace usol::cli {
 namespace {
@@ -30,31 +27,13 @@ class RunVerb : public Verb {
 
   int run(const Run& run, const Options&) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
-    const std::string masks = (fs::path(out_) / "masks.json").string();
-    const fs::path folder = out_;
-    const MaskcutOutputs outputs{.coco = masks,
-                                 .overlays = (folder / "overlays").string(),
-                                 .dump = (folder / "stages").string(),
-                                 .dumped = {"x", "P"},
-                                 .times = (folder / "times.json").string(),
-                                 .beside = {{"out", (folder / "index.html").string()}}};
-    const int status = job_.run(run, outputs);
-    if (run.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
-    if (!run.leads()) return status;
-    report::ReportOptions report;
-    report.title = "Objects found by usol";
-    report.picture = job_.picture_paths();
-    report.decode = job_.pictures.decode();
-    report.decode.warnings = nullptr;  // the work has heard them
-    report.next_steps = next_steps(masks);
-    const int page_status =
-        write_report_page(run, (folder / "index.html").string(), report::read_report_sources({out_}), report);
-    return status == kSuccess ? page_status : status;
+    return run_maskcut_with_page(run, job_, out_, next_steps());
   }
   bool shares_work() const override { return true; }
 
  private:
-  static std::vector<report::ReportStep> next_steps(const std::string& masks) {
+  std::vector<report::ReportStep> next_steps() const {
+    const std::string masks = (std::filesystem::path(out_) / "masks.json").string();
     return {{fmt::format("usol eval --gt instances.json --pred {} --pseudo-masks", masks),
              "If you have a few labelled pictures: how good are the masks?"},
             {"usol maskcut PICTURES --weights W.pth --out masks.json --tau 0.2 --masks 5",

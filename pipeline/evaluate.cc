@@ -228,6 +228,14 @@ void EvaluateConfig::declare(Settings& settings) {
   pictures.declare(settings, false);
 }
 
+void EvaluateOutputs::declare(Settings& settings) {
+  settings.group("Output");
+  settings.add("out FILE", metrics, "The metrics, as JSON", OptionKind::kRun);
+  settings.add("curves FILE", curves,
+               "Also write precision [T, R, K, A, M], recall [T, K, A, M] and scores, as safetensors",
+               OptionKind::kRun);
+}
+
 Json Evaluation::json() const {
   Json metrics = Json::object();
   if (saliency) {

@@ -129,6 +129,8 @@ class Runner {
     check(!scratch_ || (processes_ == 1 && !run_.continues()), ErrorKind::kUsage,
           "{} is no regular file, so no journal is kept of the run: {}", job_.output,
           processes_ == 1 ? "there is nothing to go on with" : "processes cannot share its work");
+    if (job_.inputs.ignored() > 0)
+      run_.detail("{} files are no pictures by their name and were left out", job_.inputs.ignored());
     if (job_.inputs.written() > 0)
       run_.detail("{} pictures that usol wrote itself were left out", job_.inputs.written());
     if (run_.dry_run) return run_.by_leader([&] { return dry_run(); });

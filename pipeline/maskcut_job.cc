@@ -129,9 +129,6 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   ImageJob job;
   job.inputs = inputs.collect();
   say_reading(run, job.inputs);
-  if (job.inputs.ignored() > 0) {
-    run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
-  }
   if (!outputs.overlays.empty() || !outputs.dump.empty()) check_output_paths(job.inputs);
   const auto source = features.open(run);
   job.output = outputs.coco;

@@ -150,8 +150,6 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
   ImageJob job;
   job.inputs = inputs.collect();
   say_reading(run, job.inputs);
-  if (job.inputs.ignored() > 0)
-    run.detail("{} files are no pictures by their name and were left out", job.inputs.ignored());
   if (!outputs.overlays.empty()) check_output_paths(job.inputs);
   const Device device = run.device;
   const std::string sha256 = io::checkpoint_sha256(weights);

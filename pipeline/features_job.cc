@@ -1,0 +1,78 @@
+#include "usol/pipeline/features_job.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "usol/io/coco.h"
+#include "usol/io/image.h"
+#include "usol/io/safetensors.h"
+#include "usol/pipeline/provenance.h"
+#include "usol/pipeline/reading.h"
+#include "usol/tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+
+void FeaturesJob::declare(Settings& settings) {
+  inputs.declare(settings);
+  settings.group("Files");
+  settings.choice("feature-dtype", dtype, {"f32", "f16"}, "Number format of the files");
+  features.declare(settings, false);
+  settings.flag("attention", features.attention,
+                "Also `attention` [heads, h, w], of the class token, which some methods of `usol discover` need");
+  settings.flag("padded", padded,
+                "Pictures keep their size and are zero-padded to whole patches, as `usol discover` has it, instead of "
+                "being resized to the side of size");
+  pictures.declare(settings);
+  settings.group("Running");
+  shard.declare(settings);
+}
+
+int FeaturesJob::run(const Run& run, const std::string& folder) const {
+  const auto report = pictures.report_at_end(run);
+  ImageJob job;
+  job.inputs = inputs.collect();
+  say_reading(run, job.inputs);
+  check_output_paths(job.inputs);
+  FeatureOptions options = features;
+  if (padded) options.framing = Framing::kPadded;
+  const auto source = options.open(run);
+  job.shard = Shard::parse(shard.text);
+  const std::string list =
+      job.shard.count == 1 ? "features.json" : fmt::format("features.{}of{}.json", job.shard.index, job.shard.count);
+  job.output = (fs::path(folder) / list).string();
+  job.reads = inputs.inputs;
+  job.reads.push_back(options.weights);
+  const auto files = job.add_folder(run, "out", folder, ".safetensors");
+  job.info = make_info(run, settings_json(*this, "features"), options.weights_sha256());
+  source->describe(job.info);
+  const std::string provenance = job.info.dump();
+  const DType stored = dtype == "f16" ? DType::kF16 : DType::kF32;
+  job.load = [&, files](const InputImage& input) -> ImageCompute {
+    const Tensor image = io::decode_image(input.path, pictures.decode());
+    PreparedPicture prepared = source->prepare(input, image);
+    io::CocoImage record{input.id, image.size(0), image.size(1), input.file_name};
+    return [&, files, record = std::move(record), prepared = std::move(prepared)] {
+      const PatchMaps maps = source->maps(prepared);
+      std::map<std::string, Tensor> tensors = {{"features", maps.features.to(stored).to(Device::cpu())}};
+      if (maps.attention.defined()) tensors["attention"] = maps.attention.to(stored).to(Device::cpu());
+      ImageResult result;
+      result.record.image = io::coco_image_json(record);
+      for (const auto& [key, tensor] : tensors)
+        result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(stored);
+      result.save = [&, files, tensors, name = record.file_name] {
+        files->write(output_path({}, name, ".safetensors").generic_string(), [&](const fs::path& path) {
+          io::save_safetensors(path, tensors, {{"info", provenance}});
+        });
+      };
+      return result;
+    };
+  };
+  return run_image_job(run, job);
+}
+
+}  // namespace usol
