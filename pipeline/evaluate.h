@@ -62,10 +62,12 @@ Evaluation evaluate(const Run& run, const EvaluateConfig& config);
 /// Where the results go.
 struct EvaluateOutputs {
   std::string metrics;  // JSON: Evaluation::json() and how it was made
-  std::string curves = {void declare(Settings & settings);
-};  // of average precision, safetensors: "box.precision" [T, R, K, A, M], "box.recall"
-    // [T, K, A, M], "box.scores" [T, R, K, A, M] and those of "mask"; empty: none
-};  // namespace usol
+  /// Of average precision, safetensors: "box.precision" [T, R, K, A, M], "box.recall" [T, K, A, M], "box.scores"
+  /// [T, R, K, A, M] (CocoEvalResult) and those of "mask"; empty: none.
+  std::string curves = {};
+
+  void declare(Settings& settings);
+};
 
 /// evaluate() with its results in files. Returns kSuccess, or kSomeInputsFailed if some maps were left out. Outputs
 /// that exist are an error (kExists) unless run.existing is another than kRefuse; they are always made anew. With
