@@ -28,6 +28,10 @@ class TrainVerb : public Verb {
     options.add("--weights FILE", files_.weights,
                 "Start: a ResNet (DINO, MoCo-v2, Detectron2) or a whole detector. Without it, random numbers",
                 OptionKind::kRun);
+    options.add("--entry NAME", files_.entry,
+                "Take this entry of the weights' dict (\"model_ema\", \"a/b\") or names behind a prefix "
+                "(\"model/teacher.\", a dot at its end) instead of looking",
+                OptionKind::kRun);
     options.add("--out DIR", files_.out, "Folder of all results", OptionKind::kRun);
     settings_.declare(options);
     options.example(

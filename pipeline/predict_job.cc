@@ -122,6 +122,11 @@ void PredictJob::declare(Settings& settings) {
   pictures.declare(settings);
   settings.group("Detector");
   settings.add("weights FILE", weights, "The detector's weights (.pth, .pkl, .safetensors)", OptionKind::kRun);
+  settings.add(
+      "entry NAME", entry,
+      "Take this entry of the weights' dict (\"model_ema\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
+      "dot at its end) instead of looking",
+      OptionKind::kRun);
   settings.add("score NUMBER", score, "Objects must score more than this; 0 for evaluation").between(0, 1);
   settings.add("nms IOU", nms, "Of objects that overlap more than this, the best stays").between(0, 1);
   settings.add("most N", most, "Objects per picture at most").between(1, 100000);
@@ -153,7 +158,7 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
   if (!outputs.overlays.empty()) check_output_paths(job.inputs);
   const Device device = run.device;
   const std::string sha256 = io::checkpoint_sha256(weights);
-  io::Checkpoint checkpoint = io::load_checkpoint(weights);
+  io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
   const std::unique_ptr<const Detector> detector =
       load_detector(std::move(checkpoint.tensors), weights, device, run.precision);
@@ -175,6 +180,7 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
     job.categories.push_back({k, label, label});
   }
   job.info = make_info(run, settings_json(*this, "predict"), sha256);
+  if (!entry.empty()) job.info["weights_entry"] = entry;  // as much a part of the result as the weights
   job.info["detector"] = about.name;
   job.load = [&](const InputImage& input) -> ImageCompute {
     return [&, picture = predictor.read(input)] {

@@ -24,6 +24,7 @@ struct PredictJob {
   InputOptions inputs;
   PictureOptions pictures;
   std::string weights;                     // the detector's
+  std::string entry = {};                  // of the weights, as CheckpointOptions::entry; empty: what is found
   double score = 0.35, nms = 0.5;          // objects must score more; of those that overlap more, the best stays
   std::int64_t most = 100;                 // objects per picture
   std::int64_t short_px = 0, long_px = 0;  // size at which pictures enter the network; 0: what the detector is made for

@@ -86,6 +86,7 @@ void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& 
   check(!files.image_root.empty(), ErrorKind::kUsage, "image-root is missing: the folder of the pictures");
   for (const std::string& file : {files.annotations, files.weights, settings.eval_annotations})
     check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
+  check(files.entry.empty() || !files.weights.empty(), ErrorKind::kUsage, "entry {}: is for weights", files.entry);
   const fs::path folder = files.out;
   check(!fs::exists(folder) || fs::is_directory(folder), ErrorKind::kUsage, "out {} is no folder", files.out);
   check_outputs(run, settings, files, checkpoints);
@@ -112,8 +113,10 @@ bool is_finished(const Run& run, const fs::path& folder) {
 }
 
 // `speaks`: in one of the processes that do it.
-void start_from_weights(const Run& run, bool speaks, const std::string& weights, ParamStore& store) {
-  const train::StartReport report = train::start_from(store, io::load_checkpoint(weights).tensors, weights);
+void start_from_weights(const Run& run, bool speaks, const TrainFiles& files, ParamStore& store) {
+  const std::string& weights = files.weights;
+  const train::StartReport report =
+      train::start_from(store, io::load_checkpoint(weights, {.entry = files.entry}).tensors, weights);
   if (!speaks) return;
   run.note("{}: {} of the detector's {} tensors; {} start anew", weights, report.loaded.size(), store.names().size(),
            report.fresh.size());
@@ -235,7 +238,7 @@ class Training {
     if (run_.continues() && checkpoints_.newest())
       std::tie(open_line, due) = go_on();
     else if (!files_.weights.empty())
-      start_from_weights(run_, leads_, files_.weights, store_);
+      start_from_weights(run_, leads_, files_, store_);
     check_same_start();
     train::Loader loader(data_, loading_, trainer_.iteration());
     std::optional<train::Metrics> metrics;
@@ -488,6 +491,7 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
   Json info = make_info(run, settings_json(settings, "train"));
   if (!files.weights.empty()) info["weights_sha256"] = io::checkpoint_sha256(files.weights);
+  if (!files.entry.empty()) info["weights_entry"] = files.entry;
   info["annotations_sha256"] = io::sha256_file(files.annotations);
   Training training(run, settings, files, data, std::move(info));
   run.note("{} pictures with {} objects of {} class{}; {} steps of {}", data.size(), data.objects(), data.classes(),

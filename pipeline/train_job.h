@@ -17,6 +17,7 @@ struct TrainFiles {
   std::string annotations, image_root;  // what is learned: a COCO file with masks, and the folder of its pictures
   std::string weights;                  // what is started from; "": random numbers
   std::string out;                      // the folder of all results
+  std::string entry = {};               // of the weights, as CheckpointOptions::entry; "": what is found
 };
 
 /// Trains, together with run.ranks if there are any, and returns a status (pipeline/run.h). A training that is in `out`
