@@ -47,6 +47,14 @@ struct Group {
 
 std::uint16_t bit(int threshold) { return static_cast<std::uint16_t>(1u << threshold); }
 
+void require_mask(const io::AnnotationSet& set, const io::CocoAnnotation& annotation) {
+  check(
+      annotation.segmentation.kind != io::Segmentation::Kind::kNone, ErrorKind::kFormat,
+      "{}: expected a segmentation, got none: where masks are compared, every annotation needs one; draw it, take the "
+      "annotation out of the file, or compare boxes alone",
+      set.place(annotation));
+}
+
 class Evaluation {
  public:
   Evaluation(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, IouType type,
@@ -210,11 +218,13 @@ class Evaluation {
 
   io::Rle mask(const io::AnnotationSet& set, const Item& item) const {
     const io::CocoImage& image = sized_image(item);
+    require_mask(set, set.annotations[item.record]);
     return set.rle(set.annotations[item.record], image.height, image.width);
   }
 
   double mask_area(const Item& item) const {
     const io::CocoImage& image = sized_image(item);
+    require_mask(predictions_, detection(item));
     return static_cast<double>(predictions_.mask_area(detection(item), image.height, image.width));
   }
 
@@ -515,6 +525,7 @@ void check_truth(const io::AnnotationSet& truth, IouType type, const CocoEvalOpt
   const io::IdIndex images = io::index_images(truth);
   for (const io::CocoAnnotation& annotation : truth.annotations) {
     const io::CocoImage& image = truth.images[static_cast<std::size_t>(images.find(annotation.image_id))];
+    require_mask(truth, annotation);
     truth.mask_area(annotation, image.height, image.width);
   }
 }

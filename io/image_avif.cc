@@ -18,10 +18,7 @@
 namespace usol::io {
 namespace {
 
-struct DestroyDecoder {
-  void operator()(avifDecoder* decoder) const { avifDecoderDestroy(decoder); }
-};
-using Decoder = std::unique_ptr<avifDecoder, DestroyDecoder>;
+using Decoder = std::unique_ptr<avifDecoder, ReleasedBy<avifDecoderDestroy>>;
 
 void check_result(avifResult result, const avifDecoder* decoder, const std::string& name, std::size_t size) {
   check(result == AVIF_RESULT_OK, ErrorKind::kFormat, "{}: AVIF is damaged or cut off (the file has {} bytes): {}{}{}",

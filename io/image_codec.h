@@ -11,6 +11,15 @@
 
 namespace usol::io {
 
+/// std::unique_ptr<T, ReleasedBy<f>>: an object of a C library, which takes it back by f.
+template <auto release>
+struct ReleasedBy {
+  template <class T>
+  void operator()(T* object) const {
+    release(object);
+  }
+};
+
 struct PictureHeader {
   Size size;                   // as stored, before turning
   int orientation = 1;         // 1..8, as in EXIF

@@ -67,14 +67,10 @@ int on_warning(TIFF*, void* user, const char*, const char* format, va_list argum
 // Of one allocation inside libtiff, in bytes a pixel of the limit: eight samples of 32 bits.
 constexpr std::int64_t kMostPixelBytes = 32;
 
-struct CloseTiff {
-  void operator()(TIFF* tiff) const { TIFFClose(tiff); }
-};
-using Tiff = std::unique_ptr<TIFF, CloseTiff>;
+using Tiff = std::unique_ptr<TIFF, ReleasedBy<TIFFClose>>;
 
 Tiff open(Source& source, const std::string& name, const DecodeOptions& options) {
-  const std::unique_ptr<TIFFOpenOptions, void (*)(TIFFOpenOptions*)> opening(TIFFOpenOptionsAlloc(),
-                                                                             TIFFOpenOptionsFree);
+  const std::unique_ptr<TIFFOpenOptions, ReleasedBy<TIFFOpenOptionsFree>> opening(TIFFOpenOptionsAlloc());
   check(opening != nullptr, ErrorKind::kFormat, "{}: libtiff cannot be started", name);
   TIFFOpenOptionsSetErrorHandlerExtR(opening.get(), on_error, &source);
   TIFFOpenOptionsSetWarningHandlerExtR(opening.get(), on_warning, &source);
@@ -210,7 +206,7 @@ Tensor read_rgba(TIFF* tiff, Source& source, const Layout& layout, const std::st
     source.error = reason;
     fail_decoding(source, name);
   }
-  const std::unique_ptr<TIFFRGBAImage, void (*)(TIFFRGBAImage*)> end(&how, TIFFRGBAImageEnd);
+  const std::unique_ptr<TIFFRGBAImage, ReleasedBy<TIFFRGBAImageEnd>> end(&how);
   how.req_orientation = how.orientation;  // as stored
   std::vector<std::uint32_t> raster(static_cast<std::size_t>(layout.height * layout.width));
   if (TIFFRGBAImageGet(&how, raster.data(), static_cast<std::uint32_t>(layout.width),

@@ -18,10 +18,7 @@
 namespace usol::io {
 namespace {
 
-struct DeleteDemuxer {
-  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
-};
-using Demuxer = std::unique_ptr<WebPDemuxer, DeleteDemuxer>;
+using Demuxer = std::unique_ptr<WebPDemuxer, ReleasedBy<WebPDemuxDelete>>;
 
 Demuxer open(std::span<const std::byte> bytes, const std::string& name) {
   const WebPData data{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
@@ -61,7 +58,7 @@ Tensor decode_webp(std::span<const std::byte> bytes, const std::string& name, co
   WebPIterator frame;
   std::memset(&frame, 0, sizeof frame);
   const bool found = WebPDemuxGetFrame(demuxer.get(), 1, &frame) != 0;
-  const std::unique_ptr<WebPIterator, void (*)(WebPIterator*)> release(&frame, WebPDemuxReleaseIterator);
+  const std::unique_ptr<WebPIterator, ReleasedBy<WebPDemuxReleaseIterator>> release(&frame);
   check(found && frame.complete != 0 && frame.x_offset >= 0 && frame.y_offset >= 0 && frame.width > 0 &&
             frame.height > 0 && frame.x_offset + frame.width <= width && frame.y_offset + frame.height <= height,
         ErrorKind::kFormat, "{}: WebP without a whole first frame inside of its {} x {} pixels", name, width, height);
