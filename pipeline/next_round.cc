@@ -36,13 +36,12 @@ void copy_images(const Run& run, io::CocoWriter& writer, const std::string& file
   }
 }
 
-// As a program that chose this work among others would have it.
-std::string settings_of(NextRoundConfig config) {
-  Settings settings("merge");
-  bool yes = true;
-  config.declare(settings, &yes);
-  return settings.settings_text();
-}
+// The settings of a program that chose this work among others.
+struct ChosenRound {
+  NextRoundConfig config;
+  bool chosen = true;
+  void declare(Settings& settings) { config.declare(settings, &chosen); }
+};
 
 }  // namespace
 
@@ -98,7 +97,7 @@ int make_next_round(const Run& run, const NextRoundConfig& config, const std::st
   } else {
     for (const io::CocoImage& image : train::round_images(previous, result)) writer.add_image(image);
   }
-  Json info = make_info(run, settings_of(config));
+  Json info = make_info(run, settings_json(ChosenRound{config}, "merge"));
   info["previous_sha256"] = io::sha256_file(config.previous);
   info["predictions_sha256"] = io::sha256_file(config.predictions);
   writer.finish(previous.categories, info.dump());

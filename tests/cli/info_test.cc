@@ -1,10 +1,7 @@
 // usol info, as a user meets it.
-#include "usol/cli/info.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -15,7 +12,6 @@
 #include "usol/cli/verb.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/sha256.h"
-#include "usol/models/vit.h"
 
 namespace usol::cli {
 namespace {
@@ -48,59 +44,6 @@ TEST_F(Info, SaysFormatHashArchitectureAndTensors) {
   EXPECT_THAT(run.out, Not(HasSubstr("missing")));
 }
 
-TEST_F(Info, NamesTheArchitecture) {
-  const std::string path = (dir_ / "vit.safetensors").string();
-  ParamStore store(1);
-  const Vit vit(Scope(store), {.width = 64, .depth = 2, .patch = 4, .grid = 3, .mlp_hidden = 96, .registers = 4});
-  io::save_checkpoint(path, store.state_dict());
-  const std::string text = info_text(path);
-  for (const char* part : {"ViT width 64 depth 2 patch 4 with 4 registers", "heads       1",
-                           "grid        3 x 3 (12 px)", "GELU, 96 hidden"}) {
-    EXPECT_THAT(text, HasSubstr(part));
-  }
-  for (const char* part : {"missing", "wrong shape", "beyond"}) EXPECT_THAT(text, Not(HasSubstr(part)));
-}
-
-TEST_F(Info, ItsVerdictIsTheLoaders) {
-  const std::string path = (dir_ / "vit.safetensors").string();
-  ParamStore store(1);
-  const Vit vit(Scope(store), {.width = 64, .depth = 1, .patch = 4, .grid = 2, .mlp_hidden = 64});
-  const auto verdict = [&](StateDict state) {
-    io::save_checkpoint(path, state);
-    const std::string refused = nlohmann::json::parse(info_json(path))["refused"].get<std::string>();
-    EXPECT_THAT(info_text(path),
-                HasSubstr(refused.empty() ? "fits          ViT width 64" : "fits          nothing; closest to ViT"));
-    try {
-      Vit::from_state(io::load_checkpoint(path).tensors, path);
-      EXPECT_EQ(refused, "");
-    } catch (const Error&) {
-      EXPECT_NE(refused, "");
-    }
-    return refused;
-  };
-  const StateDict state = store.state_dict();
-  EXPECT_EQ(verdict(state), "");
-  StateDict classifier = state;
-  for (const char* name : {"fc_norm.weight", "fc_norm.bias", "head.weight"}) classifier[name] = Tensor::zeros({64});
-  EXPECT_EQ(verdict(classifier), "");
-  StateDict more = state, less = state, other = state;
-  more["decoder_embed.weight"] = Tensor::zeros({1});
-  EXPECT_EQ(verdict(more), "there are tensors beyond it");
-  less.erase("norm.bias");
-  EXPECT_EQ(verdict(less), "tensors are missing");
-  other["norm.bias"] = Tensor::zeros({3});
-  EXPECT_EQ(verdict(other), "shapes differ");
-}
-
-TEST_F(Info, NumberedTensorsOfOneShapeShareALine) {
-  const std::string path = (dir_ / "a.safetensors").string();
-  std::map<std::string, Tensor> tensors = {{"l.2.w", Tensor::zeros({4})}};
-  for (const char* name : {"l.0.w", "l.1.w", "l.3.w"}) tensors[name] = Tensor::zeros({3});
-  io::save_checkpoint(path, tensors);
-  EXPECT_THAT(info_text(path), HasSubstr("  l.{0..3}.w  f32 [3]  x3\n  l.2.w       f32 [4]\n"));
-  EXPECT_THAT(info_text(path, {{}, true}), HasSubstr("  l.0.w  f32 [3]\n  l.1.w  f32 [3]\n"));
-}
-
 TEST_F(Info, TellsWhatWasTakenAndWhatStoodBeside) {
   const std::string path = file("legacy dino full");
   const auto run = run_usol({"info", path});
@@ -124,10 +67,6 @@ TEST_F(Info, JsonHoldsEveryTensor) {
   EXPECT_EQ(json["missing"].size(), 0u);
 }
 
-TEST_F(Info, BatchStatisticsAreNoParameters) {
-  EXPECT_EQ(nlohmann::json::parse(info_json(file("zip moco")))["parameters"], 4 * 3 * 7 * 7 + 2 * 4);
-}
-
 TEST_F(Info, ForbiddenAndMissingFilesAreErrorsAndOthersGoOn) {
   const std::string bad = file("bad zip os.system");
   const auto alone = run_usol({"info", bad});
@@ -140,15 +79,6 @@ TEST_F(Info, ForbiddenAndMissingFilesAreErrorsAndOthersGoOn) {
   EXPECT_THAT(both.out, HasSubstr("PyTorch zip"));
   EXPECT_EQ(run_usol({"info"}).status, kBadUsage);
   EXPECT_EQ(run_usol({"info", "/nonexistent"}).status, kFailure);
-}
-
-TEST_F(Info, ControlCharactersOfAFileDoNotReachTheTerminal) {
-  const std::string path = (dir_ / "a.safetensors").string();
-  io::save_checkpoint(path, {{"x\x1b[31m", Tensor::zeros({1})}}, {{"k\n", "\x07"}});
-  const std::string text = info_text(path);
-  EXPECT_THAT(text, HasSubstr("x\\x1b[31m"));
-  EXPECT_THAT(text, HasSubstr("k\\x0a = \\x07"));
-  EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
 }  // namespace
