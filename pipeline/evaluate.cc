@@ -61,14 +61,14 @@ std::vector<eval::IouType> to_iou_types(const std::string& text) {
 
 const char* name_of(eval::IouType type) { return type == eval::IouType::kBox ? "box" : "mask"; }
 
-Json to_json(const Metrics& metrics) {
+Json to_json(const eval::Metrics& metrics) {
   Json object = Json::object();
   for (const auto& [name, value] : metrics) object[name] = value;
   return object;
 }
 
 // "AP 12.5  AP50 22.4": percentages for people.
-std::string to_line(const Metrics& metrics) {
+std::string to_line(const eval::Metrics& metrics) {
   std::string line;
   for (const auto& [name, value] : metrics) {
     if (!line.empty()) line += "  ";
@@ -175,7 +175,7 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
 
 void score_saliency(const Run& run, const EvaluateConfig& config, Evaluation& evaluation) {
   const auto report = config.pictures.report_at_end(run);
-  SaliencyFilesOptions options;
+  eval::SaliencyFilesOptions options;
   options.reading = {.image_root = config.image_root, .apply_exif = config.exif};
   options.on_read = [&](const io::AnnotationSet& set) { say_reading(run, set); };
   options.decode = config.pictures.decode();

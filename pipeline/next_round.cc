@@ -8,6 +8,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/json_stream.h"
 #include "usol/io/sha256.h"
+#include "usol/models/preset.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -57,12 +58,9 @@ void NextRoundConfig::declare(Settings& settings, bool* asked_for) {
   settings.add("image-root DIR", image_root, "The pictures, for images whose height and width the files lack",
                OptionKind::kRun);
   settings.flag("no-exif", exif, "Those heights and widths: without turning as cameras note it in their files");
-  settings.add("score NUMBER", score, "Predictions of at least this score are kept");
-  settings.at_least("score", 0);
-  settings.at_most("score", 1);
-  settings.add("overlap IOU", overlap, "Masks of before stay if they overlap each kept one less than this");
-  settings.at_least("overlap", 0);
-  settings.at_most("overlap", 1);
+  settings.add("score NUMBER", score, "Predictions of at least this score are kept").between(0, 1);
+  settings.add("overlap IOU", overlap, "Masks of before stay if they overlap each kept one less than this")
+      .between(0, 1);
 }
 
 int make_next_round(const Run& run, const NextRoundConfig& config, const std::string& out) {
@@ -75,9 +73,7 @@ int make_next_round(const Run& run, const NextRoundConfig& config, const std::st
     run.note("would merge {} into {} and write {}", config.predictions, config.previous, file);
     return kSuccess;
   }
-  const bool release = config.preset == "release";
-  const train::RoundOptions round{release ? train::RoundPreset::kRelease : train::RoundPreset::kPaper, config.score,
-                                  config.overlap};
+  const train::RoundOptions round{parse_preset(config.preset), config.score, config.overlap};
   const io::CocoReadOptions reading{.image_root = config.image_root, .apply_exif = config.exif};
   const io::AnnotationSet previous = io::read_coco(config.previous, reading);
   say_reading(run, previous);
@@ -92,7 +88,7 @@ int make_next_round(const Run& run, const NextRoundConfig& config, const std::st
     run.throw_if_stopped();
     writer.add_annotation_json(round_record(object, ++id, round.preset));
   }
-  if (release) {
+  if (round.preset == Preset::kRelease) {
     copy_images(run, writer, config.previous, previous);
   } else {
     for (const io::CocoImage& image : train::round_images(previous, result)) writer.add_image(image);

@@ -14,7 +14,7 @@ struct NextRoundConfig {
   std::string predictions;       // what it found on the same pictures: COCO file or results, with scores
   std::string image_root = {};   // the pictures, for images whose height and width the files lack; may be empty
   bool exif = true;              // those heights and widths: of pictures turned as cameras note it in their files
-  std::string preset = "paper";  // "release": records as the public script writes them (train::RoundPreset)
+  std::string preset = "paper";  // "release": records as the public script writes them (train/self_train.h)
   double score = 0.7;            // predictions of at least this score are kept
   double overlap = 0.5;          // masks of before stay if their IoU with each kept prediction is less than this
 

@@ -50,10 +50,9 @@ void ReportConfig::declare(Settings& settings) {
   settings.group("The page");
   settings.add("title TEXT", title, "Its heading");
   settings.flag("class-aware", class_aware, "Objects must be of the truth's category to count");
-  settings.add("most N", most, "Pictures in the gallery at most, evenly spread; 0: all");
-  settings.at_least("most", 0);
-  settings.add("page-mb MB", page_mb, "Size of the page at most: pictures get smaller as they get more");
-  settings.at_least("page-mb", 0.5);
+  settings.add("most N", most, "Pictures in the gallery at most, evenly spread; 0: all").at_least(0);
+  settings.add("page-mb MB", page_mb, "Size of the page at most: pictures get smaller as they get more")
+      .at_least(0.5);
 }
 
 int make_report(const Run& run, const ReportConfig& config, const std::string& out) {

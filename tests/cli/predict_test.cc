@@ -205,6 +205,27 @@ TEST_F(PredictTest, WeightsThereAndBack) {
   for (std::size_t i = 0; i < a.annotations.size(); ++i) EXPECT_EQ(a.annotations[i].score, b.annotations[i].score);
 }
 
+TEST_F(PredictTest, AnEntryOfTheWeightsIsTaken) {
+  StateDict wrapped{{"raw.x", Tensor::zeros({1})}};
+  for (const auto& [name, tensor] : state_) wrapped["ema." + name] = wrapped["twin." + name] = tensor;
+  io::save_safetensors(folder_ / "wrapped.safetensors", wrapped);
+  ASSERT_EQ(predict({cat(), "--weights", at("detector.safetensors"), "--out", at("a.json")}).status, 0);
+  const Words words{cat(), "--weights", at("wrapped.safetensors"), "--entry", "ema.", "--out", at("b.json")};
+  ASSERT_EQ(predict(words).status, 0);
+  const Json plain = Json::parse(test::read_text(folder_ / "a.json"));
+  const Json of_entry = Json::parse(test::read_text(folder_ / "b.json"));
+  EXPECT_EQ(plain["annotations"], of_entry["annotations"]);
+  EXPECT_FALSE(plain["info"].contains("weights_entry"));
+  EXPECT_EQ(of_entry["info"]["weights_entry"], "ema.");
+  expect_usage_error({"predict", cat(), "--weights", at("wrapped.safetensors"), "--entry", "x.", "--out", at("c.json")},
+                     "they begin with 'ema.', 'raw.', 'twin.'");
+  // The same weights from another place of the file are other settings.
+  const auto other =
+      predict({cat(), "--weights", at("wrapped.safetensors"), "--entry", "twin.", "--out", at("b.json"), "--resume"});
+  EXPECT_EQ(other.status, kBadUsage);
+  EXPECT_NE(other.err.find("weights_entry: was ema., is twin."), std::string::npos) << other.err;
+}
+
 TEST_F(PredictTest, WeightsGiveAResNetDetectronsNames) {
   StateDict resnet;
   for (const char* name : {"module.encoder_q.conv1.weight", "module.encoder_q.layer1.0.bn1.weight",

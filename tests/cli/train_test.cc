@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -334,6 +335,27 @@ TEST_F(TrainTest, StartsFromWeights) {
                                        at("first/model_final.safetensors"), "--hidden", "12"});
   ASSERT_EQ(second.status, 0) << second.err;
   EXPECT_NE(second.err.find("roi_heads.box_head.0.fc1.weight: expected"), std::string::npos) << second.err;
+}
+
+TEST_F(TrainTest, StartsFromAnEntryOfTheWeights) {
+  ASSERT_EQ(train("first", {"--iterations", "2", "--steps", "1"}).status, 0);
+  std::map<std::string, Tensor> wrapped{{"raw.x", Tensor::zeros({1})}};
+  for (const auto& [name, tensor] : io::load_safetensors(folder_ / "first/model_final.safetensors"))
+    wrapped["ema." + name] = tensor;
+  io::save_safetensors(folder_ / "wrapped.safetensors", wrapped);
+  const auto start = [&](const std::string& out, const Words& weights) {
+    Words words{"--iterations", "1", "--steps", "1"};
+    words.insert(words.end(), weights.begin(), weights.end());
+    return train(out, words);
+  };
+  ASSERT_EQ(start("plain", {"--weights", at("first/model_final.safetensors")}).status, 0);
+  const auto by_entry = start("entry", {"--weights", at("wrapped.safetensors"), "--entry", "ema."});
+  ASSERT_EQ(by_entry.status, 0) << by_entry.err;
+  EXPECT_EQ(metrics("plain"), metrics("entry"));
+  EXPECT_NE(test::read_text(folder_ / "entry/model_final.safetensors").find("weights_entry"), std::string::npos);
+  const auto none = start("none", {"--entry", "ema."});
+  EXPECT_EQ(none.status, kBadUsage);
+  EXPECT_NE(none.err.find("entry ema.: is for weights"), std::string::npos) << none.err;
 }
 
 TEST(TrainConfigs, AreRead) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/support/golden.h"
+#include "usol/io/rle_write.h"
 #include "usol/tensor/error.h"
 
 namespace usol::io {
@@ -143,7 +144,15 @@ TEST(Rle, RefusesMalformedText) {
   EXPECT_NE(message_of([] { rle_from_counts({1, 2}, 2, 2); }), "no error");
   EXPECT_NE(message_of([] { rle_from_counts({}, -1, 2); }), "no error");
   EXPECT_NE(message_of([] { rle_from_counts({}, 1L << 40, 1L << 40); }), "no error");
-  EXPECT_NE(message_of([] { rle_decode({2, 2, {5}}); }), "no error");
+  EXPECT_EQ(message_of([] {
+              rle_decode({2, 2, {5}});
+            }),
+            "rle_decode: expected counts that add up to 4 (2 x 2), got 5 from 1 counts");
+  EXPECT_EQ(message_of([] {
+              std::uint8_t pixels[4];
+              rle_write({2, 2, {5}}, pixels);
+            }),
+            "rle_write: expected counts that add up to 4 (2 x 2), got 5 from 1 counts");
 }
 
 TEST(Rle, RefusesBadPolygons) {
