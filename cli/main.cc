@@ -36,11 +36,13 @@ std::string overview() {
 const char* remedy(ErrorKind kind) {
   if (kind == ErrorKind::kExists) return "; --force replaces it, --resume goes on with it";
   if (kind == ErrorKind::kOtherSettings) return "; repeat them, or start anew with --force";
+  if (kind == ErrorKind::kOtherVersion) return "; finish it with that version, or start anew with --force";
   return "";
 }
 
 bool is_bad_usage(ErrorKind kind) {
-  return kind == ErrorKind::kUsage || kind == ErrorKind::kExists || kind == ErrorKind::kOtherSettings;
+  return kind == ErrorKind::kUsage || kind == ErrorKind::kExists || kind == ErrorKind::kOtherSettings ||
+         kind == ErrorKind::kOtherVersion;
 }
 
 int dispatch(const std::vector<std::string>& arguments) {

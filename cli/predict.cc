@@ -17,11 +17,7 @@ class PredictVerb : public Verb {
         "pyramid, as CutLER trains them, or on ViTDet. The objects go to a COCO file (compressed RLE masks, boxes, "
         "scores), ready for evaluation or as the pseudo-masks of another round of training.");
     job_.declare(options);
-    options.group("Output");
-    options.add("--out FILE", outputs_.coco, "The COCO file to write; FILE.journal lies beside it meanwhile",
-                OptionKind::kRun);
-    options.add("--overlays DIR", outputs_.overlays, "Also a picture of each result: masks, boxes, scores",
-                OptionKind::kRun);
+    outputs_.declare(options);
     options.example("usol predict images --weights cutler_cascade_final.pth --out found.json --overlays look",
                     "The objects in a folder of pictures, with pictures to look at");
     options.example("usol predict val2017.json --image-root val2017 --weights W.pth --out found.json --score 0",

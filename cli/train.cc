@@ -22,17 +22,7 @@ class TrainVerb : public Verb {
         "checked; --dry-run does that alone. Pictures that cannot be read are skipped up to --most-skipped, and the "
         "exit "
         "status is 3 then. Damaged checkpoints are named, and --resume goes on from the newest one that is whole.");
-    options.group("Files");
-    options.add("--annotations FILE", files_.annotations, "COCO file with masks", OptionKind::kRun);
-    options.add("--image-root DIR", files_.image_root, "The folder of its pictures", OptionKind::kRun);
-    options.add("--weights FILE", files_.weights,
-                "Start: a ResNet (DINO, MoCo-v2, Detectron2) or a whole detector. Without it, random numbers",
-                OptionKind::kRun);
-    options.add("--entry NAME", files_.entry,
-                "Take this entry of the weights' dict (\"model_ema\", \"a/b\") or names behind a prefix "
-                "(\"model/teacher.\", a dot at its end) instead of looking",
-                OptionKind::kRun);
-    options.add("--out DIR", files_.out, "Folder of all results", OptionKind::kRun);
+    files_.declare(options);
     settings_.declare(options);
     options.example(
         "usol train --config configs/cutler_cascade.toml --annotations masks.json --image-root images "

@@ -86,6 +86,17 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const mask
   return out;
 }
 
+// "x,P" -> x and P.
+std::vector<std::string> split_names(const std::string& text) {
+  std::vector<std::string> names;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    names.push_back(text.substr(start, comma - start));
+    start = comma + 1;
+  }
+  return names;
+}
+
 }  // namespace
 
 io::CocoAnnotation maskcut_annotation(std::int64_t image_id, const maskcut::PseudoMask& mask, const io::Rle& rle) {
@@ -124,6 +135,21 @@ void MaskcutJob::declare(Settings& settings, bool shards) {
   if (shards) shard.declare(settings);
 }
 
+void MaskcutOutputs::declare(Settings& settings) {
+  settings.group("Output");
+  settings.add("out FILE", coco, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
+  settings.add("overlays DIR", overlays, "Also a picture of each result: masks, boxes, scores, eigenvectors",
+               OptionKind::kRun);
+  settings.add("dump DIR", dump, "Also every stage as .npy, under the names of the equations (K, W_1, d_1, x_1, ...)",
+               OptionKind::kRun);
+  settings.add("dump-only NAMES", dumped, "Of these, only some: x,P is what usol report shows, and far smaller than W",
+               OptionKind::kRun);
+  settings.add("times FILE", times,
+               "Also how many seconds each stage took, for usol report (with a GPU: how long the host was in it; of "
+               "several processes: the first one's)",
+               OptionKind::kRun);
+}
+
 int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   const auto report = pictures.report_at_end(run);
   ImageJob job;
@@ -138,7 +164,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   job.files = outputs.beside;
   if (!outputs.times.empty()) job.files.emplace_back("times", outputs.times);
   const MaskcutFolders folders{job.add_folder(run, "overlays", outputs.overlays, ".jpg"),
-                               job.add_folder(run, "dump", outputs.dump, ""), outputs.dumped};
+                               job.add_folder(run, "dump", outputs.dump, ""), split_names(outputs.dumped)};
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(run, settings_json(*this, "maskcut"), features.weights_sha256());
   source->describe(job.info);

@@ -25,15 +25,18 @@ namespace usol {
 struct MaskcutOutputs {
   std::string coco;                      // the COCO file
   std::string overlays = {}, dump = {};  // folders; empty: none
-  std::vector<std::string> dumped = {};  // arrays of every stage ("x": x_1, x_2, ...) that go to `dump`; none: all
+  std::string dumped = {};               // arrays of every stage ("x,P": x_1, x_2, ..., P_1, ...) in `dump`; "": all
   std::string times = {};                // file for the seconds by stage; empty: none
   std::vector<std::pair<std::string, std::string>> beside = {};  // what the verb writes afterwards, as ImageJob::files
+
+  /// Declares all but `beside`.
+  void declare(Settings& settings);
 };
 
 /// The folders of a run, null where it has none.
 struct MaskcutFolders {
   std::shared_ptr<io::OutputFolder> overlays, dump;
-  std::vector<std::string> dumped;  // as in MaskcutOutputs
+  std::vector<std::string> dumped;  // names; none: all
 };
 
 struct MaskcutJob {

@@ -21,6 +21,12 @@ io::DecodeOptions PictureOptions::decode() const {
   return {.apply_exif = exif, .scale_16bit = scale_16bit, .max_pixels = max_pixels, .warnings = warnings_.get()};
 }
 
+PictureOptions PictureOptions::for_another_job() const {
+  PictureOptions other = *this;
+  other.warnings_ = std::make_shared<io::DecodeWarnings>();
+  return other;
+}
+
 std::string PictureOptions::pixels_key() const { return fmt::format("exif {}, scale {}", exif, scale_16bit); }
 
 PictureOptions::Report::Report(const Run& run, std::shared_ptr<io::DecodeWarnings> warnings)

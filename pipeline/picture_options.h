@@ -23,6 +23,8 @@ class PictureOptions {
   void declare(Settings& settings, bool with_exif = true);
   /// For decode_image(). The warnings go to a collector that all copies of these options share.
   io::DecodeOptions decode() const;
+  /// The same options with a collector of their own: for another job, that says its own warnings.
+  PictureOptions for_another_job() const;
   /// What changes pixels, as text: equal for two verbs that read the same ones.
   std::string pixels_key() const;
 

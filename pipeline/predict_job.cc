@@ -150,6 +150,12 @@ void PredictJob::declare(Settings& settings) {
   shard.declare(settings);
 }
 
+void PredictOutputs::declare(Settings& settings) {
+  settings.group("Output");
+  settings.add("out FILE", coco, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
+  settings.add("overlays DIR", overlays, "Also a picture of each result: masks, boxes, scores", OptionKind::kRun);
+}
+
 int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
   const auto report = pictures.report_at_end(run);
   ImageJob job;

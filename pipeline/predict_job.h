@@ -18,6 +18,8 @@ namespace usol {
 struct PredictOutputs {
   std::string coco;           // the COCO file
   std::string overlays = {};  // a folder for pictures of the results; empty: none
+
+  void declare(Settings& settings);
 };
 
 struct PredictJob {

@@ -49,4 +49,11 @@ nlohmann::ordered_json make_info(const Run& run, const std::string& own_settings
   return info;
 }
 
+nlohmann::ordered_json with_run_settings(nlohmann::ordered_json settings, const Run& run) {
+  settings["seed"] = run.seed;
+  settings["deterministic"] = run.deterministic;
+  settings["precision"] = name_of(run.precision);
+  return settings;
+}
+
 }  // namespace usol

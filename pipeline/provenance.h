@@ -16,6 +16,9 @@ namespace usol {
 /// run.settings_json none.
 nlohmann::ordered_json make_info(const Run& run, const std::string& own_settings,
                                  const std::string& weights_sha256 = {});
+/// `settings` of a job, and what else of a run decides its result, {"seed", "deterministic", "precision"}: in the form
+/// of run.settings_json.
+nlohmann::ordered_json with_run_settings(nlohmann::ordered_json settings, const Run& run);
 /// The `info` of a COCO file; null if it has none. Throws Error if the file cannot be read.
 nlohmann::ordered_json read_info(const std::filesystem::path& file);
 /// "AMD EPYC 9B14", "NVIDIA H200": the model of the device, not its place or number.

@@ -270,6 +270,24 @@ void Settings::apply_preset() {
   }
 }
 
+void Settings::set(const std::string& key, const std::string& value) {
+  Option& option = get(key);
+  assign(option, {value}, key);
+  option.source = Source::kFlag;
+}
+
+std::vector<std::string> Settings::given() const {
+  std::vector<std::string> keys;
+  for (const auto& option : options_)
+    if (option->source > Source::kPreset) keys.push_back(option->key);
+  return keys;
+}
+
+void Settings::keep(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys)
+    if (Option* option = find(key)) option->source = std::max(option->source, Source::kFile);
+}
+
 std::string Settings::text_of(const Option& option) {
   return std::visit(
       Overloaded{
@@ -299,6 +317,14 @@ nlohmann::ordered_json Settings::settings() const {
 }
 
 std::string Settings::settings_text() const { return settings().dump(); }
+
+std::vector<std::pair<std::string, std::string>> Settings::changes_from(const Settings& other) const {
+  std::vector<std::pair<std::string, std::string>> changes;
+  for (const auto& option : options_)
+    if (const std::string now = text(option->key); now != other.text(option->key))
+      changes.emplace_back(option->key, now);
+  return changes;
+}
 
 std::string Settings::to_toml() const {
   std::string out = fmt::format("# usol {} settings\n[{}]\n", section_, section_);

@@ -88,8 +88,14 @@ class Settings {
   void read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section = {});
   /// Sets what the chosen preset says and nothing else has set.
   void apply_preset();
+  /// One value from text, in the place of all that was read. Throws Error(kUsage) naming the key.
+  void set(const std::string& key, const std::string& value);
   /// True if the value came from anywhere but its default or a preset.
   bool given(const std::string& key) const { return get(key).source > Source::kPreset; }
+  /// The keys of all such values.
+  std::vector<std::string> given() const;
+  /// Takes the values of these keys as given, so that a preset leaves them alone. Other keys are skipped.
+  void keep(const std::vector<std::string>& keys);
 
   // ---- writing
   /// The value as text: "0.15", "true", "a, b".
@@ -97,6 +103,8 @@ class Settings {
   /// The settings (kSetting) as JSON: {"tau": 0.15, ...}, in the order of declaration.
   nlohmann::ordered_json settings() const;
   std::string settings_text() const;
+  /// Key and text of each value that another one has in `other`, which declares the same.
+  std::vector<std::pair<std::string, std::string>> changes_from(const Settings& other) const;
   /// Every value but the switches of the moment (is_momentary), as a settings file that read_file() takes.
   std::string to_toml() const;
   /// A table for the docs, in Markdown: key, default, bounds and help, by group.

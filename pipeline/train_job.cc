@@ -475,6 +475,20 @@ class Training {
 
 }  // namespace
 
+void TrainFiles::declare(Settings& settings) {
+  settings.group("Files");
+  settings.add("annotations FILE", annotations, "COCO file with masks", OptionKind::kRun);
+  settings.add("image-root DIR", image_root, "The folder of its pictures", OptionKind::kRun);
+  settings.add("weights FILE", weights,
+               "Start: a ResNet (DINO, MoCo-v2, Detectron2) or a whole detector. Without it, random numbers",
+               OptionKind::kRun);
+  settings.add("entry NAME", entry,
+               "Take this entry of the weights' dict (\"model_ema\", \"a/b\") or names behind a prefix "
+               "(\"model/teacher.\", a dot at its end) instead of looking",
+               OptionKind::kRun);
+  settings.add("out DIR", out, "Folder of all results", OptionKind::kRun);
+}
+
 void check_evaluation(const Run& run, const TrainConfig& settings) {
   if (run.leads()) check_evaluation_pictures(run, TrainEvaluation(settings, 1));
 }

@@ -18,6 +18,8 @@ struct TrainFiles {
   std::string weights;                  // what is started from; "": random numbers
   std::string out;                      // the folder of all results
   std::string entry = {};               // of the weights, as CheckpointOptions::entry; "": what is found
+
+  void declare(Settings& settings);
 };
 
 /// Trains, together with run.ranks if there are any, and returns a status (pipeline/run.h). A training that is in `out`

@@ -12,6 +12,7 @@ enum class ErrorKind {
   kUsage,            // the user asked for something contradictory or unknown (exit status 2)
   kExists,           // a result is in the way that the caller has not said to replace or go on with (2)
   kOtherSettings,    // what is to be gone on with was made with other settings (2)
+  kOtherVersion,     // ... or by a version of usol that wrote something else (2)
   kInvalidArgument,  // a function was called with shapes, dtypes or values it does not take
   kIo,               // a file could not be opened, read or written
   kFormat,           // a file is malformed
