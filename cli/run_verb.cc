@@ -39,7 +39,7 @@ struct Prepared {
 
 }  // namespace
 
-int run_verb(const std::string& name, const std::vector<std::string>& arguments, Communicator* ranks) {
+int run_verb(const std::string& name, const std::vector<std::string>& arguments) {
   Prepared prepared(entry_of(name));
   Options& options = prepared.options;
   Common& common = prepared.common;
@@ -51,10 +51,10 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments,
     fmt::print("{}", options.to_toml());
     return kSuccess;
   }
-  const std::unique_ptr<Communicator> joined = ranks ? nullptr : train::join_ranks();
+  const std::unique_ptr<Communicator> ranks = train::join_ranks();
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
-  const Run run = common.run(name, options, ranks ? ranks : joined.get());
+  const Run run = common.run(name, options, ranks.get());
   Run alone = run;
   alone.ranks = nullptr;
   const int status = prepared.verb->shares_work() ? prepared.verb->run(run, options)
@@ -78,13 +78,17 @@ std::string common_settings_table() {
   return options.to_markdown();
 }
 
-std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but) {
+std::vector<std::string> read_as_verb(const std::string& verb, const std::string& file, const std::string& preset,
+                                      const std::function<void(Settings&)>& declare) {
+  Options options("usol " + verb, verb, "");
+  declare(options);
+  Common common;  // which a settings file may have, too; this run's are in their place
+  common.declare(options);
   std::vector<std::string> words;
-  for (const std::string key : {"threads", "seed", "device", "precision"})
-    if (!but.contains(key)) words.insert(words.end(), {"--" + key, options.text(key)});
-  for (const std::string key : {"deterministic", "quiet", "verbose"})
-    if (options.text(key) == "true") words.push_back("--" + key);
-  return words;
+  if (!file.empty()) words.insert(words.end(), {"--config", file});
+  if (!preset.empty()) words.insert(words.end(), {"--preset", preset});
+  options.parse(words);
+  return options.given();
 }
 
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments) {

@@ -1,20 +1,19 @@
 #pragma once
-// Verbs by name: what main does with the command line, and verbs that consist of others.
+// Verbs by name: what main does with the command line, and how settings of other verbs are read.
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "usol/cli/options.h"
-#include "usol/ops/all_reduce.h"
 
 namespace usol::cli {
 
 /// What `usol NAME ARGUMENT...` does: reads the options, prints the help or the settings if they are asked for, else
-/// runs the verb, together with `ranks`; without them it joins the processes that were started together with this one
-/// (train::join_ranks). All of them return the same exit status. Throws Error.
-int run_verb(const std::string& name, const std::vector<std::string>& arguments, Communicator* ranks = nullptr);
+/// runs the verb, together with the processes that were started together with this one (train::join_ranks). All of them
+/// return the same exit status. Throws Error.
+int run_verb(const std::string& name, const std::vector<std::string>& arguments);
 /// The settings that these arguments, and the files they name, result in (Options::settings). Throws Error(kUsage).
 nlohmann::ordered_json verb_settings(const std::string& name, const std::vector<std::string>& arguments);
 /// All values that they result in, as a settings file for --config.
@@ -24,8 +23,9 @@ std::string verb_settings_file(const std::string& name, const std::vector<std::s
 std::string verb_settings_table(const std::string& name);
 std::string common_settings_table();
 
-/// The options that every verb has, but for `but`, as words for another verb: threads, seed, device, precision, and the
-/// switches that are on.
-std::vector<std::string> common_words(const Options& options, const std::set<std::string>& but = {});
+/// Reads settings that `declare` declares as `usol VERB --config FILE --preset PRESET` would: from its section of the
+/// file ("": none) and the environment; the preset ("": none) wins over the file's. Returns the keys that were given.
+std::vector<std::string> read_as_verb(const std::string& verb, const std::string& file, const std::string& preset,
+                                      const std::function<void(Settings&)>& declare);
 
 }  // namespace usol::cli

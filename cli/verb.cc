@@ -6,7 +6,7 @@
 #include "usol/cli/console.h"
 #include "usol/cli/signals.h"
 #include "usol/ops/all_reduce.h"
-#include "usol/ops/gemm.h"
+#include "usol/pipeline/precision.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/device_count.h"
 #include "usol/train/distributed.h"
@@ -76,23 +76,11 @@ Device Common::device(const Communicator* ranks) const {
 }
 
 DType Common::compute_dtype(const Device& device) const {
-  if (precision == "f32") return DType::kF32;
-  if (device.is_cuda()) {
-    check(precision != "tf32", ErrorKind::kUnsupported,
-          "--precision tf32: this build's CUDA products have no TF32 mode; use f32, bf16 or f16");
-    return precision == "bf16" ? DType::kBF16 : DType::kF16;
+  try {
+    return precision_on(device, precision);
+  } catch (const Error& error) {
+    fail(error.kind(), fmt::format("--{}; use --precision f32", error.what()));
   }
-  check(precision == "bf16", ErrorKind::kUnsupported, "--precision {}: CPUs compute in f32 or bf16; use one of those",
-        precision);
-  check(has_backend(GemmBackend::kOneDnn), ErrorKind::kUnsupported,
-        "--precision bf16: this build is without oneDNN, which multiplies bf16 on CPUs; use --precision f32");
-#if defined(__x86_64__)
-  const bool has_bf16 = __builtin_cpu_supports("avx512bf16") > 0;
-#else
-  const bool has_bf16 = false;
-#endif
-  check(has_bf16, ErrorKind::kUnsupported, "--precision bf16: this CPU has no AVX512-BF16; use --precision f32");
-  return DType::kBF16;
 }
 
 void Common::declare(Options& options) {
@@ -104,8 +92,7 @@ void Common::declare(Options& options) {
   options.add("--seed", seed, "Seed of everything random").at_least(0);
   options.flag("--deterministic", deterministic, "The same bits in every run, at some cost in speed");
   options.add("--device NAME", device_name, "cpu, cuda or cuda:N", OptionKind::kRun);
-  options.choice("--precision", precision, {"f32", "tf32", "bf16", "f16"},
-                 "Arithmetic of matrix products and convolutions");
+  options.choice("--precision", precision, kPrecisions, "Arithmetic of matrix products and convolutions");
   options.add("--config FILE", config, "Settings file (TOML); flags and USOL_* variables win over it",
               OptionKind::kRun);
   options.flag("--print-config", print_config, "Print all settings as such a file, and stop", OptionKind::kRun);

@@ -94,7 +94,6 @@ struct EvaluateStage {
 };
 
 struct Stage : SelfTrainStage {
-  bool goes_on = false;  // after an interruption; the others are short and made anew
   std::function<int(const Run&)> work = {};
 };
 
@@ -566,7 +565,7 @@ void SelfTrainConfig::use_preset(const std::string& name) {
     Settings settings("preset");
     config.declare(settings);
     settings.keep(given);
-    config.preset = name;
+    settings.set("preset", name);
     settings.apply_preset();
   };
   preset = name;

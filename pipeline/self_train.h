@@ -84,6 +84,7 @@ struct SelfTrainStage {
   std::string settings_file;                                 // that its settings were read from; "": none
   std::vector<std::pair<std::string, std::string>> decided;  // keys and values that the loop has set, in their order
   std::string settings_json;                                 // what its output says of its making
+  bool goes_on = false;  // after an interruption; the others are short and made anew
 };
 
 /// A detector of the loop.

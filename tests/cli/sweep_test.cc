@@ -134,9 +134,9 @@ TEST_F(SweepTest, RefusesWhatMakesNoSense) {
       {{"--param", "tau"}, "expected KEY=VALUE"},
       {{"--param", "tau=lots"}, "expected a number"},
       {{"--param", "masks=0"}, "at least 1"},
-      {{"--param", "colour=1"}, "--param colour: expected an option of usol maskcut"},
-      {{"--param", "overlays=1"}, "--param overlays: expected an option"},
-      {{"--param", "batch=1"}, "--train-config FILE is missing"},  // usol train's
+      {{"--param", "colour=1"}, "parameter colour: expected an option of usol maskcut"},
+      {{"--param", "overlays=1"}, "parameter overlays: expected an option"},
+      {{"--param", "batch=1"}, "train-config is missing"},  // usol train's
       {{"--param", "tau=0.1", "--annotations", "nowhere"}, "nowhere: no such file"},
       {{"--param", "tau=0.1", "--shard", "1/2"}, "--shard"},
   };

@@ -119,13 +119,13 @@ TEST_F(SweepTrainTest, RoundsShareTheirTrainingsAndGivenMasksTheirMaskCut) {
 
 TEST_F(SweepTrainTest, SaysWhatIsMissing) {
   const std::vector<std::pair<Words, std::string>> cases = {
-      {{"--param", "rounds=1"}, "--round-config FILE is missing"},
-      {{"--param", "rounds=1.5", "--round-config", "round.toml"}, "--param rounds: expected a whole number"},
+      {{"--param", "rounds=1"}, "round-config is missing"},
+      {{"--param", "rounds=1.5", "--round-config", "round.toml"}, "rounds: expected a whole number"},
       {{"--param", "lr=fast"}, "expected a number"},
-      {{"--param", "learning-rate=1"}, "--param learning-rate: expected an option of usol maskcut"},
+      {{"--param", "learning-rate=1"}, "parameter learning-rate: expected an option of usol maskcut"},
       {{"--param", "lr=0.1", "--train-config", "gone.toml"}, "gone.toml: no such file"},
       {{"--param", "lr=0.1", "--param", "tau=0.1", "--train-masks", "scenes/truth.json"}, "there is no MaskCut"},
-      {{"--param", "tau=0.1", "--train-masks", "scenes/truth.json"}, "--train-masks is for"},
+      {{"--param", "tau=0.1", "--train-masks", "scenes/truth.json"}, "train-masks are for"},
   };
   for (const auto& [words, message] : cases) {
     const auto result = sweep(words);
@@ -133,7 +133,7 @@ TEST_F(SweepTrainTest, SaysWhatIsMissing) {
     EXPECT_THAT(result.err, HasSubstr(message));
   }
   const auto bare = usol({"sweep", "scenes", "--backbone", "colour", "--out", "s", "--param", "lr=0.1"});
-  EXPECT_THAT(bare.err, HasSubstr("--train-config FILE is missing"));
+  EXPECT_THAT(bare.err, HasSubstr("train-config is missing"));
   const auto dry = sweep({"--param", "seed=1,2", "--dry-run"});
   EXPECT_EQ(dry.status, kSuccess) << dry.err;
   EXPECT_THAT(dry.err, HasSubstr("seed=2"));

@@ -82,6 +82,17 @@ TEST_F(Installed, TheExamplesBuildAndRun) {
   example("train_a_detector", {*folder_ / "small.toml", pictures, out.string()});
   example("detect", {(out / "detector/model_final.safetensors").string(), picture, *folder_ / "found.jpg"});
   EXPECT_TRUE(fs::exists(*folder_ / "found.jpg"));
+
+  // The whole loop with that detector, scored against the masks above; a second call finds everything done.
+  test::write_text(
+      *folder_ / "loop.toml",
+      "[self-train]\nrounds = 1\nthresholds = [0]\ntrain-config = \"small.toml\"\nround-config = "
+      "\"small.toml\"\n[maskcut]\nbackbone = \"colour\"\nsize = 96\n[predict]\nshort-side = 64\nlong-side = 128\n");
+  const std::vector<std::string> loop{*folder_ / "loop.toml", pictures, *folder_ / "loop", out / "masks.json",
+                                      pictures};
+  const std::string scores = example("self_training", loop);
+  for (const char* text : {"base: ", "round1: ", "box AP50 ", "mask AP50 "}) EXPECT_THAT(scores, HasSubstr(text));
+  EXPECT_EQ(example("self_training", loop), scores);
 }
 
 // A program that calls nothing of the static library has all its kernels all the same.

@@ -1,0 +1,18 @@
+#pragma once
+// Which arithmetic a device and this build have for matrix products and convolutions.
+
+#include <string>
+#include <vector>
+
+#include "usol/tensor/device.h"
+#include "usol/tensor/dtype.h"
+
+namespace usol {
+
+/// The names of all: "f32", "tf32", "bf16", "f16".
+inline const std::vector<std::string> kPrecisions = {"f32", "tf32", "bf16", "f16"};
+
+/// Run::precision of that name. Throws Error(kUnsupported) saying what this device, CPU or build lacks.
+DType precision_on(const Device& device, const std::string& name);
+
+}  // namespace usol
