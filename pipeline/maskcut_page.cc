@@ -15,7 +15,7 @@ int run_maskcut_with_page(const Run& run, MaskcutJob& job, const std::string& fo
   const MaskcutOutputs outputs{.coco = (place / "masks.json").string(),
                                .overlays = (place / "overlays").string(),
                                .dump = (place / "stages").string(),
-                               .dumped = std::vector<std::string>{"x", "P"},
+                               .dumped = "x,P",
                                .times = (place / "times.json").string(),
                                .beside = {{"out", page}}};
   const int status = job.run(run, outputs);

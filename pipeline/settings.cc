@@ -384,4 +384,12 @@ std::string Settings::to_markdown() const {
   return out;
 }
 
+void RunSettings::declare(Settings& settings) {
+  settings.add("threads N", threads, "CPU threads", OptionKind::kRun);
+  settings.add("seed N", seed, "Seed of everything random");
+  settings.flag("deterministic", deterministic, "The same bits in every run");
+  settings.add("device NAME", device, "Where it is done", OptionKind::kRun);
+  settings.add("precision NAME", precision, "Arithmetic of matrix products and convolutions");
+}
+
 }  // namespace usol

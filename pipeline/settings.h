@@ -157,12 +157,23 @@ std::string settings_json(Config config, const std::string& section) {
   return settings.settings_text();
 }
 
+/// What settings files of the binary also say, and a Run in a program: it is read and left.
+struct RunSettings {
+  std::int64_t threads = 0, seed = 0;
+  bool deterministic = false;
+  std::string device = "cpu", precision = "f32";
+
+  void declare(Settings& settings);
+};
+
 /// A config struct from a settings file: its declare(Settings&) says what there is. Throws as Settings::read_file().
 template <class Config>
 Config config_from_toml(const std::string& path, const std::string& section) {
   Config config;
+  RunSettings run;
   Settings settings(section);
   config.declare(settings);
+  run.declare(settings);
   settings.read_file(path);
   settings.apply_preset();
   return config;

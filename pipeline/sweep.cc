@@ -55,7 +55,7 @@ bool has_masks(const io::AnnotationSet& set) {
   });
 }
 
-Json to_json(const Metrics& metrics) {
+Json to_json(const eval::Metrics& metrics) {
   Json object = Json::object();
   for (const auto& [name, value] : metrics) object[name] = value;
   return object;
@@ -75,11 +75,11 @@ SweepScore score_of(const eval::SweepPoint& point, const io::AnnotationSet& obje
 }
 
 // Without regard to classes, as MaskCut knows none.
-std::map<std::string, Metrics> score(const io::AnnotationSet& truth, io::AnnotationSet& masks) {
+std::map<std::string, eval::Metrics> score(const io::AnnotationSet& truth, io::AnnotationSet& masks) {
   eval::match_images(truth, masks);
   eval::CocoEvalOptions options;
   options.class_agnostic = true;
-  std::map<std::string, Metrics> metrics{
+  std::map<std::string, eval::Metrics> metrics{
       {"box", eval::evaluate_coco(truth, masks, eval::IouType::kBox, options).metrics}};
   if (has_masks(truth)) metrics["mask"] = eval::evaluate_coco(truth, masks, eval::IouType::kMask, options).metrics;
   return metrics;
@@ -313,11 +313,7 @@ bool SweepConfig::trains() const {
 
 SweepConfig SweepConfig::from_toml(const std::string& path) {
   SweepConfig config;
-  Settings settings("sweep");
-  config.declare(settings);
-  settings.read_file(path);
-  settings.apply_preset();
-  config.maskcut_given = settings.given();
+  config.maskcut_given = read_settings("sweep", path, "", [&](Settings& settings) { config.declare(settings); });
   if (config.trains()) config.read_detector(path);
   return config;
 }

@@ -32,7 +32,8 @@ struct SweepConfig {
 
   // Detectors.
   std::string masks;         // COCO file to learn from in the place of MaskCut's masks
-  SelfTrainConfig detector;  // how each is made and scored: all but its preset, pictures, masks, rounds and folder
+  SelfTrainConfig detector;  // how each is made and scored; its preset, image_root, annotations, rounds and out follow
+                             // from the above
 
   /// Declares all but the stages of `detector`.
   void declare(Settings& settings);
@@ -48,8 +49,9 @@ struct SweepConfig {
 /// A point and its numbers.
 struct SweepScore {
   eval::SweepPoint point;
-  std::size_t images = 0, objects = 0;     // of its masks, or of what its detector has found
-  std::map<std::string, Metrics> metrics;  // "box", "mask": average precision and recall, fractions; none without truth
+  std::size_t images = 0, objects = 0;  // of its masks, or of what its detector has found
+  std::map<std::string, eval::Metrics>
+      metrics;  // "box", "mask": average precision and recall, fractions; none without truth
 };
 
 struct SweepResult {

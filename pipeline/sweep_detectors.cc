@@ -19,11 +19,8 @@ struct PointSettings {
   std::string precision;
 
   void declare(Settings& settings) {
-    settings.add("rounds N", rounds, "Rounds of self-training after the first one");
-    settings.at_least("rounds", 0);
-    settings.at_most("rounds", 100);
-    settings.add("seed N", seed, "Seed of everything random");
-    settings.at_least("seed", 0);
+    settings.add("rounds N", rounds, "Rounds of self-training after the first one").between(0, 100);
+    settings.add("seed N", seed, "Seed of everything random").at_least(0);
     settings.choice("precision", precision, kPrecisions, "Arithmetic of matrix products and convolutions");
   }
 };
@@ -94,8 +91,9 @@ void DetectorSweep::check_data(bool masks_exist) const {
   dry.existing = Existing::kRefuse;
   TrainConfig training = first.config.base;
   training.pictures = training.pictures.for_another_job();
-  run_training(dry, training,
-               {first.config.annotations, first.config.image_root, first.config.weights, first.config.out});
+  run_training(
+      dry, training,
+      {first.config.annotations, first.config.image_root, first.config.weights, first.config.out, first.config.entry});
 }
 
 int DetectorSweep::run() {

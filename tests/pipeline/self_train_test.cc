@@ -55,14 +55,14 @@ class PipelineSelfTrainTest : public testing::Test {
     base.resnet_channels = 16;
     base.channels = 8;
     base.hidden = 16;
-    base.short_sides = {48};
+    base.augment.short_sides = {48};
     base.batch = base.reference_batch = 2;
     base.group_size = 1;
     base.precise_bn = 1;
     base.proposals = 30;
     base.base_schedule.iterations = 3;
     base.base_schedule.warmup = 1;
-    base.steps = {2};
+    base.base_schedule.steps = {2};
     base.checkpoint_every = 2;
     config.round = base;
     config.round.droploss = false;

@@ -58,13 +58,13 @@ class PipelineSweepTest : public testing::Test {
     base.resnet_channels = 16;
     base.channels = 8;
     base.hidden = 16;
-    base.short_sides = {48};
+    base.augment.short_sides = {48};
     base.batch = base.reference_batch = 2;
     base.precise_bn = 0;
     base.proposals = 30;
     base.base_schedule.iterations = 2;
     base.base_schedule.warmup = 1;
-    base.steps = {1};
+    base.base_schedule.steps = {1};
     sweep.detector.round = base;
     return sweep;
   }
