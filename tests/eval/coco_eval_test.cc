@@ -128,6 +128,33 @@ ordered_json small_predictions() {
     "segmentation": {"size": [10, 10], "counts": [0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 55]}}])");
 }
 
+double metric(const CocoEvalResult& result, const std::string& name) {
+  for (const auto& [key, value] : result.metrics)
+    if (key == name) return value;
+  ADD_FAILURE() << "no metric " << name;
+  return -2;
+}
+
+// Sizes end at 32 x 32 and 96 x 96 pixels; an area of the border itself is in both ranges. -1: no truth of this size.
+TEST(CocoEval, SizesAreThoseOfTheProtocol) {
+  struct Case {
+    double area, small, medium, large;
+  };
+  for (const Case& c : {Case{1023, 1, -1, -1},
+                        {1024, 1, 1, -1},
+                        {1025, -1, 1, -1},
+                        {9215, -1, 1, -1},
+                        {9216, -1, 1, 1},
+                        {9217, -1, -1, 1}}) {
+    auto truth = small_truth();
+    truth["annotations"][0]["area"] = c.area;
+    const CocoEvalResult result = evaluate_coco(read(truth), read(small_predictions()), IouType::kMask);
+    EXPECT_NEAR(metric(result, "APs"), c.small, kTolerance) << c.area;
+    EXPECT_NEAR(metric(result, "APm"), c.medium, kTolerance) << c.area;
+    EXPECT_NEAR(metric(result, "APl"), c.large, kTolerance) << c.area;
+  }
+}
+
 TEST(CocoEval, CountsATruthWhoseIdIsZero) {
   // The protocol's own code takes a match with id 0 for no match; ids are not compared here.
   auto truth = small_truth();

@@ -59,6 +59,16 @@ TEST(Affinity, BitsAndDegreesAreThoseOfTheDefinition) {
   }
 }
 
+// Two patches that have nothing in common hold together by eps alone: the smallest weight there is.
+TEST(Affinity, DefaultsAreThePapers) {
+  const AffinityOptions options;
+  EXPECT_EQ(options.tau, 0.15);
+  EXPECT_TRUE(options.inclusive);
+  const PatchGraph graph(normalize_features(Tensor::from<float>({1, 0, 0, 1}, {2, 2})), options);
+  EXPECT_EQ(graph.degrees(), (std::vector<double>{1 + 1e-5, 1 + 1e-5}));
+  EXPECT_DOUBLE_EQ(graph.ncut({1, 0}), 2e-5 / (1 + 1e-5));
+}
+
 // Two patches whose cosine is exactly 0.5 in f32: the presets differ on it.
 TEST(Affinity, TheBoundItselfIsInsideForPaperAndOutsideForRelease) {
   const Tensor features = Tensor::from<float>({1, 0.5, 0, 0.5, 0, 0.5, 0, 0.5}, {4, 2});

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/golden.h"
@@ -166,6 +167,69 @@ TEST(Cut, TwoCornersPartThePresets) {
   const CutResult paper = cut_drawing(rows, Preset::kPaper, 1);
   EXPECT_EQ(picture_of(paper.masks[0].mask)[0], "..#####");
   EXPECT_TRUE(paper.stages[0].complemented);
+}
+
+// A map of one row after the other.
+Tensor map_of(const std::vector<double>& values, std::int64_t width) {
+  return Tensor::from(values, {static_cast<std::int64_t>(values.size()) / width, width});
+}
+
+TEST(Partition, PatchesAtTheMeanAreForegroundInPaperAlone) {
+  const Tensor x = map_of({0, 0, 0, 0, 8, 1, 0, 0, 0}, 3);  // mean 1
+  EXPECT_EQ(picture_of(partition(x, Preset::kPaper).foreground), (std::vector<std::string>{"...", ".##", "..."}));
+  EXPECT_EQ(picture_of(partition(x, Preset::kRelease).foreground), (std::vector<std::string>{"...", ".#.", "..."}));
+}
+
+TEST(Partition, ThePatchOfLargestMagnitudeIsInTheForeground) {
+  // It is on the side of the smaller values, and no corner is on the other one.
+  const Tensor x = map_of({-1, 2, -1, 2, -9, 2, -1, 2, -1}, 3);
+  for (const Preset preset : kBoth) {
+    const Partition split = partition(x, preset);
+    EXPECT_TRUE(split.complemented);
+    EXPECT_EQ(split.seed, 4);
+    EXPECT_EQ(picture_of(split.foreground), (std::vector<std::string>{"#.#", ".#.", "#.#"}));
+    EXPECT_EQ(picture_of(split.object), (std::vector<std::string>{"...", ".#.", "..."}));
+  }
+}
+
+// The stages for eigenvectors that are given: `runs` has the first and the last patch of each stage's object, which
+// lies in row 1 of a map of 10 rows.
+CutResult cut_runs(const std::vector<std::pair<std::int64_t, std::int64_t>>& runs, std::int64_t width, Preset preset) {
+  MaskCutOptions options;
+  options.preset = preset;
+  options.masks = static_cast<int>(runs.size());
+  const FrameSize grid{10, width};
+  CutStages stages(PatchGraph(BitMatrix(10 * width), affinity_options(options)), grid, grid, options);
+  for (const auto& [first, last] : runs) {
+    if (!stages.wants_cut()) break;
+    Tensor x = Tensor::zeros({1, 10 * width}, DType::kF64);
+    x.slice(1, width + first, width + last + 1).fill(1);
+    stages.step({.values = {0.5}, .vectors = x, .degenerate = {0}});
+  }
+  return stages.take();
+}
+
+TEST(Cut, AnObjectThatOverlapsTheOneBeforeByMoreThanHalfIsRejected) {
+  for (const Preset preset : kBoth) {
+    // IoU 4 / 8, which is not more. The mask is what the first one does not cover.
+    const CutResult half = cut_runs({{1, 6}, {3, 8}}, 12, preset);
+    EXPECT_EQ(half.stages[1].outcome, StageOutcome::kAccepted);
+    ASSERT_EQ(half.masks.size(), 2u);
+    EXPECT_EQ(picture_of(half.masks[0].mask)[1], ".######.....");
+    EXPECT_EQ(picture_of(half.masks[1].mask)[1], ".......##...");
+    // IoU 5 / 9.
+    const CutResult more = cut_runs({{1, 7}, {3, 9}}, 12, preset);
+    EXPECT_EQ(more.stages[1].outcome, StageOutcome::kOverlap);
+    EXPECT_EQ(more.masks.size(), 1u);
+  }
+}
+
+// 1 % of 250 patches are 2.5.
+TEST(Cut, AnObjectOfALittleMoreThanOnePercentIsAccepted) {
+  for (const Preset preset : kBoth) {
+    EXPECT_EQ(cut_runs({{1, 6}, {10, 11}}, 25, preset).stages[1].outcome, StageOutcome::kSmall);
+    EXPECT_EQ(cut_runs({{1, 6}, {10, 12}}, 25, preset).stages[1].outcome, StageOutcome::kAccepted);
+  }
 }
 
 // Three equal groups have two equal eigenvalues. The answer is the documented one, flagged, whichever the solver.

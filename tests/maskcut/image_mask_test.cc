@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
@@ -30,6 +31,16 @@ TEST(ImageMask, EqualsPillowAndPycocotoolsInBothPresets) {
   }
   EXPECT_GE(cases, 50);
   EXPECT_GE(differing, 5);
+}
+
+// Resized, the row has the levels 92, 184 and 92: half of the largest is not more than half. Release takes the first
+// pixel, which is as dark, for the background of a mask without any, and exchanges the two.
+TEST(ImageMask, HalfOfTheLargestLevelIsOutside) {
+  const Tensor row = Tensor::from<std::uint8_t>({0, 0, 1, 1, 0, 1, 1, 0, 0}, {1, 9});
+  EXPECT_EQ(mask_to_image_size(row, 1, 3, Preset::kPaper).to_vector<std::uint8_t>(),
+            (std::vector<std::uint8_t>{0, 1, 0}));
+  EXPECT_EQ(mask_to_image_size(row, 1, 3, Preset::kRelease).to_vector<std::uint8_t>(),
+            (std::vector<std::uint8_t>{1, 0, 1}));
 }
 
 TEST(ImageMask, RefusesWhatItCannotTake) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/golden.h"
@@ -91,6 +92,32 @@ TEST(MaskCut, DropsAMaskThatTheCrfChangesTooMuch) {
   MaskCutOptions without = small_options();
   without.crf = false;
   EXPECT_EQ(maskcut(features, scene.image, without).masks.size(), 1u);
+}
+
+// The CRF takes the left 16 columns, which are red, out of a mask that reaches further: what is left of it decides.
+TEST(MaskCut, DropsAMaskOfWhichTheCrfLeavesLessThanHalf) {
+  constexpr std::int64_t kSide = 64, kRed = 16;
+  Tensor image = Tensor::zeros({kSide, kSide, 3}, DType::kU8);
+  image.select(2, 1).fill(150);
+  image.slice(1, 0, kRed).select(2, 0).fill(210);
+  image.slice(1, 0, kRed).select(2, 1).fill(40);
+  MaskCutOptions options;
+  options.size = kSide;
+  for (const auto& [columns, kept] : {std::pair<std::int64_t, bool>{29, true}, {32, true}, {33, false}}) {
+    SCOPED_TRACE(columns);
+    Tensor mask = Tensor::zeros({kSide, kSide}, DType::kU8);
+    mask.slice(1, 0, columns).fill(1);
+    CutResult cut;
+    cut.stages.resize(1);
+    cut.stages[0].outcome = StageOutcome::kAccepted;
+    cut.masks.push_back({mask, 0});
+    const MaskCutResult result = refine_cuts(std::move(cut), image, options);
+    EXPECT_EQ(result.stages[0].outcome, kept ? StageOutcome::kAccepted : StageOutcome::kCrfRejected);
+    ASSERT_EQ(result.masks.size(), kept ? 1u : 0u);
+    if (!kept) continue;
+    EXPECT_EQ(mask_area(result.masks[0].mask), kSide * kRed);
+    EXPECT_DOUBLE_EQ(result.masks[0].crf_iou, static_cast<double>(kRed) / static_cast<double>(columns));
+  }
 }
 
 TEST(MaskCut, DefaultsAreThePapers) {

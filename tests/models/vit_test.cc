@@ -106,6 +106,12 @@ TEST(Vit, ConfigIsReadOffTheShapes) {
   EXPECT_EQ(base.name(), "ViT-B/8");
 }
 
+// The epsilon of DINO's norms, which is not PyTorch's default.
+TEST(Vit, TheNormsEpsilon) {
+  ParamStore store;
+  EXPECT_EQ(nn::LayerNorm(Scope(store), 4).epsilon, 1e-6);
+}
+
 TEST(Vit, MissingAndUnexpectedKeysAreListed) {
   StateDict state = weights_of(load_golden("vit_dino.safetensors"));
   state.erase("blocks.1.attn.proj.bias");
@@ -181,6 +187,7 @@ TEST(Vit, NormalisesAsTorchvisionDoes) {
   const auto x = normalised(image).to_vector<float>();
   EXPECT_FLOAT_EQ(x[0], -0.485f / 0.229f);
   EXPECT_FLOAT_EQ(x[3], (1.0f - 0.456f) / 0.224f);
+  EXPECT_FLOAT_EQ(x[4], -0.406f / 0.225f);
 }
 
 }  // namespace

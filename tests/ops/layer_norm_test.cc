@@ -35,6 +35,14 @@ TEST(LayerNorm, Errors) {
   EXPECT_THROW(layer_norm(Tensor::zeros({2, 0}), Tensor::zeros({0}), Tensor::zeros({0})), Error);
 }
 
+// PyTorch's epsilon, seen where the variance is as small: 1 / sqrt(1 + 1).
+TEST(LayerNorm, TheDefaultEpsilonIsPyTorchs) {
+  const double spread = std::sqrt(1e-5);
+  const Tensor x = Tensor::from<double>({spread, -spread}, {1, 2});
+  const Tensor y = layer_norm(x, Tensor::full({2}, 1, DType::kF64), Tensor::zeros({2}, DType::kF64));
+  EXPECT_NEAR(y.to_vector<double>()[0], std::sqrt(0.5), 1e-12);
+}
+
 TEST(LayerNorm, NoRows) {
   EXPECT_EQ(layer_norm(Tensor::zeros({0, 3}), Tensor::zeros({3}), Tensor::zeros({3})).shape(), (Shape{0, 3}));
 }

@@ -115,6 +115,17 @@ std::string name_of(const testing::TestParamInfo<const char*>& instance) { retur
 INSTANTIATE_TEST_SUITE_P(Pictures, Baselines, testing::Values("astronaut", "chelsea", "coffee", "rocket"), name_of);
 INSTANTIATE_TEST_SUITE_P(Pictures, Refined, testing::Values("astronaut", "chelsea"), name_of);
 
+// Source: the papers, and where they say nothing the public code.
+TEST(Baselines, DefaultsAreThePapers) {
+  EXPECT_EQ(TokenCutOptions{}.tau, 0.2);
+  EXPECT_EQ(TokenCutOptions{}.eps, 1e-5);
+  EXPECT_EQ(TokenCutOptions{}.eigenvectors, 1);
+  EXPECT_EQ(LostOptions{}.k_patches, 100);
+  EXPECT_EQ(DinoSegOptions{}.head, 4);
+  EXPECT_EQ(DinoSegOptions{}.mass, 0.6f);
+  EXPECT_EQ(FoundOptions{}.background_cosine, 0.3);
+}
+
 // ---- what the golden cases do not reach ----
 
 Tensor map_of(const std::vector<std::string>& rows, float high, float low) {

@@ -36,6 +36,19 @@ class FoundTrain : public testing::Test {
   std::map<std::string, Tensor> golden_ = test::load_golden("found_train.safetensors");
 };
 
+// Source: FOUND's public configuration.
+TEST_F(FoundTrain, DefaultsAreThePublicCodes) {
+  const FoundTrainOptions options;
+  EXPECT_EQ(options.learning_rate, 0.05);
+  EXPECT_EQ(options.decay, 0.95);
+  EXPECT_EQ(options.decay_every, 50);
+  EXPECT_EQ(options.weight_decay, 0.01);
+  EXPECT_EQ(options.refined_weight, 1.5);
+  EXPECT_EQ(options.own_weight, 4);
+  EXPECT_EQ(options.background_steps, 100);
+  EXPECT_EQ(options.background.background_cosine, 0.3);
+}
+
 TEST_F(FoundTrain, StepsOfPyTorch) {
   FoundTrainer trainer = this->trainer();
   const Tensor losses = golden_.at("losses"), weights = golden_.at("weights"), biases = golden_.at("biases");

@@ -79,6 +79,45 @@ TEST(Matcher, ThresholdsAndLowQuality) {
   EXPECT_EQ(none.label.to_vector<std::int64_t>(), (Numbers{0, 0, 0}));
 }
 
+// Overlaps of exactly 1/4 and 1/2: not below the one bound, and up to the other.
+TEST(Matcher, AnOverlapOfABoundItself) {
+  const rcnn::MatcherOptions options{.low = 0.25, .high = 0.5};
+  const Tensor truth = Tensor::from<float>({0, 0, 8, 8}, {1, 4});
+  const Tensor boxes = Tensor::from<float>({0, 0, 8, 2, 0, 0, 8, 1.9375f, 0, 0, 8, 4, 0, 0, 8, 3.9375f}, {4, 4});
+  const Numbers expected{-1, 0, 1, -1};
+  EXPECT_EQ(rcnn::match(pairwise_iou(truth, boxes), options).label.to_vector<std::int64_t>(), expected);
+  EXPECT_EQ(rcnn::match_boxes(truth, boxes, options).label.to_vector<std::int64_t>(), expected);
+}
+
+// Source: Cai & Vasconcelos 2018, "Cascade R-CNN"; Detectron2's ROI_BOX_CASCADE_HEAD.
+TEST(Cascade, EachStageHasABoundAndACoderOfItsOwn) {
+  ParamStore store = ParamStore::shapes_only();
+  const rcnn::RoiHeads heads(Scope(store), cutler_config().heads);
+  ASSERT_EQ(heads.box_heads().size(), 3u);
+  const std::array<double, 4> weights[] = {{10, 10, 5, 5}, {20, 20, 10, 10}, {30, 30, 15, 15}};
+  for (std::size_t k = 0; k < 3; ++k) EXPECT_EQ(heads.box_heads()[k].coder().weights, weights[k]) << k;
+  // Boxes that overlap the truth by 0.46, 0.54, 0.56, 0.64, 0.66 and 0.74.
+  const rcnn::Truths truths{Tensor::from<float>({0, 0, 50, 50}, {1, 4}), Tensor::zeros({1}, DType::kI64), {}};
+  std::vector<float> sides;
+  for (const float height : {23.0f, 27.0f, 28.0f, 32.0f, 33.0f, 37.0f}) sides.insert(sides.end(), {0, 0, 50, height});
+  const Tensor boxes = Tensor::from(sides, {6, 4});
+  const auto positives = [](const rcnn::Samples& samples) {  // class 0; 1 is the background
+    Numbers rows;
+    const auto classes = samples.classes.to_vector<std::int64_t>();
+    for (std::size_t i = 0; i < classes.size(); ++i)
+      if (classes[i] == 0) rows.push_back(static_cast<std::int64_t>(i));
+    return rows;
+  };
+  EXPECT_EQ(positives(heads.relabel({boxes}, {{64, 64}}, {truths}, 1)[0]), (Numbers{3, 4, 5}));
+  EXPECT_EQ(positives(heads.relabel({boxes}, {{64, 64}}, {truths}, 2)[0]), (Numbers{5}));
+  // The first stage samples among proposals and truths; here all of them.
+  const rcnn::Sampler everything = [](const Tensor& labels, const rcnn::SamplerOptions&) {
+    return rcnn::SampledIndices{Tensor::arange(labels.numel()), Tensor::zeros({0}, DType::kI64)};
+  };
+  EXPECT_EQ(positives(heads.sample({{boxes, Tensor::zeros({6})}}, {truths}, everything)[0]),
+            (Numbers{1, 2, 3, 4, 5, 6}));
+}
+
 // Blocks of boxes and truths near them against all overlaps at once: ties, truths that nothing overlaps, equal boxes,
 // boxes without area and values whose overlaps are NaN.
 TEST(Matcher, BoxesAreMatchedAsByAllOverlaps) {
@@ -152,6 +191,9 @@ TEST(RoiPooler, CropsOfMasks) {
   const Tensor boxes = Tensor::from<float>({0, 0, 8, 8, 4, 0, 8, 8}, {2, 4});
   const auto crops = rcnn::crop_masks(masks, Tensor::from<std::int64_t>({1, 1}, {2}), boxes, 2).to_vector<float>();
   EXPECT_EQ(crops, (std::vector<float>{0, 1, 0, 1, 1, 1, 1, 1}));
+  // A bin of which exactly half is in the mask belongs to it.
+  const Tensor half = Tensor::from<float>({2, 0, 6, 8}, {1, 4});
+  EXPECT_EQ(rcnn::crop_masks(masks, Tensor::from<std::int64_t>({1}, {1}), half, 1).item(), 1);
   EXPECT_EQ(rcnn::crop_masks(masks, Tensor::zeros({0}, DType::kI64), Tensor::zeros({0, 4}), 2).shape(),
             (Shape{0, 2, 2}));
 }
