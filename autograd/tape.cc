@@ -214,6 +214,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
     output = function(inputs);
   }
   std::vector<Saved> saved;
+  saved.reserve(inputs.size());
   for (const Tensor& input : inputs) saved.emplace_back(input);
   // The function may use parameters that the inputs do not show, so the node is recorded whatever the inputs want.
   Tensor anchor = Tensor::zeros({0}, output.dtype(), output.device());
@@ -223,6 +224,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
   return record(kCheckpoint, recorded, output, [function, saved](const Tensor& grad_output, const Needs& needs) {
     const GradMode recording(true);
     std::vector<Tensor> again;
+    again.reserve(saved.size());
     for (std::size_t i = 0; i < saved.size(); ++i) {
       again.push_back(saved[i].get("checkpoint"));
       if (needs[i]) set_requires_grad(again.back());
@@ -230,6 +232,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
     const Tensor output_again = function(again);
     if (requires_grad(output_again)) backward(output_again, grad_output);
     std::vector<Tensor> grads;
+    grads.reserve(again.size() + 1);
     for (const Tensor& input : again) grads.push_back(grad(input));
     grads.emplace_back();
     return grads;
