@@ -26,7 +26,12 @@ TEST(Main, VersionAndOverview) {
   for (const auto& verb : verbs()) EXPECT_NE(help.out.find("  " + verb.name), std::string::npos) << verb.name;
 }
 
+// Scripts rely on these numbers; README and the overview name them.
 TEST(Main, BadUsageIsStatusTwo) {
+  EXPECT_EQ(kSuccess, 0);
+  EXPECT_EQ(kFailure, 1);
+  EXPECT_EQ(kBadUsage, 2);
+  EXPECT_EQ(kSomeInputsFailed, 3);
   const auto nothing = run_usol({});
   EXPECT_EQ(nothing.status, kBadUsage);
   EXPECT_NE(nothing.err.find("Usage"), std::string::npos);

@@ -68,6 +68,7 @@ TEST(CocoEval, HasTheProtocolsOwnThresholds) {
   const auto points = coco_recall_points();
   EXPECT_EQ(std::vector<double>(thresholds.begin(), thresholds.end()),
             golden()["iou_thresholds"].get<std::vector<double>>());
+  EXPECT_EQ(CocoEvalOptions{}.max_dets, (std::vector<int>{1, 10, 100}));
   EXPECT_EQ(std::vector<double>(points.begin(), points.end()), golden()["recall_points"].get<std::vector<double>>());
 }
 

@@ -120,6 +120,34 @@ TEST(MaskCut, DropsAMaskOfWhichTheCrfLeavesLessThanHalf) {
   }
 }
 
+// The CRF leaves a hole where the picture has the background's colour; the mask has none.
+TEST(MaskCut, HolesAreFilledAfterTheCrf) {
+  constexpr std::int64_t kSide = 64;
+  Tensor image = Tensor::zeros({kSide, kSide, 3}, DType::kU8);
+  image.select(2, 1).fill(150);
+  const auto fill = [&](std::int64_t first, std::int64_t end, int red, int green) {
+    image.slice(0, first, end).slice(1, first, end).select(2, 0).fill(red);
+    image.slice(0, first, end).slice(1, first, end).select(2, 1).fill(green);
+  };
+  fill(12, 52, 210, 40);
+  fill(24, 40, 0, 150);
+  MaskCutOptions options;
+  options.size = kSide;
+  std::map<std::string, std::int64_t> areas;
+  options.dump = [&](std::string_view name, const Tensor& value) { areas[std::string(name)] = mask_area(value); };
+  Tensor ring = Tensor::zeros({kSide, kSide}, DType::kU8);
+  ring.slice(0, 12, 52).slice(1, 12, 52).fill(1);
+  ring.slice(0, 24, 40).slice(1, 24, 40).fill(0);
+  CutResult cut;
+  cut.stages.resize(1);
+  cut.masks.push_back({ring, 0});
+  const MaskCutResult result = refine_cuts(std::move(cut), image, options);
+  ASSERT_EQ(result.masks.size(), 1u);
+  EXPECT_EQ(areas.at("C_1"), 40 * 40 - 16 * 16);
+  EXPECT_EQ(areas.at("F_1"), 40 * 40);
+  EXPECT_EQ(mask_area(result.masks[0].mask), 40 * 40);
+}
+
 TEST(MaskCut, DefaultsAreThePapers) {
   const MaskCutOptions options;
   EXPECT_EQ(options.tau, 0.15);

@@ -50,6 +50,16 @@ std::vector<std::string> rows_of(const Tensor& mask) {
 const std::vector<std::string> kThree = {"............", ".aaaa.......", ".aaaabbb....", ".aaaabbb....",
                                          ".aaaabbb....", "......cc....", "......cc....", "............"};
 
+TEST(BisectingKmeans, Defaults) {
+  const BisectingKmeansOptions options;
+  EXPECT_EQ(options.tau, 0.2);
+  EXPECT_EQ(options.eps, 1e-5);
+  EXPECT_EQ(options.clusters, 3);
+  EXPECT_EQ(options.min_area, 0.01);
+  EXPECT_EQ(options.trials, 10);
+  EXPECT_EQ(options.iterations, 100);
+}
+
 TEST(BisectingKmeans, SplitsTouchingObjectsAndOrdersThemBySize) {
   const auto objects = bisecting_kmeans(features_of(kThree), kPatch, {64, 96});
   ASSERT_EQ(objects.size(), 3u);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 
 #include "tests/models/rcnn/golden_run.h"
@@ -12,6 +13,7 @@
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
 #include "usol/models/rcnn/droploss.h"
+#include "usol/models/rcnn/matcher.h"
 #include "usol/models/rcnn/rcnn.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
@@ -79,6 +81,24 @@ TEST(RcnnTraining, OneStageLossesAndGradients) {
   expect_losses(losses, t.run);
   backward(total(losses));
   expect_gradients(t);
+}
+
+// Source: Detectron2's POSITIVE_FRACTION of the region proposals and of the heads, and their batches per picture.
+TEST(RcnnTraining, SharesOfPositivesAreDetectron2s) {
+  const Trained t("cascade", "cascade");
+  std::map<bool, rcnn::SamplerOptions> asked;  // by what is sampled: regions, or the RPN's anchors
+  const rcnn::Sampler recorded = t.run.sampler();
+  t.losses([&](const Tensor& labels, const rcnn::SamplerOptions& options) {
+    asked[options.of_regions] = options;
+    return recorded(labels, options);
+  });
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_EQ(asked[false].positive_fraction, 0.5);
+  EXPECT_EQ(asked[false].count, t.model->config().rpn.samples);
+  EXPECT_EQ(asked[false].background, rcnn::kNegative);
+  EXPECT_EQ(asked[true].positive_fraction, 0.25);
+  EXPECT_EQ(asked[true].count, t.model->config().heads.samples);
+  EXPECT_EQ(asked[true].background, 1);
 }
 
 TEST(RcnnTraining, APictureWithoutObjects) {
