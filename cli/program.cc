@@ -1,8 +1,9 @@
-// usol: the binary. Finds the verb, reads its options, runs it, and turns errors into exit statuses (cli/verb.h).
+#include "usol/cli/program.h"
+
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <new>
 #include <string>
 #include <vector>
@@ -66,23 +67,23 @@ int dispatch(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
-}  // namespace usol::cli
 
-int main(int argc, char** argv) {
-  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+int run_program(const std::vector<std::string>& arguments) {
   const std::string name = arguments.empty() || arguments[0].starts_with("-") ? "usol" : "usol " + arguments[0];
-  int status = usol::cli::kFailure;
+  int status = kFailure;
   try {
-    return usol::cli::dispatch(arguments);
-  } catch (const usol::Error& error) {
-    fmt::print(stderr, "{}: {}{}\n", name, error.what(), usol::cli::remedy(error.kind()));
-    if (usol::cli::is_bad_usage(error.kind())) status = usol::cli::kBadUsage;
-    if (error.kind() == usol::ErrorKind::kInterrupted) status = 128 + usol::cli::pending_signal();
+    return dispatch(arguments);
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}: {}{}\n", name, error.what(), remedy(error.kind()));
+    if (is_bad_usage(error.kind())) status = kBadUsage;
+    if (error.kind() == ErrorKind::kInterrupted) status = 128 + pending_signal();
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory\n", name);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
   }
-  usol::train::abort_ranks(status);  // the other processes would wait for this one for ever
+  train::abort_ranks(status);  // the other processes would wait for this one for ever
   return status;
 }
+
+}  // namespace usol::cli

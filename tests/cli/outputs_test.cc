@@ -104,14 +104,15 @@ class OutputsTest : public testing::Test {
     options.environment["OMP_THREAD_LIMIT"] = "1";  // the pictures are tiny
     return test::run_usol(words, options);
   }
+  test::ProcessResult run_here(const Words& words) const { return test::run_here(words, folder_.path().string()); }
   // Refused as bad usage before any work, with the file's name.
   void expect_refused(const Words& words, const std::string& part) const {
-    const auto result = run(words);
+    const auto result = run_here(words);
     EXPECT_EQ(result.status, kBadUsage) << result.err;
     EXPECT_THAT(result.err, HasSubstr(part));
   }
   void expect_done(const Words& words) const {
-    const auto result = run(words);
+    const auto result = run_here(words);
     EXPECT_EQ(result.status, kSuccess) << result.err;
   }
   // What is the user's, by name.
@@ -376,7 +377,7 @@ TEST_P(ManyFilesTest, AForeignFileInTheWayStaysAndOthersBesideItToo) {
   write(file("out"));
   write("out/notes.txt", "notes");
   for (const Words& more : {Words{}, Words{"--force"}, Words{"--dry-run"}}) {
-    const auto result = run(to("out", more));
+    const auto result = run_here(to("out", more));
     EXPECT_EQ(result.status, kBadUsage) << result.err;
     EXPECT_THAT(result.err, HasSubstr(GetParam().file));
     EXPECT_EQ(text(file("out")), "mine\n");

@@ -158,9 +158,7 @@ class ReadingTest : public testing::Test {
     io::write_png(folder_ / "pictures/sub/b.png", picture);
     test::write_text(folder_ / "good.json", sample().dump());
   }
-  test::ProcessResult run(const Words& words) const {
-    return test::run_usol(words, {.environment = {{"OMP_THREAD_LIMIT", "1"}}, .directory = folder_.path().string()});
-  }
+  test::ProcessResult run(const Words& words) const { return test::run_here(words, folder_.path().string()); }
   // What is said about odd.json.
   static Words said(const std::string& err) {
     Words lines;
