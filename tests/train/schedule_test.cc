@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
@@ -31,6 +34,8 @@ TEST(Schedule, DefaultsAreThePapers) {
   EXPECT_EQ(schedule.learning_rate, 0.005);
   EXPECT_EQ(schedule.iterations, 160000);
   EXPECT_EQ(schedule.steps, std::vector<std::int64_t>{80000});
+  EXPECT_EQ(schedule.gamma, 0.2);
+  EXPECT_EQ(schedule.steps, (std::vector<std::int64_t>{80000}));
   EXPECT_EQ(schedule.gamma, 0.2);
   EXPECT_EQ(schedule.warmup, 1000);
   EXPECT_EQ(schedule.warmup_factor, 0.001);
