@@ -19,6 +19,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/run_here.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 #include "usol/cli/verb.h"

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/process.h"
+#include "tests/support/run_here.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"

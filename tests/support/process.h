@@ -1,6 +1,5 @@
 #pragma once
-// Runs the binary under test (or any program) as a child process, or what the binary does in this one, for the tests of
-// the command line.
+// Runs the binary under test (or any program) as a child process, for the tests of the command line.
 
 #include <sys/types.h>
 
@@ -32,10 +31,6 @@ std::string usol_binary();
 ProcessResult run_process(const std::vector<std::string>& command, const ProcessOptions& options = {});
 /// run_process of the usol binary with these arguments.
 ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
-
-/// What the binary does with these arguments, done in this process, with `directory` as its working directory. For
-/// tests of many small runs: starting a process takes longer than most of them. USOL_* variables are hidden meanwhile.
-ProcessResult run_here(const std::vector<std::string>& arguments, const std::string& directory);
 
 /// Why processes cannot be started together here: no MPI in the build, or no mpirun on the PATH. Empty if they can.
 std::string no_ranks();
