@@ -51,7 +51,7 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments)
     fmt::print("{}", options.to_toml());
     return kSuccess;
   }
-  const std::unique_ptr<Communicator> ranks = train::join_ranks();
+  const std::unique_ptr<Communicator> ranks = train::join_ranks({.caught = pending_signal, .told = note_signal});
   set_thread_count(static_cast<int>(common.threads));
   install_signal_handlers();
   const Run run = common.run(name, options, ranks.get());

@@ -1,5 +1,6 @@
 #include "usol/cli/signals.h"
 
+#include <atomic>
 #include <csignal>
 
 #include "usol/io/wait.h"
@@ -8,14 +9,17 @@
 namespace usol::cli {
 namespace {
 
-volatile std::sig_atomic_t g_signal = 0;
+std::atomic<int> g_signal{0};        // that asks for a stop
+std::atomic<bool> g_caught = false;  // here, and not in another process
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free,
+              "a signal handler changes them");
 
 void on_signal(int number) {
-  if (g_signal != 0 && number == SIGINT) {
+  if (g_caught.exchange(true) && number == SIGINT) {
     std::signal(SIGINT, SIG_DFL);
     std::raise(SIGINT);
   }
-  if (g_signal == 0) g_signal = number;
+  note_signal(number);
 }
 
 }  // namespace
@@ -32,6 +36,11 @@ void install_signal_handlers() {
 }
 
 int pending_signal() { return g_signal; }
+
+void note_signal(int number) {
+  int none = 0;
+  g_signal.compare_exchange_strong(none, number);
+}
 
 void throw_if_interrupted() {
   const int number = pending_signal();

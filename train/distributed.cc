@@ -1,7 +1,9 @@
 #include "usol/train/distributed.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
@@ -13,6 +15,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "usol/tensor/check.h"
 #include "usol/train/device_sums.h"
@@ -36,7 +39,40 @@ void check_mpi(int code, const char* what) {
                                        std::string(text, static_cast<std::size_t>(length))));
 }
 
-void add_up(Tensor& tensor, MPI_Comm group) {
+// A number that says what a signal asks for; 0 for none.
+using CaughtSignal = int (*)();
+
+// Waits until all processes of the group are here: what they do together next takes no longer than it travels. MPI's
+// own waits can be ended by nothing. Throws Error(kInterrupted).
+void meet(MPI_Comm group, CaughtSignal caught) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kAsking = std::chrono::milliseconds(1);  // at once, as MPI does, then now and then
+  constexpr auto kPause = std::chrono::microseconds(50);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(group, &request), "barrier");
+  const auto start = Clock::now();
+  std::optional<Clock::time_point> asked;  // to stop, while this one waits
+  for (;;) {
+    int all_here = 0;
+    check_mpi(MPI_Test(&request, &all_here, MPI_STATUS_IGNORE), "barrier");
+    if (all_here != 0) return;
+    const auto now = Clock::now();
+    if (now - start < kAsking) {
+      std::this_thread::yield();
+      continue;
+    }
+    std::this_thread::sleep_for(kPause);
+    const int signal = caught ? caught() : 0;
+    if (signal == 0 || signal == SIGUSR1) continue;
+    if (!asked) asked = now;
+    check(now - *asked < kStopPatience, ErrorKind::kInterrupted,
+          "stopped by signal {}; the other processes did not stop within {} s and are ended", signal,
+          kStopPatience.count());
+  }
+}
+
+void add_up(Tensor& tensor, MPI_Comm group, CaughtSignal caught) {
+  meet(group, caught);
   constexpr std::int64_t kMost = 1 << 30;  // MPI counts with int
   const auto reduce = [&](auto* values, MPI_Datatype type) {
     for (std::int64_t first = 0; first < tensor.numel(); first += kMost) {
@@ -101,9 +137,65 @@ class Worker {
   std::thread thread_;
 };
 
+// Brings a signal that one process has caught to all others, and theirs to it: a thread looks now and then. Its
+// messages go through a group of their own.
+class SignalExchange {
+ public:
+  SignalExchange(const StopSignals& signals, int rank, int size) : signals_(signals), rank_(rank), size_(size) {
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &group_), "MPI_Comm_dup");
+    thread_ = std::thread([this] {
+      std::unique_lock lock(mutex_);
+      while (!changed_.wait_for(lock, kEvery, [&] { return ended_; })) look();
+    });
+  }
+  /// Nothing is exchanged any more. `together`: the others end theirs, too, and no message may be left on its way.
+  void end(bool together) {
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+    if (!together) return;
+    int senders = sent_.empty() ? 0 : 1;
+    MPI_Allreduce(MPI_IN_PLACE, &senders, 1, MPI_INT, MPI_SUM, group_);
+    for (int left = senders - (sent_.empty() ? 0 : 1) - received_; left > 0; --left) receive();
+    MPI_Waitall(static_cast<int>(sent_.size()), sent_.data(), MPI_STATUSES_IGNORE);
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kEvery{100};
+
+  void look() {
+    int waiting = 0;
+    MPI_Iprobe(MPI_ANY_SOURCE, 0, group_, &waiting, MPI_STATUS_IGNORE);
+    if (waiting != 0) signals_.told(receive());
+    if (number_ != 0 || (number_ = signals_.caught()) == 0 || received_ > 0) return;
+    for (int other = 0; other < size_; ++other)
+      if (other != rank_) MPI_Isend(&number_, 1, MPI_INT, other, 0, group_, &sent_.emplace_back());
+  }
+  int receive() {
+    int number = 0;
+    MPI_Recv(&number, 1, MPI_INT, MPI_ANY_SOURCE, 0, group_, MPI_STATUS_IGNORE);
+    ++received_;
+    return number;
+  }
+
+  StopSignals signals_;
+  int rank_, size_;
+  MPI_Comm group_ = MPI_COMM_NULL;
+  int number_ = 0;    // that this process has caught or was told
+  int received_ = 0;  // messages
+  std::vector<MPI_Request> sent_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
 class MpiRanks : public OverlappingRanks {
  public:
-  explicit MpiRanks(int wanted) : exceptions_(std::uncaught_exceptions()) {
+  MpiRanks(int wanted, const StopSignals& signals) : exceptions_(std::uncaught_exceptions()), caught_(signals.caught) {
     int provided = 0;
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -117,11 +209,13 @@ class MpiRanks : public OverlappingRanks {
           wanted, size_);
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &started_), "MPI_Comm_dup");
     worker_.emplace();
+    if (signals.caught && signals.told) exchange_.emplace(signals, rank_, size_);
   }
   ~MpiRanks() override {
     const bool failed = std::uncaught_exceptions() != exceptions_;
     if (worker_) worker_->end(!failed);
     device_sums_.reset();
+    if (exchange_) exchange_->end(!failed);
     if (!failed) MPI_Finalize();
   }
   MpiRanks(const MpiRanks&) = delete;
@@ -134,7 +228,7 @@ class MpiRanks : public OverlappingRanks {
   void all_reduce_sum(Tensor& tensor) override {
     check_tensor(tensor);
     Tensor host = tensor.detach().to(Device::cpu());
-    add_up(host, MPI_COMM_WORLD);
+    add_up(host, MPI_COMM_WORLD, caught_);
     if (!tensor.is_cpu()) tensor.copy_from(host.to(tensor.device()));
   }
 
@@ -143,7 +237,8 @@ class MpiRanks : public OverlappingRanks {
     check_tensor(tensor);
     if (!tensor.is_cpu() && device_sums_library()) return device_sums(tensor.device()).start(tensor);
     Tensor host = tensor.detach().to(Device::cpu());
-    std::future<void> sum = worker_->add([host, group = started_]() mutable { add_up(host, group); });
+    std::future<void> sum =
+        worker_->add([host, group = started_, caught = caught_]() mutable { add_up(host, group, caught); });
     if (tensor.is_cpu()) return sum;
     return std::async(std::launch::deferred, [host, tensor, sum = std::move(sum)]() mutable {
       sum.get();
@@ -160,6 +255,7 @@ class MpiRanks : public OverlappingRanks {
       worker_
           ->add([&] {
             id = own;
+            meet(started_, caught_);
             check_mpi(MPI_Bcast(id.data(), static_cast<int>(id.size()), MPI_CHAR, 0, started_), "broadcast");
           })
           .get();
@@ -173,8 +269,10 @@ class MpiRanks : public OverlappingRanks {
   }
 
   int exceptions_, rank_ = 0, size_ = 1;
+  CaughtSignal caught_;
   MPI_Comm started_ = MPI_COMM_NULL;
   std::optional<Worker> worker_;
+  std::optional<SignalExchange> exchange_;
   std::unique_ptr<DeviceSums> device_sums_;
 };
 
@@ -200,9 +298,9 @@ int local_rank() {
 
 bool has_mpi() { return true; }
 
-std::unique_ptr<Communicator> join_ranks() {
+std::unique_ptr<Communicator> join_ranks(const StopSignals& signals) {
   const int wanted = launched_ranks();
-  return wanted == 1 ? nullptr : std::make_unique<MpiRanks>(wanted);
+  return wanted == 1 ? nullptr : std::make_unique<MpiRanks>(wanted, signals);
 }
 
 void abort_ranks(int status) {
@@ -216,7 +314,7 @@ void abort_ranks(int status) {
 
 bool has_mpi() { return false; }
 
-std::unique_ptr<Communicator> join_ranks() {
+std::unique_ptr<Communicator> join_ranks(const StopSignals&) {
   const int wanted = launched_ranks();
   check(wanted == 1, ErrorKind::kUnsupported,
         "{} processes were started together, but this build has no MPI and each would do the whole work: start one, or "
