@@ -1,5 +1,8 @@
 #include "usol/pipeline/reading.h"
 
+#include <algorithm>
+#include <cstddef>
+
 namespace usol {
 
 void say_reading(const Run& run, const std::string& file, const io::ReadingReport& report) {
@@ -23,6 +26,13 @@ void say_left_out(const Run& run, const std::vector<std::filesystem::path>& path
 
 void say_reading(const Run& run, const InputList& inputs) {
   say_reading(run, inputs.annotation_file(), inputs.report());
+}
+
+void say_skipped(const Run& run, const std::vector<train::SkippedPicture>& skipped) {
+  constexpr std::size_t kShown = 10;
+  for (std::size_t i = 0; i < std::min(skipped.size(), kShown); ++i)
+    run.warn("{}: skipped, another one takes its place", skipped[i].why);
+  if (skipped.size() > kShown) run.warn("... and {} more pictures", skipped.size() - kShown);
 }
 
 }  // namespace usol

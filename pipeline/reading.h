@@ -8,6 +8,7 @@
 #include "usol/io/coco.h"
 #include "usol/pipeline/inputs.h"
 #include "usol/pipeline/run.h"
+#include "usol/train/picture_check.h"
 
 namespace usol {
 
@@ -19,5 +20,8 @@ void say_reading(const Run& run, const io::AnnotationSet& set);
 void say_left_out(const Run& run, const std::vector<std::filesystem::path>& paths);
 /// Of the COCO file that gave the pictures' names.
 void say_reading(const Run& run, const InputList& inputs);
+
+/// Warns of pictures that a training could not read: each of the first ones, and how many more.
+void say_skipped(const Run& run, const std::vector<train::SkippedPicture>& skipped);
 
 }  // namespace usol

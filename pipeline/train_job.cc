@@ -198,7 +198,9 @@ class Training {
         checkpoints_(folder_, settings.keep),
         data_(data),
         info_(std::move(info)),
-        skipped_(data, settings.most_skipped, run.ranks),
+        skipped_(
+            data.size(), [&data](std::int64_t index) { return data.why_unreadable(index); }, settings.most_skipped,
+            run.ranks),
         seed_(static_cast<std::uint64_t>(run.seed)),
         device_(run.device),
         store_(seed_, device_),
@@ -329,12 +331,9 @@ class Training {
 
   // Counts pictures that this rank could not read, and speaks of those of all ranks that are new.
   void note_skipped(const std::vector<train::SkippedPicture>& met) {
-    constexpr std::size_t kShown = 10;
     const auto added = skipped_.add(met);
     if (!leads_ || added.empty()) return;
-    for (std::size_t i = 0; i < std::min(added.size(), kShown); ++i)
-      run_.warn("{}: skipped, another one takes its place", added[i].why);
-    if (added.size() > kShown) run_.warn("... and {} more pictures", added.size() - kShown);
+    say_skipped(run_, added);
     if (metrics_ != nullptr) write_skipped();
   }
 

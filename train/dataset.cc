@@ -67,16 +67,7 @@ Sample decoded(const CompactSample& sample) {
   return result;
 }
 
-Tensor Dataset::picture(std::int64_t index) const {
-  try {
-    return io::decode_image(path(index), decode_);
-  } catch (const Error& error) {
-    const bool of_the_file =
-        error.kind() == ErrorKind::kIo || error.kind() == ErrorKind::kFormat || error.kind() == ErrorKind::kUnsupported;
-    if (!of_the_file) throw;
-    throw UnreadablePicture(error.kind(), error.what());
-  }
-}
+Tensor Dataset::picture(std::int64_t index) const { return decode_picture(path(index), decode_); }
 
 std::string Dataset::why_unreadable(std::int64_t index) const {
   try {

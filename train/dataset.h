@@ -12,7 +12,6 @@
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
 #include "usol/io/picture_path.h"
-#include "usol/tensor/error.h"
 #include "usol/tensor/tensor.h"
 #include "usol/train/bit_mask.h"
 #include "usol/train/picture_check.h"
@@ -46,12 +45,6 @@ struct CompactSample {
 };
 /// With all masks decoded.
 Sample decoded(const CompactSample& sample);
-
-/// A picture that is missing, damaged, or of an unknown kind; the message names the file.
-class UnreadablePicture : public Error {
- public:
-  using Error::Error;
-};
 
 class Dataset {
  public:

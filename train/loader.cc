@@ -6,6 +6,7 @@
 
 #include "usol/ops/random.h"
 #include "usol/tensor/check.h"
+#include "usol/train/skipped_pictures.h"
 
 namespace usol::train {
 namespace {
@@ -14,7 +15,6 @@ namespace {
 constexpr std::uint64_t kOrderStream = 1ull << 62, kPictureStream = 1ull << 63;
 constexpr std::uint64_t kReplacementStream = kOrderStream | kPictureStream;
 constexpr int kEpochBits = 36;
-constexpr std::size_t kMostReplacements = 100;  // that cannot be read either
 
 std::uint64_t stream_of(std::uint64_t kind, const GroupSampler::Item& item) {
   return kind | static_cast<std::uint64_t>(item.epoch) << kEpochBits | static_cast<std::uint64_t>(item.index);
@@ -92,16 +92,8 @@ Loader::~Loader() {
 CompactSample Loader::load(const GroupSampler::Item& item, std::vector<SkippedPicture>& skipped) const {
   const auto& others = of_shape_[wide_[static_cast<std::size_t>(item.index)] ? 0 : 1];
   Generator generator(options_.seed, stream_of(kReplacementStream, item));
-  std::int64_t index = item.index;
-  for (std::size_t tries = 0;; ++tries) {
-    try {
-      return dataset_.load(index);
-    } catch (const UnreadablePicture& error) {
-      skipped.push_back({index, error.what()});
-      if (tries == kMostReplacements) throw;
-    }
-    index = others[generator.below(others.size())];
-  }
+  return load_or_another(item.index, others, generator, skipped,
+                         [this](std::int64_t index) { return dataset_.load(index); });
 }
 
 Loader::Made Loader::make(const std::vector<GroupSampler::Item>& group) const {

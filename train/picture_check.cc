@@ -35,6 +35,17 @@ void check_picture(std::int64_t index, const ExpectedPicture& picture, const io:
 
 }  // namespace
 
+Tensor decode_picture(const std::filesystem::path& path, const io::DecodeOptions& decode) {
+  try {
+    return io::decode_image(path, decode);
+  } catch (const Error& error) {
+    const bool of_the_file =
+        error.kind() == ErrorKind::kIo || error.kind() == ErrorKind::kFormat || error.kind() == ErrorKind::kUnsupported;
+    if (!of_the_file) throw;
+    throw UnreadablePicture(error.kind(), error.what());
+  }
+}
+
 PictureReport check_pictures(std::int64_t count, const std::function<ExpectedPicture(std::int64_t)>& picture,
                              io::DecodeOptions decode, const std::function<bool()>& stop) {
   const auto start = std::chrono::steady_clock::now();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "usol/io/image.h"
+#include "usol/tensor/error.h"
 
 namespace usol::train {
 
@@ -17,6 +18,15 @@ struct SkippedPicture {
   std::int64_t index = 0;  // in its data set
   std::string why;         // names the file
 };
+
+/// A picture that is missing, damaged, or of an unknown kind; the message names the file.
+class UnreadablePicture : public Error {
+ public:
+  using Error::Error;
+};
+
+/// decode_image(), whose errors are an UnreadablePicture if the file is at fault.
+Tensor decode_picture(const std::filesystem::path& path, const io::DecodeOptions& decode);
 
 struct PictureReport {
   /// A picture of another size than expected.

@@ -24,12 +24,12 @@ std::vector<SkippedPicture> SkippedPictures::add(const std::vector<SkippedPictur
     if (all_.contains(index)) continue;
     // Only numbers travel between ranks; the reason is found once more.
     const auto own = of_this_rank.find(index);
-    const std::string why = own != of_this_rank.end() ? own->second : data_.why_unreadable(index);
+    const std::string why = own != of_this_rank.end() ? own->second : why_(index);
     all_.emplace(index, why);
     added.push_back({index, why});
   }
   std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
-  if (added.empty() || static_cast<double>(size()) <= most_ * static_cast<double>(data_.size())) return added;
+  if (added.empty() || static_cast<double>(size()) <= most_ * static_cast<double>(pictures_)) return added;
   std::vector<std::string> first;
   for (const auto& [index, why] : all_)
     if (first.size() < kShown) first.push_back(why);
@@ -37,7 +37,13 @@ std::vector<SkippedPicture> SkippedPictures::add(const std::vector<SkippedPictur
       ErrorKind::kFormat,
       fmt::format("{} of {} pictures cannot be read, more than the share of {} that may be skipped: "
                   "{}{}",
-                  size(), data_.size(), most_, fmt::join(first, "; "), all_.size() > first.size() ? "; ..." : ""));
+                  size(), pictures_, most_, fmt::join(first, "; "), all_.size() > first.size() ? "; ..." : ""));
+}
+
+std::vector<std::int64_t> SkippedPictures::indices() const {
+  std::vector<std::int64_t> indices;
+  for (const auto& [index, why] : all_) indices.push_back(index);
+  return indices;
 }
 
 std::string SkippedPictures::text() const {

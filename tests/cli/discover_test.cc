@@ -313,6 +313,40 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundAndUsesIt) {
   const auto bad = train("e.pth", {"--iterations", "2"});
   EXPECT_EQ(bad.status, kFailure);
   EXPECT_THAT(bad.err, HasSubstr("bad.png"));
+  EXPECT_THAT(bad.err, HasSubstr("most-skipped"));
+}
+
+TEST_F(DiscoverTest, TrainsTheLayerOfFoundWithoutPicturesThatCannotBeRead) {
+  // One shows it in its header, the other one not before it is decoded.
+  test::write_text(folder_ / "in/bad.png", "this is no picture");
+  io::write_png(folder_ / "in/cut.png", Tensor::full({64, 64, 3}, 40, DType::kU8));
+  fs::resize_file(folder_ / "in/cut.png", fs::file_size(folder_ / "in/cut.png") - 30);
+  const auto train = [&](const std::string& head, Words words, const ProcessOptions& options = {}) {
+    words.insert(words.end(), {"--weights", weights_, "--train-head", at(head), "--batch", "2"});
+    return discover("found", words, options);
+  };
+  const auto too_many = train("a.safetensors", {"--iterations", "8", "--most-skipped", "0.25"});
+  EXPECT_EQ(too_many.status, kFailure);
+  EXPECT_THAT(too_many.err, HasSubstr("2 of 4 pictures cannot be read"));
+
+  const auto whole = train("b.safetensors", {"--iterations", "8", "--most-skipped", "0.5"});
+  ASSERT_EQ(whole.status, kSomeInputsFailed) << whole.err;
+  EXPECT_THAT(whole.err, HasSubstr("bad.png"));
+  EXPECT_THAT(whole.err, HasSubstr("cut.png"));
+  EXPECT_THAT(whole.err, HasSubstr("2 of 4 pictures could not be read"));
+  const auto metadata = io::read_safetensors(folder_ / "b.safetensors").metadata;
+  EXPECT_EQ(Json::parse(metadata.at("info")).at("failed"), Json({"bad.png", "cut.png"}));
+  EXPECT_EQ(train("b.safetensors", {"--iterations", "8", "--resume"}).status, kSomeInputsFailed);
+
+  // An interruption changes nothing.
+  const auto stopped = test::run_stopped(
+      [&](const ProcessOptions& options) {
+        return train("c.safetensors", {"--iterations", "8", "--most-skipped", "0.5", "--resume"}, options);
+      },
+      SIGTERM, 0.005, 1.4, [&] { fs::remove(folder_ / "c.safetensors"); });
+  EXPECT_EQ(stopped.last.status, kSomeInputsFailed) << stopped.last.err;
+  EXPECT_GT(stopped.stops, 0);
+  EXPECT_EQ(text("c.safetensors"), text("b.safetensors"));
 }
 
 TEST_F(DiscoverTest, ADryRunWritesNothing) {

@@ -319,8 +319,9 @@ TEST_F(LoaderTest, SkippedPicturesAreCountedOverRanksAndInterruptions) {
   fs::remove(folder_ / "picture1.png");
   fs::remove(folder_ / "picture5.png");
   std::string state;
+  const auto why = [&](std::int64_t index) { return data.why_unreadable(index); };
   test::ThreadRanks::run(2, [&](auto& rank) {
-    SkippedPictures skipped(data, 0.25, &rank);
+    SkippedPictures skipped(data.size(), why, 0.25, &rank);
     EXPECT_TRUE(skipped.add({}).empty());
     const std::vector<SkippedPicture> met{{5, "picture5.png: first"}, {5, "picture5.png: again"}};
     const auto added = skipped.add(rank.rank() == 0 ? met : std::vector<SkippedPicture>{{1, "picture1.png: gone"}});
@@ -335,7 +336,7 @@ TEST_F(LoaderTest, SkippedPicturesAreCountedOverRanksAndInterruptions) {
     EXPECT_THROW(skipped.add(rank.rank() == 1 ? std::vector<SkippedPicture>{{2, "x"}} : std::vector<SkippedPicture>{}),
                  TooManySkipped);
   });
-  SkippedPictures later(data, 0.25);
+  SkippedPictures later(data.size(), why, 0.25);
   later.load_state(state);
   EXPECT_EQ(later.size(), 2);
   EXPECT_EQ(later.state(), state);
