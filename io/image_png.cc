@@ -1,5 +1,6 @@
 #include "usol/io/image_png.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string_view>
@@ -57,6 +58,7 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
                           bool verify_checksums) {
   PngHeader header;
   std::size_t data_end = 0;  // of the last IDAT chunk
+  bool indexed = false;
   for (std::size_t at = kSignature; true;) {
     // What comes after the pixels may be missing, as in Pillow: whether all of them are there, their decoder finds out.
     if (data_end > 0 && bytes.size() - at < kOverhead) {
@@ -89,11 +91,15 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
       header.size = {big_endian(body, 4), big_endian(body, 0)};
       header.bit_depth = std::to_integer<int>(body[8]);
       header.grey = body[9] == std::byte{0};
+      indexed = body[9] == std::byte{3};
       constexpr std::int64_t kMost = 0x7FFFFFFF;
       check(
           header.size.height > 0 && header.size.width > 0 && header.size.height <= kMost && header.size.width <= kMost,
           ErrorKind::kFormat, "{}: PNG header has size {} x {}, expected sides of 1 to 2^31 - 1", name,
           header.size.width, header.size.height);
+    } else if (type == "PLTE" && indexed) {
+      header.palette_at = at;
+      header.palette_size = length;
     } else if (type == "eXIf") {
       const ExifOrientation found = exif_orientation(body);
       const int value = found.value.value_or(1);
@@ -114,8 +120,24 @@ PngHeader read_png_header(std::span<const std::byte> bytes, const std::string& n
 
 namespace {
 
+constexpr std::size_t kWholePalette = 3 * 256;
+
+// The file with black in the places that its palette lacks, as Pillow has it; stb leaves them unset.
+std::vector<std::byte> with_whole_palette(std::span<const std::byte> bytes, const PngHeader& header) {
+  const std::size_t end = header.palette_at + 8 + header.palette_size;
+  std::vector<std::byte> whole(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(end));
+  whole[header.palette_at + 2] = std::byte{kWholePalette >> 8};
+  whole[header.palette_at + 3] = std::byte{kWholePalette & 0xFF};
+  whole.resize(header.palette_at + 8 + kWholePalette);
+  whole.insert(whole.end(), bytes.begin() + static_cast<std::ptrdiff_t>(end), bytes.end());
+  return whole;  // its checksum has been verified, and nobody looks at it again
+}
+
 Tensor decode_pixels(std::span<const std::byte> bytes, const std::string& name, const PngHeader& header,
                      const DecodeOptions& options) {
+  const bool lacks_colours = header.palette_at > 0 && header.palette_size % 3 == 0 &&
+                             header.palette_size < std::min(kWholePalette, std::size_t{3} << header.bit_depth);
+  if (lacks_colours) return decode_stb(with_whole_palette(bytes, header), name, "PNG");
   if (!header.grey || header.bit_depth != 16) return decode_stb(bytes, name, "PNG");
   bool clipped = false;
   Tensor image = decode_stb_grey16(bytes, name, options.scale_16bit, clipped);

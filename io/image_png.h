@@ -15,6 +15,8 @@ struct PngHeader {
   Size size;  // as stored, before turning
   int bit_depth = 8;
   bool grey = false;             // colour type 0
+  std::size_t palette_at = 0;    // the PLTE chunk, of pictures that are indices into it (colour type 3)
+  std::size_t palette_size = 0;  // its bytes
   int orientation = 1;           // of the eXIf chunk, 1..8
   std::size_t cut_at = 0;        // end of the last IDAT chunk, in a file that ends before IEND
   bool cut_in_checksum = false;  // of that chunk the checksum is missing

@@ -175,6 +175,22 @@ std::vector<std::byte> opaque_gif(std::span<const std::byte> bytes) {
   return copy;
 }
 
+// Pillow has black for indices beyond a palette; stb leaves them unset. So the file gets 256 entries.
+std::vector<std::byte> whole_palette_bmp(std::span<const std::byte> bytes) {
+  constexpr std::size_t kFileHeader = 14;
+  const BmpHeader header = bmp_header(bytes);
+  const auto info = static_cast<std::size_t>(little_endian(bytes, kFileHeader, 4));
+  const std::size_t first = kFileHeader + info, size = std::size_t{256} * (info == 12 ? 3 : 4);
+  const auto pixels = static_cast<std::size_t>(header.pixels);
+  if (header.bits > 8 || pixels < first || pixels > bytes.size() || pixels - first >= size)
+    return {bytes.begin(), bytes.end()};
+  std::vector<std::byte> whole(bytes.begin(), bytes.begin() + header.pixels);
+  whole.resize(first + size);
+  for (std::size_t i = 0; i < 4; ++i) whole[10 + i] = static_cast<std::byte>((first + size) >> (8 * i));
+  whole.insert(whole.end(), bytes.begin() + header.pixels, bytes.end());
+  return whole;
+}
+
 void check_before_decoding(std::span<const std::byte> bytes, const Size& size, const std::string& name,
                            const std::string& format) {
   if (format == "BMP") {
@@ -215,8 +231,10 @@ Tensor decode_stb(std::span<const std::byte> bytes, const std::string& name, con
   const Size size = stb_image_size(bytes, name, format);
   check_before_decoding(bytes, size, name, format);
   const LimitedAllowance limit(size, bytes.size());
-  const std::vector<std::byte> opaque = format == "GIF" ? opaque_gif(bytes) : std::vector<std::byte>();
-  Source source{format == "GIF" ? opaque : bytes};
+  const std::vector<std::byte> changed = format == "GIF"   ? opaque_gif(bytes)
+                                         : format == "BMP" ? whole_palette_bmp(bytes)
+                                                           : std::vector<std::byte>();
+  Source source{changed.empty() ? bytes : changed};
   int width = 0, height = 0, channels = 0;
   const std::unique_ptr<stbi_uc, Release> pixels(
       stbi_load_from_callbacks(&kCallbacks, &source, &width, &height, &channels, 3));

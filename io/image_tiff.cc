@@ -194,8 +194,7 @@ void check_layout(const Layout& layout, const std::string& name) {
       break;
   }
   check(known && layout.extras >= 0, ErrorKind::kUnsupported,
-        "{}: this kind of TIFF ({}) cannot be read here, nor by Pillow as a picture; convert it to 8-bit RGB or grey",
-        name, layout.text());
+        "{}: this kind of TIFF ({}) cannot be read here; convert it to 8-bit RGB or grey", name, layout.text());
 }
 
 // libtiff's own conversion, as Pillow has it for YCbCr that is not JPEG.

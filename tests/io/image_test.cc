@@ -9,6 +9,8 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
@@ -238,6 +240,29 @@ TEST(Image, DamagedJpegDataDecodesWithAWarning) {
   EXPECT_EQ(warnings.groups()[0].kind, DecodeWarning::kDamagedData);
   EXPECT_THAT(warnings.groups()[0].first_lines, ElementsAre(HasSubstr("photo.jpg: JPEG decoder warns: ")));
 #endif
+}
+
+std::vector<std::byte> from_hex(const std::string& digits) {
+  std::vector<std::byte> bytes;
+  for (std::size_t i = 0; i < digits.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoi(digits.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+// Four pixels, the indices 1, 0, 2 and 255; Pillow gives these values.
+TEST(Image, IndicesBeyondThePaletteAreBlack) {
+  const std::vector<std::uint8_t> expected{40, 50, 60, 10, 20, 30, 0, 0, 0, 0, 0, 0};
+  const auto png = from_hex(
+      "89504e470d0a1a0a0000000d4948445200000004000000010803000000cee2ffff00000006504c54450a141e28323cd51bb4e90000000d49"
+      "44"
+      "4154789c63606460fa0f00010c0103028c836c0000000049454e44ae426082");
+  EXPECT_EQ(pixels(decode_image(png, "a.png")), expected);
+  EXPECT_EQ(pixels(decode_image({png.data(), png.size() - 12}, "cut.png")), expected);
+  const auto bmp = from_hex(
+      "424d42000000000000003e000000280000000400000001000000010008000000000000000000000000000000000002000000000000001e14"
+      "0a"
+      "003c322800010002ff");
+  EXPECT_EQ(pixels(decode_image(bmp, "a.bmp")), expected);
 }
 
 TEST(Image, OverfullHuffmanTableIsRefused) {
