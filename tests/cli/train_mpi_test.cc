@@ -17,6 +17,7 @@
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 #include "usol/cli/verb.h"
 #include "usol/io/safetensors.h"
 #include "usol/train/checkpoint.h"
@@ -155,14 +156,19 @@ TEST_F(TrainMpiTest, ABatchThatCannotBeSharedIsAnError) {
   EXPECT_NE(result.err.find("cannot be shared equally by 2 processes"), std::string::npos) << result.err;
 }
 
-// Sends a signal to the second process of the training in `out` once that checkpoint is there.
+// Sends signals to processes of the training in `out`, one after the other, once that checkpoint is there.
 class Signaller {
  public:
-  Signaller(const fs::path& out, const std::string& checkpoint, int signal)
-      : thread_([this, out, checkpoint, signal] {
+  struct ToRank {
+    int rank, signal;
+  };
+  Signaller(const fs::path& out, const std::string& checkpoint, const std::vector<ToRank>& signals)
+      : thread_([this, out, checkpoint, signals] {
           while (!ended_ && !fs::exists(out / checkpoint)) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-          const pid_t process = test::rank_process(out.string(), 1);
-          if (process > 0) sent_ = kill(process, signal) == 0;
+          bool all = true;
+          for (const auto [rank, signal] : signals)
+            all = test::send_signal(test::rank_process(out.string(), rank), signal) && all;
+          sent_ = all;
         }) {}
   /// Call it when the training has ended; false if nothing was sent.
   bool sent() {
@@ -181,7 +187,7 @@ class Signaller {
 
 TEST_F(TrainMpiTest, ALostProcessEndsTheJob) {
   const fs::path out = folder_ / "lost";
-  Signaller signaller(out, "checkpoint_0000004.safetensors", SIGKILL);
+  Signaller signaller(out, "checkpoint_0000004.safetensors", {{1, SIGKILL}});
   const auto result = train(2, "lost", {"--iterations", "2000", "--steps", "1999"});
   ASSERT_TRUE(signaller.sent()) << result.err;
   EXPECT_NE(result.status, 0) << result.err;
@@ -193,11 +199,22 @@ TEST_F(TrainMpiTest, ALostProcessEndsTheJob) {
 
 TEST_F(TrainMpiTest, ASignalToOneProcessStopsAll) {
   const fs::path out = folder_ / "stopped";
-  Signaller signaller(out, "checkpoint_0000002.safetensors", SIGUSR1);
+  Signaller signaller(out, "checkpoint_0000002.safetensors", {{1, SIGUSR1}});
   const auto result = train(2, "stopped", {"--iterations", "2000", "--steps", "1999"});
   ASSERT_TRUE(signaller.sent()) << result.err;
   EXPECT_EQ(result.status, 128 + SIGUSR1) << result.err;
   EXPECT_NE(result.err.find("--resume goes on"), std::string::npos) << result.err;
+}
+
+// As long as the others come: a process that hangs takes the job with it.
+TEST_F(TrainMpiTest, ASignalEndsTheWaitForAProcessThatDoesNotCome) {
+  const fs::path out = folder_ / "hung";
+  Signaller signaller(out, "checkpoint_0000002.safetensors", {{1, SIGSTOP}, {0, SIGTERM}});
+  const auto result = train(2, "hung", {"--iterations", "2000", "--steps", "1999"});
+  ASSERT_TRUE(signaller.sent()) << result.err;
+  EXPECT_EQ(result.status, 128 + SIGTERM) << result.err;
+  EXPECT_NE(result.err.find("the other processes did not stop within 30 s"), std::string::npos) << result.err;
+  EXPECT_EQ(test::rank_process(out.string(), 1), -1);
 }
 
 }  // namespace

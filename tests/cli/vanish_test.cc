@@ -231,6 +231,25 @@ TEST_P(OneVerbRanksTest, FailuresOfAllProcessesAreListedAndMadeGood) {
   EXPECT_NE(again.err.find("is finished already"), std::string::npos) << again.err;
 }
 
+TEST_P(OneVerbRanksTest, ASignalToAProcessThatWaitsForTheOthersStopsThem) {
+  put("2.jpg");
+  hold("3.jpg");
+  const auto stopped = run(
+      {},
+      [&](pid_t child) {
+        EXPECT_TRUE(test::wait_until([&] { return records(".1of2") == 2; }, child));
+        EXPECT_TRUE(test::send_signal(test::rank_process(at("in"), 0), SIGTERM));
+      },
+      2);
+  EXPECT_EQ(stopped.status, 128 + SIGTERM) << stopped.err;
+  EXPECT_NE(stopped.err.find("stopped by signal 15; 2 of 4 images are done"), std::string::npos) << stopped.err;
+  put("3.jpg");
+  const auto resumed = run({"--resume"}, {}, 2);
+  EXPECT_EQ(resumed.status, kSuccess) << resumed.err;
+  const std::string bytes = test::read_text(list());
+  EXPECT_EQ(bytes, bytes_of_one());
+}
+
 TEST_P(OneVerbRanksTest, SharesAreOfMpirunOrOfTheUser) {
   put("2.jpg");
   const auto result = run({"--shard", "1/2"}, {}, 2);
