@@ -163,8 +163,7 @@ void HeadTraining::declare(Settings& settings) {
            "Share of the pictures that may be missing or damaged: others take their places; more of them end the "
            "training",
            OptionKind::kRun)
-      .at_least(0)
-      .at_most(1);
+      .between(0, 1);
 }
 
 int HeadTraining::run(const Run& run, FeatureOptions source_options, const InputOptions& input_options,
