@@ -16,8 +16,6 @@ namespace {
 
 std::atomic<std::uint64_t> next_sequence{1};
 
-constexpr const char* kCheckpoint = "checkpoint";
-
 // Calls the hooks of the leaves that backward() reaches, once each. A backward() inside another one, which runs a
 // checkpoint again, leaves that to the outer one: other checkpoints may reach the same leaves.
 class Hooks {
@@ -66,7 +64,7 @@ Ahead look_ahead(const std::shared_ptr<Node>& root) {
     Node* node = open.back();
     open.pop_back();
     if (!seen.insert(node).second) continue;
-    if (node->op_name == kCheckpoint) ++ahead.checkpoints;
+    if (node->runs_again) ++ahead.checkpoints;
     for (const auto& input : node->inputs) {
       if (!input) continue;
       if (input->node)
@@ -189,7 +187,7 @@ void backward(const Tensor& root, Tensor seed) {
       }
       if (!input->node && --ahead.uses[input.get()] == 0 && ahead.checkpoints == 0) hooks.finished(*input);
     }
-    if (node.op_name == kCheckpoint && --ahead.checkpoints == 0)
+    if (node.runs_again && --ahead.checkpoints == 0)
       hooks.all_finished([&](GradMeta* leaf) { return ahead.uses[leaf] == 0; });
     node.inputs.clear();
   }
@@ -221,7 +219,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
   set_requires_grad(anchor);
   std::vector<Tensor> recorded = inputs;
   recorded.push_back(anchor);
-  return record(kCheckpoint, recorded, output, [function, saved](const Tensor& grad_output, const Needs& needs) {
+  output = record("checkpoint", recorded, output, [function, saved](const Tensor& grad_output, const Needs& needs) {
     const GradMode recording(true);
     std::vector<Tensor> again;
     again.reserve(saved.size());
@@ -237,6 +235,8 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
     grads.emplace_back();
     return grads;
   });
+  output.grad_meta()->node->runs_again = true;
+  return output;
 }
 
 }  // namespace usol

@@ -35,6 +35,7 @@ struct Node {
   Node& operator=(const Node&) = delete;
 
   const char* op_name = "";
+  bool runs_again = false;  // a checkpoint(): its vjp is a backward() of its own
   std::uint64_t sequence = 0;
   std::vector<std::shared_ptr<GradMeta>> inputs;  // null where no gradient is wanted
   std::vector<Shape> input_shapes;

@@ -24,7 +24,6 @@
 #include "usol/io/output_target.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/ops/rank_values.h"
-#include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/journal.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/progress.h"
@@ -310,8 +309,8 @@ class Runner {
       return 0;
     };
     if (job_.batched.batch > 0) {
-      BatchPipeline pipeline(job_.batched, job_.inputs, todo);
-      return record_all([&] { return pipeline.next(); });
+      const auto pictures = job_.batched.start(job_.inputs, todo);
+      return record_all([&] { return pictures->next(); });
     }
     std::size_t next = 0;
     ReadAhead<Loaded> reader(
@@ -457,12 +456,12 @@ class Runner {
     for (std::size_t s = 0; s < samples; ++s) sampled.push_back(todo[s * todo.size() / samples]);
     std::vector<double> seconds;
     double record_bytes = 0, file_bytes = 0;
-    std::optional<BatchPipeline> pipeline;
-    if (batched) pipeline.emplace(job_.batched, job_.inputs, sampled);
+    std::unique_ptr<PicturesInWork> in_work;
+    if (batched) in_work = job_.batched.start(job_.inputs, sampled);
     for (const std::int64_t index : sampled) {
       run_.throw_if_stopped();
       const auto start = Clock::now();
-      const DonePicture picture = batched ? *pipeline->next() : compute(load(index));
+      const DonePicture picture = batched ? *in_work->next() : compute(load(index));
       if (picture.error) {
         run_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(picture.error));
         continue;

@@ -3,12 +3,12 @@
 // and listed, signals stop it cleanly, and the output is assembled from the journal at the end. Processes that were
 // started together (mpirun, srun) share the pictures.
 
-#include <any>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,21 +35,27 @@ struct ImageResult {
 /// The second half of the work on one picture.
 using ImageCompute = std::function<ImageResult()>;
 
-/// A picture that has been through the device: the rest of the work on it, or what went wrong.
-struct BatchedPicture {
-  ImageCompute finish = {};
+/// A picture that is done, or what went wrong with it.
+struct DonePicture {
+  std::int64_t index = 0;  // of the inputs
+  ImageResult result = {};
   std::exception_ptr error = {};
 };
 
-/// The work in three steps, for a device that takes many pictures at once (pipeline/batch_pipeline.h). What a picture
-/// becomes must not depend on the others of its batch.
-struct BatchWork {
+/// Pictures that are worked on many at a time; they come out in the order in which they were asked for.
+class PicturesInWork {
+ public:
+  virtual ~PicturesInWork() = default;
+  /// The next picture; nothing after the last.
+  virtual std::optional<DonePicture> next() = 0;
+};
+
+/// The work on many pictures at once, for a device that gains by it: in_batches() of pipeline/batch_pipeline.h makes
+/// it.
+struct BatchedJob {
   std::int64_t batch = 0;  // pictures together, at most; 0: there is no such device
-  /// Reads a picture; on several threads.
-  std::function<std::any(const InputImage&)> load = {};
-  /// The device's part of 1 to `batch` pictures that `load` returned; an entry for each. On two threads, so that the
-  /// device has work while the host decides about the other batch.
-  std::function<std::vector<BatchedPicture>(const std::vector<std::any>&)> compute = {};
+  /// Begins with the inputs `todo`, in this order. The inputs must outlive what it returns.
+  std::function<std::unique_ptr<PicturesInWork>(const InputList&, std::vector<std::int64_t> todo)> start = {};
 };
 
 /// A folder that gets files of each picture.
@@ -71,9 +77,9 @@ struct ImageJob {
   /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
-  /// Takes the place of `load` if its batch is not 0. Failures are taken as above; one of `compute` is that of all
-  /// pictures of the batch. What it returns as finishing runs on several threads; `save` in order, on one.
-  BatchWork batched = {};
+  /// Takes the place of `load` if its batch is not 0. Failures are taken as above; `save` is called in order, on one
+  /// thread.
+  BatchedJob batched = {};
 
   /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.
   /// `shard` must be set before.

@@ -1,7 +1,6 @@
 #include "usol/pipeline/maskcut_job.h"
 
 #include <algorithm>
-#include <any>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -14,6 +13,7 @@
 #include "usol/io/npy.h"
 #include "usol/io/rle.h"
 #include "usol/maskcut/cut_batch.h"
+#include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/overlay.h"
 #include "usol/pipeline/provenance.h"
@@ -247,8 +247,8 @@ ImageResult MaskcutJob::compute(const InputImage& input, const Tensor& image, co
   return make_result(input, image, result, cut.preset, outputs, dump);
 }
 
-BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
-                              const MaskcutFolders& outputs) const {
+BatchedJob MaskcutJob::batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
+                               const MaskcutFolders& outputs) const {
   // A picture on its way through the stages.
   struct Picture {
     InputImage input;
@@ -259,9 +259,9 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
   };
   using Shared = std::shared_ptr<Picture>;
   Stream::current(device).synchronize();  // the weights are there for all streams
-  BatchWork work;
+  BatchWork<Shared> work;
   work.batch = batch;
-  work.load = [this, &source](const InputImage& input) -> std::any {
+  work.load = [this, &source](const InputImage& input) {
     const auto picture = std::make_shared<Picture>();
     const StageClock::Scope time(*clock_, kReading);
     picture->input = input;
@@ -270,18 +270,12 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
     if (!source.takes_batches()) picture->features = source.features(picture->prepared);
     return picture;
   };
-  work.compute = [this, &source, device, cut, outputs](const std::vector<std::any>& loaded) {
-    thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
-    const StreamScope scope(stream);
-    std::vector<Shared> together;
-    std::vector<const PreparedPicture*> prepared;
-    for (const std::any& one : loaded) {
-      together.push_back(std::any_cast<Shared>(one));
-      prepared.push_back(&together.back()->prepared);
-    }
+  const auto compute = [this, &source, device, cut, outputs](const std::vector<Shared>& together,
+                                                             const BatchFeatures& features_of) {
     if (source.takes_batches()) {
       const StageClock::Scope time(*clock_, kFeatures);
-      thread_local const BatchFeatures features_of = source.batch_features(batch, cuda_graph);
+      std::vector<const PreparedPicture*> prepared;
+      for (const Shared& picture : together) prepared.push_back(&picture->prepared);
       std::vector<Tensor> maps = features_of(prepared);
       for (std::size_t i = 0; i < together.size(); ++i) together[i]->features = std::move(maps[i]);
     }
@@ -330,7 +324,16 @@ BatchWork MaskcutJob::batched(const FeatureSource& source, Device device, const 
     }
     return out;
   };
-  return work;
+  work.worker = [this, &source, device, compute]() -> BatchWork<Shared>::Compute {
+    const Stream stream = Stream::of_this_thread(device);
+    const StreamScope while_made(stream);
+    return
+        [compute, stream, features_of = source.batch_features(batch, cuda_graph)](const std::vector<Shared>& together) {
+          const StreamScope scope(stream);
+          return compute(together, features_of);
+        };
+  };
+  return in_batches(std::move(work));
 }
 
 }  // namespace usol

@@ -67,8 +67,8 @@ struct MaskcutJob {
 
  private:
   // The work on batches of pictures, for a device of its own (pipeline/batch_pipeline.h).
-  BatchWork batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
-                    const MaskcutFolders& outputs) const;
+  BatchedJob batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
+                     const MaskcutFolders& outputs) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, maskcut::MaskCutOptions cut,
                       const MaskcutFolders& outputs) const;
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -18,10 +19,21 @@ namespace usol {
 template <class In, class Out>
 class OrderedMap {
  public:
+  using Work = std::function<Out(In)>;
+
   /// `source()` gives the next item, or nothing at the end; it runs on one thread at a time. `work(item)` runs on
   /// `threads` threads. At most `depth` items are in work or wait to be taken.
-  OrderedMap(std::function<std::optional<In>()> source, std::function<Out(In)> work, int threads, std::size_t depth)
-      : source_(std::move(source)), work_(std::move(work)), depth_(depth) {
+  OrderedMap(std::function<std::optional<In>()> source, Work work, int threads, std::size_t depth)
+      : OrderedMap(
+            std::move(source),
+            [shared = std::make_shared<const Work>(std::move(work))]() -> Work {
+              return [shared](In item) { return (*shared)(std::move(item)); };
+            },
+            threads, depth) {}
+  /// `worker()` is called on each thread for the work that this thread does: what it holds belongs to that thread alone
+  /// and is gone with it.
+  OrderedMap(std::function<std::optional<In>()> source, std::function<Work()> worker, int threads, std::size_t depth)
+      : source_(std::move(source)), worker_(std::move(worker)), depth_(depth) {
     for (int t = 0; t < threads; ++t) threads_.emplace_back([this] { run(); });
   }
   /// Waits for the items in work and drops the rest.
@@ -53,6 +65,7 @@ class OrderedMap {
  private:
   void run() {
     try {
+      const Work work = worker_();
       for (;;) {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return stopping_ || ended_ || (!asking_ && results_.size() < depth_); });
@@ -71,7 +84,7 @@ class OrderedMap {
         std::optional<Out>& result = results_.emplace_back();  // stays where it is while others come and go at the ends
         lock.unlock();
         changed_.notify_all();
-        Out made = work_(std::move(*item));
+        Out made = work(std::move(*item));
         lock.lock();
         result.emplace(std::move(made));
         lock.unlock();
@@ -87,7 +100,7 @@ class OrderedMap {
   }
 
   std::function<std::optional<In>()> source_;
-  std::function<Out(In)> work_;
+  std::function<Work()> worker_;
   std::size_t depth_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,6 +1,5 @@
 #include "usol/pipeline/predict_job.h"
 
-#include <any>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "usol/io/image.h"
 #include "usol/models/detector.h"
 #include "usol/models/rcnn/tta.h"
+#include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
@@ -61,36 +61,40 @@ struct Predictor {
   }
 
   // Together go the pictures that the network pads to one size, so that none gets another frame than alone.
-  BatchWork batched(Device device) const {
+  BatchedJob batched(Device device) const {
+    using Shared = std::shared_ptr<const Picture>;
     Stream::current(device).synchronize();  // the weights are there for all streams
-    BatchWork work;
+    BatchWork<Shared> work;
     work.batch = job.batch;
-    work.load = [this](const InputImage& input) -> std::any { return std::make_shared<const Picture>(read(input)); };
-    const std::int64_t step = model.info().step_px;
-    work.compute = [this, device, step](const std::vector<std::any>& loaded) {
-      thread_local const Stream stream = Stream::create(device);  // as long as the thread's library handles
-      const StreamScope scope(stream);
-      std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> by_size;
-      std::vector<std::shared_ptr<const Picture>> pictures;
-      for (const std::any& one : loaded) {
-        pictures.push_back(std::any_cast<std::shared_ptr<const Picture>>(one));
-        const Tensor& resized = pictures.back()->resized;
-        const auto padded = [&](std::int64_t size) { return (size + step - 1) / step * step; };
-        by_size[{padded(resized.size(0)), padded(resized.size(1))}].push_back(pictures.size() - 1);
-      }
-      std::vector<BatchedPicture> out(pictures.size());
-      for (const auto& [size, members] : by_size) {
-        std::vector<const Picture*> together;
-        for (const std::size_t i : members) together.push_back(pictures[i].get());
-        const std::vector<detection::Detections> found = detect(together);
-        for (std::size_t m = 0; m < members.size(); ++m)
-          out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
-            return make_result(*picture, on_host);
-          };
-      }
-      return out;
+    work.load = [this](const InputImage& input) { return std::make_shared<const Picture>(read(input)); };
+    work.worker = [this, device]() -> BatchWork<Shared>::Compute {
+      return [this, stream = Stream::of_this_thread(device)](const std::vector<Shared>& pictures) {
+        const StreamScope scope(stream);
+        return detect_by_size(pictures);
+      };
     };
-    return work;
+    return in_batches(std::move(work));
+  }
+
+  std::vector<BatchedPicture> detect_by_size(const std::vector<std::shared_ptr<const Picture>>& pictures) const {
+    const std::int64_t step = model.info().step_px;
+    const auto padded = [&](std::int64_t size) { return (size + step - 1) / step * step; };
+    std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::size_t>> by_size;
+    for (std::size_t i = 0; i < pictures.size(); ++i) {
+      const Tensor& resized = pictures[i]->resized;
+      by_size[{padded(resized.size(0)), padded(resized.size(1))}].push_back(i);
+    }
+    std::vector<BatchedPicture> out(pictures.size());
+    for (const auto& [size, members] : by_size) {
+      std::vector<const Picture*> together;
+      for (const std::size_t i : members) together.push_back(pictures[i].get());
+      const std::vector<detection::Detections> found = detect(together);
+      for (std::size_t m = 0; m < members.size(); ++m)
+        out[members[m]].finish = [this, picture = pictures[members[m]], on_host = on_cpu(found[m])] {
+          return make_result(*picture, on_host);
+        };
+    }
+    return out;
   }
 
   ImageResult make_result(const Picture& picture, const detection::Detections& detections) const {

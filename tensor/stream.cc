@@ -41,6 +41,14 @@ Stream Stream::create(Device device) {
   return Stream(device, std::shared_ptr<void>(b.create_stream(device.index), b.destroy_stream));
 }
 
+Stream Stream::of_this_thread(Device device) {
+  // Made before the handles that are bound to its streams, and so gone after them.
+  thread_local std::map<std::pair<DeviceType, int>, Stream> streams;
+  const std::pair key{device.type, device.index};
+  if (const auto found = streams.find(key); found != streams.end()) return found->second;
+  return streams.emplace(key, create(device)).first->second;
+}
+
 void Stream::synchronize() const {
   if (!device_.is_cpu()) backend(device_).synchronize_stream(handle());
 }

@@ -37,6 +37,9 @@ class Stream {
   static Stream current(Device device);
   /// A stream whose work may overlap with other streams'. Throws Error when the device does not answer.
   static Stream create(Device device);
+  /// The calling thread's own stream of the device, made at its first call: as create(), and there until the thread has
+  /// ended and given back what its libraries (cuBLAS, cuDNN) had bound to the stream.
+  static Stream of_this_thread(Device device);
 
   Device device() const { return device_; }
   /// The library's own handle (a cudaStream_t); null on the CPU.

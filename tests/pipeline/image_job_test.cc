@@ -3,14 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include <any>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "tests/support/temp_dir.h"
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
+#include "usol/pipeline/batch_pipeline.h"
 #include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
@@ -72,18 +74,26 @@ class ImageJobTest : public testing::Test {
     return job;
   }
 
-  // The same work in batches, its steps on several threads.
-  ImageJob batched(const std::string& output, std::int64_t batch, Shard shard = {}) {
+  // The same work in batches, its steps on several threads; `fails` may throw at a batch of so many pictures.
+  ImageJob batched(const std::string& output, std::int64_t batch, Shard shard = {},
+                   const std::function<void(std::size_t)>& fails = {}) {
     ImageJob job = this->job(output, shard);
-    job.batched.batch = batch;
-    job.batched.load = [load = job.load](const InputImage& input) -> std::any { return load(input); };
-    job.batched.compute = [batch](const std::vector<std::any>& pictures) {
-      EXPECT_LE(pictures.size(), static_cast<std::size_t>(batch));
-      EXPECT_GE(pictures.size(), 1u);
-      std::vector<BatchedPicture> out;
-      for (const std::any& picture : pictures) out.push_back({std::any_cast<ImageCompute>(picture), {}});
-      return out;
+    BatchWork<ImageCompute> work;
+    work.batch = batch;
+    work.load = job.load;
+    work.worker = [this, batch, fails] {
+      ++workers_;
+      return [this, batch, fails, thread = std::this_thread::get_id()](const std::vector<ImageCompute>& pictures) {
+        EXPECT_EQ(std::this_thread::get_id(), thread) << "a worker belongs to the thread that asked for it";
+        EXPECT_LE(pictures.size(), static_cast<std::size_t>(batch));
+        EXPECT_GE(pictures.size(), 1u);
+        if (fails) fails(pictures.size());
+        std::vector<BatchedPicture> out;
+        for (const ImageCompute& picture : pictures) out.push_back({picture, {}});
+        return out;
+      };
     };
+    job.batched = in_batches(std::move(work));
     job.load = nullptr;
     return job;
   }
@@ -110,7 +120,7 @@ class ImageJobTest : public testing::Test {
   double tau_ = 0.15;
   std::set<int> broken_;
   int fatal_ = -1, signal_at_ = -1, signal_ = 0;
-  std::atomic<int> computed_ = 0;
+  std::atomic<int> computed_ = 0, workers_ = 0;
 };
 
 TEST_F(ImageJobTest, WritesTheFileAndNothingElse) {
@@ -272,24 +282,16 @@ TEST_F(ImageJobTest, BatchesGiveTheSameBytes) {
 }
 
 TEST_F(ImageJobTest, ABatchThatFailsIsTheFailureOfItsPictures) {
-  ImageJob failing = batched("a.json", 4);
-  failing.batched.compute = [compute = failing.batched.compute](const std::vector<std::any>& pictures) {
-    if (pictures.size() < 4) throw Error(ErrorKind::kFormat, "a batch of fewer");
-    return compute(pictures);
-  };
-  EXPECT_EQ(run(failing), kSomeInputsFailed);  // nine pictures: two full batches and one of one
+  const ImageJob of_few = batched("a.json", 4, {}, [](std::size_t pictures) {
+    if (pictures < 4) throw Error(ErrorKind::kFormat, "a batch of fewer");
+  });
+  EXPECT_EQ(run(of_few), kSomeInputsFailed);  // nine pictures: two full batches and one of one
   EXPECT_EQ(Json::parse(text("a.json"))["info"]["failed"], Json::array({"8.jpg"}));
-  failing.output = (folder_ / "b.json").string();
-  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
-    throw Error(ErrorKind::kDevice, "device lost");
-  };
-  EXPECT_THROW(run(failing), Error);
-  failing.output = (folder_ / "c.json").string();
-  failing.batched.compute = [](const std::vector<std::any>&) -> std::vector<BatchedPicture> {
-    throw Error(ErrorKind::kOutOfMemory, "no memory");
-  };
+  EXPECT_EQ(workers_, 2) << "two batches at once";
+  EXPECT_THROW(run(batched("b.json", 4, {}, [](std::size_t) { throw Error(ErrorKind::kDevice, "device lost"); })),
+               Error);
   try {
-    run(failing);
+    run(batched("c.json", 4, {}, [](std::size_t) { throw Error(ErrorKind::kOutOfMemory, "no memory"); }));
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("no memory; a smaller batch than 4"), std::string::npos) << error.what();
