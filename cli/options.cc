@@ -56,17 +56,15 @@ void Options::example(const std::string& command, const std::string& what) {
 bool Options::parse(const std::vector<std::string>& arguments) {
   if (!read_arguments(arguments)) return false;
   read_environment();
-  if (const Option* config = find("config")) {
-    const auto& path = *std::get<std::string*>(config->target);
-    if (!path.empty()) {
-      try {
-        read_file(path, is_verb);
-      } catch (const Error& error) {
-        if (error.kind() == ErrorKind::kUsage) throw;
-        fail(ErrorKind::kUsage, fmt::format("--config: {}", error.what()));
-      }
+  if (const auto path = offered("config"); path && !path->empty()) {
+    try {
+      offer_file(*path, is_verb);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUsage) throw;
+      fail(ErrorKind::kUsage, fmt::format("--config: {}", error.what()));
     }
   }
+  settle();
   apply_preset();
   return true;
 }
@@ -74,9 +72,11 @@ bool Options::parse(const std::vector<std::string>& arguments) {
 // False if the help was asked for.
 bool Options::read_arguments(const std::vector<std::string>& arguments) {
   CLI::App app;
-  std::map<std::string, CLI::Option*> by_key;
+  std::map<std::string, const CLI::Option*> by_key;
   for (const auto& option : options_) {
-    CLI::Option*& parsed = by_key[option->key];
+    const CLI::Option*& known = by_key[option->key];
+    if (known != nullptr) continue;  // alternatives may share a name
+    CLI::Option* parsed = nullptr;
     if (std::holds_alternative<bool*>(option->target)) {
       const bool negative = option->flags == "--no-" + option->key;
       parsed = app.add_flag(negative ? fmt::format("--{},!{}", option->key, option->flags) : option->flags);
@@ -87,6 +87,7 @@ bool Options::read_arguments(const std::vector<std::string>& arguments) {
         parsed->type_size(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
       if (option->is_positional) parsed->expected(-1)->allow_extra_args(true);
     }
+    known = parsed;
   }
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 wants them reversed
@@ -95,23 +96,16 @@ bool Options::read_arguments(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& error) {
     fail(ErrorKind::kUsage, error.what());
   }
-  for (const auto& option : options_) {
-    const CLI::Option* parsed = by_key.at(option->key);
-    if (parsed->count() == 0) continue;
-    assign(*option, parsed->results(), option->is_positional ? option->key : "--" + option->key);
-    option->source = Source::kFlag;
-  }
+  for (const auto& [key, parsed] : by_key)
+    if (parsed->count() > 0) offer(key, parsed->results(), Source::kFlag, find(key)->is_positional ? key : "--" + key);
   return true;
 }
 
 void Options::read_environment() {
   for (const auto& option : options_) {
-    if (option->is_positional || option->source == Source::kFlag) continue;
+    if (option->is_positional || offered(option->key)) continue;
     const std::string name = environment_name(option->key);
-    const char* value = std::getenv(name.c_str());
-    if (value == nullptr) continue;
-    assign(*option, {value}, name);
-    option->source = Source::kEnvironment;
+    if (const char* value = std::getenv(name.c_str())) offer(option->key, {value}, Source::kEnvironment, name);
   }
 }
 

@@ -10,11 +10,11 @@
 
 namespace usol::cli {
 
-class Options : public Settings {
+class Options : public SettingsTable {
  public:
   /// `program` is what the user types ("usol maskcut"), `verb` its section in settings files, `summary` one line.
   Options(const std::string& program, const std::string& verb, const std::string& summary)
-      : Settings(verb), program_(program), summary_(summary) {}
+      : SettingsTable(verb), program_(program), summary_(summary) {}
 
   /// A paragraph at the top of the help: what the verb does and what comes out.
   void about(const std::string& text) { about_ += (about_.empty() ? "" : "\n\n") + text; }

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <tuple>
 
 #include "usol/tensor/check.h"
 
@@ -65,12 +66,16 @@ std::vector<Number> parse_numbers(const std::vector<std::string>& texts, const s
   return numbers;
 }
 
-void check_bounds(double value, std::optional<double> minimum, std::optional<double> maximum,
-                  const std::string& where) {
+void check_bounds(double value, const Settings::Bounds& bounds, const std::string& where) {
+  const auto& [minimum, maximum] = bounds;
   check(!minimum || value >= *minimum, ErrorKind::kUsage, "{}: expected at least {}, got {}", where,
         minimum.value_or(0), value);
   check(!maximum || value <= *maximum, ErrorKind::kUsage, "{}: expected at most {}, got {}", where, maximum.value_or(0),
         value);
+}
+
+nlohmann::ordered_json json_of(const Settings::Target& target) {
+  return std::visit([](const auto* value) -> nlohmann::ordered_json { return *value; }, target);
 }
 
 }  // namespace
@@ -82,9 +87,10 @@ bool is_momentary(const std::string& key) {
   return false;
 }
 
-Settings::Option& Settings::declare(const std::string& spec, Target target, const std::string& help, OptionKind kind) {
-  const auto space = spec.find(' ');
-  const std::string flags = flags_of(spec.substr(0, space));
+SettingsTable::Option& SettingsTable::add_option(const std::string& names, Target target, const std::string& help,
+                                                 OptionKind kind) {
+  const auto space = names.find(' ');
+  const std::string flags = flags_of(names.substr(0, space));
   const char* word = std::visit(Overloaded{
                                     [](const std::string*) { return "TEXT"; },
                                     [](const double*) { return "NUMBER"; },
@@ -97,95 +103,122 @@ Settings::Option& Settings::declare(const std::string& spec, Target target, cons
                                 target);
   options_.push_back(std::make_unique<Option>(Option{key_of(flags), flags, target, kind}));
   Option& option = *options_.back();
-  option.shown = fmt::format("{} {}", flags, space == std::string::npos ? word : spec.substr(space + 1));
+  option.shown = fmt::format("{} {}", flags, space == std::string::npos ? word : names.substr(space + 1));
   option.help = help;
   option.group = group_;
+  option.choice = choice_;
+  option.alternative = alternative_;
+  option.recorded_always = recorded_always_;
+  option.usual = json_of(target).dump();
   return option;
 }
 
-void Settings::add(const std::string& names, std::string& value, const std::string& help, OptionKind kind) {
-  declare(names, &value, help, kind);
-}
-Settings::Declared Settings::add(const std::string& names, double& value, const std::string& help, OptionKind kind) {
-  return Declared(declare(names, &value, help, kind));
-}
-Settings::Declared Settings::add(const std::string& names, std::int64_t& value, const std::string& help,
-                                 OptionKind kind) {
-  return Declared(declare(names, &value, help, kind));
-}
-void Settings::add(const std::string& names, std::vector<std::string>& values, const std::string& help,
-                   OptionKind kind) {
-  declare(names, &values, help, kind);
-}
-Settings::Declared Settings::add(const std::string& names, std::vector<double>& values, const std::string& help,
-                                 OptionKind kind) {
-  return Declared(declare(names, &values, help, kind));
-}
-Settings::Declared Settings::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help,
-                                 OptionKind kind) {
-  return Declared(declare(names, &values, help, kind));
+// Alternatives of one choice may have settings of one name and form; all others differ.
+void SettingsTable::check_name(const Option& added) const {
+  for (const auto& option : options_) {
+    if (option.get() == &added || option->key != added.key) continue;
+    check(option->choice != nullptr && option->choice == added.choice && option->alternative != added.alternative &&
+              option->target.index() == added.target.index() && option->flags == added.flags,
+          "settings: '{}' is declared twice", added.key);
+  }
 }
 
-void Settings::flag(const std::string& names, bool& value, const std::string& help, OptionKind kind) {
-  Option& option = declare(names, &value, help, kind);
-  option.shown = option.flags;
-  if (option.key.starts_with("no-")) option.key.erase(0, 3);
+Settings::Bounds& SettingsTable::declare(const std::string& names, Target target, const std::string& help,
+                                         OptionKind kind) {
+  Option& option = add_option(names, target, help, kind);
+  if (std::holds_alternative<bool*>(target)) {
+    option.shown = option.flags;
+    if (option.key.starts_with("no-")) option.key.erase(0, 3);
+  }
+  check_name(option);
+  return option.bounds;
 }
 
-void Settings::choice(const std::string& names, std::string& value, const std::vector<std::string>& allowed,
-                      const std::string& help, OptionKind kind) {
-  Option& option = declare(names, &value, help, kind);
+void SettingsTable::declare_choice(const std::string& names, std::string& value,
+                                   const std::vector<std::string>& allowed, const std::string& help, OptionKind kind) {
+  Option& option = add_option(names, &value, help, kind);
   option.allowed = allowed;
   option.shown = fmt::format("{} {}", option.flags, fmt::join(allowed, "|"));
+  check_name(option);
 }
 
-void Settings::positional(const std::string& name, std::vector<std::string>& values, const std::string& help) {
-  Option& option = declare(name, &values, help, OptionKind::kRun);
+void SettingsTable::declare_alternative(const std::string& key, const std::string& alternative,
+                                        const std::function<void(Settings&)>& declare, Recorded recorded) {
+  const Option& choice = last(key);
+  check(std::find(choice.allowed.begin(), choice.allowed.end(), alternative) != choice.allowed.end(),
+        "settings: '{}' is no alternative of '{}'", alternative, key);
+  const auto outside = std::tuple(choice_, alternative_, recorded_always_, group_);
+  choice_ = &choice;
+  alternative_ = alternative;
+  recorded_always_ = recorded == Recorded::kAlways;
+  group_ = fmt::format("With {} {}", key, alternative);
+  declare(*this);
+  std::tie(choice_, alternative_, recorded_always_, group_) = outside;
+}
+
+void SettingsTable::declare_positional(const std::string& name, std::vector<std::string>& values,
+                                       const std::string& help) {
+  Option& option = add_option(name, &values, help, OptionKind::kRun);
   option.key = name;
   std::transform(option.key.begin(), option.key.end(), option.key.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   option.is_positional = true;
   option.shown = name + "...";
+  check_name(option);
 }
 
-Settings::Declared Settings::Declared::at_least(double minimum) const {
-  option_.minimum = minimum;
-  return *this;
-}
-Settings::Declared Settings::Declared::at_most(double maximum) const {
-  option_.maximum = maximum;
-  return *this;
+// Of that name, the one that was declared last.
+SettingsTable::Option& SettingsTable::last(const std::string& key) const {
+  const auto found =
+      std::find_if(options_.rbegin(), options_.rend(), [&](const auto& option) { return option->key == key; });
+  check(found != options_.rend(), "settings: no setting '{}' is declared", key);
+  return **found;
 }
 
-void Settings::preset(std::string& value, const std::map<std::string, std::map<std::string, std::string>>& presets,
-                      const std::string& help) {
+void SettingsTable::declare_preset(std::string& value,
+                                   const std::map<std::string, std::map<std::string, std::string>>& presets,
+                                   const std::string& help) {
   std::vector<std::string> names;
   for (const auto& entry : presets) names.push_back(entry.first);
-  choice("preset", value, names, help);
+  declare_choice("preset", value, names, help, OptionKind::kSetting);
   preset_ = &value;
   presets_ = presets;
 }
 
-bool Settings::is_list(const Option& option) {
+bool SettingsTable::is_used(const Option& option) {
+  return option.choice == nullptr ||
+         (*std::get<std::string*>(option.choice->target) == option.alternative && is_used(*option.choice));
+}
+
+bool SettingsTable::is_list(const Option& option) {
   return std::visit(
       Overloaded{[](const std::vector<std::string>*) { return true; }, [](const std::vector<double>*) { return true; },
                  [](const std::vector<std::int64_t>*) { return true; }, [](const auto*) { return false; }},
       option.target);
 }
 
-Settings::Option* Settings::find(const std::string& key) const {
-  const auto found =
-      std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option->key == key; });
-  return found == options_.end() ? nullptr : found->get();
+SettingsTable::Option* SettingsTable::find(const std::string& key) const {
+  Option* found = nullptr;
+  for (const auto& option : options_) {
+    if (option->key != key) continue;
+    if (is_used(*option)) return option.get();
+    if (found == nullptr) found = option.get();
+  }
+  return found;
 }
 
-Settings::Option& Settings::get(const std::string& key) const {
+bool SettingsTable::uses(const std::string& key) const {
+  const Option* option = find(key);
+  return option != nullptr && is_used(*option);
+}
+
+SettingsTable::Option& SettingsTable::get(const std::string& key) const {
   Option* option = find(key);
   check(option != nullptr, "settings: no setting '{}' is declared", key);
   return *option;
 }
 
-void Settings::assign(Option& option, const std::vector<std::string>& values, const std::string& where) {
+void SettingsTable::assign(Option& option, const std::vector<std::string>& values, const std::string& where) {
   check(is_list(option) || values.size() == 1, ErrorKind::kUsage, "{}: expected one value, got {}", where,
         values.size());
   if (!option.allowed.empty()) {
@@ -193,7 +226,7 @@ void Settings::assign(Option& option, const std::vector<std::string>& values, co
           "{}: expected one of {}, got '{}'", where, fmt::join(option.allowed, ", "), values[0]);
   }
   const auto in_bounds = [&](auto value) {
-    check_bounds(static_cast<double>(value), option.minimum, option.maximum, where);
+    check_bounds(static_cast<double>(value), option.bounds, where);
     return value;
   };
   const auto list_in_bounds = [&](auto numbers) {
@@ -219,7 +252,73 @@ void Settings::assign(Option& option, const std::vector<std::string>& values, co
              option.target);
 }
 
-void Settings::read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section) {
+std::string SettingsTable::value_of(const Option& option, const std::vector<std::string>& values,
+                                    const std::string& where) {
+  Option trial = option;
+  return std::visit(
+      [&](auto* target) {
+        auto copy = *target;
+        trial.target = &copy;
+        assign(trial, values, where);
+        return json_of(trial.target).dump();
+      },
+      option.target);
+}
+
+// Of any setting of that name.
+bool SettingsTable::is_default(const Offer& offer, const std::string& key) const {
+  return std::any_of(options_.begin(), options_.end(), [&](const auto& option) {
+    return option->key == key && value_of(*option, offer.values, offer.where) == option->usual;
+  });
+}
+
+void SettingsTable::offer(const std::string& key, std::vector<std::string> values, Source source,
+                          const std::string& where) {
+  std::vector<Offer>& offers = offers_[key];
+  const auto weaker =
+      std::find_if(offers.begin(), offers.end(), [&](const Offer& other) { return other.source <= source; });
+  offers.insert(weaker, {std::move(values), source, where});
+}
+
+std::optional<std::string> SettingsTable::offered(const std::string& key) const {
+  const auto found = offers_.find(key);
+  if (found == offers_.end() || found->second.front().values.empty()) return std::nullopt;
+  return found->second.front().values.front();
+}
+
+void SettingsTable::settle() {
+  for (const auto& option : options_) {
+    const auto found = offers_.find(option->key);
+    if (found == offers_.end() || !is_used(*option)) continue;
+    bool assigned = false;
+    for (const Offer& offer : found->second) {
+      if (assigned) {
+        value_of(*option, offer.values, offer.where);  // an overridden value is still checked
+        continue;
+      }
+      assign(*option, offer.values, offer.where);
+      option->source = offer.source;
+      assigned = true;
+    }
+  }
+  for (const auto& option : options_) {
+    const auto found = offers_.find(option->key);
+    if (found == offers_.end() || uses(option->key)) continue;
+    const Offer& offer = found->second.front();
+    if (offer.source == Source::kFile && is_default(offer, option->key)) continue;
+    const Option* choice = option->choice;
+    while (!is_used(*choice)) choice = choice->choice;
+    fail(ErrorKind::kUsage,
+         fmt::format("{} means nothing to {} {}", offer.where, choice->key, *std::get<std::string*>(choice->target)));
+  }
+}
+
+void SettingsTable::read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section) {
+  offer_file(path, is_section);
+  settle();
+}
+
+void SettingsTable::offer_file(const std::string& path, const std::function<bool(const std::string&)>& is_section) {
   const std::vector<io::TomlEntry> entries = io::read_toml(path);
   for (const bool in_section : {false, true}) {  // the section wins over what stands before any
     for (const io::TomlEntry& entry : entries) {
@@ -234,61 +333,44 @@ void Settings::read_file(const std::string& path, const std::function<bool(const
         }
         if (dot != std::string::npos) key = entry.section.substr(dot + 1) + "." + key;
       }
-      if (entry.section.empty() != in_section) read_entry(path, entry, key);
+      if (entry.section.empty() == in_section) continue;
+      check(find(key) != nullptr && key != "config" && key != "print-config", ErrorKind::kUsage,
+            "{}:{}: unknown key '{}' (the help of usol {} lists what there is)", path, entry.line, key, section_);
+      offer(key, entry.values, Source::kFile, fmt::format("{}:{}: {}", path, entry.line, key));
     }
   }
 }
 
-void Settings::read_entry(const std::string& path, const io::TomlEntry& entry, const std::string& key) {
-  Option* option = find(key);
-  check(option != nullptr && key != "config" && key != "print-config", ErrorKind::kUsage,
-        "{}:{}: unknown key '{}' (the help of usol {} lists what there is)", path, entry.line, key, section_);
-  const std::string where = fmt::format("{}:{}: {}", path, entry.line, key);
-  if (option->source == Source::kFlag || option->source == Source::kEnvironment) {
-    Option trial = *option;  // an overridden value is still checked
-    std::visit(
-        [&](auto* target) {
-          auto copy = *target;
-          trial.target = &copy;
-          assign(trial, entry.values, where);
-        },
-        option->target);
-    return;
-  }
-  assign(*option, entry.values, where);
-  option->source = Source::kFile;
-}
-
-void Settings::apply_preset() {
+void SettingsTable::apply_preset() {
   if (preset_ == nullptr) return;
   for (const auto& [key, value] : presets_.at(*preset_)) {
     Option* option = find(key);
     check(option != nullptr, "settings: preset {} sets '{}', which is no setting", *preset_, key);
-    if (option->source != Source::kDefault) continue;
+    if (option->source != Source::kDefault || !is_used(*option)) continue;
     assign(*option, {value}, fmt::format("preset {}: {}", *preset_, key));
     option->source = Source::kPreset;
   }
 }
 
-void Settings::set(const std::string& key, const std::string& value) {
+void SettingsTable::set(const std::string& key, const std::string& value) {
   Option& option = get(key);
   assign(option, {value}, key);
   option.source = Source::kFlag;
 }
 
-std::vector<std::string> Settings::given() const {
+std::vector<std::string> SettingsTable::given() const {
   std::vector<std::string> keys;
   for (const auto& option : options_)
     if (option->source > Source::kPreset) keys.push_back(option->key);
   return keys;
 }
 
-void Settings::keep(const std::vector<std::string>& keys) {
+void SettingsTable::keep(const std::vector<std::string>& keys) {
   for (const std::string& key : keys)
     if (Option* option = find(key)) option->source = std::max(option->source, Source::kFile);
 }
 
-std::string Settings::text_of(const Option& option) {
+std::string SettingsTable::text_of(const Option& option) {
   return std::visit(
       Overloaded{
           [](const std::string* value) { return *value; },
@@ -301,24 +383,26 @@ std::string Settings::text_of(const Option& option) {
       option.target);
 }
 
-std::string Settings::text(const std::string& key) const {
+std::string SettingsTable::text(const std::string& key) const {
   const Option& option = get(key);
   if (const auto* on = std::get_if<bool*>(&option.target)) return **on ? "true" : "false";
   return text_of(option);
 }
 
-nlohmann::ordered_json Settings::settings() const {
+nlohmann::ordered_json SettingsTable::settings() const {
   auto json = nlohmann::ordered_json::object();
   for (const auto& option : options_) {
-    if (option->kind != OptionKind::kSetting) continue;
-    std::visit([&](const auto* target) { json[option->key] = *target; }, option->target);
+    const bool recorded = is_used(*option) || (option->recorded_always && !uses(option->key));
+    if (option->kind == OptionKind::kRun || !recorded) continue;
+    auto value = json_of(option->target);
+    if (option->kind == OptionKind::kSetting || value.dump() != option->usual) json[option->key] = std::move(value);
   }
   return json;
 }
 
-std::string Settings::settings_text() const { return settings().dump(); }
+std::string SettingsTable::settings_text() const { return settings().dump(); }
 
-std::vector<std::pair<std::string, std::string>> Settings::changes_from(const Settings& other) const {
+std::vector<std::pair<std::string, std::string>> SettingsTable::changes_from(const SettingsTable& other) const {
   std::vector<std::pair<std::string, std::string>> changes;
   for (const auto& option : options_)
     if (const std::string now = text(option->key); now != other.text(option->key))
@@ -326,10 +410,10 @@ std::vector<std::pair<std::string, std::string>> Settings::changes_from(const Se
   return changes;
 }
 
-std::string Settings::to_toml() const {
+std::string SettingsTable::to_toml() const {
   std::string out = fmt::format("# usol {} settings\n[{}]\n", section_, section_);
   for (const auto& option : options_) {
-    if (is_momentary(option->key)) continue;
+    if (is_momentary(option->key) || !is_used(*option)) continue;
     if (!option->allowed.empty() && std::get<std::string*>(option->target)->empty()) continue;  // not chosen
     const std::string text = std::visit(
         Overloaded{
@@ -350,7 +434,7 @@ std::string Settings::to_toml() const {
   return out;
 }
 
-std::string Settings::to_markdown() const {
+std::string SettingsTable::to_markdown() const {
   std::string out, group;
   for (const auto& option : options_) {
     if (is_momentary(option->key) || option->is_positional) continue;
@@ -361,12 +445,12 @@ std::string Settings::to_markdown() const {
     const bool* on = nullptr;
     if (const auto* target = std::get_if<bool*>(&option->target)) on = *target;
     std::string allowed = fmt::format("{}", fmt::join(option->allowed, ", "));
-    if (option->minimum && option->maximum)
-      allowed = fmt::format("{} to {}", *option->minimum, *option->maximum);
-    else if (option->minimum)
-      allowed = fmt::format("from {}", *option->minimum);
-    else if (option->maximum)
-      allowed = fmt::format("to {}", *option->maximum);
+    if (option->bounds.minimum && option->bounds.maximum)
+      allowed = fmt::format("{} to {}", *option->bounds.minimum, *option->bounds.maximum);
+    else if (option->bounds.minimum)
+      allowed = fmt::format("from {}", *option->bounds.minimum);
+    else if (option->bounds.maximum)
+      allowed = fmt::format("to {}", *option->bounds.maximum);
     const bool negative = on && option->flags == "--no-" + option->key;  // the help is that of the switch
     std::string help = negative ? "`false`: " + option->help : option->help;
     if (option->key == "preset") {

@@ -176,5 +176,95 @@ TEST_F(OptionsTest, HelpShowsDefaultsAndExamples) {
   }
 }
 
+// A choice whose alternatives have settings of their own, two of them of one name, and one with another choice in it.
+struct Shapes {
+  std::string shape = "round", edge = "sharp", config;
+  double edge_width = 1, round_size = 2, square_size = 3, width = 0.5;
+  std::int64_t later = 4;
+  Options options{"usol shapes", "shapes", "Shapes"};
+
+  Shapes() {
+    options.add("width", width, "unchanged");
+    options.choice("shape", shape, {"round", "square", "none"}, "which");
+    options.when("shape", "round", [this](Settings& s) { s.add("size", round_size, "of the round one").at_most(10); });
+    options.when("shape", "square", [this](Settings& s) {
+      s.add("size", square_size, "of the square one").at_most(5);
+      s.choice("edge", edge, {"sharp", "soft"}, "how it ends");
+      s.when(
+          "edge", "soft", [this](Settings& soft) { soft.add("edge-width", edge_width, "of the edge"); },
+          Settings::Recorded::kAlways);
+    });
+    options.add("later", later, "came later", OptionKind::kLater);
+    options.add("config", config, "settings", OptionKind::kRun);
+  }
+};
+
+std::string refusal_of(const std::vector<std::string>& arguments) {
+  Shapes shapes;
+  try {
+    shapes.options.parse(arguments);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST_F(OptionsTest, AnAlternativesSettingsAreItsOwn) {
+  Shapes round, square;
+  round.options.parse({"--size", "8"});
+  EXPECT_EQ(round.round_size, 8);
+  EXPECT_EQ(round.square_size, 3);
+  EXPECT_TRUE(round.options.given("size"));
+  EXPECT_EQ(round.options.text("size"), "8");
+  EXPECT_EQ(round.options.settings().dump(), R"({"width":0.5,"shape":"round","size":8.0})");
+  EXPECT_EQ(round.options.to_toml(),
+            "# usol shapes settings\n[shapes]\nwidth = 0.5\nshape = \"round\"\nsize = 8\nlater = 4\n");
+  // The choice may come from a weaker source than its setting, and stand after it.
+  square.options.parse({"--size", "4", "--config", config("edge = \"soft\"\nedge-width = 2\nshape = \"square\"")});
+  EXPECT_EQ(square.square_size, 4);
+  EXPECT_EQ(square.round_size, 2);
+  EXPECT_EQ(square.edge_width, 2);
+  EXPECT_TRUE(square.options.uses("edge-width"));
+  EXPECT_FALSE(round.options.uses("edge-width"));
+  // Where all alternatives' settings are recorded, those of the one that is not chosen are, too; of a setting that came
+  // later what is not its default.
+  Shapes all;
+  all.options.parse({"--shape", "square", "--later", "5"});
+  EXPECT_EQ(all.options.settings().dump(),
+            R"({"width":0.5,"shape":"square","size":3.0,"edge":"sharp","edge-width":1.0,"later":5})");
+  for (const char* part : {"With shape round:\n  --size NUMBER             of the round one (default 2)",
+                           "With shape square:\n  --size NUMBER             of the square one (default 3)"})
+    EXPECT_NE(round.options.help().find(part), std::string::npos) << round.options.help();
+}
+
+TEST_F(OptionsTest, WhatTheChosenAlternativeHasNotIsRefusedWhateverItsValue) {
+  EXPECT_EQ(refusal_of({"--shape", "none", "--size", "2"}), "--size means nothing to shape none");
+  EXPECT_EQ(refusal_of({"--shape", "square", "--edge-width", "1"}), "--edge-width means nothing to edge sharp");
+  EXPECT_EQ(refusal_of({"--edge-width", "1"}), "--edge-width means nothing to shape round");
+  EXPECT_EQ(refusal_of({"--edge", "sharp"}), "--edge means nothing to shape round");
+  setenv("USOL_TAU", "1", 1);  // no setting of this verb
+  EXPECT_EQ(refusal_of({"--shape", "none", "--config", config("width = 1\nsize = 4")}),
+            folder_.path().string() + "/c.toml:2: size means nothing to shape none");
+  // A settings file that says what is the default anyway, of any alternative: earlier versions wrote all settings.
+  for (const char* usual : {"size = 2", "size = 3", "edge = \"sharp\"", "edge-width = 1"})
+    EXPECT_EQ(refusal_of({"--shape", "none", "--config", config(usual)}), "accepted") << usual;
+  EXPECT_EQ(refusal_of({"--shape", "none", "--size", "2", "--config", config("size = 2")}),
+            "--size means nothing to shape none");
+  // Bounds are those of the alternative.
+  EXPECT_EQ(refusal_of({"--size", "8"}), "accepted");
+  EXPECT_EQ(refusal_of({"--shape", "square", "--size", "8"}), "--size: expected at most 5, got 8");
+  EXPECT_EQ(refusal_of({"--shape", "flat"}), "--shape: expected one of round, square, none, got 'flat'");
+}
+
+TEST_F(OptionsTest, TwoSettingsOfOneNameAreRefused) {
+  Shapes shapes;
+  double more = 0;
+  EXPECT_THROW(shapes.options.add("width", more, "again"), Error);
+  EXPECT_THROW(shapes.options.add("size", more, "of no shape"), Error);
+  EXPECT_THROW(shapes.options.when("shape", "flat", [](Settings&) {}), Error);
+  EXPECT_THROW(shapes.options.when("form", "round", [](Settings&) {}), Error);
+}
+
 }  // namespace
 }  // namespace usol::cli
