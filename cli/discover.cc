@@ -37,12 +37,12 @@ void check_patches(const Size& pixels, std::int64_t patch) {
         pixels.width, patches, patch, kMostPatches);
 }
 
-ImageRecord make_record(const InputImage& input, const Tensor& image, const DiscoveredObjects& found, bool swap_sides) {
+ImageRecord make_record(const InputImage& input, const Tensor& image, const maskcut::DiscoveredObjects& found) {
   ImageRecord record;
   io::CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
-  if (swap_sides) std::swap(entry.height, entry.width);
+  if (found.swapped_sides) std::swap(entry.height, entry.width);
   record.image = io::coco_image_json(entry);
-  for (const DiscoveredObject& object : found.objects) {
+  for (const maskcut::DiscoveredObject& object : found.objects) {
     const io::Rle rle = io::rle_encode(object.mask);
     io::CocoAnnotation annotation;
     annotation.id = static_cast<std::int64_t>(record.annotations.size()) + 1;
@@ -67,6 +67,7 @@ class DiscoverVerb : public Verb {
         "'fg', mask, box, and a score (1; MaskCut's own).");
     inputs_.declare(options);
     method_.declare(options);
+    options.when("method", "found", [this](Settings& settings) { training_.declare(settings); });
     source_.size = 0;
     source_.declare(
         options, true,
@@ -74,7 +75,6 @@ class DiscoverVerb : public Verb {
         "zero-padded to whole patches; maskcut: 480)",
         0);
     pictures_.declare(options);
-    training_.declare(options);
     options.group("Output");
     options.add("--out FILE", out_, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
     options.add("--overlays DIR", overlays_, "Also a picture of each result", OptionKind::kRun);
@@ -102,17 +102,21 @@ class DiscoverVerb : public Verb {
                     "Without any weights: a look at how it works");
   }
 
-  int run(const Run& run, const Options&) override {
+  int run(const Run& run, const Options& options) override {
     const auto report = pictures_.report_at_end(run);
     if (training_.wanted()) {
-      check(method_.name() == "found", ErrorKind::kUsage, "--train-head goes with --method found");
+      for (const char* key : {"task", "bilateral", "found-stage", "found-weights"})
+        check(!options.uses(key) || !options.given(key), ErrorKind::kUsage,
+              "--train-head writes the layer alone; leave out --{}", key);
       check(!run.ranks, ErrorKind::kUsage, "--train-head is the work of one process: start no others with it");
       check(out_.empty() && overlays_.empty() && maps_.empty(), ErrorKind::kUsage,
             "--train-head writes the layer alone; leave out --out, --overlays and --maps");
       return training_.run(run, source_, inputs_, pictures_);
     }
+    for (const char* key : {"iterations", "batch"})
+      check(!options.uses(key) || !options.given(key), ErrorKind::kUsage, "--{} goes with --train-head", key);
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");
-    check(maps_.empty() || method_.saliency(), ErrorKind::kUsage, "--maps goes with --task saliency");
+    check(maps_.empty() || method_.gives_maps(), ErrorKind::kUsage, "--maps goes with --task saliency");
     method_.settle(source_, static_cast<std::uint64_t>(run.seed));
     ImageJob job;
     job.inputs = inputs_.collect();
@@ -124,12 +128,12 @@ class DiscoverVerb : public Verb {
     job.shard = Shard::parse(shard_.text);
     job.reads = inputs_.inputs;
     job.reads.push_back(source_.weights);
-    job.reads.push_back(method_.head_path());
+    for (const std::string& path : method_.reads()) job.reads.push_back(path);
     look_ = job.add_folder(run, "--overlays", overlays_, ".jpg");
     soft_ = job.add_folder(run, "--maps", maps_, ".npy");
     job.categories = {{1, "fg", "fg"}};
     job.info = make_info(run, "{}", source_.weights_sha256());
-    if (!method_.head_sha256().empty()) job.info["found_weights_sha256"] = method_.head_sha256();
+    method_.describe(job.info);
     source->describe(job.info);
     job.load = [&](const InputImage& input) -> ImageCompute {
       const Tensor image = io::decode_image(input.path, pictures_.decode());
@@ -147,13 +151,13 @@ class DiscoverVerb : public Verb {
   bool shares_work() const override { return true; }
 
  private:
-  ImageResult save(const InputImage& input, const Tensor& image, const DiscoveredObjects& found) const {
+  ImageResult save(const InputImage& input, const Tensor& image, const maskcut::DiscoveredObjects& found) const {
     ImageResult out;
-    out.record = make_record(input, image, found, method_.name() == "maskcut" && method_.preset() == Preset::kRelease);
+    out.record = make_record(input, image, found);
     std::vector<std::byte> overlay;
     if (look_) {
       std::vector<Tensor> masks;
-      for (const DiscoveredObject& object : found.objects) masks.push_back(object.mask);
+      for (const maskcut::DiscoveredObject& object : found.objects) masks.push_back(object.mask);
       overlay = io::encode_jpeg(draw_masks(image, masks, found.soft), 90);
     }
     const Tensor map = !soft_ ? Tensor() : found.soft.to(DType::kF32);

@@ -8,6 +8,13 @@
 
 namespace usol::maskcut {
 
+/// How a picture becomes what the backbone sees.
+enum class Framing {
+  kFrame,    // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
+  kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
+  kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
+};
+
 /// The frame of size * size pixels for a picture: square, or with `native_aspect` the picture's ratio at about
 /// size * size pixels with both sides multiples of the patch. Throws Error on anything below one.
 Size working_size(std::int64_t image_height, std::int64_t image_width, std::int64_t size, std::int64_t patch,

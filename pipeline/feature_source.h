@@ -17,12 +17,7 @@
 
 namespace usol {
 
-/// How a picture becomes what the backbone sees.
-enum class Framing {
-  kFrame,    // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
-  kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
-  kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
-};
+using maskcut::Framing;
 
 /// What maps() needs of a picture: the backbone's input, or maps that were read from a file.
 struct PreparedPicture {

@@ -199,4 +199,28 @@ std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t pat
   return objects;
 }
 
+namespace {
+
+class BisectingKmeans : public Discoverer {
+ public:
+  void declare(Settings& settings) override {
+    settings.add("tau NUMBER", options_.tau, "Patches are connected above this cosine").between(-1, 1);
+    settings.add("clusters N", clusters_, "Most objects a picture can get").at_least(1);
+  }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    BisectingKmeansOptions options = options_;
+    options.clusters = static_cast<int>(clusters_);
+    options.seed = scene.options.seed;
+    return in_picture(bisecting_kmeans(scene.maps.features, scene.patch, scene.pixels, options), scene);
+  }
+
+ private:
+  BisectingKmeansOptions options_;
+  std::int64_t clusters_ = options_.clusters;
+};
+const RegisterDiscoverer<BisectingKmeans> kBisectingKmeans("bisecting-kmeans",
+                                                           "the foreground of one cut, split again and again");
+
+}  // namespace
+
 }  // namespace usol::maskcut

@@ -67,4 +67,31 @@ std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, con
   return {object};
 }
 
+namespace {
+
+class DinoSeg : public Discoverer {
+ public:
+  void declare(Settings& settings) override {
+    settings.add("head N", head_, "The head, from 0").at_least(0);
+    settings.add("mass NUMBER", mass_, "Share of the attention that is kept");
+  }
+  void check(const DiscoverOptions&) const override {
+    usol::check(mass_ > 0 && mass_ <= 1, ErrorKind::kUsage, "mass: expected above 0 and at most 1, got {}", mass_);
+  }
+  bool needs_attention() const override { return true; }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    return in_picture(
+        dino_seg(scene.maps.attention, scene.patch, scene.pixels,
+                 {.head = static_cast<int>(head_), .mass = static_cast<float>(mass_), .preset = scene.options.preset}),
+        scene);
+  }
+
+ private:
+  std::int64_t head_ = DinoSegOptions{}.head;
+  double mass_ = 0.6;  // as a person writes it
+};
+const RegisterDiscoverer<DinoSeg> kDinoSeg("dino-seg", "the patches that hold most of one head's attention");
+
+}  // namespace
+
 }  // namespace usol::maskcut

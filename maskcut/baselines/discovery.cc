@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "usol/maskcut/image_mask.h"
 #include "usol/tensor/check.h"
 
 namespace usol::maskcut {
@@ -26,6 +27,22 @@ Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const Size& picture) {
   for (std::int64_t y = 0; y < picture.height; ++y)
     for (std::int64_t x = 0; x < picture.width; ++x) *o++ = in[y / patch * mask.size(1) + x / patch] != 0;
   return out;
+}
+
+DiscoveredObjects in_picture(const std::vector<Discovery>& objects, const DiscoverScene& scene) {
+  const std::int64_t height = scene.image.size(0), width = scene.image.size(1);
+  const bool own_size = scene.pixels == Size{height, width};
+  DiscoveredObjects found;
+  for (const Discovery& object : objects) {
+    const Tensor frame = pixel_mask(object.mask, scene.patch, scene.pixels);
+    found.add(own_size ? frame : mask_to_image_size(frame, height, width, Preset::kPaper));
+    // At the picture's own size the method's box is the result; it may differ from the mask's (dino-seg, release).
+    if (!own_size || found.objects.empty()) continue;
+    const PixelBox& b = object.box;
+    found.objects.back().box = {static_cast<double>(b.x0), static_cast<double>(b.y0), static_cast<double>(b.x1 - b.x0),
+                                static_cast<double>(b.y1 - b.y0)};
+  }
+  return found;
 }
 
 void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const Size& picture) {

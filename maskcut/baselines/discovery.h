@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "usol/maskcut/components.h"
+#include "usol/maskcut/discoverer.h"
 #include "usol/maskcut/frame.h"
 #include "usol/tensor/tensor.h"
 
@@ -23,6 +24,10 @@ PixelBox pixel_box(const Tensor& mask, std::int64_t patch, const Size& picture);
 
 /// The patch mask in pixels, cropped to the picture: u8 [height, width] of 0/1.
 Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const Size& picture);
+
+/// The objects of a method in the picture: their masks at its size, with the boxes that the method gave them where the
+/// patches stand for the picture at its own size.
+DiscoveredObjects in_picture(const std::vector<Discovery>& objects, const DiscoverScene& scene);
 
 /// Throws Error unless `features` is a CPU tensor f32 [D, h, w] of finite values with D, h, w >= 1, patch >= 1 and the
 /// grid of patches covers the picture without a patch wholly outside. `op` names the caller.

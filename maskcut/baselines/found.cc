@@ -175,4 +175,59 @@ Tensor found_refine(const Tensor& mask, const Tensor& image, bool single) {
   return mask_iou(mask, refined) > 0.5 ? refined : mask;
 }
 
+namespace {
+
+class Found : public Discoverer {
+ public:
+  void declare(Settings& settings) override {
+    declare_task(settings, task_, bilateral_, "auto: off");
+    settings.choice("found-stage", stage_, {"layer", "background"},
+                    "By the trained layer, or by the first stage alone, which needs none: what is not background");
+    settings.when("found-stage", "layer", [this](Settings& s) {
+      s.add("found-weights FILE", weights_,
+            "The trained layer, the published decoder_weights.pt or one that train-head made", OptionKind::kRun);
+    });
+  }
+  void check(const DiscoverOptions& options) const override {
+    check_task(gives_maps(), options);
+    usol::check(background_only() || !weights_.empty(), ErrorKind::kUsage,
+                "method found needs its trained layer: give found-weights (scripts/download-weights found_vits8 "
+                "fetches the published file), or make one from your pictures (train-head), or do without: found-stage "
+                "background");
+  }
+  bool needs_attention() const override { return background_only(); }
+  bool gives_maps() const override { return task_ == "saliency"; }
+  std::vector<std::pair<std::string, std::string>> files() const override {
+    if (background_only()) return {};
+    return {{"found-weights", weights_}};
+  }
+  void load() override {
+    if (!background_only()) head_ = load_found_head(weights_);
+  }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    const Tensor map = background_only() ? found_background(scene.maps.features, scene.maps.attention)
+                                         : found_logits(scene.maps.features, head_);
+    if (!gives_maps())
+      return in_picture(
+          background_only() ? found_foreground(map, scene.patch, scene.pixels) : found(map, scene.patch, scene.pixels),
+          scene);
+    Saliency saliency = background_only() ? found_foreground_saliency(map, scene.patch, scene.pixels)
+                                          : found_saliency(map, scene.patch, scene.pixels);
+    if (bilateral_ == "on") {
+      saliency.mask = found_refine(saliency.mask, scene.image);
+      saliency.soft = saliency.mask.to(DType::kF64);
+    }
+    return as_found(saliency);
+  }
+
+ private:
+  bool background_only() const { return stage_ == "background"; }
+
+  std::string task_ = "objects", bilateral_ = "auto", stage_ = "layer", weights_;
+  FoundHead head_;
+};
+const RegisterDiscoverer<Found> kFound("found", "what is not background, by a small trained layer");
+
+}  // namespace
+
 }  // namespace usol::maskcut

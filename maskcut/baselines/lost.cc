@@ -74,4 +74,23 @@ std::vector<Discovery> lost(const Tensor& features, std::int64_t patch, const Si
   return {object};
 }
 
+namespace {
+
+class Lost : public Discoverer {
+ public:
+  void declare(Settings& settings) override {
+    settings.add("k-patches N", k_patches_, "Patches of lowest degree that vote").at_least(1);
+  }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    return in_picture(lost(scene.maps.features, scene.patch, scene.pixels, {.k_patches = static_cast<int>(k_patches_)}),
+                      scene);
+  }
+
+ private:
+  std::int64_t k_patches_ = LostOptions{}.k_patches;
+};
+const RegisterDiscoverer<Lost> kLost("lost", "the patch that resembles fewest others, and those like it");
+
+}  // namespace
+
 }  // namespace usol::maskcut

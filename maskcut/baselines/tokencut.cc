@@ -43,6 +43,27 @@ std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, cons
   return objects;
 }
 
+void declare_task(Settings& settings, std::string& task, std::string& bilateral, const std::string& usual) {
+  settings.choice("task", task, {"objects", "saliency"},
+                  "objects: boxes and masks in steps of a patch. saliency: one fine mask and a soft map");
+  settings.when("task", "saliency", [&bilateral, &usual](Settings& s) {
+    s.choice("bilateral", bilateral, {"auto", "on", "off"},
+             "Fit saliency to the picture's edges with the bilateral solver. " + usual);
+  });
+}
+
+void check_task(bool saliency, const DiscoverOptions& options) {
+  check(!saliency || options.size_px == 0, ErrorKind::kUsage,
+        "task saliency works at each picture's own size; leave out size");
+}
+
+DiscoveredObjects as_found(const Saliency& saliency) {
+  DiscoveredObjects found;
+  found.soft = saliency.soft;
+  found.add(saliency.mask);
+  return found;
+}
+
 Saliency tokencut_saliency(const Tensor& object, const Tensor& image, Preset preset) {
   const BilateralSolver solver(image);
   Saliency saliency;
@@ -50,5 +71,43 @@ Saliency tokencut_saliency(const Tensor& object, const Tensor& image, Preset pre
   saliency.mask = saliency_mask(saliency.soft, preset);
   return saliency;
 }
+
+namespace {
+
+template <int kEigenvectors>
+class TokenCut : public Discoverer {
+ public:
+  TokenCut() { options_.eigenvectors = kEigenvectors; }
+  void declare(Settings& settings) override {
+    settings.add("tau NUMBER", options_.tau, "Patches are connected above this cosine").between(-1, 1);
+    if (kEigenvectors > 1) return;
+    declare_task(settings, task_, bilateral_, "auto: on");
+  }
+  void check(const DiscoverOptions& options) const override { check_task(gives_maps(), options); }
+  Framing framing() const override { return gives_maps() ? Framing::kNearest : Framing::kPadded; }
+  bool gives_maps() const override { return task_ == "saliency"; }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    const std::vector<Discovery> objects = tokencut(scene.maps.features, scene.patch, scene.pixels, options_);
+    if (!gives_maps()) return in_picture(objects, scene);
+    const Size size{scene.image.size(0), scene.image.size(1)};
+    Saliency saliency{Tensor::zeros({size.height, size.width}, DType::kF64),
+                      Tensor::zeros({size.height, size.width}, DType::kU8)};
+    if (!objects.empty() && bilateral_ != "off") {
+      saliency = tokencut_saliency(objects[0].mask, scene.image, scene.options.preset);
+    } else if (!objects.empty()) {
+      saliency.mask = upsample_nearest(objects[0].mask, size);
+      saliency.soft = saliency.mask.to(DType::kF64);
+    }
+    return as_found(saliency);
+  }
+
+ private:
+  TokenCutOptions options_;
+  std::string task_ = "objects", bilateral_ = "auto";
+};
+const RegisterDiscoverer<TokenCut<1>> kTokenCut("tokencut", "one cut, on the side of its most extreme patch");
+const RegisterDiscoverer<TokenCut<3>> kTokenCut3("tokencut-3ev", "the same from each of three eigenvectors");
+
+}  // namespace
 
 }  // namespace usol::maskcut

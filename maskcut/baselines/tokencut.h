@@ -3,6 +3,8 @@
 // Source: Wang et al. 2022, "Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut",
 // sections 3.2 and 4.2; the variant with three eigenvectors is a baseline of Wang et al. 2023 (MaskCut).
 
+#include <string>
+
 #include "usol/maskcut/baselines/discovery.h"
 #include "usol/maskcut/ncut.h"
 #include "usol/models/preset.h"
@@ -27,6 +29,14 @@ struct Saliency {
   Tensor soft;  // f64 [H, W], which the metrics are computed on
   Tensor mask;  // u8 [H, W]
 };
+
+// What the methods have in common that find objects or make one saliency map:
+/// The setting "task", with "bilateral" of its saliency; `usual` says what "auto" means to the method.
+void declare_task(Settings& settings, std::string& task, std::string& bilateral, const std::string& usual);
+/// Throws Error(kUsage) for saliency in another size than the picture's.
+void check_task(bool saliency, const DiscoverOptions& options);
+/// The mask as an object, and the soft map.
+DiscoveredObjects as_found(const Saliency& saliency);
 
 /// TokenCut's saliency: the object (u8 [h, w], from the picture resized to the nearest multiples of the patch) at the
 /// picture's size, refined by the bilateral solver. image: u8 [H, W, 3] at its own size.

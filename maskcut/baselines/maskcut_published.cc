@@ -1,0 +1,38 @@
+// MaskCut with its published constants, as a method to compare the others with; `usol maskcut` has all its options.
+#include <cstdint>
+#include <utility>
+
+#include "usol/maskcut/discoverer.h"
+#include "usol/maskcut/maskcut.h"
+
+namespace usol::maskcut {
+namespace {
+
+class PublishedMaskCut : public Discoverer {
+ public:
+  void declare(Settings& settings) override {
+    settings.add("tau NUMBER", tau_, "Patches are connected from this cosine on").between(-1, 1);
+  }
+  Framing framing() const override { return Framing::kFrame; }
+  std::int64_t usual_size_px() const override { return 480; }
+  DiscoveredObjects find(const DiscoverScene& scene) const override {
+    MaskCutOptions options;
+    options.preset = scene.options.preset;
+    options.tau = tau_;
+    options.size = scene.options.size_px;
+    options.patch = scene.patch;
+    options.native_aspect = scene.options.native_aspect;
+    DiscoveredObjects found;
+    found.swapped_sides = scene.options.preset == Preset::kRelease;
+    for (PseudoMask& mask : maskcut(scene.maps.features, scene.image, options).masks)
+      found.add(std::move(mask.mask), mask.score);
+    return found;
+  }
+
+ private:
+  double tau_ = MaskCutOptions{}.tau;
+};
+const RegisterDiscoverer<PublishedMaskCut> kMaskCut("maskcut", "repeated cuts, with the published constants");
+
+}  // namespace
+}  // namespace usol::maskcut
