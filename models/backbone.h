@@ -13,6 +13,7 @@
 #include "usol/models/registry.h"
 #include "usol/nn/context.h"
 #include "usol/nn/param_store.h"
+#include "usol/tensor/settings.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol {
@@ -42,6 +43,16 @@ class Backbone {
 /// Makes a backbone whose parameters come from the scope.
 using MakeBackbone = std::function<std::unique_ptr<Backbone>(const Scope& scope)>;
 
+/// The settings by which a training makes a backbone of one kind. Plain values: a copy is independent.
+class BackboneSettings {
+ public:
+  virtual ~BackboneSettings() = default;
+  virtual void declare(Settings& settings) = 0;
+  /// A backbone whose maps have so many channels. Throws Error(kUsage) on values that do not fit together.
+  virtual MakeBackbone make(std::int64_t channels) const = 0;
+  virtual std::unique_ptr<BackboneSettings> clone() const = 0;
+};
+
 /// One kind of a detector's backbone, registered as Registry<BackboneKind>::Add.
 struct BackboneKind {
   std::string name;  // "vitdet"
@@ -52,6 +63,8 @@ struct BackboneKind {
   std::optional<Description> (*describe)(const StateDict& state, const std::string& prefix);
   /// Where in it a network trained by itself has its place: "net." for a ViT.
   std::string bottom;
+  /// The settings of a training with it, with their defaults; null for a kind that is not trained.
+  std::unique_ptr<BackboneSettings> (*settings)() = nullptr;
 };
 
 /// The backbone behind `prefix`; empty if no kind recognises it.

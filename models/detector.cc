@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "usol/autograd/grad_mode.h"
-#include "usol/models/rcnn/boxes.h"
+#include "usol/models/boxes.h"
 #include "usol/ops/compare.h"
 #include "usol/ops/gather.h"
 #include "usol/ops/paste_masks.h"
@@ -54,11 +54,11 @@ Size network_size(const Size& picture, std::int64_t short_px, std::int64_t most_
 Detections rescaled(const Detections& detections, const Size& from, const Size& to) {
   const NoGrad no_grad;
   Detections result = detections;
-  result.boxes =
-      rcnn::clip(rcnn::scaled(detections.boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
-                              static_cast<double>(to.height) / static_cast<double>(from.height)),
-                 to);
-  const Tensor rows = nonzero(rcnn::nonempty(result.boxes));
+  result.boxes = detection::clip(
+      detection::scaled(detections.boxes, static_cast<double>(to.width) / static_cast<double>(from.width),
+                        static_cast<double>(to.height) / static_cast<double>(from.height)),
+      to);
+  const Tensor rows = nonzero(detection::nonempty(result.boxes));
   if (rows.numel() == detections.size()) return result;
   result.boxes = index_select(result.boxes, rows);
   result.scores = index_select(result.scores, rows);

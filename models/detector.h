@@ -13,11 +13,13 @@
 #include <vector>
 
 #include "usol/models/describe.h"
+#include "usol/models/preset.h"
 #include "usol/models/registry.h"
 #include "usol/nn/context.h"
 #include "usol/nn/param_store.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/generator.h"
+#include "usol/tensor/settings.h"
 #include "usol/tensor/size.h"
 #include "usol/tensor/tensor.h"
 
@@ -111,6 +113,22 @@ class Detector {
 /// Makes a detector whose parameters come from the scope; device and dtype are those of the scope's store.
 using MakeDetector = std::function<std::unique_ptr<Detector>(const Scope& scope, Device device, DType dtype)>;
 
+/// What a training says to every detector.
+struct DetectorPlan {
+  std::int64_t classes = 1;  // without the background
+  Preset preset = Preset::kPaper;
+};
+
+/// The settings by which a training makes a detector of one kind. Plain values: a copy is independent.
+class DetectorSettings {
+ public:
+  virtual ~DetectorSettings() = default;
+  virtual void declare(Settings& settings) = 0;
+  /// Throws Error(kUsage) on values that do not fit together.
+  virtual MakeDetector make(const DetectorPlan& plan) const = 0;
+  virtual std::unique_ptr<DetectorSettings> clone() const = 0;
+};
+
 /// One kind of detector, registered as Registry<DetectorKind>::Add.
 struct DetectorKind {
   std::string name;        // "rcnn"
@@ -121,6 +139,8 @@ struct DetectorKind {
   bool (*leave_out)(const std::string& name);
   /// Architecture and facts for `usol info`, of incomplete files too; nothing if the tensors are none of this kind.
   std::optional<Description> (*describe)(const StateDict& state);
+  /// The settings of a training, with their defaults; null for a kind that is not trained.
+  std::unique_ptr<DetectorSettings> (*settings)() = nullptr;
 };
 
 /// The detector that the tensors are, sharing them, for inference; `what` names the file in errors. Throws

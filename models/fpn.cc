@@ -33,9 +33,26 @@ std::optional<Description> describe(const StateDict& state, const std::string& p
   return out;
 }
 
-const Registry<BackboneKind>::Add kResNetFpn({"resnet_fpn", recognise, describe, "bottom_up."});
+std::unique_ptr<BackboneSettings> settings() { return std::make_unique<ResNetFpnSettings>(); }
+
+const Registry<BackboneKind>::Add kResNetFpn({"resnet", recognise, describe, "bottom_up.", settings});
 
 }  // namespace
+
+void ResNetFpnSettings::declare(Settings& settings) {
+  settings.add("blocks N", blocks, "Blocks of res2 ... res5").at_least(1);
+  settings.add("resnet-channels N", resnet_channels, "Width of res2's result").at_least(4);
+}
+
+MakeBackbone ResNetFpnSettings::make(std::int64_t channels) const {
+  check(blocks.size() == 4, ErrorKind::kUsage, "blocks: expected four numbers, got {}", blocks.size());
+  check(resnet_channels % 4 == 0, ErrorKind::kUsage, "resnet-channels {}: expected a multiple of 4", resnet_channels);
+  ResNetConfig resnet;
+  std::copy(blocks.begin(), blocks.end(), resnet.blocks.begin());
+  resnet.res2_channels = resnet_channels;
+  resnet.stem_channels = resnet.width_per_group = resnet_channels / 4;
+  return resnet_fpn(resnet, {.channels = channels});
+}
 
 MakeBackbone resnet_fpn(const ResNetConfig& resnet, const FpnConfig& config) {
   return [resnet, config](const Scope& scope) { return std::make_unique<Fpn>(scope, resnet, config); };

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "usol/models/backbone.h"
 #include "usol/models/resnet.h"
@@ -35,6 +36,16 @@ class Fpn : public Backbone {
   std::unique_ptr<Backbone> bottom_up_;
   std::vector<nn::Conv2d> laterals_, output_convs_;  // high resolution first
   std::vector<FeatureSpec> outputs_;
+};
+
+/// The settings of a training with a ResNet and a feature pyramid, with norms throughout and nothing frozen.
+struct ResNetFpnSettings : BackboneSettings {
+  std::vector<std::int64_t> blocks{3, 4, 6, 3};  // of res2 ... res5
+  std::int64_t resnet_channels = 256;            // of res2's result
+
+  void declare(Settings& settings) override;
+  MakeBackbone make(std::int64_t channels) const override;
+  std::unique_ptr<BackboneSettings> clone() const override { return std::make_unique<ResNetFpnSettings>(*this); }
 };
 
 /// Makes a ResNet with a feature pyramid.

@@ -96,9 +96,35 @@ std::optional<Description> describe(const StateDict& state, const std::string& p
   return out;
 }
 
-const Registry<BackboneKind>::Add kVitDet({"vitdet", recognise, describe, "net."});
+std::unique_ptr<BackboneSettings> settings() { return std::make_unique<VitDetSettings>(); }
+
+const Registry<BackboneKind>::Add kVitDet({"vitdet", recognise, describe, "net.", settings});
 
 }  // namespace
+
+void VitDetSettings::declare(Settings& settings) {
+  settings.add("vit-width N", width, "Width of the ViT, of which every 64 are a head").at_least(64);
+  settings.add("vit-depth N", depth, "Blocks; the last one of each quarter attends to the whole picture").at_least(4);
+  settings.add("image-side PX", image_px, "Pictures are padded to this square; the long side may be no more")
+      .between(32, 16384);
+  settings.add("drop-path P", drop_path, "Probability of leaving out the last block's branches; less before it")
+      .between(0, 0.9);
+}
+
+MakeBackbone VitDetSettings::make(std::int64_t channels) const {
+  check(width % 64 == 0 && depth % 4 == 0 && image_px % 32 == 0, ErrorKind::kUsage,
+        "vit-width {}, vit-depth {}, image-side {}: expected multiples of 64, 4 and 32", width, depth, image_px);
+  VitDetConfig v;
+  v.width = width;
+  v.depth = depth;
+  v.heads = width / 64;
+  v.mlp_hidden = 4 * width;
+  v.global_blocks = evenly_spaced_global_blocks(depth);
+  v.image_px = image_px;
+  v.drop_path = drop_path;
+  v.channels = channels;
+  return vitdet_backbone(v);
+}
 
 std::vector<std::int64_t> evenly_spaced_global_blocks(std::int64_t depth) {
   check(depth > 0 && depth % 4 == 0, "vitdet: expected a depth that four divides, got {}", depth);

@@ -34,6 +34,17 @@ struct VitDetConfig {
   std::int64_t channels = 256;      // of the pyramid
 };
 
+/// The settings of a training with ViTDet, for a ViT with patches of 16 pixels.
+struct VitDetSettings : BackboneSettings {
+  std::int64_t width = 768, depth = 12;  // every 64 of the width are a head
+  std::int64_t image_px = 1024;
+  double drop_path = 0.1;
+
+  void declare(Settings& settings) override;
+  MakeBackbone make(std::int64_t channels) const override;
+  std::unique_ptr<BackboneSettings> clone() const override { return std::make_unique<VitDetSettings>(*this); }
+};
+
 /// The last block of each of four equal parts. Throws Error unless depth is a positive multiple of 4.
 std::vector<std::int64_t> evenly_spaced_global_blocks(std::int64_t depth);
 

@@ -11,7 +11,7 @@
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/image.h"
 #include "usol/models/detector.h"
-#include "usol/models/rcnn/tta.h"
+#include "usol/models/tta.h"
 #include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -53,8 +53,8 @@ struct Predictor {
     std::vector<detection::Detections> found;
     for (const Picture* p : pictures) {
       if (job.tta)
-        found.push_back(
-            rcnn::detect_augmented(model, p->views, job.tta_views.mirrored, {p->image.size(0), p->image.size(1)}, how));
+        found.push_back(detection::detect_augmented(model, p->views, job.tta_views.mirrored,
+                                                    {p->image.size(0), p->image.size(1)}, how));
       resized.push_back(p->resized);
     }
     return job.tta ? found : model.detect(resized, how);

@@ -1,12 +1,8 @@
 #include "usol/pipeline/train_config.h"
 
-#include <algorithm>
 #include <map>
 
-#include "usol/models/fpn.h"
 #include "usol/models/preset.h"
-#include "usol/models/rcnn/rcnn.h"
-#include "usol/models/vitdet.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -39,26 +35,10 @@ void TrainConfig::declare(Settings& settings) {
       .between(0.01, 1);
   settings.add("group-size N", group_size, "Pictures among which objects are pasted; of like shape").at_least(1);
   settings.group("Detector");
-  settings.choice("arch", arch, {"resnet", "vitdet"},
-                  "The backbone: a ResNet with a feature pyramid, or a plain ViT with patches of 16 px");
-  settings.add("stages N", stages, "3: Cascade Mask R-CNN; 1: Mask R-CNN");
-  settings.add("blocks N", blocks, "Blocks of res2 ... res5").at_least(1);
-  settings.add("resnet-channels N", resnet_channels, "Width of res2's result").at_least(4);
-  settings.add("vit-width N", vit_width, "ViTDet: width of the ViT, of which every 64 are a head").at_least(64);
-  settings.add("vit-depth N", vit_depth, "ViTDet: blocks; the last one of each quarter attends to the whole picture")
-      .at_least(4);
-  settings.add("image-side PX", image_px, "ViTDet: pictures are padded to this square; the long side may be no more")
-      .between(32, 16384);
-  settings.add("drop-path P", drop_path, "ViTDet: probability of leaving out the last block's branches; less before it")
-      .between(0, 0.9);
-  settings.add("channels N", channels, "Width of the pyramid and the mask head").at_least(1);
-  settings.add("hidden N", hidden, "Width of the box head").at_least(1);
-  settings.add("rpn-nms IOU", rpn_nms, "Of proposals that overlap more than this, the best stays").between(0, 1);
-  settings.add("proposals N", proposals, "Proposals per picture").at_least(1);
+  // kLater: trainings from when there was one kind go on.
+  detector.declare(settings, "detector", "Its kind", OptionKind::kLater);
+  detector.declare_settings(settings, "detector");
   settings.group("Losses and steps");
-  settings.flag("no-droploss", droploss, "Regions that overlap no object count as background in full");
-  settings.add("droploss-iou IOU", droploss_iou, "... unless switched off: overlaps up to this are dropped")
-      .between(0, 1);
   settings.add("batch N", batch, "Pictures per step").at_least(1);
   settings
       .add("accumulate N", accumulate,
@@ -117,42 +97,8 @@ void TrainConfig::declare(Settings& settings) {
                 OptionKind::kRun);
 }
 
-MakeBackbone TrainConfig::backbone() const {
-  if (arch == "vitdet") {
-    check(vit_width % 64 == 0 && vit_depth % 4 == 0 && image_px % 32 == 0, ErrorKind::kUsage,
-          "vit-width {}, vit-depth {}, image-side {}: expected multiples of 64, 4 and 32", vit_width, vit_depth,
-          image_px);
-    VitDetConfig v;
-    v.width = vit_width;
-    v.depth = vit_depth;
-    v.heads = vit_width / 64;
-    v.mlp_hidden = 4 * vit_width;
-    v.global_blocks = evenly_spaced_global_blocks(vit_depth);
-    v.image_px = image_px;
-    v.drop_path = drop_path;
-    v.channels = channels;
-    return vitdet_backbone(v);
-  }
-  check(blocks.size() == 4, ErrorKind::kUsage, "blocks: expected four numbers, got {}", blocks.size());
-  check(resnet_channels % 4 == 0, ErrorKind::kUsage, "resnet-channels {}: expected a multiple of 4", resnet_channels);
-  ResNetConfig resnet;
-  std::copy(blocks.begin(), blocks.end(), resnet.blocks.begin());
-  resnet.res2_channels = resnet_channels;
-  resnet.stem_channels = resnet.width_per_group = resnet_channels / 4;
-  return resnet_fpn(resnet, {.channels = channels});
-}
-
-MakeDetector TrainConfig::detector(std::int64_t classes) const {
-  check(stages == 1 || stages == 3, ErrorKind::kUsage, "stages {}: expected 1 or 3", stages);
-  RcnnConfig c = arch == "vitdet" ? vitdet_rcnn_config(stages, classes) : cutler_config(stages, classes);
-  c.backbone = backbone();
-  c.rpn.channels = c.heads.box.channels = channels;
-  c.heads.mask->channels = c.heads.mask->hidden = channels;
-  c.heads.box.hidden = hidden;
-  c.rpn.nms = rpn_nms;
-  c.rpn.post_nms_train = proposals;
-  if (droploss) c.heads.droploss = {parse_preset(preset), droploss_iou};
-  return rcnn_maker(c);
+MakeDetector TrainConfig::make_detector(std::int64_t classes) const {
+  return detector.chosen().make({.classes = classes, .preset = parse_preset(preset)});
 }
 
 train::Schedule TrainConfig::schedule() const { return train::scaled(base_schedule, batch, reference_batch); }

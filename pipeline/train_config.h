@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "usol/models/backbone.h"
+#include "usol/models/choice.h"
 #include "usol/models/detector.h"
 #include "usol/pipeline/picture_options.h"
 #include "usol/pipeline/settings.h"
@@ -27,16 +27,9 @@ struct TrainConfig {
   train::CopyPasteOptions paste;  // its preset is this one's
   std::int64_t group_size = 2;
   double most_skipped = 0.01;  // share of pictures that cannot be read
-  // Detector.
-  std::string arch = "resnet";
-  std::int64_t vit_width = 768, vit_depth = 12, image_px = 1024;
-  double drop_path = 0.1;
-  std::vector<std::int64_t> blocks{3, 4, 6, 3};
-  std::int64_t stages = 3, resnet_channels = 256, channels = 256, hidden = 1024, proposals = 4000;
-  double rpn_nms = 0.65;
-  // Losses and steps.
-  bool droploss = true;
-  double droploss_iou = 0.01;
+  // Detector: one of the registered kinds, each with its own settings (RcnnSettings, models/rcnn/settings.h).
+  Choice<DetectorKind> detector{"rcnn"};
+  // Steps.
   std::int64_t batch = 16, reference_batch = 16;
   train::Schedule base_schedule;  // for the reference batch
   std::string optimizer_name = "sgd";
@@ -58,8 +51,7 @@ struct TrainConfig {
   static TrainConfig from_toml(const std::string& path) { return config_from_toml<TrainConfig>(path, "train"); }
 
   // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.
-  MakeBackbone backbone() const;
-  MakeDetector detector(std::int64_t classes) const;
+  MakeDetector make_detector(std::int64_t classes) const;
   train::Schedule schedule() const;
   /// `precision`: of the device's products.
   train::TrainerOptions trainer(std::uint64_t seed, DType precision) const;

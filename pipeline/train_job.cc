@@ -204,7 +204,7 @@ class Training {
         seed_(static_cast<std::uint64_t>(run.seed)),
         device_(run.device),
         store_(seed_, device_),
-        model_(settings.detector(data.classes())(Scope(store_), device_, DType::kF32)),
+        model_(settings.make_detector(data.classes())(Scope(store_), device_, DType::kF32)),
         loading_(shared(settings.loading(seed_))),
         trainer_(store_, *model_, trainer_options()) {
     if (!settings.eval_annotations.empty()) evaluation_.emplace(settings, data.classes());

@@ -4,10 +4,8 @@
 #include <vector>
 
 #include "usol/autograd/grad_mode.h"
-#include "usol/ops/compare.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
-#include "usol/ops/reduce.h"
 #include "usol/tensor/check.h"
 
 namespace usol::rcnn {
@@ -62,35 +60,6 @@ Tensor BoxCoder::decode(const Tensor& deltas, const Tensor& boxes) const {
   const Tensor half_width = affine(mul(exp(minimum(delta(2), most)), from.width), 0.5);
   const Tensor half_height = affine(mul(exp(minimum(delta(3), most)), from.height), 0.5);
   return stack({sub(x, half_width), sub(y, half_height), add(x, half_width), add(y, half_height)}, 1);
-}
-
-Tensor clip(const Tensor& boxes, const Size& size) {
-  const NoGrad no_grad;
-  const auto w = static_cast<float>(size.width), h = static_cast<float>(size.height);
-  const Tensor most = Tensor::from<float>({w, h, w, h}, {4}).to(boxes.device());
-  return minimum(maximum(boxes, Tensor::zeros({}, boxes.dtype(), boxes.device())), most);
-}
-
-Tensor scaled(const Tensor& boxes, double scale_x, double scale_y) {
-  const NoGrad no_grad;
-  const auto x = static_cast<float>(scale_x), y = static_cast<float>(scale_y);
-  return mul(boxes, Tensor::from<float>({x, y, x, y}, {4}).to(boxes.device()));
-}
-
-Tensor nonempty(const Tensor& boxes) {
-  return logical_and(greater(sub(boxes.select(1, 2), boxes.select(1, 0)), 0),
-                     greater(sub(boxes.select(1, 3), boxes.select(1, 1)), 0));
-}
-
-Tensor finite_rows(const Tensor& rows) {
-  // x - x is 0 for finite x and NaN otherwise.
-  const Tensor zeros = abs(sub(rows, rows));
-  return rows.numel() == 0 ? equal(Tensor::zeros({rows.size(0)}, DType::kF32, rows.device()), 0)
-                           : equal(amax(zeros, {1}), 0);
-}
-
-Tensor areas(const Tensor& boxes) {
-  return mul(sub(boxes.select(1, 2), boxes.select(1, 0)), sub(boxes.select(1, 3), boxes.select(1, 1)));
 }
 
 Tensor with_image_index(const std::vector<Tensor>& boxes) {

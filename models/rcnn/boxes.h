@@ -1,13 +1,21 @@
 #pragma once
-// Arithmetic of boxes [R, 4] (x0 y0 x1 y1, f32): the coder between boxes and the deltas that networks predict, clipping
-// and filtering. No gradients: boxes enter losses as constants.
+// The coder between boxes [R, 4] (x0 y0 x1 y1, f32) and the deltas that networks predict, and rois. No gradients: boxes
+// enter losses as constants. What other detectors need, too, is in models/boxes.h.
 
 #include <array>
 
+#include "usol/models/boxes.h"
 #include "usol/models/rcnn/instances.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::rcnn {
+
+using detection::areas;
+using detection::best_of;
+using detection::clip;
+using detection::finite_rows;
+using detection::nonempty;
+using detection::scaled;
 
 /// The R-CNN parameterisation: dx, dy in units of the box, dw, dh logarithms, each times a weight.
 /// Source: Girshick et al. 2014, "Rich feature hierarchies", appendix C; Detectron2's Box2BoxTransform.
@@ -20,16 +28,6 @@ struct BoxCoder {
   Tensor decode(const Tensor& deltas, const Tensor& boxes) const;
 };
 
-/// Coordinates limited to [0, width] and [0, height].
-Tensor clip(const Tensor& boxes, const Size& size);
-/// x times `scale_x`, y times `scale_y`.
-Tensor scaled(const Tensor& boxes, double scale_x, double scale_y);
-/// bool [R]: width and height above 0.
-Tensor nonempty(const Tensor& boxes);
-/// bool [R]: all elements of the row [R, k] are finite.
-Tensor finite_rows(const Tensor& rows);
-/// [R]: width times height.
-Tensor areas(const Tensor& boxes);
 /// Boxes of each picture -> rois [R, 5] with the picture's index in front, as roi_align takes them.
 Tensor with_image_index(const std::vector<Tensor>& boxes);
 

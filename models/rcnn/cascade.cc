@@ -75,12 +75,6 @@ Detections choose(Tensor boxes, Tensor scores, const Size& size, const DetectOpt
 
 }  // namespace
 
-Detections best_of(const Tensor& boxes, const Tensor& scores, const Tensor& classes, const DetectOptions& options) {
-  const Tensor kept = batched_nms(boxes, scores, classes, options.nms);
-  const Tensor first = kept.slice(0, 0, std::min(options.most, kept.size(0)));
-  return {index_select(boxes, first), index_select(scores, first), index_select(classes, first), {}};
-}
-
 RoiHeads::RoiHeads(const Scope& scope, const RoiHeadsConfig& config) : config_(config) {
   check(config.stages == 1 || config.stages == 3, "roi heads: expected 1 or 3 stages, got {}", config.stages);
   for (std::int64_t k = 0; k < config.stages; ++k) {

@@ -27,10 +27,6 @@ struct RoiHeadsConfig {
   DropLoss droploss;
 };
 
-/// Of one picture's boxes [R, 4] with scores [R] and classes i64 [R]: those that suppression leaves within each class,
-/// best first.
-Detections best_of(const Tensor& boxes, const Tensor& scores, const Tensor& classes, const DetectOptions& options);
-
 class RoiHeads {
  public:
   RoiHeads(const Scope& scope, const RoiHeadsConfig& config);

@@ -6,6 +6,7 @@
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/models/rcnn/describe.h"
+#include "usol/models/rcnn/settings.h"
 #include "usol/models/vitdet.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
@@ -85,7 +86,9 @@ MakeDetector recognise(const StateDict& state) {
 constexpr const char* kRecognised =
     "a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid or on ViTDet (no backbone.bottom_up or "
     "backbone.net, proposal_generator and roi_heads that fit together)";
-const Registry<DetectorKind>::Add kRcnn({"rcnn", kRecognised, recognise, leave_out, rcnn::describe});
+std::unique_ptr<DetectorSettings> settings() { return std::make_unique<RcnnSettings>(); }
+
+const Registry<DetectorKind>::Add kRcnn({"rcnn", kRecognised, recognise, leave_out, rcnn::describe, settings});
 
 }  // namespace
 

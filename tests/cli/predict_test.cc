@@ -18,7 +18,7 @@
 #include "usol/io/rle.h"
 #include "usol/io/safetensors.h"
 #include "usol/models/rcnn/rcnn.h"
-#include "usol/models/rcnn/tta.h"
+#include "usol/models/tta.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -116,7 +116,8 @@ TEST_F(PredictTest, WithTestTimeAugmentation) {
   }
   EXPECT_LT(views[1].size(0), 96);
   const Rcnn model = Rcnn::from_state(state_, "golden");
-  const rcnn::Detections found = rescaled(rcnn::detect_augmented(model, views, true, size, {.most = 10}), size, size);
+  const rcnn::Detections found =
+      rescaled(detection::detect_augmented(model, views, true, size, {.most = 10}), size, size);
   const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   ASSERT_EQ(static_cast<std::int64_t>(set.annotations.size()), found.size());
   const Tensor masks = full_masks(found, size);

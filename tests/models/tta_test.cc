@@ -1,5 +1,5 @@
 // Test-time augmentation beside Detectron2's own class (tests/golden/make_tta.py).
-#include "usol/models/rcnn/tta.h"
+#include "usol/models/tta.h"
 
 #include <gtest/gtest.h>
 
@@ -48,8 +48,8 @@ TEST_P(TestTimeAugmentation, EqualsDetectron2s) {
   const std::vector<Size> sizes{{96, 128}, {100, 170}};
   for (std::size_t n = 0; n < 2; ++n) {
     const std::string image = "_" + std::to_string(n);
-    const auto found = rcnn::detect_augmented(detector.model, views_of(golden_pictures()[n], {64, 88, 120}), true,
-                                              sizes[n], {.most = 20});
+    const auto found = detection::detect_augmented(detector.model, views_of(golden_pictures()[n], {64, 88, 120}), true,
+                                                   sizes[n], {.most = 20});
     const Tensor masks = golden.at("masks" + image), areas = golden.at("areas" + image);
     ASSERT_EQ(found.size(), areas.size(0)) << n;
     EXPECT_LE(relative_error(found.boxes, golden.at("boxes" + image)), kWhole) << n;
@@ -74,7 +74,7 @@ TEST(TestTimeAugmentation, OneViewAtThePicturesSizeIsPlainDetection) {
   const GoldenDetector detector("cascade");
   const Tensor picture = golden_pictures()[0];
   const auto plain = detector.model.detect({picture}, {.most = 20}).front();
-  const auto same = rcnn::detect_augmented(detector.model, {picture}, false, {96, 128}, {.most = 20});
+  const auto same = detection::detect_augmented(detector.model, {picture}, false, {96, 128}, {.most = 20});
   EXPECT_EQ(relative_error(same.boxes, plain.boxes), 0);
   EXPECT_EQ(relative_error(same.scores, plain.scores), 0);
   EXPECT_EQ(relative_error(same.masks, plain.masks), 0);
@@ -83,19 +83,19 @@ TEST(TestTimeAugmentation, OneViewAtThePicturesSizeIsPlainDetection) {
 TEST(TestTimeAugmentation, TheOrderOfViewsWithinABatchDoesNotMatter) {
   const GoldenDetector detector("mask");
   std::vector<Tensor> views = views_of(golden_pictures()[0], {64, 88, 120});
-  const auto found = rcnn::detect_augmented(detector.model, views, false, {96, 128}, {.most = 20});
+  const auto found = detection::detect_augmented(detector.model, views, false, {96, 128}, {.most = 20});
   std::swap(views[0], views[2]);
-  const auto other = rcnn::detect_augmented(detector.model, views, false, {96, 128}, {.most = 20});
+  const auto other = detection::detect_augmented(detector.model, views, false, {96, 128}, {.most = 20});
   EXPECT_LE(relative_error(other.boxes, found.boxes), 1e-6);
   EXPECT_LE(relative_error(other.masks, found.masks), 1e-5);
 }
 
 TEST(TestTimeAugmentation, NothingFoundAndNoViews) {
   const GoldenDetector detector("cascade");
-  const auto none = rcnn::detect_augmented(detector.model, {golden_pictures()[0]}, true, {50, 60}, {.score = 1});
+  const auto none = detection::detect_augmented(detector.model, {golden_pictures()[0]}, true, {50, 60}, {.score = 1});
   EXPECT_EQ(none.size(), 0);
   EXPECT_EQ(full_masks(rescaled(none, {50, 60}, {50, 60}), {50, 60}).shape(), (Shape{0, 50, 60}));
-  EXPECT_THROW(rcnn::detect_augmented(detector.model, {}, true, {50, 60}, {}), Error);
+  EXPECT_THROW(detection::detect_augmented(detector.model, {}, true, {50, 60}, {}), Error);
 }
 
 }  // namespace

@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "usol/models/detector.h"
-#include "usol/models/rcnn/instances.h"
 
-namespace usol::rcnn {
+namespace usol::detection {
 
 /// The objects of one picture, in pixels of a picture of `size`. `views`: that picture u8 [H, W, 3] in each of its
 /// sizes; with `mirrored` the network sees each one's mirror image as well. Every view finds boxes under `options`; of
@@ -18,4 +17,4 @@ namespace usol::rcnn {
 Detections detect_augmented(const Detector& model, const std::vector<Tensor>& views, bool mirrored, const Size& size,
                             const DetectOptions& options);
 
-}  // namespace usol::rcnn
+}  // namespace usol::detection

@@ -1,4 +1,4 @@
-#include "usol/models/rcnn/tta.h"
+#include "usol/models/tta.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -6,15 +6,14 @@
 #include <numeric>
 
 #include "usol/autograd/grad_mode.h"
-#include "usol/models/rcnn/boxes.h"
-#include "usol/models/rcnn/cascade.h"
+#include "usol/models/boxes.h"
 #include "usol/ops/compare.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gather.h"
 #include "usol/tensor/check.h"
 
-namespace usol::rcnn {
+namespace usol::detection {
 namespace {
 
 constexpr std::size_t kTogether = 3;        // views in a batch
@@ -77,7 +76,7 @@ Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pi
     views.push_back({picture, false});
     if (mirrored) views.push_back({reversed(picture, 1), true});
   }
-  std::vector<detection::Seen> batches;
+  std::vector<Seen> batches;
   std::vector<Detections> found;
   for (std::size_t first = 0; first < views.size(); first += kTogether) {
     std::vector<Tensor> together;
@@ -89,7 +88,7 @@ Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pi
   Detections result = merged(found, views, size, options);
   if (!model.info().masks) return result;
   std::size_t at = 0;
-  for (detection::Seen& batch : batches) {
+  for (Seen& batch : batches) {
     for (Detections& there : batch.found) there = {to_view(result.boxes, views[at++], size), {}, result.classes, {}};
     model.add_masks(batch);
     for (std::size_t i = 0; i < batch.found.size(); ++i) {
@@ -104,4 +103,4 @@ Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pi
   return result;
 }
 
-}  // namespace usol::rcnn
+}  // namespace usol::detection
