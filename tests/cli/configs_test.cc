@@ -1,5 +1,6 @@
 // The files of configs/, setting by setting: what the paper and its code say (their sources stand in the files), and
 // nothing beside it. A file is read with the verb that its section names.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "usol/cli/run_verb.h"
+#include "usol/tensor/error.h"
 
 namespace fs = std::filesystem;
 
@@ -22,6 +24,7 @@ namespace usol::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
 
 // What a file changes, and to what: all other settings are the verb's own.
 using Changes = std::map<std::string, Json>;
@@ -119,7 +122,10 @@ Changes values(const std::string& verb, const std::vector<std::string>& argument
 }
 
 void expect_settings(const std::string& verb, const std::string& name, const Changes& changes) {
-  const Changes own = values(verb, {}), got = values(verb, {"--config", config(name)});
+  // A backbone's settings are there where it is chosen.
+  const auto arch = changes.find("arch");
+  const Changes own = values(verb, arch == changes.end() ? Words{} : Words{"--arch", arch->second.get<std::string>()}),
+                got = values(verb, {"--config", config(name)});
   EXPECT_EQ(got, with(own, changes)) << name;
 }
 
@@ -187,15 +193,28 @@ TEST(VerbDefaults, Train) {
                             {"beta2", 0.999},
                             {"epsilon", 1e-8},
                             {"layer-decay", 1},
-                            {"vit-width", 768},
-                            {"vit-depth", 12},
-                            {"image-side", 1024},
-                            {"drop-path", 0.1},
                             {"short-sides", list({240, 320, 480, 640, 672, 704, 736, 768, 800, 1024})}};
   for (const auto& [key, value] : expected) {
     ASSERT_TRUE(settings.contains(key)) << key;
     EXPECT_EQ(settings.at(key), value) << key;
   }
+  const Changes with_vitdet = values("train", {"--arch", "vitdet"});
+  EXPECT_EQ(with_vitdet.at("vit-width"), 768);
+  EXPECT_EQ(with_vitdet.at("vit-depth"), 12);
+  EXPECT_EQ(with_vitdet.at("image-side"), 1024);
+  EXPECT_EQ(with_vitdet.at("drop-path"), 0.1);
+  EXPECT_FALSE(with_vitdet.contains("blocks") || settings.contains("vit-width"));
+  // Records have the settings of both, as they had before each backbone declared its own, and in that order; the
+  // detector's kind is recorded where it is not the usual one.
+  const Json recorded = verb_settings("train", {});
+  EXPECT_THAT(recorded.dump(),
+              testing::HasSubstr(R"("arch":"resnet","stages":3,"blocks":[3,4,6,3],"resnet-channels":256,)"
+                                 R"("vit-width":768,"vit-depth":12,"image-side":1024,"drop-path":0.1,"channels":256,)"
+                                 R"("hidden":1024,"rpn-nms":0.65,"proposals":4000,"droploss":true,)"
+                                 R"("droploss-iou":0.01,"batch":16,)"));
+  EXPECT_FALSE(recorded.contains("detector"));
+  EXPECT_EQ(settings.at("detector"), "rcnn");
+  EXPECT_THROW(verb_settings("train", {"--vit-depth", "12"}), Error);
 }
 
 TEST(VerbDefaults, MaskcutSelfTrainAndPredict) {

@@ -217,7 +217,7 @@ TEST_F(DiscoverTest, TheBackgroundOfFoundNeedsNoLayer) {
   EXPECT_EQ(io::load_npy(folder_ / "m/chelsea.npy").shape(), (Shape{75, 115}));
   Words both = stage;
   both.insert(both.end(), {"--found-weights", found_head()});
-  expect_usage_error("found", both, "leave out found-weights");
+  expect_usage_error("found", both, "--found-weights means nothing to found-stage background");
 }
 
 TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
@@ -349,6 +349,71 @@ TEST_F(DiscoverTest, TrainsTheLayerOfFoundWithoutPicturesThatCannotBeRead) {
   EXPECT_EQ(text("c.safetensors"), text("b.safetensors"));
 }
 
+// What each method declares for itself: a setting and its default, as the help has it and as the command line takes it.
+struct Declared {
+  std::string key, value;
+};
+const std::map<std::string, std::vector<Declared>> kDeclared = {
+    {"bisecting-kmeans", {{"tau", "0.2"}, {"clusters", "3"}}},
+    {"dino-seg", {{"head", "4"}, {"mass", "0.6"}}},
+    {"found", {{"task", "objects"}, {"found-stage", "layer"}, {"iterations", "500"}, {"batch", "50"}}},
+    {"lost", {{"k-patches", "100"}}},
+    {"maskcut", {{"tau", "0.15"}}},
+    {"tokencut", {{"tau", "0.2"}, {"task", "objects"}}},
+    {"tokencut-3ev", {{"tau", "0.2"}}},
+};
+
+TEST_F(DiscoverTest, HelpShowsEachMethodsSettingsWithItsOwnDefaults) {
+  const std::string help = test::run_usol({"discover", "--help"}).out;
+  for (const auto& [method, settings] : kDeclared) {
+    const auto start = help.find("With method " + method + ":\n");
+    ASSERT_NE(start, std::string::npos) << method << '\n' << help;
+    // Up to the next method, or the next group of all: Features.
+    const std::string own =
+        help.substr(start, std::min(help.find("\nWith method ", start), help.find("\nFeatures:")) - start);
+    for (const Declared& setting : settings) {
+      if (setting.key == "iterations" || setting.key == "batch") continue;  // in a group of their own
+      const auto line = own.find("\n  --" + setting.key + " ");
+      ASSERT_NE(line, std::string::npos) << method << ' ' << setting.key << '\n' << own;
+      const std::string text = own.substr(line, own.find("\n  --", line + 1) - line);
+      EXPECT_THAT(text, HasSubstr("(default " + setting.value + ")")) << method;
+    }
+  }
+}
+
+TEST_F(DiscoverTest, WhatTheMethodDoesNotUseIsRefusedEvenIfItSaysTheDefault) {
+  const auto uses = [](const std::string& method, const std::string& key) {
+    const auto& own = kDeclared.at(method);
+    return std::any_of(own.begin(), own.end(), [&](const Declared& setting) { return setting.key == key; });
+  };
+  int refused = 0;
+  for (const auto& [method, ignored] : kDeclared) {
+    for (const auto& [other, settings] : kDeclared) {
+      for (const Declared& setting : settings) {
+        if (uses(method, setting.key)) continue;
+        expect_usage_error(method, {"--backbone", "colour", "--out", at("a.json"), "--" + setting.key, setting.value},
+                           "--" + setting.key + " means nothing to method " + method);
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 50);
+  EXPECT_FALSE(fs::exists(at("a.json")));
+  test::write_text(folder_ / "c.toml", "[discover]\nmethod = \"lost\"\ntau = 0.3\n");
+  const auto from_file =
+      test::run_usol({"discover", at("in"), "--config", at("c.toml"), "--backbone", "colour", "--out", at("a.json")});
+  EXPECT_EQ(from_file.status, kBadUsage);
+  EXPECT_THAT(from_file.err, HasSubstr("c.toml:3: tau means nothing to method lost"));
+}
+
+TEST_F(DiscoverTest, OnlyTheSettingsOfTheMethodAreRecorded) {
+  ASSERT_EQ(discover("lost", {"--backbone", "colour", "--out", at("a.json")}).status, kSuccess);
+  const Json settings = Json::parse(text("a.json"))["info"]["settings"];
+  EXPECT_EQ(settings["method"], "lost");
+  EXPECT_EQ(settings["k-patches"], 100);
+  for (const char* key : {"tau", "clusters", "task", "head"}) EXPECT_FALSE(settings.contains(key)) << key;
+}
+
 TEST_F(DiscoverTest, ADryRunWritesNothing) {
   const auto result = with_weights("lost", {"--out", at("out/a.json"), "--overlays", at("look"), "--dry-run"});
   EXPECT_EQ(result.status, kSuccess) << result.err;
@@ -365,19 +430,21 @@ TEST_F(DiscoverTest, BadUsageNamesTheRemedy) {
   };
   expect_usage_error("tokencut", {"--backbone", "colour"}, "--out FILE is missing");
   expect_usage_error("tokencut", {"--out", out}, "give weights");
-  expect_usage_error("cutler", colour, "expected one of tokencut");
+  expect_usage_error("cutler", colour, "expected one of bisecting-kmeans, dino-seg");
   expect_usage_error("found", colour, "give found-weights");
-  expect_usage_error("lost", {"--train-head", at("h.pth")}, "--train-head goes with --method found");
+  expect_usage_error("lost", {"--train-head", at("h.pth")}, "--train-head means nothing to method lost");
   expect_usage_error("found", also({"--train-head", at("h.pth")}), "leave out --out");
   expect_usage_error("found", {"--train-head", at("h.pth"), "--size", "64"}, "leave out size");
   expect_usage_error("found", {"--train-head", at("h.bin")}, "ends in .safetensors or .pth");
   expect_usage_error("found", {"--train-head", at("h.pth"), "--backbone", "colour"}, "has no attention");
   expect_usage_error("found", also({"--found-weights", at("gone.pt")}), "gone.pt: no such file");
   expect_usage_error("dino-seg", colour, "has no attention");
-  expect_usage_error("lost", also({"--tau", "0.1"}), "tau means nothing to method lost");
-  expect_usage_error("lost", also({"--task", "saliency"}), "task saliency means nothing to method lost");
+  expect_usage_error("found", {"--train-head", at("h.pth"), "--found-stage", "layer"}, "leave out --found-stage");
+  expect_usage_error("found", also({"--found-weights", found_head(), "--batch", "50"}), "--batch goes with");
+  expect_usage_error("lost", also({"--tau", "0.1"}), "--tau means nothing to method lost");
+  expect_usage_error("lost", also({"--task", "saliency"}), "--task means nothing to method lost");
   expect_usage_error("tokencut", also({"--maps", at("m")}), "--maps goes with --task saliency");
-  expect_usage_error("tokencut", also({"--bilateral", "off"}), "bilateral goes with task saliency");
+  expect_usage_error("tokencut", also({"--bilateral", "off"}), "--bilateral means nothing to task objects");
   expect_usage_error("tokencut", also({"--task", "saliency", "--size", "64"}), "leave out size");
   expect_usage_error("tokencut", also({"--native-aspect"}), "native-aspect needs a size");
   expect_usage_error("tokencut", also({"--size", "4"}), "0 or at least 8");
