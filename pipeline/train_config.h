@@ -47,7 +47,7 @@ struct TrainConfig {
   /// Declares all of these.
   void declare(Settings& settings);
   /// Those of a settings file, such as configs/cutler_cascade.toml: its section [train]. Throws as
-  /// Settings::read_file().
+  /// SettingsTable::read_file().
   static TrainConfig from_toml(const std::string& path) { return config_from_toml<TrainConfig>(path, "train"); }
 
   // What the parts of a training make of them. Throw Error(kUsage) on values that do not fit together.

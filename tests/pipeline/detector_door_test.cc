@@ -20,6 +20,7 @@
 #include "usol/io/coco.h"
 #include "usol/models/detector.h"
 #include "usol/models/rcnn/settings.h"
+#include "usol/nn/init.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/linear.h"
 #include "usol/ops/reduce.h"
@@ -87,8 +88,7 @@ struct OneBoxSettings : DetectorSettings {
   double weight = 1;
 
   void declare(Settings& settings) override {
-    settings.add("box-weight NUMBER", weight, "Weight of the loss of boxes");
-    settings.at_least("box-weight", 0);
+    settings.add("box-weight NUMBER", weight, "Weight of the loss of boxes").at_least(0);
   }
   MakeDetector make(const DetectorPlan& plan) const override {
     check(plan.classes == 1, ErrorKind::kUsage, "one box: expected one class, got {}", plan.classes);
@@ -97,24 +97,23 @@ struct OneBoxSettings : DetectorSettings {
   std::unique_ptr<DetectorSettings> clone() const override { return std::make_unique<OneBoxSettings>(*this); }
 };
 
-const Registry<DetectorKind>::Add kOneBox({"one-box", "a single box",
-                                           [](const StateDict& state) -> MakeDetector {
-                                             if (!state.contains("one_box.weight")) return {};
-                                             return [](const Scope& scope, Device, DType) {
-                                               return std::make_unique<OneBox>(scope, 1);
-                                             };
-                                           },
-                                           [](const std::string&) { return false; },
-                                           [](const StateDict& state) -> std::optional<Description> {
-                                             if (!state.contains("one_box.weight")) return std::nullopt;
-                                             Description description;
-                                             description.architecture = "One box";
-                                             description.facts = {{"boxes", "1"}};
-                                             return description;
-                                           },
-                                           []() -> std::unique_ptr<DetectorSettings> {
-                                             return std::make_unique<OneBoxSettings>();
-                                           }});
+DetectorKind one_box() {
+  return {"one-box",
+          "a single box",
+          [](const StateDict& state) -> MakeDetector {
+            if (!state.contains("one_box.weight")) return {};
+            return [](const Scope& scope, Device, DType) { return std::make_unique<OneBox>(scope, 1); };
+          },
+          [](const std::string&) { return false; },
+          [](const StateDict& state) -> std::optional<Description> {
+            if (!state.contains("one_box.weight")) return std::nullopt;
+            Description description;
+            description.architecture = "One box";
+            description.facts = {{"boxes", "1"}};
+            return description;
+          },
+          []() -> std::unique_ptr<DetectorSettings> { return std::make_unique<OneBoxSettings>(); }};
+}
 
 class DetectorDoor : public testing::Test {
  protected:
@@ -126,10 +125,10 @@ class DetectorDoor : public testing::Test {
   static TrainConfig config() {
     TrainConfig config;
     config.detector.name = "one-box";
-    config.short_sides = {48};
+    config.augment.short_sides = {48};
     config.batch = config.reference_batch = 2;
     config.base_schedule.iterations = 2;
-    config.steps = {2};
+    config.base_schedule.steps = {2};
     config.base_schedule.warmup = 0;
     config.precise_bn = 0;
     config.copy_paste = false;
@@ -139,6 +138,7 @@ class DetectorDoor : public testing::Test {
   }
 
   test::TempDir folder_;
+  const Registry<DetectorKind>::Add one_box_{one_box()};  // known to these tests alone
 };
 
 TEST_F(DetectorDoor, ASecondKindTrainsAndIsRecognisedFromItsCheckpoint) {
