@@ -271,7 +271,7 @@ class Loop {
            const Decide& decide) {
     const auto job = std::make_shared<Job>(own);
     decide(*job);
-    Settings before(Job::kVerb), now(Job::kVerb);
+    SettingsTable before(Job::kVerb), now(Job::kVerb);
     own.declare(before);
     job->declare(now);
     Stage stage;

@@ -24,7 +24,7 @@ std::string found_beside(const std::string& other, const std::string& key, const
 std::vector<std::string> read_settings(const std::string& verb, const std::string& file, const std::string& preset,
                                        const std::function<void(Settings&)>& declare) {
   RunSettings run;
-  Settings settings(verb);
+  SettingsTable settings(verb);
   declare(settings);
   run.declare(settings);
   if (!file.empty()) settings.read_file(file);
@@ -97,7 +97,7 @@ void SelfTrainConfig::read_stages(const std::string& file, const ReadSettings& r
 
 void SelfTrainConfig::use_preset(const std::string& name) {
   const auto apply = [&](auto& config, const std::vector<std::string>& given) {
-    Settings settings("preset");
+    SettingsTable settings("preset");
     config.declare(settings);
     settings.keep(given);
     settings.set("preset", name);

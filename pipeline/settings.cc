@@ -353,15 +353,15 @@ void SettingsTable::apply_preset() {
 }
 
 void SettingsTable::set(const std::string& key, const std::string& value) {
-  Option& option = get(key);
-  assign(option, {value}, key);
-  option.source = Source::kFlag;
+  get(key);  // that there is one
+  offers_[key] = {{{value}, Source::kFlag, key}};
+  settle();
 }
 
 std::vector<std::string> SettingsTable::given() const {
   std::vector<std::string> keys;
   for (const auto& option : options_)
-    if (option->source > Source::kPreset) keys.push_back(option->key);
+    if (option->source > Source::kPreset && is_used(*option)) keys.push_back(option->key);
   return keys;
 }
 
@@ -404,9 +404,11 @@ std::string SettingsTable::settings_text() const { return settings().dump(); }
 
 std::vector<std::pair<std::string, std::string>> SettingsTable::changes_from(const SettingsTable& other) const {
   std::vector<std::pair<std::string, std::string>> changes;
-  for (const auto& option : options_)
+  for (const auto& option : options_) {
+    if (!is_used(*option)) continue;
     if (const std::string now = text(option->key); now != other.text(option->key))
       changes.emplace_back(option->key, now);
+  }
   return changes;
 }
 

@@ -31,7 +31,8 @@ class SettingsTable : public Settings {
   void read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section = {});
   /// Sets what the chosen preset says and nothing else has set.
   void apply_preset();
-  /// One value from text, in the place of all that was read. Throws Error(kUsage) naming the key.
+  /// One value from text, in the place of all that was read; a choice comes before what its alternatives have. Throws
+  /// Error(kUsage) naming the key.
   void set(const std::string& key, const std::string& value);
   /// True if the value came from anywhere but its default or a preset.
   bool given(const std::string& key) const { return get(key).source > Source::kPreset; }

@@ -31,7 +31,7 @@ constexpr const char *kResult = "sweep.json", *kCsv = "sweep.csv", *kMarkdown = 
 // The settings of MaskCut that a point may vary, but for where features come from.
 const Json& maskcut_settings() {
   static const Json known = [] {
-    Settings settings("sweep");
+    SettingsTable settings("sweep");
     MaskcutJob job;
     job.declare(settings, false);
     return settings.settings();

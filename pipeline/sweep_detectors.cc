@@ -41,7 +41,7 @@ DetectorSweep::Detector DetectorSweep::make_detector(const SelfTrainConfig& base
   Detector detector{"detector", base, run_};
   SelfTrainConfig& config = detector.config;
   PointSettings own{0, static_cast<std::int64_t>(run_.seed), to_string(run_.precision)};
-  Settings of_point("sweep"), of_training("train");
+  SettingsTable of_point("sweep"), of_training("train");
   own.declare(of_point);
   std::vector<std::pair<std::string, std::string>> named;  // rounds share a folder
   for (const auto& [key, value] : point.settings) {
@@ -118,7 +118,7 @@ void DetectorSweep::write_settings(const Detector& detector) const {
   PointSettings own{0, static_cast<std::int64_t>(detector.run.seed), to_string(detector.run.precision)};
   TrainConfig config = detector.config.base;
   config.preset = detector.config.preset;
-  Settings settings("train");
+  SettingsTable settings("train");
   config.declare(settings);
   settings.add("seed", own.seed, "");
   settings.add("precision", own.precision, "");

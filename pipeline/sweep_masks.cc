@@ -40,7 +40,7 @@ MaskSweep::MaskSweep(const Run& run, const MaskcutJob& base, const std::vector<s
     check(names.insert(choice.name).second, ErrorKind::kUsage, "two points would have the folder {}", choice.name);
     points_.push_back({choice, base, shared});
     Point& point = points_.back();
-    Settings settings("sweep");
+    SettingsTable settings("sweep");
     point.work.declare(settings, false);
     settings.keep(given);
     for (const auto& [key, value] : choice.settings) settings.set(key, value);

@@ -14,6 +14,7 @@
 
 #include "tests/support/golden.h"
 #include "usol/maskcut/components.h"
+#include "usol/maskcut/partition.h"
 #include "usol/tensor/error.h"
 
 namespace usol::maskcut {
@@ -198,7 +199,7 @@ CutResult cut_runs(const std::vector<std::pair<std::int64_t, std::int64_t>>& run
   MaskCutOptions options;
   options.preset = preset;
   options.masks = static_cast<int>(runs.size());
-  const FrameSize grid{10, width};
+  const Size grid{10, width};
   CutStages stages(PatchGraph(BitMatrix(10 * width), affinity_options(options)), grid, grid, options);
   for (const auto& [first, last] : runs) {
     if (!stages.wants_cut()) break;

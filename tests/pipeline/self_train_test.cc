@@ -19,6 +19,8 @@
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
 #include "usol/io/coco.h"
+#include "usol/models/fpn.h"
+#include "usol/models/rcnn/settings.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
@@ -51,21 +53,23 @@ class PipelineSelfTrainTest : public testing::Test {
     config.maskcut.features.size = 48;
     config.maskcut.features.patch = 6;
     TrainConfig& base = config.base;
-    base.blocks = {1, 1, 1, 1};
-    base.resnet_channels = 16;
-    base.channels = 8;
-    base.hidden = 16;
+    auto& rcnn = base.detector.as<RcnnSettings>();
+    auto& resnet = rcnn.backbone.as<ResNetFpnSettings>();
+    resnet.blocks = {1, 1, 1, 1};
+    resnet.resnet_channels = 16;
+    rcnn.channels = 8;
+    rcnn.hidden = 16;
     base.augment.short_sides = {48};
     base.batch = base.reference_batch = 2;
     base.group_size = 1;
     base.precise_bn = 1;
-    base.proposals = 30;
+    rcnn.proposals = 30;
     base.base_schedule.iterations = 3;
     base.base_schedule.warmup = 1;
     base.base_schedule.steps = {2};
     base.checkpoint_every = 2;
     config.round = base;
-    config.round.droploss = false;
+    config.round.detector.as<RcnnSettings>().droploss = false;
     config.predict.short_px = 48;
     return config;
   }
@@ -246,10 +250,10 @@ TEST_F(PipelineSelfTrainTest, SaysWhatDoesNotFit) {
 TEST(SelfTrainFiles, StagesAreReadFromTheSettingsFilesOfTheVerbs) {
   auto config = SelfTrainConfig::from_toml(test::source_path("configs/self_train.toml"));
   EXPECT_EQ(config.rounds, 3);
-  EXPECT_EQ(config.base.rpn_nms, 0.65);
-  EXPECT_TRUE(config.base.droploss);
-  EXPECT_EQ(config.round.rpn_nms, 0.7);
-  EXPECT_FALSE(config.round.droploss);
+  EXPECT_EQ(config.base.detector.as<RcnnSettings>().rpn_nms, 0.65);
+  EXPECT_TRUE(config.base.detector.as<RcnnSettings>().droploss);
+  EXPECT_EQ(config.round.detector.as<RcnnSettings>().rpn_nms, 0.7);
+  EXPECT_FALSE(config.round.detector.as<RcnnSettings>().droploss);
   EXPECT_EQ(config.round.base_schedule.learning_rate, 0.01);
 
   // A preset changes what nobody has given: the first training's rate, not the rounds'.

@@ -14,6 +14,8 @@
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
+#include "usol/models/fpn.h"
+#include "usol/models/rcnn/settings.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
@@ -54,14 +56,16 @@ class PipelineSweepTest : public testing::Test {
     sweep.detector.predict.short_px = 48;
     sweep.detector.predict.most = 5;
     TrainConfig& base = sweep.detector.base;
-    base.blocks = {1, 1, 1, 1};
-    base.resnet_channels = 16;
-    base.channels = 8;
-    base.hidden = 16;
+    auto& rcnn = base.detector.as<RcnnSettings>();
+    auto& resnet = rcnn.backbone.as<ResNetFpnSettings>();
+    resnet.blocks = {1, 1, 1, 1};
+    resnet.resnet_channels = 16;
+    rcnn.channels = 8;
+    rcnn.hidden = 16;
     base.augment.short_sides = {48};
     base.batch = base.reference_batch = 2;
     base.precise_bn = 0;
-    base.proposals = 30;
+    rcnn.proposals = 30;
     base.base_schedule.iterations = 2;
     base.base_schedule.warmup = 1;
     base.base_schedule.steps = {1};
@@ -151,9 +155,10 @@ TEST_F(PipelineSweepTest, DetectorsShareMasksAndRoundsTheirTrainings) {
   EXPECT_EQ(stages[5]["name"], "round1/train");
   EXPECT_EQ(stages[5]["settings"]["droploss-iou"], 0.01);  // a point's settings are the first training's
   // The settings of a point's first training, as a file to read again.
-  const auto kept = TrainConfig::from_toml((folder_ / "s/droploss-iou=0.2/train.toml").string());
-  EXPECT_EQ(kept.droploss_iou, 0.2);
-  EXPECT_EQ(kept.blocks, (std::vector<std::int64_t>{1, 1, 1, 1}));
+  auto kept = TrainConfig::from_toml((folder_ / "s/droploss-iou=0.2/train.toml").string());
+  EXPECT_EQ(kept.detector.as<RcnnSettings>().droploss_iou, 0.2);
+  EXPECT_EQ(kept.detector.as<RcnnSettings>().backbone.as<ResNetFpnSettings>().blocks,
+            (std::vector<std::int64_t>{1, 1, 1, 1}));
 }
 
 TEST_F(PipelineSweepTest, SaysWhatIsNoParameterOrDoesNotFit) {

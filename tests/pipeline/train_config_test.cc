@@ -16,7 +16,7 @@ namespace {
 template <class Config>
 void expect_paper_without_a_preset(const std::string& section) {
   Config config;
-  Settings settings(section);
+  SettingsTable settings(section);
   config.declare(settings);
   const std::string untouched = settings.settings_text();
   settings.apply_preset();
@@ -51,7 +51,7 @@ TEST(TrainConfig, TheSettingsThatAreListsReachTheirParts) {
 // A count that is written with a point would be refused when it is read again.
 TEST(Defaults, ListsOfWholeNumbersAreWrittenAsSuch) {
   TrainConfig config;
-  Settings settings("train");
+  SettingsTable settings("train");
   config.declare(settings);
   const std::string file = settings.to_toml();
   EXPECT_NE(file.find("\nshort-sides = [240, 320, 480, 640, 672, 704, 736, 768, 800, 1024]\n"), std::string::npos);
