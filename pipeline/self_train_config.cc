@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "usol/pipeline/other_preset.h"
 #include "usol/pipeline/train_job.h"
 #include "usol/tensor/check.h"
 
@@ -96,18 +97,11 @@ void SelfTrainConfig::read_stages(const std::string& file, const ReadSettings& r
 }
 
 void SelfTrainConfig::use_preset(const std::string& name) {
-  const auto apply = [&](auto& config, const std::vector<std::string>& given) {
-    SettingsTable settings("preset");
-    config.declare(settings);
-    settings.keep(given);
-    settings.set("preset", name);
-    settings.apply_preset();
-  };
   preset = name;
-  apply(maskcut, maskcut_given);
-  apply(base, base_given);
-  apply(round, round_given);
-  merge.preset = name;
+  usol::use_preset(maskcut, name, maskcut_given);
+  usol::use_preset(base, name, base_given);
+  usol::use_preset(round, name, round_given);
+  usol::use_preset(merge, name, {});
 }
 
 }  // namespace usol

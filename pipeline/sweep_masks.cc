@@ -9,6 +9,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/rle.h"
 #include "usol/pipeline/journal.h"
+#include "usol/pipeline/other_preset.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -40,11 +41,11 @@ MaskSweep::MaskSweep(const Run& run, const MaskcutJob& base, const std::vector<s
     check(names.insert(choice.name).second, ErrorKind::kUsage, "two points would have the folder {}", choice.name);
     points_.push_back({choice, base, shared});
     Point& point = points_.back();
+    for (const auto& [key, value] : choice.settings)
+      if (key == "preset") use_preset(point.work, value, given);
     SettingsTable settings("sweep");
     point.work.declare(settings, false);
-    settings.keep(given);
     for (const auto& [key, value] : choice.settings) settings.set(key, value);
-    settings.apply_preset();
     const Json own = settings.settings();
     for (const auto& [key, value] : own.items()) point.settings[key] = value;
   }

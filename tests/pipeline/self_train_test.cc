@@ -265,6 +265,9 @@ TEST(SelfTrainFiles, StagesAreReadFromTheSettingsFilesOfTheVerbs) {
   EXPECT_EQ(config.round.preset, "release");
   EXPECT_FALSE(config.maskcut.pictures.exif);
   EXPECT_THROW(config.use_preset("best"), Error);
+  config.use_preset("paper");
+  EXPECT_EQ(config.base.base_schedule.learning_rate, 0.005);
+  EXPECT_TRUE(config.maskcut.pictures.exif);
 
   test::TempDir folder;
   test::write_text(folder / "loop.toml", "[self-train]\ntrain-config = \"gone.toml\"\n");

@@ -130,6 +130,12 @@ TEST_F(PipelineSweepTest, APresetLeavesWhatWasGiven) {
   ASSERT_EQ(sweep(wanted, {}).status, kSuccess);
   EXPECT_EQ(json("s/preset=paper/masks.json")["info"]["settings"]["exif"], true);
   EXPECT_EQ(json("s/preset=release/masks.json")["info"]["settings"]["exif"], false);
+  wanted.out = (folder_ / "other").string();  // with another preset to begin with
+  wanted.maskcut.preset = "release";
+  wanted.maskcut.pictures.exif = false;
+  ASSERT_EQ(sweep(wanted, {}).status, kSuccess);
+  EXPECT_EQ(json("other/preset=paper/masks.json")["info"]["settings"]["exif"], true);
+  wanted = config({"preset=paper,release"});
   wanted.out = (folder_ / "given").string();
   wanted.maskcut_given = {"exif"};
   ASSERT_EQ(sweep(wanted, {}).status, kSuccess);
