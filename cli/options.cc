@@ -78,8 +78,7 @@ bool Options::read_arguments(const std::vector<std::string>& arguments) {
     if (known != nullptr) continue;  // alternatives may share a name
     CLI::Option* parsed = nullptr;
     if (std::holds_alternative<bool*>(option->target)) {
-      const bool negative = option->flags == "--no-" + option->key;
-      parsed = app.add_flag(negative ? fmt::format("--{},!{}", option->key, option->flags) : option->flags);
+      parsed = app.add_flag(option->sets_false ? fmt::format("--{},!{}", option->key, option->flags) : option->flags);
       parsed->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     } else {
       parsed = app.add_option(option->is_positional ? option->key : option->flags);

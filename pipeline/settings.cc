@@ -128,7 +128,8 @@ Settings::Bounds& SettingsTable::declare(const std::string& names, Target target
   Option& option = add_option(names, target, help, kind);
   if (std::holds_alternative<bool*>(target)) {
     option.shown = option.flags;
-    if (option.key.starts_with("no-")) option.key.erase(0, 3);
+    option.sets_false = option.key.starts_with("no-");
+    if (option.sets_false) option.key.erase(0, 3);
   }
   check_name(option);
   return option.bounds;
@@ -453,8 +454,7 @@ std::string SettingsTable::to_markdown() const {
       allowed = fmt::format("from {}", *option->bounds.minimum);
     else if (option->bounds.maximum)
       allowed = fmt::format("to {}", *option->bounds.maximum);
-    const bool negative = on && option->flags == "--no-" + option->key;  // the help is that of the switch
-    std::string help = negative ? "`false`: " + option->help : option->help;
+    std::string help = option->sets_false ? "`false`: " + option->help : option->help;
     if (option->key == "preset") {
       for (const auto& [preset, values] : presets_) {
         std::vector<std::string> made;

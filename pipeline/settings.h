@@ -69,6 +69,7 @@ class SettingsTable : public Settings {
     std::vector<std::string> allowed = {};
     Bounds bounds = {};
     bool is_positional = false;
+    bool sets_false = false;  // a switch, whose name and help are those of what it switches off
     Source source = Source::kDefault;
     std::string usual = {};          // the default, as text
     const Option* choice = nullptr;  // that it is a setting of an alternative of ...
