@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -105,7 +106,11 @@ class OutputsTest : public testing::Test {
     options.environment["OMP_THREAD_LIMIT"] = "1";  // the pictures are tiny
     return test::run_usol(words, options);
   }
-  test::ProcessResult run_here(const Words& words) const { return test::run_here(words, folder_.path().string()); }
+  test::ProcessResult run_here(Words words) const {
+    if (std::find(words.begin(), words.end(), "--threads") == words.end())
+      words.insert(words.end(), {"--threads", "1"});  // the pictures are tiny
+    return test::run_here(words, folder_.path().string());
+  }
   // Refused as bad usage before any work, with the file's name.
   void expect_refused(const Words& words, const std::string& part) const {
     const auto result = run_here(words);

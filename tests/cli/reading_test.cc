@@ -159,7 +159,10 @@ class ReadingTest : public testing::Test {
     io::write_png(folder_ / "pictures/sub/b.png", picture);
     test::write_text(folder_ / "good.json", sample().dump());
   }
-  test::ProcessResult run(const Words& words) const { return test::run_here(words, folder_.path().string()); }
+  test::ProcessResult run(Words words) const {
+    words.insert(words.end(), {"--threads", "1"});  // the files are tiny
+    return test::run_here(words, folder_.path().string());
+  }
   // What is said about odd.json.
   static Words said(const std::string& err) {
     Words lines;
