@@ -113,12 +113,20 @@ SettingsTable::Option& SettingsTable::add_option(const std::string& names, Targe
   return option;
 }
 
-// Alternatives of one choice may have settings of one name and form; all others differ.
+// True if the two are, or lie within, different alternatives of one choice.
+bool SettingsTable::exclude_each_other(const Option& a, const Option& b) {
+  for (const Option* of_a = &a; of_a->choice != nullptr; of_a = of_a->choice)
+    for (const Option* of_b = &b; of_b->choice != nullptr; of_b = of_b->choice)
+      if (of_a->choice == of_b->choice && of_a->alternative != of_b->alternative) return true;
+  return false;
+}
+
+// Settings that exclude each other may have one name, with one form; all others differ.
 void SettingsTable::check_name(const Option& added) const {
   for (const auto& option : options_) {
     if (option.get() == &added || option->key != added.key) continue;
-    check(option->choice != nullptr && option->choice == added.choice && option->alternative != added.alternative &&
-              option->target.index() == added.target.index() && option->flags == added.flags,
+    check(exclude_each_other(*option, added) && option->target.index() == added.target.index() &&
+              option->flags == added.flags,
           "settings: '{}' is declared twice", added.key);
   }
 }

@@ -115,6 +115,7 @@ class SettingsTable : public Settings {
   void begin_group(const std::string& title) override { group_ = title; }
 
   Option& add_option(const std::string& names, Target target, const std::string& help, OptionKind kind);
+  static bool exclude_each_other(const Option& a, const Option& b);
   void check_name(const Option& added) const;
   static bool is_used(const Option& option);
   static void assign(Option& option, const std::vector<std::string>& values, const std::string& where);
