@@ -9,6 +9,7 @@
 #include "usol/ops/elementwise.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/layout.h"
+#include "usol/tensor/ready.h"
 
 namespace usol::nn {
 
@@ -16,6 +17,7 @@ struct Conv2d::KernelCache {
   std::mutex mutex;
   std::array<std::uint64_t, 5> versions{};
   Kernel kernel;
+  Ready ready;
 };
 
 Conv2d::Conv2d(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t kernel, const ConvConfig& c)
@@ -47,7 +49,8 @@ bool Conv2d::norm_follows(const Context& context) const {
   return norm && (!norm->batch() || norm->batch()->uses_batch(context));
 }
 
-// With gradients a new product each time. Without them the last one, if nothing was written to since.
+// With gradients a new product each time. Without them the last one, if nothing was written to since; it is shared by
+// all threads, whatever streams they work on.
 Conv2d::Kernel Conv2d::kernel(DType dtype) const {
   if (!norm) return {cast(weight, dtype), bias.defined() ? cast(bias, dtype) : bias};
   const BatchNorm& n = *norm->batch();
@@ -63,8 +66,10 @@ Conv2d::Kernel Conv2d::kernel(DType dtype) const {
   const std::lock_guard lock(cache_->mutex);
   if (!cache_->kernel.weight.defined() || cache_->kernel.weight.dtype() != dtype || cache_->versions != versions) {
     cache_->kernel = make();
+    cache_->ready = Ready(weight.device());
     cache_->versions = versions;
   }
+  cache_->ready.use({cache_->kernel.weight, cache_->kernel.bias});
   return cache_->kernel;
 }
 

@@ -9,6 +9,8 @@
 
 namespace usol {
 
+class Stream;
+
 struct MemoryStats {
   std::size_t live_bytes = 0;  // handed out and not yet returned
   std::size_t peak_bytes = 0;  // largest live_bytes since the last reset_peak()
@@ -22,6 +24,9 @@ class Allocator {
   void* allocate(std::size_t bytes, int device_index);
   /// Returns a block of allocate() with the same size. Never throws.
   void deallocate(void* data, std::size_t bytes, int device_index) noexcept;
+  /// A stream other than the one that the block was made for uses it, too: what that stream holds when the block is
+  /// returned is done before anybody else gets the memory.
+  virtual void share(void* /*data*/, const Stream& /*stream*/) {}
   MemoryStats stats() const;
   void reset_peak();
   /// Gives cached memory back to the system.

@@ -1,6 +1,7 @@
 // CUDA memory from the stream-ordered pool: allocating and freeing are queued like kernels, so neither waits.
 // A block belongs to the stream that was current when it was made and is freed in that stream's order; another stream
-// that uses it must be ordered with it by an Event (tensor/stream.h).
+// that uses it must be ordered with it by an Event (tensor/stream.h), and is remembered by share(), so that the memory
+// is not returned under its hands.
 
 #include "usol/tensor/allocator.h"
 
@@ -14,6 +15,7 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "usol/tensor/cuda/check.h"
 #include "usol/tensor/device_count.h"
@@ -37,6 +39,11 @@ class CudaAllocator final : public Allocator {
       USOL_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
       USOL_CUDA_CHECK(cudaMemPoolTrimTo(pool, 0));
     }
+  }
+
+  void share(void* data, const Stream& stream) override {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = blocks_.find(data); found != blocks_.end()) found->second.users.push_back(stream);
   }
 
  protected:
@@ -72,6 +79,11 @@ class CudaAllocator final : public Allocator {
       }();
       const Block& block = node.mapped();
       const DeviceScope scope(device_index);
+      for (const Stream& user : block.users) {
+        Event used(user.device());
+        used.record(user);
+        used.wait(block.stream);
+      }
       if (block.guard > 0) {
         check_guard(front(data), block);
         check_guard(back(data, bytes), block);
@@ -87,6 +99,7 @@ class CudaAllocator final : public Allocator {
   struct Block {
     Stream stream;
     std::size_t guard;
+    std::vector<Stream> users = {};
   };
   static cudaStream_t stream_of(const Block& block) { return static_cast<cudaStream_t>(block.stream.handle()); }
   static unsigned char* front(void* data) { return static_cast<unsigned char*>(data) - kGuardBytes; }

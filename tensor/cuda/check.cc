@@ -2,6 +2,8 @@
 
 #include <cxxabi.h>
 
+#include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -90,7 +92,7 @@ DeviceScope::~DeviceScope() {
 
 int multiprocessors(int device_index) {
   constexpr int kCached = 64;
-  static int counts[kCached] = {};  // written with equal values by every thread that gets here
+  static std::array<std::atomic<int>, kCached> counts{};  // every thread that gets here writes the same
   if (device_index < kCached && counts[device_index] > 0) return counts[device_index];
   int count = 0;
   USOL_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device_index));

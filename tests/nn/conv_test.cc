@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
+#include "tests/support/devices.h"
 #include "tests/support/op_case.h"
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
@@ -12,6 +15,7 @@
 #include "usol/ops/view.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/layout.h"
+#include "usol/tensor/stream.h"
 
 namespace usol {
 namespace {
@@ -162,6 +166,59 @@ TEST(Conv2dLayer, FreezeStopsTheGradientsOfAnyNorm) {
   EXPECT_FALSE(requires_grad(conv.norm->bias()));
   EXPECT_THROW(nn::Norm(Scope(store) / "odd", 48, nn::NormKind::kGn), Error);
   EXPECT_THROW(nn::Norm(Scope(store) / "none", 32, nn::NormKind::kNone), Error);
+}
+
+// The threads of a pipeline have streams of their own: each finds what the first has folded.
+class CudaConv2dLayer : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!test::cuda_available()) GTEST_SKIP() << "no CUDA device answers";
+    on_host_.emplace(Scope(host_store_), 8, 16, 3, with_norm(nn::NormKind::kBn));
+    randomise(*on_host_->norm->batch());
+    conv_.emplace(Scope(store_), 8, 16, 3, with_norm(nn::NormKind::kBn));
+    randomise(*conv_->norm->batch());
+    conv_->weight.copy_from(on_host_->weight);
+    on_device_ = x_.to(device_);
+    Stream::current(device_).synchronize();
+  }
+  Tensor convolve(const Stream& stream) {
+    const StreamScope scope(stream);
+    return (*conv_)(on_device_, {});
+  }
+  Tensor expected() const { return apart(*on_host_, x_); }
+
+  const Device device_ = Device::cuda();
+  const NoGrad no_grad_;
+  const Tensor x_ = random({2, 8, 6, 5}, 5);
+  ParamStore host_store_, store_{0, Device::cuda()};
+  std::optional<nn::Conv2d> on_host_, conv_;
+  Tensor on_device_;
+};
+
+TEST_F(CudaConv2dLayer, AFoldIsReadyForOtherStreams) {
+  const Stream first = Stream::create(device_), second = Stream::create(device_);
+  convolve(first);
+  const Tensor y = convolve(second);
+  const StreamScope scope(second);
+  EXPECT_LE(relative_error(y.to(Device::cpu()), expected()), 1e-5);
+}
+
+TEST_F(CudaConv2dLayer, AnOldFoldIsKeptForStreamsThatUseIt) {
+  const Stream first = Stream::create(device_), second = Stream::create(device_);
+  const Tensor before = expected();
+  convolve(first);
+  const Tensor y = convolve(second);
+  for (nn::Conv2d* conv : {&*on_host_, &*conv_}) {
+    const StreamScope scope(first);
+    conv->norm->batch()->bias.copy_from(random({16}, 9));
+  }
+  const Tensor z = convolve(first);
+  {
+    const StreamScope scope(first);
+    EXPECT_LE(relative_error(z.to(Device::cpu()), expected()), 1e-5);
+  }
+  const StreamScope scope(second);
+  EXPECT_LE(relative_error(y.to(Device::cpu()), before), 1e-5);
 }
 
 TEST(BatchNormLayer, KindsAndInitialValues) {
