@@ -5,12 +5,18 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <numeric>
 #include <vector>
 
+#include "tests/emulation/conflicts.h"
 #include "tests/emulation/fiber.h"
+#include "tests/emulation/schedule.h"
+
+// Where the linker put the variables that kernels declare __shared__.
+extern "C" {
+extern unsigned char __start_usol_shared[], __stop_usol_shared[];
+}
 
 uint3 threadIdx{}, blockIdx{};
 dim3 blockDim, gridDim;
@@ -19,10 +25,15 @@ namespace emulation {
 namespace {
 
 constexpr int kWarp = 32;
+constexpr int kPoison = 0xFF;  // NaN, or -1: what a kernel reads before writing it shows
+constexpr std::size_t kMostShared = 227 << 10;
+
+alignas(16) unsigned char dynamic_shared[kMostShared];
 
 struct Warp {
   unsigned arrived = 0;  // lanes waiting
   std::vector<Fiber*> waiting;
+  unsigned steps = 0;  // how often its lanes met in __syncwarp()
   // Two buffers in turn: a lane may give its next value while another has yet to read the last ones.
   std::array<std::array<std::array<unsigned char, 16>, kWarp>, 2> slots{};
 };
@@ -30,13 +41,12 @@ struct Warp {
 struct Block {
   const std::function<void()>* thread = nullptr;
   int size = 0, next = 0, finished = 0;
+  unsigned index = 0;
   int step = 1, first = 0;  // thread number k runs CUDA thread (first + k * step) % size
-  std::deque<Fiber*> ready;
-  std::vector<Fiber*> idle, at_barrier;
+  std::vector<Fiber*> ready, idle, at_barrier;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Warp> warps;
   std::vector<unsigned char> turn;  // of each thread: which buffer its next exchange uses
-  std::vector<unsigned char> shared;
   Fiber* running = nullptr;
 };
 
@@ -44,6 +54,7 @@ Block block;
 
 void set_thread(int thread) {
   const auto t = static_cast<unsigned>(thread);
+  set_place({block.index, t, block.warps[t / kWarp].steps});
   threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
 }
 
@@ -51,7 +62,9 @@ void set_thread(int thread) {
 void fiber_main() {
   for (;;) {
     Fiber* self = block.running;
-    while (block.next < block.size) {
+    bool first = true;
+    while (block.next < block.size && (first || block.ready.empty() || choose(4) != 0)) {
+      first = false;
       self->thread = (block.first + block.next++ * block.step) % block.size;
       set_thread(self->thread);
       (*block.thread)();
@@ -85,8 +98,8 @@ Fiber* idle_fiber() {
 
 Warp& own_warp() { return block.warps[static_cast<std::size_t>(block.running->thread / kWarp)]; }
 
-// Waits until all lanes of the warp have come.
-void wait_for_warp(unsigned mask) {
+// Waits until all lanes of the warp have come; `orders`: what they did before is then done.
+void wait_for_warp(unsigned mask, bool orders) {
   if (mask != ~0u) {
     std::fputs("emulation: warp functions are emulated for whole warps only\n", stderr);
     std::abort();
@@ -97,6 +110,8 @@ void wait_for_warp(unsigned mask) {
   own.arrived |= 1u << lane();
   if (own.arrived == existing) {
     own.arrived = 0;
+    if (orders) ++own.steps;
+    set_thread(block.running->thread);
     block.ready.insert(block.ready.end(), own.waiting.begin(), own.waiting.end());
     own.waiting.clear();
     return;
@@ -108,7 +123,9 @@ void wait_for_warp(unsigned mask) {
 }  // namespace
 
 int lane() { return block.running->thread % kWarp; }
-void* dynamic_shared_bytes() { return block.shared.data(); }
+void* dynamic_shared_bytes() { return dynamic_shared; }
+
+void sync_warp(unsigned mask) { wait_for_warp(mask, true); }
 
 void wait_for_block() {
   block.at_barrier.push_back(block.running);
@@ -121,7 +138,7 @@ void exchange(unsigned mask, const void* value, void* result, std::size_t bytes,
   auto& slots = own.slots[turn];
   turn ^= 1;
   std::memcpy(slots[static_cast<std::size_t>(lane())].data(), value, bytes);
-  wait_for_warp(mask);
+  wait_for_warp(mask, false);
   const int from = source >= 0 && source < kWarp ? source : lane();
   std::memcpy(result, slots[static_cast<std::size_t>(from)].data(), bytes);
 }
@@ -132,33 +149,47 @@ unsigned ballot(unsigned mask, bool predicate) {
   auto& slots = own.slots[turn];
   turn ^= 1;
   slots[static_cast<std::size_t>(lane())][0] = predicate;
-  wait_for_warp(mask);
+  wait_for_warp(mask, false);
   unsigned result = 0;
   for (int l = 0; l < kWarp; ++l)
     if ((mask >> l & 1u) != 0 && slots[static_cast<std::size_t>(l)][0] != 0) result |= 1u << l;
   return result;
 }
 
-bool run_block(const std::function<void()>& thread, std::size_t shared_bytes, unsigned order) {
+bool run_block(const std::function<void()>& thread, std::size_t shared_bytes, unsigned index) {
+  [[maybe_unused]] static const bool watched = [] {
+    watch_shared_memory(__start_usol_shared, static_cast<std::size_t>(__stop_usol_shared - __start_usol_shared));
+    watch_shared_memory(dynamic_shared, kMostShared);
+    return true;
+  }();
   block.thread = &thread;
+  block.index = index;
   block.size = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
   block.next = block.finished = 0;
-  block.first = static_cast<int>(order % static_cast<unsigned>(block.size));
-  block.step = 1 + static_cast<int>(order / 7 % 61);
+  const auto size = static_cast<std::uint64_t>(block.size);
+  block.first = static_cast<int>(choose(size));
+  block.step = 1 + static_cast<int>(choose(size));
   while (std::gcd(block.step, block.size) != 1) ++block.step;
   block.warps.assign(static_cast<std::size_t>((block.size + kWarp - 1) / kWarp), {});
   block.turn.assign(static_cast<std::size_t>(block.size), 0);
-  block.shared.assign(shared_bytes + 16, 0xFF);  // what a kernel reads before writing it is NaN
+  std::memset(dynamic_shared, kPoison, shared_bytes);
+  std::memset(__start_usol_shared, kPoison, static_cast<std::size_t>(__stop_usol_shared - __start_usol_shared));
+  next_stretch(true);
   while (block.finished < block.size) {
-    if (!block.ready.empty()) {
-      Fiber* fiber = block.ready.front();
-      block.ready.pop_front();
-      resume(fiber);
-    } else if (block.next < block.size) {
-      resume(idle_fiber());
+    const std::size_t waiting = block.ready.size(), more = block.next < block.size ? 1 : 0;
+    if (waiting + more > 0) {
+      const std::size_t chosen = choose(waiting + more);
+      if (chosen == waiting) {
+        resume(idle_fiber());
+      } else {
+        std::swap(block.ready[chosen], block.ready.back());
+        Fiber* fiber = block.ready.back();
+        block.ready.pop_back();
+        resume(fiber);
+      }
     } else if (static_cast<int>(block.at_barrier.size()) == block.size - block.finished) {
-      block.ready.assign(block.at_barrier.begin(), block.at_barrier.end());
-      block.at_barrier.clear();
+      next_stretch(false);
+      block.ready.swap(block.at_barrier);
     } else {  // some wait at the block's barrier, others in a warp function: abandon them all
       block.ready.clear();
       block.idle.clear();

@@ -7,9 +7,9 @@
 
 namespace emulation {
 
-/// Runs thread() once per thread of the block that blockIdx names, with threadIdx set. Threads start in an order
-/// derived from `order`, so that kernels which depend on the order show it. False if threads wait for others that never
-/// come.
-bool run_block(const std::function<void()>& thread, std::size_t shared_bytes, unsigned order);
+/// Runs thread() once per thread of the block that blockIdx names (number `index` of the grid), with threadIdx set. In
+/// which order threads start, and which goes on first after they met, is chosen by the seed (schedule.h). Shared memory
+/// is poisoned before. False if threads wait for others that never come.
+bool run_block(const std::function<void()>& thread, std::size_t shared_bytes, unsigned index);
 
 }  // namespace emulation

@@ -1,37 +1,69 @@
-// The emulated CUDA runtime's memory, streams, graphs and launches. Everything is done when the call returns, except
-// under stream capture, where it becomes part of the graph.
+// The emulated CUDA runtime's memory, streams, graphs and launches. A call only queues its work, as on a device: it
+// runs when somebody waits for it, or earlier where the seed says so (schedule.h), in any order that events leave open.
+// Under stream capture it becomes part of the graph.
 //
 // Device memory is one range of addresses that is readable only while a kernel or a copy runs: host code that touches a
-// CUDA tensor crashes here as it would on a real device. Fresh blocks are filled with 0xFF (NaN as a float).
+// CUDA tensor crashes here as it would on a real device. Blocks are filled with 0xFF (NaN as a float) where their
+// stream comes to their allocation, and again where it comes to their return. The same stream may get a returned block
+// at once; others get it when its return has run.
 
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <numeric>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "tests/emulation/block.h"
+#include "tests/emulation/conflicts.h"
+#include "tests/emulation/schedule.h"
 #include "tests/emulation/stream_work.h"
 
 using Work = std::function<cudaError_t()>;
 
+namespace {
+struct GraphBody;
+struct Mark {
+  EmulatedStream* stream;  // as long as it is not done
+  bool done = false;
+};
+struct Item {
+  Work work;                             // may be empty
+  std::shared_ptr<Mark> waits_for = {};  // must be done before
+  std::shared_ptr<Mark> marks = {};      // is done after
+};
+// A block that was returned in a stream's order.
+struct Returned {
+  void* data;
+  std::size_t size;
+  bool taken = false;  // by the same stream again
+  bool done = false;
+};
+}  // namespace
+
 struct EmulatedGraph {
-  std::vector<Work> work;
-  std::vector<void*> memory;  // allocated while capturing; freed with the graph
-  bool invalid = false;       // something was asked for that cannot be captured
-  int users = 1;
+  std::shared_ptr<GraphBody> body;
 };
 struct EmulatedStream {
-  EmulatedGraph* capture = nullptr;
+  std::shared_ptr<GraphBody> capture;
+  std::deque<Item> queue;
+  std::vector<std::shared_ptr<Returned>> returned;
+  bool destroyed = false;
 };
-struct EmulatedEvent {};
+struct EmulatedEvent {
+  std::shared_ptr<Mark> mark;
+};
 struct EmulatedPool {};
 
 namespace {
@@ -40,13 +72,20 @@ constexpr std::size_t kArenaBytes = std::size_t{4} << 30;
 constexpr std::size_t kAlignment = 512;
 constexpr int kMultiprocessors = 3;  // few, so that grid-stride loops go round more than once
 constexpr std::size_t kSharedByDefault = 48 << 10, kMostShared = 227 << 10;
+constexpr int kPoison = 0xFF;
+constexpr std::size_t kMostQueued = 1024;  // then the host waits, as it would for a device
 
 // The whole runtime is one critical section: kernels of several host threads run one after the other.
 std::recursive_mutex mutex;
 thread_local int current_device = 0;
 cudaError_t last_error = cudaSuccess;
+cudaError_t failed_work = cudaSuccess;  // told to whoever waits next
 std::map<const void*, std::size_t> shared_limits;
-unsigned launches = 0;
+std::map<const void*, unsigned> launches;            // of each kernel
+std::vector<EmulatedStream*> streams;                // all that live or have work left
+std::map<const unsigned char*, std::size_t> pinned;  // host memory of cudaMallocHost
+emulation::Schedule how;
+std::uint64_t random_state = 0;
 
 int device_total() {
   static const int count = [] {
@@ -65,9 +104,10 @@ class Arena {
     if (base == MAP_FAILED) std::abort();
     base_ = static_cast<unsigned char*>(base);
     free_[0] = kArenaBytes;
+    emulation::watch_device_memory(base, kArenaBytes);
   }
-  void* take(std::size_t bytes) {
-    const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  static std::size_t rounded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+  void* take(std::size_t size) {
     for (auto hole = free_.begin(); hole != free_.end(); ++hole) {
       if (hole->second < size) continue;
       const std::size_t at = hole->first, rest = hole->second - size;
@@ -75,8 +115,6 @@ class Arena {
       if (rest > 0) free_[at + size] = rest;
       used_[at] = size;
       if (at + size > high_) high_ = at + size;
-      const Open open(*this);
-      std::memset(base_ + at, 0xFF, size);
       return base_ + at;
     }
     return nullptr;
@@ -98,6 +136,11 @@ class Arena {
       }
     }
     return true;
+  }
+  // Bytes of a block that was taken; 0 if there is none at this address.
+  std::size_t size_of(const void* data) const {
+    const auto found = used_.find(static_cast<std::size_t>(static_cast<const unsigned char*>(data) - base_));
+    return found == used_.end() ? 0 : found->second;
   }
   bool holds(const void* p) const {
     const auto* byte = static_cast<const unsigned char*>(p);
@@ -136,27 +179,162 @@ Arena& arena() {
   return instance;
 }
 
+struct GraphBody {
+  std::vector<Work> work;
+  std::set<void*> memory;  // allocated while capturing; freed with the graph
+  bool invalid = false;    // something was asked for that cannot be captured
+  ~GraphBody() {
+    for (void* data : memory) arena().give_back(data);
+  }
+};
+
 // What a stream under capture refuses also spoils the capture.
-cudaError_t refuse(EmulatedGraph* capture) {
-  capture->invalid = true;
-  return fail(cudaErrorStreamCaptureUnsupported);
+cudaError_t refuse(GraphBody& capture, cudaError_t error = cudaErrorStreamCaptureUnsupported) {
+  capture.invalid = true;
+  return fail(error);
+}
+
+void start_schedule(const emulation::Schedule& schedule) {
+  how = schedule;
+  launches.clear();
+  random_state = schedule.seed * 0x9E3779B97F4A7C15u + 1;
+}
+[[maybe_unused]] const bool from_environment = [] {
+  const char* seed = std::getenv("USOL_EMULATION_SEED");
+  start_schedule({seed ? std::strtoull(seed, nullptr, 10) : 0, true});
+  return true;
+}();
+
+bool runnable(const EmulatedStream& stream) {
+  return !stream.queue.empty() && (!stream.queue.front().waits_for || stream.queue.front().waits_for->done);
+}
+
+void run_front(EmulatedStream& stream) {
+  const Item item = std::move(stream.queue.front());
+  stream.queue.pop_front();
+  if (item.work) {
+    const Arena::Open open(arena());
+    const cudaError_t status = item.work();
+    if (failed_work == cudaSuccess) failed_work = status;
+  }
+  if (item.marks) item.marks->done = true;
+  if (stream.destroyed && stream.queue.empty()) {
+    std::erase(streams, &stream);
+    delete &stream;
+  }
+}
+
+// Runs what is first in the stream, or what that waits for.
+void step(EmulatedStream& stream) {
+  if (runnable(stream))
+    run_front(stream);
+  else
+    step(*stream.queue.front().waits_for->stream);
+}
+
+// Work that nobody waits for runs early: never, now and then or often, as the seed says.
+bool early() { return how.seed != 0 && emulation::choose(std::uint64_t{4} << how.seed % 5) == 0; }
+void step_anywhere() {
+  EmulatedStream& any = *streams[emulation::choose(streams.size())];
+  if (runnable(any)) run_front(any);
+}
+
+void run_until(const std::shared_ptr<Mark>& mark) {
+  while (!mark->done) {
+    if (early())
+      step_anywhere();
+    else
+      step(*mark->stream);
+  }
+}
+
+std::shared_ptr<Mark> mark_end(EmulatedStream& stream) {
+  auto mark = std::make_shared<Mark>(Mark{&stream});
+  stream.queue.push_back({.work = {}, .waits_for = {}, .marks = mark});
+  return mark;
+}
+
+void drain(EmulatedStream& stream) {
+  if (!stream.queue.empty()) run_until(mark_end(stream));
+}
+
+void drain_all() {
+  for (;;) {
+    const auto busy = std::find_if(streams.begin(), streams.end(), [](const auto* s) { return !s->queue.empty(); });
+    if (busy == streams.end()) return;
+    step(**busy);
+  }
+}
+
+// What waiting returns.
+cudaError_t take_failure() {
+  const cudaError_t status = std::exchange(failed_work, cudaSuccess);
+  return status == cudaSuccess ? status : fail(status);
+}
+
+void queue(EmulatedStream& stream, Item item) {
+  stream.queue.push_back(std::move(item));
+  if (!how.lazy) return drain(stream);
+  if (stream.queue.size() > kMostQueued) step(stream);
+  if (early())
+    for (std::uint64_t steps = emulation::choose(4); steps > 0; --steps) step_anywhere();
 }
 
 cudaError_t run_or_capture(cudaStream_t stream, Work work) {
   const std::lock_guard lock(mutex);
-  if (stream->capture != nullptr) {
+  if (stream->capture)
     stream->capture->work.push_back(std::move(work));
-    return cudaSuccess;
-  }
-  const Arena::Open open(arena());
-  const cudaError_t status = work();
-  return status == cudaSuccess ? status : fail(status);
+  else
+    queue(*stream, {std::move(work)});
+  return cudaSuccess;
 }
 
-void release(EmulatedGraph* graph) {
-  if (--graph->users > 0) return;
-  for (void* data : graph->memory) arena().give_back(data);
-  delete graph;
+Work poison(void* data, std::size_t size) {
+  return [data, size] {
+    std::memset(data, kPoison, size);
+    return cudaSuccess;
+  };
+}
+
+bool is_pinned(const void* data, std::size_t bytes) {
+  const auto* byte = static_cast<const unsigned char*>(data);
+  auto after = pinned.upper_bound(byte);
+  if (after == pinned.begin()) return false;
+  --after;
+  return byte + bytes <= after->first + after->second;
+}
+
+// The first launches of a kernel are looked at, and some of the later ones: looking takes time.
+bool looked_at(const void* kernel) {
+  constexpr unsigned kFirst = 4;
+  return how.lazy && (launches[kernel]++ < kFirst || emulation::choose(64) == 0);
+}
+
+cudaError_t run_kernel(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread) {
+  blockDim = config.blockDim;
+  gridDim = config.gridDim;
+  const std::uint64_t blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z, first = emulation::choose(blocks);
+  std::uint64_t stride = 1 + emulation::choose(blocks);
+  while (std::gcd(stride, blocks) != 1) ++stride;
+  const bool look = looked_at(kernel);
+  if (look) emulation::begin_watching();
+  bool done = true;
+  for (std::uint64_t b = 0; done && b < blocks; ++b) {
+    const std::uint64_t i = (first + b * stride) % blocks;
+    blockIdx = {static_cast<unsigned>(i % gridDim.x), static_cast<unsigned>(i / gridDim.x % gridDim.y),
+                static_cast<unsigned>(i / gridDim.x / gridDim.y)};
+    done = emulation::run_block(thread, config.dynamicSmemBytes, static_cast<unsigned>(i));
+  }
+  if (look) emulation::end_watching();
+  if (!done) return cudaErrorLaunchFailure;
+  const std::string conflict = emulation::take_conflict();
+  if (conflict.empty()) return cudaSuccess;
+  Dl_info place{};
+  dladdr(kernel, &place);
+  std::fprintf(stderr, "emulation: the kernel at %#zx of %s: %s\n",
+               static_cast<std::size_t>(static_cast<const char*>(kernel) - static_cast<const char*>(place.dli_fbase)),
+               place.dli_fname != nullptr ? place.dli_fname : "this program", conflict.c_str());
+  return cudaErrorAssert;
 }
 
 }  // namespace
@@ -171,19 +349,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, const s
       config.gridDim.y == 0 || config.gridDim.z == 0 || config.gridDim.y > 65535 || config.gridDim.z > 65535 ||
       config.dynamicSmemBytes > limit)
     return fail(cudaErrorInvalidConfiguration);
-  return run_or_capture(config.stream, [config, thread] {
-    blockDim = config.blockDim;
-    gridDim = config.gridDim;
-    const unsigned order = ++launches * 2654435761u;
-    const std::uint64_t blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z;
-    for (std::uint64_t b = 0; b < blocks; ++b) {
-      const std::uint64_t i = (order & 1u) != 0 ? blocks - 1 - b : b;
-      blockIdx = {static_cast<unsigned>(i % gridDim.x), static_cast<unsigned>(i / gridDim.x % gridDim.y),
-                  static_cast<unsigned>(i / gridDim.x / gridDim.y)};
-      if (!run_block(thread, config.dynamicSmemBytes, order >> 8)) return cudaErrorLaunchFailure;
-    }
-    return cudaSuccess;
-  });
+  return run_or_capture(config.stream, [config, kernel, thread] { return run_kernel(config, kernel, thread); });
 }
 
 void submit(cudaStream_t stream, std::function<void()> work) {
@@ -191,6 +357,22 @@ void submit(cudaStream_t stream, std::function<void()> work) {
     work();
     return cudaSuccess;
   });
+}
+
+void set_schedule(const Schedule& schedule) {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  start_schedule(schedule);
+}
+const Schedule& schedule() { return how; }
+
+// Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
+std::uint64_t choose(std::uint64_t bound) {
+  if (!how.lazy) return 0;
+  std::uint64_t z = random_state += 0x9E3779B97F4A7C15u;
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return (z ^ z >> 31) % bound;
 }
 
 }  // namespace emulation
@@ -209,12 +391,16 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorNoDevice:
       return "cudaErrorNoDevice";
+    case cudaErrorAssert:
+      return "cudaErrorAssert";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated:
       return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureIsolation:
+      return "cudaErrorStreamCaptureIsolation";
     default:
       return "cudaErrorUnknown";
   }
@@ -231,12 +417,16 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal (emulated)";
     case cudaErrorNoDevice:
       return "no CUDA-capable device is detected (emulated)";
+    case cudaErrorAssert:
+      return "two threads touch one address and nothing orders them (emulated)";
     case cudaErrorLaunchFailure:
       return "threads wait for others that never come (emulated)";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing (emulated)";
     case cudaErrorStreamCaptureInvalidated:
       return "operation failed due to a previous error during capture (emulated)";
+    case cudaErrorStreamCaptureIsolation:
+      return "a captured stream would wait for work outside of the capture (emulated)";
     default:
       return "error (emulated)";
   }
@@ -259,35 +449,63 @@ cudaError_t cudaSetDevice(int device) {
   current_device = device;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  return take_failure();
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = kMultiprocessors;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new EmulatedStream;
+  const std::lock_guard lock(mutex);
+  *stream = streams.emplace_back(new EmulatedStream);
   return cudaSuccess;
 }
+// What is queued still runs.
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
+  const std::lock_guard lock(mutex);
+  stream->destroyed = true;
+  mark_end(*stream);
+  if (stream->queue.size() == 1) run_front(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(mutex);
-  return stream->capture == nullptr ? cudaSuccess : refuse(stream->capture);
+  if (stream->capture) return refuse(*stream->capture);
+  drain(*stream);
+  return take_failure();
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(mutex);
+  if (!event->mark) return cudaSuccess;
+  if (stream->capture) return refuse(*stream->capture, cudaErrorStreamCaptureIsolation);
+  if (!event->mark->done) queue(*stream, {.work = {}, .waits_for = event->mark, .marks = {}});
+  return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new EmulatedEvent;
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const std::lock_guard lock(mutex);
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const std::lock_guard lock(mutex);
+  if (stream->capture) return refuse(*stream->capture);
+  event->mark = std::make_shared<Mark>(Mark{stream});
+  queue(*stream, {.work = {}, .waits_for = {}, .marks = event->mark});
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const std::lock_guard lock(mutex);
+  if (event->mark) run_until(event->mark);
+  return take_failure();
+}
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
   static EmulatedPool instance;
@@ -298,35 +516,83 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { ret
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) { return cudaSuccess; }
 cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
-  *data = arena().take(bytes);
+  const std::size_t size = Arena::rounded(bytes);
+  *data = nullptr;
+  std::erase_if(stream->returned, [](const auto& r) { return r->done || r->taken; });
+  const auto again =
+      std::find_if(stream->returned.begin(), stream->returned.end(), [&](const auto& r) { return r->size == size; });
+  if (!stream->capture && again != stream->returned.end() && emulation::choose(4) != 0) {
+    (*again)->taken = true;
+    *data = (*again)->data;
+  }
+  if (*data == nullptr) *data = arena().take(size);
+  if (*data == nullptr) {
+    drain_all();
+    *data = arena().take(size);
+  }
   if (*data == nullptr) return fail(cudaErrorMemoryAllocation);
-  if (stream->capture != nullptr) stream->capture->memory.push_back(*data);
-  return cudaSuccess;
+  if (stream->capture) stream->capture->memory.insert(*data);
+  return run_or_capture(stream, poison(*data, size));
 }
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
-  if (EmulatedGraph* capture = stream->capture) {  // stays the graph's; another block would be returned at each launch
-    const auto& own = capture->memory;
-    return std::find(own.begin(), own.end(), data) != own.end() ? cudaSuccess : refuse(capture);
+  const std::size_t size = arena().size_of(data);
+  if (stream->capture) {  // stays the graph's; another block would be returned at each launch
+    if (!stream->capture->memory.contains(data)) return refuse(*stream->capture);
+    stream->capture->work.push_back(poison(data, size));
+    return cudaSuccess;
   }
-  return arena().give_back(data) ? cudaSuccess : fail(cudaErrorInvalidValue);
+  if (size == 0) return fail(cudaErrorInvalidValue);
+  const auto block = std::make_shared<Returned>(Returned{data, size});
+  stream->returned.push_back(block);
+  queue(*stream, {[block] {
+    std::memset(block->data, kPoison, block->size);
+    block->done = true;
+    if (!block->taken) arena().give_back(block->data);
+    return cudaSuccess;
+  }});
+  return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void** data, std::size_t bytes) {
+  const std::lock_guard lock(mutex);
   *data = std::malloc(bytes);
-  return *data != nullptr ? cudaSuccess : fail(cudaErrorMemoryAllocation);
+  if (*data == nullptr) return fail(cudaErrorMemoryAllocation);
+  std::memset(*data, kPoison, bytes);
+  pinned[static_cast<unsigned char*>(*data)] = bytes;
+  return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* data) {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  pinned.erase(static_cast<unsigned char*>(data));
   std::free(data);
   return cudaSuccess;
 }
+// Pinned memory is read or written when the stream comes to it. What is pageable is copied aside before the call
+// returns, for which the driver may wait for the stream; and is written before the call returns.
+// Source: CUDA runtime API, "API synchronization behavior".
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const bool to = arena().holds(dst), from = arena().holds(src);
   if (to != (kind != cudaMemcpyDeviceToHost) || from != (kind != cudaMemcpyHostToDevice))
     return fail(cudaErrorInvalidValue);
-  return run_or_capture(stream, [=] {
+  const std::lock_guard lock(mutex);
+  const auto copy = [=] {
     std::memmove(dst, src, bytes);
     return cudaSuccess;
-  });
+  };
+  if (stream->capture || (to && from) || is_pinned(to ? src : dst, bytes)) return run_or_capture(stream, copy);
+  if (from) {
+    queue(*stream, {copy});
+    drain(*stream);
+    return take_failure();
+  }
+  if (how.seed != 0 && emulation::choose(2) == 0) drain(*stream);
+  const auto* first = static_cast<const unsigned char*>(src);
+  queue(*stream, {[dst, staged = std::vector<unsigned char>(first, first + bytes)] {
+    std::memcpy(dst, staged.data(), staged.size());
+    return cudaSuccess;
+  }});
+  return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {
   if (!arena().holds(data)) return fail(cudaErrorInvalidValue);
@@ -343,33 +609,31 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   const std::lock_guard lock(mutex);
-  if (stream->capture != nullptr) return fail(cudaErrorInvalidValue);
-  stream->capture = new EmulatedGraph;
+  if (stream->capture) return fail(cudaErrorInvalidValue);
+  stream->capture = std::make_shared<GraphBody>();
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   const std::lock_guard lock(mutex);
-  if (stream->capture == nullptr) return fail(cudaErrorInvalidValue);
-  *graph = std::exchange(stream->capture, nullptr);
-  if (!(*graph)->invalid) return cudaSuccess;
-  release(std::exchange(*graph, nullptr));
-  return fail(cudaErrorStreamCaptureInvalidated);
+  if (!stream->capture) return fail(cudaErrorInvalidValue);
+  const auto body = std::exchange(stream->capture, nullptr);
+  *graph = nullptr;
+  if (body->invalid) return fail(cudaErrorStreamCaptureInvalidated);
+  *graph = new EmulatedGraph{body};
+  return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
-  ++graph->users;
-  *exec = graph;
+  *exec = new EmulatedGraph(*graph);
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  return run_or_capture(stream, [exec] {
-    for (const Work& work : exec->work)
-      if (const cudaError_t status = work(); status != cudaSuccess) return status;
-    return cudaSuccess;
-  });
+  for (std::size_t i = 0; i < exec->body->work.size(); ++i)
+    run_or_capture(stream, [body = exec->body, i] { return body->work[i](); });
+  return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   const std::lock_guard lock(mutex);
-  release(graph);
+  delete graph;
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }

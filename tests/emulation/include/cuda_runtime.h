@@ -19,7 +19,9 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(n) alignas(n)
-#define __shared__ static  // blocks run one after the other, so a static variable is the block's own
+// Blocks run one after the other, so a static variable is the block's own. All lie together, to be poisoned between
+// two.
+#define __shared__ static __attribute__((section("usol_shared")))
 
 struct uint3 {
   unsigned x, y, z;
@@ -48,7 +50,11 @@ void wait_for_block();
 void exchange(unsigned mask, const void* value, void* result, std::size_t bytes, int source);
 /// The mask of lanes whose predicate holds.
 unsigned ballot(unsigned mask, bool predicate);
+/// Waits for all lanes of `mask`; what they did before is done for each of them.
+void sync_warp(unsigned mask);
 int lane();
+/// An atomic operation touches these bytes.
+void atomic_access(const void* address, std::size_t bytes);
 
 template <class T>
 T shuffle(unsigned mask, T value, int source) {
@@ -69,7 +75,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
 
 // ---- device functions ----
 inline void __syncthreads() { emulation::wait_for_block(); }
-inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::ballot(mask, true); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::sync_warp(mask); }
 inline void __threadfence() {}
 [[noreturn]] inline void __trap() { std::abort(); }
 
@@ -106,38 +112,46 @@ template <class T>
 T __ldg(const T* p) {
   return *p;
 }
+// Their own reads and writes are no ordinary ones (conflicts.h).
+#define USOL_ATOMIC __attribute__((noinline, no_sanitize("thread")))
 template <class T, class U>
-T atomicAdd(T* p, U value) {
+USOL_ATOMIC T atomicAdd(T* p, U value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   *p = static_cast<T>(old + static_cast<T>(value));
   return old;
 }
 template <class T, class U>
-T atomicMax(T* p, U value) {
+USOL_ATOMIC T atomicMax(T* p, U value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   *p = std::max(old, static_cast<T>(value));
   return old;
 }
 template <class T, class U>
-T atomicMin(T* p, U value) {
+USOL_ATOMIC T atomicMin(T* p, U value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   *p = std::min(old, static_cast<T>(value));
   return old;
 }
 template <class T, class U>
-T atomicOr(T* p, U value) {
+USOL_ATOMIC T atomicOr(T* p, U value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   *p = static_cast<T>(old | static_cast<T>(value));
   return old;
 }
 template <class T, class U>
-T atomicExch(T* p, U value) {
+USOL_ATOMIC T atomicExch(T* p, U value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   *p = static_cast<T>(value);
   return old;
 }
 template <class T, class U, class V>
-T atomicCAS(T* p, U expected, V value) {
+USOL_ATOMIC T atomicCAS(T* p, U expected, V value) {
+  emulation::atomic_access(p, sizeof(T));
   const T old = *p;
   if (old == static_cast<T>(expected)) *p = static_cast<T>(value);
   return old;

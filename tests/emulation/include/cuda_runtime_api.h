@@ -1,8 +1,7 @@
 #pragma once
 // A CUDA runtime for machines without a GPU, so that tests can run the kernels of .cu files on the CPU: the same
 // sources are compiled as plain C++ against this header instead of CUDA's. It knows the calls that tensor/cuda makes,
-// no more. What it cannot show: speed, memory races between blocks, limits of registers, and anything inside cuBLAS or
-// cuDNN.
+// no more. What it cannot show: speed, limits of registers, and anything inside cuBLAS or cuDNN.
 
 #include <cstddef>
 #include <cstdint>
@@ -16,9 +15,11 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidConfiguration = 9,
+  cudaErrorAssert = 710,  // here: a conflict (conflicts.h)
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureIsolation = 905,
   cudaErrorUnknown = 999
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };

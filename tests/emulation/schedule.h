@@ -1,0 +1,25 @@
+#pragma once
+// In which order the emulated device does what is queued. A real one may run the streams' work in any order that events
+// and waits leave open, and the warps of a block, too; here a seed chooses, so that a fault can be found again.
+
+#include <cstdint>
+#include <string>
+
+namespace emulation {
+
+struct Schedule {
+  /// USOL_EMULATION_SEED. 0: nothing runs before somebody waits for it; others also let work run early, some seldom,
+  /// some often.
+  std::uint64_t seed = 0;
+  /// False: everything is done when the call returns, blocks and threads run in order of their index, as a device never
+  /// promises. Only to show what this hides.
+  bool lazy = true;
+};
+
+/// From now on; what is queued is done first.
+void set_schedule(const Schedule& schedule);
+const Schedule& schedule();
+/// A number below `bound`, from the seed.
+std::uint64_t choose(std::uint64_t bound);
+
+}  // namespace emulation
