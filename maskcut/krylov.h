@@ -1,5 +1,5 @@
 #pragma once
-// The vectors under maskcut/lanczos.h, apart from its decisions: an orthonormal basis that grows by block Lanczos steps
+// What maskcut/lanczos.h computes with, without its decisions: an orthonormal basis that grows by block Lanczos steps,
 // and the operator projected on it. One problem with any operator on the host (maskcut/krylov.cc), or a batch of patch
 // graphs on a device (maskcut/krylov_batch.h); run_lanczos() leads either.
 
@@ -15,8 +15,8 @@ namespace usol::maskcut {
 /// A new part of a vector shorter than this holds nothing but rounding errors.
 inline constexpr double kKrylovBreakdown = 1e-12;
 
-/// What decisions are made from: A V = V H + U R E' with basis V, H = V' A V, the next block U, and E the last columns
-/// of the identity.
+/// What the decisions are based on: A V = V H + U R E' with basis V, H = V' A V, the next block U, and E the last
+/// columns of the identity.
 struct Projection {
   std::int64_t size = 0;         // columns of V
   std::int64_t frontier = 0;     // columns of U; 0: V spans an invariant space, all of it that can be reached
@@ -25,7 +25,7 @@ struct Projection {
   std::vector<double> coupling;  // R, [columns of E, frontier]: column after column
 };
 
-/// Combinations of basis vectors to make.
+/// Linear combinations of basis vectors that are asked for.
 struct RitzPairs {
   std::vector<double> values;        // [pairs], descending; none: nothing is asked
   std::vector<double> coefficients;  // [pairs, size]
@@ -65,7 +65,7 @@ struct LanczosOutcome {
 /// Basis vectors that `count` pairs of a space of `dimension` may take.
 std::int64_t krylov_capacity(std::int64_t dimension, std::int64_t count, const LanczosOptions& options);
 
-/// Leads `problems` problems to the end: what largest_eigenpairs() documents, for each. `dimension` is that of the
+/// Solves `problems` problems, each as largest_eigenpairs() documents. `dimension` is that of the
 /// space without the deflated vector, at least 1; `vectors` was made with krylov_capacity() and options.block.
 /// A problem that does not converge has its error in its outcome; what `vectors` throws is thrown.
 std::vector<LanczosOutcome> run_lanczos(KrylovVectors& vectors, std::size_t problems, std::int64_t dimension,

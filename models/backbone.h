@@ -58,10 +58,10 @@ struct BackboneKind {
   std::string name;  // "vitdet"
   /// Reads the sizes off the names and shapes behind `prefix` ("backbone."); empty if they are none of this kind.
   MakeBackbone (*recognise)(const StateDict& state, const std::string& prefix);
-  /// What a detector's description says of it, of an incomplete one too: as architecture a word on what there is, and
-  /// facts. Nothing if there is none of this kind behind `prefix`.
+  /// What the description of a detector says of its backbone, even if some tensors are missing: a word in the place of
+  /// the architecture, and facts. Nothing if what lies behind `prefix` is not of this kind.
   std::optional<Description> (*describe)(const StateDict& state, const std::string& prefix);
-  /// Where in it a network trained by itself has its place: "net." for a ViT.
+  /// The part of it that is usually trained by itself before, as a prefix: "net." for the ViT of a ViTDet.
   std::string bottom;
   /// The settings of a training with it, with their defaults; null for a kind that is not trained.
   std::unique_ptr<BackboneSettings> (*settings)() = nullptr;

@@ -60,8 +60,8 @@ class Diverged : public Error {
   using Error::Error;
 };
 
-/// What a training pass draws, beside what its layers draw (Context::rng): from this generator, for the pictures from
-/// number `first_picture` of the whole batch on, so that ranks and passes draw what one process would.
+/// Where the random choices of a training pass come from (those of its layers come from Context::rng). The pass begins
+/// with picture number `first_picture` of the whole batch: so ranks and passes choose what one process would.
 struct Draws {
   Generator generator;
   std::int64_t first_picture = 0;

@@ -25,7 +25,7 @@ FeatureKind parse_feature_kind(std::string_view text);
 /// What a block knows of the patches.
 struct PatchMaps {
   Tensor features;   // f32 [N, D, h, w], see PatchBackbone::features()
-  Tensor attention;  // f32 [N, heads, h, w], of the class token; with what goes to it and to registers a head sums to 1
+  Tensor attention;  // f32 [N, heads, h, w]: the class token's to each patch (the rest goes to itself and registers)
 };
 
 /// What a network's pictures were normalised by, per channel of values in 0 ... 1. The defaults are ImageNet's.
@@ -45,8 +45,8 @@ class PatchBackbone {
   /// Blocks that have features.
   virtual std::int64_t layers() const = 0;
   virtual Normalisation normalisation() const { return {}; }
-  /// What depends on the weights and on the grid of h x w patches alone, for callers who look at many pictures of one
-  /// size: it may be given back to features(). Undefined if there is no such thing.
+  /// What features() needs and what depends only on the weights and the grid of h x w patches (positions). Callers who
+  /// look at many pictures of one size make it once. Undefined if there is no such thing.
   virtual Tensor position(std::int64_t h, std::int64_t w) const = 0;
 
   /// Patch features: images [N, 3, H, W] normalised, H and W multiples of the patch -> [N, D, h, w] f32. `layer` counts

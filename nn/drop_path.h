@@ -11,8 +11,8 @@
 
 namespace usol::nn {
 
-/// Where context.rng stands before the first drop_path() of a pass whose first picture is this one of the whole batch.
-/// Each picture has a part of the stream to itself, so that ranks and passes draw what one process would.
+/// The position of context.rng from which a pass begins to draw, if its first picture is number `first_picture` of the
+/// whole batch. Each picture has a part of the stream to itself, so that ranks and passes draw what one process would.
 inline std::uint64_t drop_path_start(std::int64_t first_picture) {
   return static_cast<std::uint64_t>(first_picture) << 32;
 }

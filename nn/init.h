@@ -10,7 +10,7 @@ inline Initializer zeros() { return constant(0); }
 inline Initializer ones() { return constant(1); }
 /// N(0, std^2).
 Initializer normal(float std);
-/// N(0, std^2) cut at two units (not two standard deviations), as ViTs use it.
+/// N(0, std^2) cut at -2 and 2 (not at two standard deviations), as ViTs use it.
 Initializer trunc_normal(float std);
 /// U(-b, b), b = sqrt(6 / ((1 + a^2) fan_in)). Source: He et al. 2015; a = 1 is Caffe2's "Xavier fill".
 Initializer kaiming_uniform(float a);

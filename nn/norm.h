@@ -32,8 +32,8 @@ struct LayerNorm {
 inline Tensor normed(const LayerNorm& norm, const Tensor& x) {
   return layer_norm(x, cast(norm.weight, x.dtype()), cast(norm.bias, x.dtype()), norm.epsilon);
 }
-/// Maps x [N, C, H, W], normalised over the channels of each pixel. Best with channels last in memory, as the result
-/// is.
+/// x [N, C, H, W] normalised over the channels of each pixel. The result lies in memory as [N, H, W, C]; for an x that
+/// does too it is fastest.
 Tensor norm_channels(const LayerNorm& norm, const Tensor& x);
 
 /// Group normalisation of maps: "weight" [C], "bias" [C].
@@ -65,8 +65,8 @@ struct BatchNorm {
   BatchNorm(const Scope& scope, std::int64_t channels, NormKind norm_kind);
   /// True if the statistics are those of the batch: training, and not frozen.
   bool uses_batch(const Context& context) const { return context.training && kind != NormKind::kFrozenBn; }
-  /// x [N, C, H, W] -> the same shape; SyncBN takes its statistics over context.ranks. They move the running ones, or
-  /// go to context.statistics.
+  /// x [N, C, H, W] -> the same shape. In training the statistics are the batch's (SyncBN: those of all context.ranks
+  /// together). They move the running ones, or are added to context.statistics where there is one.
   Tensor operator()(const Tensor& x, const Context& context, bool relu = false) const;
   /// From now on statistics are fixed and weight and bias get no gradient.
   void freeze();

@@ -31,8 +31,8 @@ struct BatchNormAffine {
 BatchNormAffine batch_norm_affine(const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                                   const Tensor& running_var, double epsilon = 1e-5);
 
-/// Inference: x scale + shift, of batch_norm_affine. x [N, C, H, W]. Gradients to x, weight and bias. Before it, a
-/// convolution without a gradient is better off with scale and shift folded in (nn/conv.h).
+/// Inference: x scale + shift, of batch_norm_affine. x [N, C, H, W]. Gradients to x, weight and bias. After a
+/// convolution, and without a gradient, it is faster to fold scale and shift into the convolution (nn/conv.h).
 Tensor batch_norm_infer(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                         const Tensor& running_var, double epsilon = 1e-5);
 

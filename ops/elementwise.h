@@ -20,7 +20,7 @@ Tensor div(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
 
-/// relu(a + b) as one operation, which keeps its result only: where residual branches join.
+/// relu(a + b) as one operation, for places where residual branches join: the gradient needs nothing but its result.
 Tensor add_relu(const Tensor& a, const Tensor& b);
 
 /// scale * a + offset with constants. Gradient to a.
@@ -42,7 +42,7 @@ extern Kernel<void(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& out)> 
 extern Kernel<void(UnaryOp op, const Tensor& a, Tensor& out)> unary_kernel;
 /// grad_in = grad_out * f'(a).
 extern Kernel<void(UnaryOp op, const Tensor& a, const Tensor& grad_out, Tensor& grad_in)> unary_grad_kernel;
-/// grad_a (+ side for b) of maximum/minimum: grad_out where a wins, half where they tie, else 0.
+/// The gradient of a in maximum(a, b) or minimum(a, b): grad_out where a wins, half of it where both are equal, else 0.
 extern Kernel<void(BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& grad_out, Tensor& grad_a)>
     extremum_grad_kernel;
 extern Kernel<void(const Tensor& a, double scale, double offset, Tensor& out)> affine_kernel;

@@ -7,7 +7,7 @@
 namespace usol {
 
 /// Indices (i64) of the boxes [N, 4] that stay, by descending score; equal scores by ascending index, so the result is
-/// one whatever the device. In that order, a box stays unless its IoU with one that stays exceeds `threshold`. NaN
+/// the same on every device. In that order, a box stays unless its IoU with one that stays exceeds `threshold`. NaN
 /// scores come first; an IoU of NaN suppresses nothing. f32 or f64, scores [N] of the same dtype. Waits for the device.
 /// Throws Error on other shapes and dtypes.
 Tensor nms(const Tensor& boxes, const Tensor& scores, double threshold);

@@ -22,7 +22,7 @@ Tensor normal(const Shape& shape, Generator& generator, double mean = 0, double 
 Tensor random_permutation(std::int64_t n, Generator& generator);
 
 enum class Distribution { kUniform, kNormal };
-/// The first position's numbers of a stream on; what generator.reserve() returned.
+/// Where the numbers of a call begin: a stream of a seed, and the position that generator.reserve() returned.
 struct RandomState {
   std::uint64_t seed = 0, stream = 0, first = 0;
 };

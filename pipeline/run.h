@@ -58,7 +58,7 @@ struct Run {
   void throw_if_stopped() const;
   /// True in one of the processes: the one that speaks, and writes what there is one of.
   bool leads() const;
-  /// What `work`, done by the process that leads while the others wait, has returned: in all of them. All must ask.
+  /// Does `work` in the process that leads while the others wait, and returns its result in all. All must call it.
   int by_leader(const std::function<int()>& work) const;
 
   /// A message for people.

@@ -14,8 +14,8 @@
 
 namespace usol {
 
-/// For the thread that makes it and that thread's current stream: library handles and their workspaces, which are a
-/// thread's, are part of what is recorded. On the CPU it only calls the function.
+/// To be called by the thread that made it, on the stream that was current then: a recording holds library handles and
+/// workspaces, and those belong to a thread. On the CPU it only calls the function.
 class GraphedFunction {
  public:
   /// `function` gets a tensor on `device` and returns another, whose bits follow from the input's alone. It must only

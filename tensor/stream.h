@@ -65,8 +65,8 @@ class StreamScope {
   Stream previous_;
 };
 
-/// What `work` queues on `stream`, which it makes its current one: recorded, not done. tensor/graph.h is the way to use
-/// it.
+/// Records what `work` queues, without doing it; `stream` is the current one meanwhile. For tensor/graph.h, which is
+/// what callers use.
 std::shared_ptr<void> record_graph(const Stream& stream, const std::function<void()>& work);
 /// Queues everything that was recorded.
 void launch_graph(const std::shared_ptr<void>& graph, const Stream& stream);

@@ -134,7 +134,7 @@ class Tensor {
   void fill(double value);
   /// The only element, as double. Throws Error unless numel() is 1.
   double item() const;
-  /// All elements in row-major order, on the CPU. Throws Error if T is not the dtype. (For bool read as u8.)
+  /// All elements in row-major order, on the CPU. Throws Error if T is not the dtype. (Of bool: to(kU8) first.)
   template <class T>
   std::vector<T> to_vector() const {
     require_dtype(dtype_of<T>);

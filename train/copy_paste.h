@@ -32,7 +32,7 @@ Paste choose_paste(const Sample& target, const Sample& source, const CopyPasteOp
 /// to 8 bits; a mask is wherever its weight is not 0). A pasted object that covers half of an existing object or more
 /// is left out; what the others hide of existing ones is removed.
 Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Preset preset);
-/// Each picture of a group with objects of its partner: picture i with those of picture n - 1 - i, as both were before.
+/// Pastes within a group of n pictures: picture i gets objects of picture n - 1 - i, both as they were before.
 std::vector<Sample> copy_pasted(const std::vector<Sample>& group, const CopyPasteOptions& options,
                                 std::vector<Generator>& generators);
 

@@ -14,8 +14,8 @@ namespace usol::train {
 /// Ranks whose sums can travel while the caller goes on.
 class OverlappingRanks : public Communicator {
  public:
-  /// all_reduce_sum(), begun: returns at once, and nobody touches `tensor` until get() of the result, which the same
-  /// thread calls: it waits for the sum and throws what all_reduce_sum() would have thrown. Every rank starts the same
+  /// Begins all_reduce_sum() and returns at once. Nobody may touch `tensor` until get() of the result, called by the
+  /// same thread, has waited for the sum; it throws what all_reduce_sum() would throw. Every rank starts the same
   /// sums in the same order; how they take turns with all_reduce_sum() may differ between ranks.
   virtual std::future<void> start_all_reduce_sum(Tensor tensor) = 0;
 };

@@ -27,9 +27,9 @@ struct OptimizerOptions {
 /// True for weight and bias of a normalisation layer: beside a "running_var", or in a module named norm...
 bool is_norm_parameter(const ParamStore& store, const std::string& name);
 
-/// How fast a parameter of a detector on a ViT of `depth` blocks learns, of the full rate: `decay` once for each layer
-/// above it. Position and patches are the lowest layer, then come the blocks, then all else. Source: Clark et al. 2020,
-/// "ELECTRA", appendix; Detectron2's get_vit_lr_decay_rate.
+/// The factor of the learning rate for a parameter of a detector on a ViT of `depth` blocks: `decay` once for each
+/// layer above the parameter's. Positions and patches are the lowest layer, then come the blocks, then all else.
+/// Source: Clark et al. 2020, "ELECTRA", appendix; Detectron2's get_vit_lr_decay_rate.
 double layer_factor(const std::string& name, double decay, std::int64_t depth);
 
 class Optimizer {
