@@ -51,8 +51,7 @@ void ReportConfig::declare(Settings& settings) {
   settings.add("title TEXT", title, "Its heading");
   settings.flag("class-aware", class_aware, "Objects must be of the truth's category to count");
   settings.add("most N", most, "Pictures in the gallery at most, evenly spread; 0: all").at_least(0);
-  settings.add("page-mb MB", page_mb, "Size of the page at most: pictures get smaller as they get more")
-      .at_least(0.5);
+  settings.add("page-mb MB", page_mb, "Size of the page at most: pictures get smaller as they get more").at_least(0.5);
 }
 
 int make_report(const Run& run, const ReportConfig& config, const std::string& out) {

@@ -71,9 +71,8 @@ TEST_F(CudaMaskcut, APictureIsTheSameInEveryBatch) {
   ASSERT_EQ(maskcut({"--size", "96", "--out", at("four.json"), "--device", "cuda", "--batch", "4"}), kSuccess);
   EXPECT_EQ(parts("four.json"), parts("all.json"));
   EXPECT_EQ(Json::parse(test::read_text(folder_ / "four.json"))["info"]["batch"], 4);
-  ASSERT_EQ(
-      maskcut({"--size", "96", "--out", at("s1.json"), "--device", "cuda", "--batch", "4", "--shard", "1/2"}),
-      kSuccess);
+  ASSERT_EQ(maskcut({"--size", "96", "--out", at("s1.json"), "--device", "cuda", "--batch", "4", "--shard", "1/2"}),
+            kSuccess);
   const Json shard = parts("s1.json");
   for (std::size_t i = 0; i < shard[1].size(); ++i) EXPECT_EQ(shard[1][i], ours[1][i]);
 }
