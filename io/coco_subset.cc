@@ -31,7 +31,10 @@ class ImageList {
       if (!line.empty() && line[0] != '#') entries_.emplace(line, false);
     }
     check(!entries_.empty(), ErrorKind::kUsage, "{}: lists no images", path_);
-    for (const auto& [entry, used] : entries_) short_names_.emplace(without_extension(last_part(entry)), entry);
+    for (const auto& [entry, used] : entries_) {
+      short_names_.emplace(last_part(entry), entry);  // "b.v2" is b.v2.png without its extension
+      short_names_.emplace(without_extension(last_part(entry)), entry);
+    }
   }
 
   bool contains(const CocoImage& image) {

@@ -24,16 +24,17 @@ class Choice {
 
   std::string name;  // of the chosen kind
 
-  explicit Choice(std::string chosen) : name(std::move(chosen)) {
+  explicit Choice(const std::string& usual) : name(usual), usual_(usual) {
     for (const Kind& kind : Registry<Kind>::all())
       if (kind.settings != nullptr) settings_[kind.name] = kind.settings();
   }
-  Choice(const Choice& other) : name(other.name) {
+  Choice(const Choice& other) : name(other.name), usual_(other.usual_) {
     for (const auto& [kind, settings] : other.settings_) settings_[kind] = settings->clone();
   }
   Choice(Choice&&) noexcept = default;
   Choice& operator=(Choice other) noexcept {
     std::swap(name, other.name);
+    std::swap(usual_, other.usual_);
     std::swap(settings_, other.settings_);
     return *this;
   }
@@ -44,7 +45,10 @@ class Choice {
                OptionKind kind = OptionKind::kSetting) {
     std::vector<std::string> known;
     for (const auto& one : settings_) known.push_back(one.first);
+    // What is there when a setting is declared counts as its default, and a program may have chosen already.
+    std::string chosen = std::exchange(name, usual_);
     settings.choice(names, name, known, help, kind);
+    name = std::move(chosen);
   }
   /// Declares every kind's settings as those of an alternative of the choice `key`.
   void declare_settings(Settings& settings, const std::string& key,
@@ -69,6 +73,7 @@ class Choice {
   }
 
  private:
+  std::string usual_;
   std::map<std::string, std::unique_ptr<Own>> settings_;  // by the kind's name
 };
 

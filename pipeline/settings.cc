@@ -316,6 +316,8 @@ void SettingsTable::settle() {
     const Offer& offer = found->second.front();
     if (offer.source == Source::kFile && is_default(offer, option->key)) continue;
     const Option* choice = option->choice;
+    for (const auto& other : options_)  // of several of the name, the one that is nearest to being used
+      if (other->key == option->key && is_used(*other->choice)) choice = other->choice;
     while (!is_used(*choice)) choice = choice->choice;
     fail(ErrorKind::kUsage,
          fmt::format("{} means nothing to {} {}", offer.where, choice->key, *std::get<std::string*>(choice->target)));
@@ -401,7 +403,8 @@ std::string SettingsTable::text(const std::string& key) const {
 nlohmann::ordered_json SettingsTable::settings() const {
   auto json = nlohmann::ordered_json::object();
   for (const auto& option : options_) {
-    const bool recorded = is_used(*option) || (option->recorded_always && !uses(option->key));
+    const bool recorded =
+        is_used(*option) || (option->recorded_always && is_used(*option->choice) && !uses(option->key));
     if (option->kind == OptionKind::kRun || !recorded) continue;
     auto value = json_of(option->target);
     if (option->kind == OptionKind::kSetting || value.dump() != option->usual) json[option->key] = std::move(value);

@@ -225,7 +225,7 @@ TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
   const auto result = discover("lost", {"--backbone", "colour", "--out", at("a.json")});
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
   EXPECT_THAT(result.err, HasSubstr("large.png: 2100 x 2100 pixels are 69169 patches of 8"));
-  EXPECT_THAT(result.err, HasSubstr("--size PX"));
+  EXPECT_THAT(result.err, HasSubstr("a size for all pictures makes them smaller"));
 }
 
 TEST_F(DiscoverTest, ShardsMergeAndResumeGivesTheSameBytes) {

@@ -233,9 +233,9 @@ TEST_F(OptionsTest, AnAlternativesSettingsAreItsOwn) {
   all.options.parse({"--shape", "square", "--later", "5"});
   EXPECT_EQ(all.options.settings().dump(),
             R"({"width":0.5,"shape":"square","size":3.0,"edge":"sharp","edge-width":1.0,"later":5})");
-  for (const char* part : {"With shape round:\n  --size NUMBER             of the round one (default 2)",
-                           "With shape square:\n  --size NUMBER             of the square one (default 3)"})
-    EXPECT_NE(round.options.help().find(part), std::string::npos) << round.options.help();
+  for (const char* part : {"With shape round:\n  --size NUMBER               of the round one (default 2)",
+                           "With shape square:\n  --size NUMBER               of the square one (default 3)"})
+    EXPECT_NE(Shapes().options.help().find(part), std::string::npos) << Shapes().options.help();
 }
 
 TEST_F(OptionsTest, WhatTheChosenAlternativeHasNotIsRefusedWhateverItsValue) {

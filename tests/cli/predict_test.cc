@@ -224,7 +224,7 @@ TEST_F(PredictTest, AnEntryOfTheWeightsIsTaken) {
   const auto other =
       predict({cat(), "--weights", at("wrapped.safetensors"), "--entry", "twin.", "--out", at("b.json"), "--resume"});
   EXPECT_EQ(other.status, kBadUsage);
-  EXPECT_NE(other.err.find("weights_entry: was ema., is twin."), std::string::npos) << other.err;
+  EXPECT_NE(other.err.find("weights_entry: was \"ema.\", is \"twin.\""), std::string::npos) << other.err;
 }
 
 TEST_F(PredictTest, WeightsGiveAResNetDetectronsNames) {

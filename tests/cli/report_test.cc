@@ -162,7 +162,7 @@ TEST_F(ReportTest, TellsFilesByTheirContent) {
   fs::copy_file(folder_ / "a.json", folder_ / "rounds/round2/predictions.json");
   const auto result = report({"training", "other.json", "rounds", "--out", "page.html"});
   ASSERT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("without --images"));
+  EXPECT_THAT(result.err, HasSubstr("without the folder of the pictures (images)"));
   const std::string text = page();
   for (const char* part : {"id=\"training\"", "total_loss", "loss_mask", "id=\"time\"", "waiting for data",
                            ">12.3</td>", ">25.0</td>", "rounds/round1", "rounds/round2"})

@@ -38,17 +38,20 @@ class TrainMpiTest : public testing::Test {
     for (std::int64_t i = 0; i < 8; ++i)
       pictures.push_back({56 + 6 * i, i % 2 == 0 ? 50 : 120, 4, 40 + 2 * i, 12 - i, 40});
     test::write_rectangles(folder_.path(), pictures);
-    test::write_text(
-        folder_ / "small.toml",
-        "[train]\nblocks = [1, 1, 1, 1]\nresnet-channels = 16\nchannels = 8\nhidden = 16\n"
+    const std::string resnet = "blocks = [1, 1, 1, 1]\nresnet-channels = 16\n";
+    const std::string all =
+        "channels = 8\nhidden = 16\n"
         "short-sides = [48, 64, 80]\nbatch = 8\nreference-batch = 8\nproposals = 50\nlr = 0.02\nwarmup = 0\n"
-        "iterations = 4\nsteps = [3]\nlog-every = 1\ncheckpoint-every = 2\nprecise-bn = 2\n");
+        "iterations = 4\nsteps = [3]\nlog-every = 1\ncheckpoint-every = 2\nprecise-bn = 2\n";
+    test::write_text(folder_ / "small.toml", "[train]\n" + resnet + all);
+    test::write_text(folder_ / "small_vit.toml", "[train]\narch = \"vitdet\"\n" + all);
   }
   std::string at(const std::string& name) const { return (folder_ / name).string(); }
-  test::ProcessResult train(int processes, const std::string& out, const Words& more = {}) const {
+  test::ProcessResult train(int processes, const std::string& out, const Words& more = {},
+                            const std::string& settings = "small.toml") const {
     Words words{"train",
                 "--config",
-                at("small.toml"),
+                at(settings),
                 "--annotations",
                 at("truth.json"),
                 "--image-root",
@@ -141,10 +144,10 @@ TEST_F(TrainMpiTest, SharedEvaluationScoresAsOneProcessDoes) {
 
 // What is drawn for a picture depends on its place in the whole batch.
 TEST_F(TrainMpiTest, ViTDetLeavesOutTheSamePaths) {
-  const Words vit{"--arch",       "vitdet", "--vit-width", "64",    "--vit-depth",  "4",   "--image-side",  "64",
-                  "--long-side",  "64",     "--lr",        "0.002", "--drop-path",  "0.9", "--batch",       "4",
-                  "--iterations", "2",      "--steps",     "2",     "--precise-bn", "0",   "--short-sides", "48"};
-  const auto one = train(1, "one", vit), two = train(2, "two", vit);
+  const Words vit{"--vit-width", "64",    "--vit-depth",  "4",   "--image-side",  "64", "--long-side",  "64",
+                  "--lr",        "0.002", "--drop-path",  "0.9", "--batch",       "4",  "--iterations", "2",
+                  "--steps",     "2",     "--precise-bn", "0",   "--short-sides", "48"};
+  const auto one = train(1, "one", vit, "small_vit.toml"), two = train(2, "two", vit, "small_vit.toml");
   ASSERT_EQ(one.status, 0) << one.err;
   ASSERT_EQ(two.status, 0) << two.err;
   expect_same_training("one", "two");
