@@ -1,10 +1,9 @@
 #pragma once
 // ViTDet: a plain vision transformer as a detector's backbone. Most blocks attend within windows, four to the whole
 // map, with relative positions; a simple feature pyramid makes p2 ... p6 of the last map alone.
-// The names are Detectron2's ("net.blocks.0.attn.qkv.weight", "simfp_2.0.weight" ...): its checkpoints load by name, and
-// DINO's ViT fits "net".
-// Source: Li et al. 2022, "Exploring Plain Vision Transformer Backbones for Object Detection"; relative positions: Li
-// et al. 2022, "MViTv2"; facts of Detectron2's vit.py and its ViTDet project.
+// The names are Detectron2's ("net.blocks.0.attn.qkv.weight", "simfp_2.0.weight" ...): its checkpoints load by name,
+// and DINO's ViT fits "net". Source: Li et al. 2022, "Exploring Plain Vision Transformer Backbones for Object
+// Detection"; relative positions: Li et al. 2022, "MViTv2"; facts of Detectron2's vit.py and its ViTDet project.
 
 #include <cstdint>
 #include <memory>

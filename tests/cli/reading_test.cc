@@ -207,8 +207,8 @@ TEST_F(ReadingTest, EveryVerbSaysTheSameAboutAnnotations) {
        {"report", "good.json", "--annotations", "odd.json", "--images", "pictures", "--out", "o.html", "--force"},
        true},
       {"truth of sweep",
-       {"sweep", "pictures", "--backbone", "colour", "--param", "tau=0.1,0.2", "--annotations", "odd.json", "--out",
-        "sweep", "--dry-run"},
+       {"sweep", "pictures", "--backbone", "colour", "--size", "32", "--param", "tau=0.1,0.2", "--annotations",
+        "odd.json", "--out", "sweep", "--dry-run"},
        true},
   };
   test::write_text(folder_ / "none.json", "[]");

@@ -54,6 +54,9 @@ TEST(Saliency, ThresholdsAreStrict) {
   const SaliencyScores f32 = saliency_scores(Tensor::from<float>({0.4f, 0}, {1, 2}), truth);
   EXPECT_EQ(f32.f_beta[101], 1);
   EXPECT_EQ(f32.f_beta[102], 0.4f > 102 / 255.0 ? 1 : 0);
+  // A map in levels is foreground from 128 on.
+  EXPECT_EQ(saliency_scores(Tensor::from<std::uint8_t>({127, 0}, {1, 2}), truth).iou, 0);
+  EXPECT_EQ(saliency_scores(Tensor::from<std::uint8_t>({128, 0}, {1, 2}), truth).iou, 1);
   const SaliencyScores half = saliency_scores(Tensor::from<float>({0.5f, 0}, {1, 2}), truth);
   EXPECT_EQ(half.iou, 0);
   EXPECT_EQ(half.accuracy, 0.5);
