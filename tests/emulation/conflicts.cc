@@ -79,6 +79,11 @@ Access own_access(unsigned bytes, bool atomic) {
           false};
 }
 
+bool same_thread_and_step(const Access& other) {
+  return other.stretch == stretch && other.thread == here.thread &&
+         other.warp_step == static_cast<std::uint16_t>(here.warp_step);
+}
+
 void touch_word(Word& word, unsigned bytes, bool write, bool atomic, std::uintptr_t address, const Range& range) {
   if (unordered(word.write, bytes, range.shared) && !(atomic && word.write.atomic))
     report(write ? "two writes" : "a read and a write", word.write, address, range);
@@ -86,19 +91,20 @@ void touch_word(Word& word, unsigned bytes, bool write, bool atomic, std::uintpt
     if (!atomic && unordered(word.read, bytes, range.shared)) report("a write and a read", word.read, address, range);
     if (atomic && !word.read.atomic && unordered(word.read, bytes, range.shared))
       report("an atomic operation and a read", word.read, address, range);
-    if (word.write.stretch == stretch && word.write.thread == here.thread && word.write.atomic == atomic) {
-      bytes |= word.write.bytes;
-    }
+    const bool goes_on =
+        same_thread_and_step(word.write) && word.write.atomic == atomic;  // it wrote other bytes of the word before
+    if (goes_on) bytes |= word.write.bytes;
     word.write = own_access(bytes, atomic);
     return;
   }
   Access read = own_access(bytes, atomic);
   const Access& last = word.read;
-  if (last.stretch == stretch) {
-    read.bytes |= last.bytes;
+  if (last.stretch == stretch && last.bytes == bytes) {
     read.other_warps = last.other_warps || last.thread / kWarp != here.thread / kWarp;
     read.other_lanes =
-        last.warp_step == read.warp_step && (last.other_lanes || last.thread != here.thread) && !read.other_warps;
+        !read.other_warps && last.warp_step == read.warp_step && (last.other_lanes || last.thread != here.thread);
+  } else if (same_thread_and_step(last) && !last.other_lanes && !last.other_warps) {
+    read.bytes |= last.bytes;
   }
   word.read = read;
 }

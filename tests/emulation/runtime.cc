@@ -79,7 +79,7 @@ constexpr std::size_t kMostQueued = 1024;  // then the host waits, as it would f
 std::recursive_mutex mutex;
 thread_local int current_device = 0;
 cudaError_t last_error = cudaSuccess;
-cudaError_t failed_work = cudaSuccess;  // told to whoever waits next
+cudaError_t failed_work = cudaSuccess;  // told to all who wait from then on, as a device does
 std::map<const void*, std::size_t> shared_limits;
 std::map<const void*, unsigned> launches;            // of each kernel
 std::vector<EmulatedStream*> streams;                // all that live or have work left
@@ -267,10 +267,7 @@ void drain_all() {
 }
 
 // What waiting returns.
-cudaError_t take_failure() {
-  const cudaError_t status = std::exchange(failed_work, cudaSuccess);
-  return status == cudaSuccess ? status : fail(status);
-}
+cudaError_t failure() { return failed_work == cudaSuccess ? failed_work : fail(failed_work); }
 
 void queue(EmulatedStream& stream, Item item) {
   stream.queue.push_back(std::move(item));
@@ -365,6 +362,10 @@ void set_schedule(const Schedule& schedule) {
   start_schedule(schedule);
 }
 const Schedule& schedule() { return how; }
+void forget_failure() {
+  const std::lock_guard lock(mutex);
+  failed_work = last_error = cudaSuccess;
+}
 
 // Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
 std::uint64_t choose(std::uint64_t bound) {
@@ -452,7 +453,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaDeviceSynchronize() {
   const std::lock_guard lock(mutex);
   drain_all();
-  return take_failure();
+  return failure();
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = kMultiprocessors;
@@ -476,7 +477,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(mutex);
   if (stream->capture) return refuse(*stream->capture);
   drain(*stream);
-  return take_failure();
+  return failure();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const std::lock_guard lock(mutex);
@@ -504,7 +505,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const std::lock_guard lock(mutex);
   if (event->mark) run_until(event->mark);
-  return take_failure();
+  return failure();
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
@@ -584,7 +585,7 @@ cudaError_t cudaMemcpyAsync(void* dst, const void* src, std::size_t bytes, cudaM
   if (from) {
     queue(*stream, {copy});
     drain(*stream);
-    return take_failure();
+    return failure();
   }
   if (how.seed != 0 && emulation::choose(2) == 0) drain(*stream);
   const auto* first = static_cast<const unsigned char*>(src);
@@ -627,6 +628,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < exec->body->work.size(); ++i)
     run_or_capture(stream, [body = exec->body, i] { return body->work[i](); });
   return cudaSuccess;

@@ -19,6 +19,8 @@ struct Schedule {
 /// From now on; what is queued is done first.
 void set_schedule(const Schedule& schedule);
 const Schedule& schedule();
+/// A kernel that failed makes every later wait fail, until this is called.
+void forget_failure();
 /// A number below `bound`, from the seed.
 std::uint64_t choose(std::uint64_t bound);
 
