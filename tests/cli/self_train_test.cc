@@ -179,6 +179,14 @@ TEST_F(SelfTrainTest, RoundsCanBeAddedAndChangesAreRefused) {
   EXPECT_EQ(changed.status, kBadUsage);
   EXPECT_NE(changed.err.find("base/train was made with other settings: settings.clip"), std::string::npos)
       << changed.err;
+  // What another version has written is named, with what to do.
+  Json later = manifest("out");
+  later["usol_self_train"] = 2;
+  test::write_text(folder_ / "out/manifest.json", later.dump());
+  const auto other = run("out", {"--rounds", "1", "--annotations", at("scenes/truth.json"), "--resume"});
+  EXPECT_EQ(other.status, kBadUsage);
+  EXPECT_NE(other.err.find("out/manifest.json was written by another version of usol"), std::string::npos) << other.err;
+  EXPECT_NE(other.err.find("; finish it with that version, or start anew with --force"), std::string::npos);
   // A mistake in the settings of a late stage is found before the first one.
   test::write_text(folder_ / "round.toml", "[train]\nlearning-rate = 3\n");
   const auto wrong = run("new");
