@@ -43,7 +43,7 @@ TEST(Components, EqualSciPy) {
       EXPECT_EQ(components.sizes, sizes);
     }
   }
-  EXPECT_GE(cases, 50);
+  EXPECT_EQ(cases, 52);
 }
 
 TEST(Components, ComponentOfASeed) {

@@ -51,8 +51,8 @@ TEST(Cut, MasksEqualTheReferenceBitForBit) {
     }
     ++(kind == "release" ? release : paper);
   }
-  EXPECT_GE(release, 15);
-  EXPECT_GE(paper, 17);
+  EXPECT_EQ(release, 16);
+  EXPECT_EQ(paper, 18);
 }
 
 // Features of a picture drawn with letters: one direction a letter, blanks all alike.
