@@ -195,7 +195,9 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
   source_options.native_aspect = false;
   source_options.attention = true;
   const auto source = source_options.open(run);
-  Json header = make_info(run, "{}", source_options.weights_sha256());
+  SettingsTable own("discover");
+  declare(own);
+  Json header = make_info(run, own.settings_text(), source_options.weights_sha256());
   source->describe(header);
   header["inputs"] = {{"images", inputs.size()}, {"sha256", inputs.digest()}};
 
