@@ -160,7 +160,10 @@ void SettingsTable::declare_alternative(const std::string& key, const std::strin
   choice_ = &choice;
   alternative_ = alternative;
   recorded_always_ = recorded == Recorded::kAlways;
-  group_ = fmt::format("With {} {}", key, alternative);
+  group_ = fmt::format("{} {}", key, alternative);  // "With method found, task saliency"
+  for (const Option* outer = &choice; outer->choice != nullptr; outer = outer->choice)
+    group_ = fmt::format("{} {}, {}", outer->choice->key, outer->alternative, group_);
+  group_ = "With " + group_;
   declare(*this);
   std::tie(choice_, alternative_, recorded_always_, group_) = outside;
 }
