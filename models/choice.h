@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,22 +41,24 @@ class Choice {
   }
   ~Choice() = default;
 
-  /// Declares the choice itself, under `names`.
+  /// Declares the choice itself, under `names`: the usual kind first, then the others by name.
   void declare(Settings& settings, const std::string& names, const std::string& help,
                OptionKind kind = OptionKind::kSetting) {
-    std::vector<std::string> known;
-    for (const auto& one : settings_) known.push_back(one.first);
+    std::vector<std::string> known{usual_};
+    for (const auto& one : settings_)
+      if (one.first != usual_) known.push_back(one.first);
     // What is there when a setting is declared counts as its default, and a program may have chosen already.
     std::string chosen = std::exchange(name, usual_);
     settings.choice(names, name, known, help, kind);
     name = std::move(chosen);
   }
-  /// Declares every kind's settings as those of an alternative of the choice `key`.
-  void declare_settings(Settings& settings, const std::string& key,
-                        Settings::Recorded recorded = Settings::Recorded::kChosen) {
+  /// Declares every kind's settings as those of an alternative of the choice `key`; those of `always` are recorded
+  /// whatever is chosen.
+  void declare_settings(Settings& settings, const std::string& key, const std::set<std::string>& always = {}) {
     for (const auto& [kind, own] : settings_)
       settings.when(
-          key, kind, [&own = *own](Settings& s) { own.declare(s); }, recorded);
+          key, kind, [&own = *own](Settings& s) { own.declare(s); },
+          always.contains(kind) ? Settings::Recorded::kAlways : Settings::Recorded::kChosen);
   }
 
   /// The chosen kind's settings. Throws Error(kUsage) if there is no such kind.

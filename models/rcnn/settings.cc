@@ -10,8 +10,8 @@ void RcnnSettings::declare(Settings& settings) {
   backbone.declare(settings, "arch",
                    "The backbone: a ResNet with a feature pyramid, or a plain ViT with patches of 16 px");
   settings.add("stages N", stages, "3: Cascade Mask R-CNN; 1: Mask R-CNN");
-  // Recorded whatever is chosen: trainings from before a backbone had settings of its own go on.
-  backbone.declare_settings(settings, "arch", Settings::Recorded::kAlways);
+  // These two stood side by side before each had its own: records have them whatever is chosen.
+  backbone.declare_settings(settings, "arch", {"resnet", "vitdet"});
   settings.add("channels N", channels, "Width of the pyramid and the mask head").at_least(1);
   settings.add("hidden N", hidden, "Width of the box head").at_least(1);
   settings.add("rpn-nms IOU", rpn_nms, "Of proposals that overlap more than this, the best stays").between(0, 1);
