@@ -42,26 +42,23 @@ void check_mpi(int code, const char* what) {
 // A number that says what a signal asks for; 0 for none.
 using CaughtSignal = int (*)();
 
-// Waits until all processes of the group are here: what they do together next takes no longer than it travels. MPI's
-// own waits can be ended by nothing. Throws Error(kInterrupted).
-void meet(MPI_Comm group, CaughtSignal caught) {
+// MPI's own waits can be ended by nothing. This one throws Error(kInterrupted); what was begun is then left to
+// abort_ranks(). It asks for the first moment as often as it can, as MPI does, and with `pauses` now and then after it.
+void wait_for(MPI_Request& request, const char* what, CaughtSignal caught, bool pauses) {
   using Clock = std::chrono::steady_clock;
-  constexpr auto kAsking = std::chrono::milliseconds(1);  // at once, as MPI does, then now and then
+  constexpr auto kAsking = std::chrono::milliseconds(1);
   constexpr auto kPause = std::chrono::microseconds(50);
-  MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Ibarrier(group, &request), "barrier");
   const auto start = Clock::now();
   std::optional<Clock::time_point> asked;  // to stop, while this one waits
   for (;;) {
-    int all_here = 0;
-    check_mpi(MPI_Test(&request, &all_here, MPI_STATUS_IGNORE), "barrier");
-    if (all_here != 0) return;
+    int done = 0;
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what);
+    if (done != 0) return;
     const auto now = Clock::now();
-    if (now - start < kAsking) {
+    if (pauses && now - start >= kAsking)
+      std::this_thread::sleep_for(kPause);
+    else
       std::this_thread::yield();
-      continue;
-    }
-    std::this_thread::sleep_for(kPause);
     const int signal = caught ? caught() : 0;
     if (signal == 0 || signal == SIGUSR1) continue;
     if (!asked) asked = now;
@@ -71,13 +68,22 @@ void meet(MPI_Comm group, CaughtSignal caught) {
   }
 }
 
+// Waits until all processes of the group are here: what they do together next takes no longer than it travels.
+void meet(MPI_Comm group, CaughtSignal caught) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(group, &request), "barrier");
+  wait_for(request, "barrier", caught, true);
+}
+
 void add_up(Tensor& tensor, MPI_Comm group, CaughtSignal caught) {
   meet(group, caught);
   constexpr std::int64_t kMost = 1 << 30;  // MPI counts with int
   const auto reduce = [&](auto* values, MPI_Datatype type) {
     for (std::int64_t first = 0; first < tensor.numel(); first += kMost) {
       const auto part = static_cast<int>(std::min(kMost, tensor.numel() - first));
-      check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + first, part, type, MPI_SUM, group), "all-reduce");
+      MPI_Request request = MPI_REQUEST_NULL;
+      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values + first, part, type, MPI_SUM, group, &request), "all-reduce");
+      wait_for(request, "all-reduce", caught, false);
     }
   };
   if (tensor.dtype() == DType::kF32)
@@ -256,7 +262,9 @@ class MpiRanks : public OverlappingRanks {
           ->add([&] {
             id = own;
             meet(started_, caught_);
-            check_mpi(MPI_Bcast(id.data(), static_cast<int>(id.size()), MPI_CHAR, 0, started_), "broadcast");
+            MPI_Request request = MPI_REQUEST_NULL;
+            check_mpi(MPI_Ibcast(id.data(), static_cast<int>(id.size()), MPI_CHAR, 0, started_, &request), "broadcast");
+            wait_for(request, "broadcast", caught_, false);
           })
           .get();
       device_sums_ = device_sums_library()->join(id, rank_, size_, device);
