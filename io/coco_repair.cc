@@ -259,7 +259,7 @@ class Repair {
 void check_box(const Box& box, const CocoImage& image, const std::string& file,
                const std::function<std::string()>& place, ReadingReport& report) {
   if (image.height == 0 || image.width == 0) return;
-  const auto& [left, top, width, height] = box;
+  const double left = box[0], top = box[1], width = box[2], height = box[3];
   const double right = left + width, bottom = top + height;
   const auto image_width = static_cast<double>(image.width), image_height = static_cast<double>(image.height);
   if (std::max({-left, -top, right - image_width, bottom - image_height}) <= kTolerance_px) return;
@@ -267,8 +267,7 @@ void check_box(const Box& box, const CocoImage& image, const std::string& file,
   const bool inside_exchanged = std::max({-left, -top, right - image_height, bottom - image_width}) <= kTolerance_px;
   check(!outside, ErrorKind::kFormat,
         "{}{}{}: expected a box in its image of {} x {} (height x width), got [{}, {}, {}, {}] (left, top, width, "
-        "height), "
-        "which is wholly outside{}",
+        "height), which is wholly outside{}",
         file, file.empty() ? "" : ": ", place(), image.height, image.width, left, top, width, height,
         inside_exchanged ? "; it would be inside if the image's height and width were exchanged" : "");
   report.add(ReadingKind::kPartlyOutside, [&] {
