@@ -212,7 +212,8 @@ class Evaluation {
   const io::CocoImage& sized_image(const Item& item) const {
     const io::CocoImage& image = truth_.images[static_cast<std::size_t>(images_[static_cast<std::size_t>(item.image)])];
     check(image.height > 0 && image.width > 0, ErrorKind::kFormat,
-          "{}: image {} has no height and width, which masks need", truth_.name, image.id);
+          "{}: image {} has no height and width, which masks need; they can be read from the pictures (image-root)",
+          truth_.name, image.id);
     return image;
   }
 

@@ -242,7 +242,10 @@ TEST(CocoEval, ErrorsNameRecordAndField) {
   EXPECT_EQ(error_of(truth, predictions, IouType::kMask), "gt.json: annotations[0] (id 1)" + without_mask);
   truth = small_truth();
   truth["images"][0].erase("height");
-  EXPECT_THAT(error_of(truth, predictions, IouType::kMask), testing::HasSubstr("image 1 has no height and width"));
+  EXPECT_THAT(
+      error_of(truth, predictions, IouType::kMask),
+      testing::HasSubstr(
+          "image 1 has no height and width, which masks need; they can be read from the pictures (image-root)"));
   EXPECT_THAT(error_of(predictions, predictions, IouType::kBox), testing::HasSubstr("got a list of results"));
 
   CocoEvalOptions options;
