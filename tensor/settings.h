@@ -17,7 +17,7 @@ namespace usol {
 /// What the value of a setting changes.
 enum class OptionKind {
   kSetting,  // the result: recorded in `info`, compared when a run goes on
-  kLater,    // the result, too; recorded where it is not the default, so that records from before it was there stay
+  kLater,    // the same, of a choice: its usual word is not recorded, so that records are as before there was a choice
   kRun,      // where, how fast or how loud the work is done, never the result
 };
 

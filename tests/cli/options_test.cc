@@ -178,9 +178,8 @@ TEST_F(OptionsTest, HelpShowsDefaultsAndExamples) {
 
 // A choice whose alternatives have settings of their own, two of them of one name, and one with another choice in it.
 struct Shapes {
-  std::string shape = "round", edge = "sharp", config;
+  std::string shape = "round", edge = "sharp", later = "plain", config;
   double edge_width = 1, round_size = 2, square_size = 3, width = 0.5;
-  std::int64_t later = 4;
   Options options{"usol shapes", "shapes", "Shapes"};
 
   Shapes() {
@@ -194,7 +193,7 @@ struct Shapes {
           "edge", "soft", [this](Settings& soft) { soft.add("edge-width", edge_width, "of the edge"); },
           Settings::Recorded::kAlways);
     });
-    options.add("later", later, "came later", OptionKind::kLater);
+    options.choice("later", later, {"fancy", "plain"}, "came later", OptionKind::kLater);
     options.add("config", config, "settings", OptionKind::kRun);
   }
 };
@@ -219,7 +218,7 @@ TEST_F(OptionsTest, AnAlternativesSettingsAreItsOwn) {
   EXPECT_EQ(round.options.text("size"), "8");
   EXPECT_EQ(round.options.settings().dump(), R"({"width":0.5,"shape":"round","size":8.0})");
   EXPECT_EQ(round.options.to_toml(),
-            "# usol shapes settings\n[shapes]\nwidth = 0.5\nshape = \"round\"\nsize = 8\nlater = 4\n");
+            "# usol shapes settings\n[shapes]\nwidth = 0.5\nshape = \"round\"\nsize = 8\nlater = \"plain\"\n");
   // The choice may come from a weaker source than its setting, and stand after it.
   square.options.parse({"--size", "4", "--config", config("edge = \"soft\"\nedge-width = 2\nshape = \"square\"")});
   EXPECT_EQ(square.square_size, 4);
@@ -227,14 +226,15 @@ TEST_F(OptionsTest, AnAlternativesSettingsAreItsOwn) {
   EXPECT_EQ(square.edge_width, 2);
   EXPECT_TRUE(square.options.uses("edge-width"));
   EXPECT_FALSE(round.options.uses("edge-width"));
-  // Where all alternatives' settings are recorded, those of the one that is not chosen are, too; of a setting that came
-  // later what is not its default.
+  // Where all alternatives' settings are recorded, those of the one that is not chosen are, too; of a choice that came
+  // later what is not its usual word.
   Shapes all;
-  all.options.parse({"--shape", "square", "--later", "5"});
+  all.options.parse({"--shape", "square", "--later", "fancy"});
   EXPECT_EQ(all.options.settings().dump(),
-            R"({"width":0.5,"shape":"square","size":3.0,"edge":"sharp","edge-width":1.0,"later":5})");
+            R"({"width":0.5,"shape":"square","size":3.0,"edge":"sharp","edge-width":1.0,"later":"fancy"})");
   for (const char* part : {"With shape round:\n  --size NUMBER               of the round one (default 2)",
-                           "With shape square:\n  --size NUMBER               of the square one (default 3)"})
+                           "With shape square:\n  --size NUMBER               of the square one (default 3)",
+                           "With shape square, edge soft:\n  --edge-width NUMBER "})
     EXPECT_NE(Shapes().options.help().find(part), std::string::npos) << Shapes().options.help();
 }
 
@@ -262,6 +262,7 @@ TEST_F(OptionsTest, TwoSettingsOfOneNameAreRefused) {
   double more = 0;
   EXPECT_THROW(shapes.options.add("width", more, "again"), Error);
   EXPECT_THROW(shapes.options.add("size", more, "of no shape"), Error);
+  EXPECT_THROW(shapes.options.add("more", more, "no choice", OptionKind::kLater), Error);
   EXPECT_THROW(shapes.options.when("shape", "flat", [](Settings&) {}), Error);
   EXPECT_THROW(shapes.options.when("form", "round", [](Settings&) {}), Error);
 }
