@@ -51,7 +51,8 @@ struct Dump {
   void save(io::OutputFolder& folder, const std::string& picture) const {
     const std::string inside = output_path({}, picture, "").generic_string();
     for (const auto& [name, array] : arrays)
-      folder.write(fmt::format("{}/{}.npy", inside, name), [&](const fs::path& path) { io::save_npy(path, array); });
+      folder.write(fmt::format("{}/{}.npy", inside, name),
+                   [&array = array](const fs::path& path) { io::save_npy(path, array); });
   }
 };
 

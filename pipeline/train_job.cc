@@ -355,7 +355,7 @@ class Training {
     const auto [saved, damaged] = newest_state();
     if (leads_)
       for (const std::string& why : damaged) run_.warn("{}; the checkpoint before it is taken", why);
-    const auto text = [&](const char* key) {
+    const auto text = [&saved = saved](const char* key) {
       const auto found = saved->metadata.find(key);
       return found == saved->metadata.end() ? std::string() : found->second;
     };

@@ -108,7 +108,8 @@ TEST(CheckpointFiles, AConfigurationThatMeansAnotherModelIsRefused) {
       {R"({"model_type": "dinov2", "hidden_act": "gelu_new"})", "expected hidden_act \"gelu\", got \"gelu_new\""},
       {R"({"model_type": "dinov2_with_registers", "layer_norm_eps": 1e-05})",
        "expected layer_norm_eps of at most 1e-06"}};
-  for (const auto& [text, error] : wrong) EXPECT_THAT(error_of([&] { read(text); }), HasSubstr(error));
+  for (const auto& [text, error] : wrong)
+    EXPECT_THAT(error_of([&, &wrong_text = text] { read(wrong_text); }), HasSubstr(error));
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ TEST(Lanczos, ExhaustsSmallSpaces) {
 // The second difference: its largest eigenvalues crowd together, so the basis has to be restarted many times.
 TEST(Lanczos, RestartsUntilAHardSpectrumConverges) {
   const std::int64_t n = 200;
-  const SymmetricOperator path{n, [n](const double* x, double* y, std::int64_t vectors, std::int64_t stride) {
+  const SymmetricOperator path{n, [](const double* x, double* y, std::int64_t vectors, std::int64_t stride) {
                                  for (std::int64_t v = 0; v < vectors; ++v)
                                    for (std::int64_t i = 0; i < n; ++i) {
                                      const double* z = x + v * stride;

@@ -83,7 +83,7 @@ class ImageJobTest : public testing::Test {
     work.load = job.load;
     work.worker = [this, batch, fails] {
       ++workers_;
-      return [this, batch, fails, thread = std::this_thread::get_id()](const std::vector<ImageCompute>& pictures) {
+      return [batch, fails, thread = std::this_thread::get_id()](const std::vector<ImageCompute>& pictures) {
         EXPECT_EQ(std::this_thread::get_id(), thread) << "a worker belongs to the thread that asked for it";
         EXPECT_LE(pictures.size(), static_cast<std::size_t>(batch));
         EXPECT_GE(pictures.size(), 1u);
