@@ -61,12 +61,6 @@ std::vector<eval::IouType> to_iou_types(const std::string& text) {
 
 const char* name_of(eval::IouType type) { return type == eval::IouType::kBox ? "box" : "mask"; }
 
-Json to_json(const eval::Metrics& metrics) {
-  Json object = Json::object();
-  for (const auto& [name, value] : metrics) object[name] = value;
-  return object;
-}
-
 // "AP 12.5  AP50 22.4": percentages for people.
 std::string to_line(const eval::Metrics& metrics) {
   std::string line;
@@ -239,7 +233,7 @@ void EvaluateOutputs::declare(Settings& settings) {
 Json Evaluation::json() const {
   Json metrics = Json::object();
   if (saliency) {
-    metrics["saliency"] = to_json(saliency->metrics());
+    metrics["saliency"] = eval::metrics_json(saliency->metrics());
     metrics["saliency"]["images"] = saliency->images();
     return metrics;
   }
@@ -253,13 +247,13 @@ Json Evaluation::json() const {
   }
   Json categories = Json::array();
   for (const auto& [type, result] : coco) {
-    metrics[name_of(type)] = to_json(result.metrics);
+    metrics[name_of(type)] = eval::metrics_json(result.metrics);
     for (std::size_t c = 0; c < result.categories.size(); ++c) {
       const eval::CocoEvalResult::Category& category = result.categories[c];
       if (categories.size() <= c) categories.push_back({{"id", category.id}, {"name", category.name}});
       categories[c]["truths"] = category.truths;
       categories[c]["detections"] = category.detections;
-      categories[c][name_of(type)] = to_json(category.metrics);
+      categories[c][name_of(type)] = eval::metrics_json(category.metrics);
     }
   }
   metrics["per_category"] = std::move(categories);

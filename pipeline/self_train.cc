@@ -26,17 +26,23 @@ constexpr int kManifestVersion = 1;
 
 // The kinds of stages: what each declares is what its verb does, so that manifests and outputs say the same.
 
-struct MaskcutStage {
-  static constexpr const char* kVerb = "maskcut";
+template <class Job, class Outputs>
+struct ImageStage {
   static constexpr bool kGoesOn = true;
-  MaskcutJob job;
-  MaskcutOutputs outputs;
+  Job job;
+  Outputs outputs;
 
   void declare(Settings& settings) {
     job.declare(settings);
     outputs.declare(settings);
   }
   int run(const Run& run) { return job.run(run, outputs); }
+};
+struct MaskcutStage : ImageStage<MaskcutJob, MaskcutOutputs> {
+  static constexpr const char* kVerb = "maskcut";
+};
+struct PredictStage : ImageStage<PredictJob, PredictOutputs> {
+  static constexpr const char* kVerb = "predict";
 };
 
 struct TrainStage {
@@ -50,19 +56,6 @@ struct TrainStage {
     config.declare(settings);
   }
   int run(const Run& run) { return run_training(run, config, files); }
-};
-
-struct PredictStage {
-  static constexpr const char* kVerb = "predict";
-  static constexpr bool kGoesOn = true;
-  PredictJob job;
-  PredictOutputs outputs;
-
-  void declare(Settings& settings) {
-    job.declare(settings);
-    outputs.declare(settings);
-  }
-  int run(const Run& run) { return job.run(run, outputs); }
 };
 
 struct MergeStage {
@@ -200,7 +193,7 @@ class Loop {
   }
 
   void add_masks(const std::string& name, const fs::path& out) {
-    const MaskcutStage own{config_.maskcut, config_.maskcut_outputs};
+    const MaskcutStage own{{config_.maskcut, config_.maskcut_outputs}};
     add(name, own, {}, out, [&](MaskcutStage& stage) {
       stage.job.inputs.inputs = {config_.image_root};
       stage.job.preset = config_.preset;
@@ -234,7 +227,7 @@ class Loop {
 
   void add_prediction(const std::string& name, const fs::path& pictures, const std::string& image_root,
                       const fs::path& model, const fs::path& out, double score, std::int64_t most) {
-    add(name, PredictStage{config_.predict, config_.predict_outputs}, {}, out, [&](PredictStage& stage) {
+    add(name, PredictStage{{config_.predict, config_.predict_outputs}}, {}, out, [&](PredictStage& stage) {
       stage.job.inputs = {{pictures.string()}, image_root};
       stage.job.weights = model.string();
       stage.job.score = score;

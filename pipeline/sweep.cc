@@ -55,18 +55,12 @@ bool has_masks(const io::AnnotationSet& set) {
   });
 }
 
-Json to_json(const eval::Metrics& metrics) {
-  Json object = Json::object();
-  for (const auto& [name, value] : metrics) object[name] = value;
-  return object;
-}
-
 Json to_json(const SweepScore& score) {
   Json entry{{"name", score.point.name}, {"settings", Json::object()}};
   for (const auto& [key, value] : score.point.settings) entry["settings"][key] = value;
   entry["images"] = score.images;
   entry["objects"] = score.objects;
-  for (const auto& [type, metrics] : score.metrics) entry["metrics"][type] = to_json(metrics);
+  for (const auto& [type, metrics] : score.metrics) entry["metrics"][type] = eval::metrics_json(metrics);
   return entry;
 }
 
