@@ -312,7 +312,7 @@ BatchedJob MaskcutJob::batched(const FeatureSource& source, Device device, const
         BatchedPicture& done = out[members[m]];
         done.error = cuts[m].error;
         done.finish = [picture, result = cuts[m].result, own = options[m], outputs, device, clock = clock_] {
-          const StreamScope own_stream(Stream::create(device));  // beside the next batches' work
+          const StreamScope own_stream(Stream::of_this_thread(device));  // beside the next batches' work
           const maskcut::MaskCutResult refined = [&] {
             const StageClock::Scope time(*clock, kMasks);
             return maskcut::refine_cuts(result, picture->image, own, device);

@@ -10,7 +10,6 @@
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/verb.h"
-#include "usol/io/atomic_file.h"
 #include "usol/io/sha256.h"
 
 namespace usol::cli {
@@ -25,7 +24,7 @@ class Info : public testing::Test {
   /// One file of the weights bundle, on disk.
   std::string file(const std::string& name) {
     const auto path = dir_ / "weights.bin";
-    io::write_file(path, test::load_bundle("weights_2.15.0.bin").at(name).bytes);
+    test::write_bundled("weights_2.15.0.bin", name, path);
     return path.string();
   }
   test::TempDir dir_;
@@ -73,7 +72,7 @@ TEST_F(Info, ForbiddenAndMissingFilesAreErrorsAndOthersGoOn) {
   EXPECT_EQ(alone.status, kFailure);
   EXPECT_THAT(alone.err, HasSubstr(bad));
   EXPECT_THAT(alone.err, HasSubstr(".system', which is not on the list"));
-  io::write_file(dir_ / "good.pth", test::load_bundle("weights_2.15.0.bin").at("zip dino flat").bytes);
+  test::write_bundled("weights_2.15.0.bin", "zip dino flat", dir_ / "good.pth");
   const auto both = run_usol({"info", bad, (dir_ / "good.pth").string()});
   EXPECT_EQ(both.status, kSomeInputsFailed);
   EXPECT_THAT(both.out, HasSubstr("PyTorch zip"));

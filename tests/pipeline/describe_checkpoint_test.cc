@@ -10,7 +10,6 @@
 
 #include "tests/support/bundle.h"
 #include "tests/support/temp_dir.h"
-#include "usol/io/atomic_file.h"
 #include "usol/io/sha256.h"
 #include "usol/models/vit.h"
 
@@ -25,7 +24,7 @@ class DescribeCheckpoint : public testing::Test {
   // One file of the weights bundle, on disk.
   std::string file(const std::string& name) {
     const auto path = dir_ / "weights.bin";
-    io::write_file(path, test::load_bundle("weights_2.15.0.bin").at(name).bytes);
+    test::write_bundled("weights_2.15.0.bin", name, path);
     return path.string();
   }
   test::TempDir dir_;

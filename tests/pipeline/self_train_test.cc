@@ -18,8 +18,8 @@
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_training.h"
 #include "usol/io/coco.h"
-#include "usol/models/fpn.h"
 #include "usol/models/rcnn/settings.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
@@ -53,17 +53,9 @@ class PipelineSelfTrainTest : public testing::Test {
     config.maskcut.features.size = 48;
     config.maskcut.features.patch = 6;
     TrainConfig& base = config.base;
-    auto& rcnn = base.detector.as<RcnnSettings>();
-    auto& resnet = rcnn.backbone.as<ResNetFpnSettings>();
-    resnet.blocks = {1, 1, 1, 1};
-    resnet.resnet_channels = 16;
-    rcnn.channels = 8;
-    rcnn.hidden = 16;
-    base.augment.short_sides = {48};
-    base.batch = base.reference_batch = 2;
+    base = test::tiny_training();
     base.group_size = 1;
     base.precise_bn = 1;
-    rcnn.proposals = 30;
     base.base_schedule.iterations = 3;
     base.base_schedule.warmup = 1;
     base.base_schedule.steps = {2};

@@ -14,6 +14,7 @@
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_training.h"
 #include "usol/models/fpn.h"
 #include "usol/models/rcnn/settings.h"
 #include "usol/tensor/error.h"
@@ -56,16 +57,8 @@ class PipelineSweepTest : public testing::Test {
     sweep.detector.predict.short_px = 48;
     sweep.detector.predict.most = 5;
     TrainConfig& base = sweep.detector.base;
-    auto& rcnn = base.detector.as<RcnnSettings>();
-    auto& resnet = rcnn.backbone.as<ResNetFpnSettings>();
-    resnet.blocks = {1, 1, 1, 1};
-    resnet.resnet_channels = 16;
-    rcnn.channels = 8;
-    rcnn.hidden = 16;
-    base.augment.short_sides = {48};
-    base.batch = base.reference_batch = 2;
+    base = test::tiny_training();
     base.precise_bn = 0;
-    rcnn.proposals = 30;
     base.base_schedule.iterations = 2;
     base.base_schedule.warmup = 1;
     base.base_schedule.steps = {1};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/support/golden.h"
+#include "usol/io/atomic_file.h"
 
 namespace usol::test {
 
@@ -21,6 +22,10 @@ std::map<std::string, io::SharedBytes> load_bundle(const std::string& name) {
     at += 8 + lengths[0] + lengths[1];
   }
   return files;
+}
+
+void write_bundled(const std::string& name, const std::string& member, const std::filesystem::path& file) {
+  io::write_file(file, load_bundle(name).at(member).bytes);
 }
 
 }  // namespace usol::test
