@@ -6,6 +6,10 @@
 // (running maximum and sum per row; earlier results are rescaled when the maximum grows), out += p v, some values at a
 // time that stay in the L1 cache. A chunk's scores, keys and values stay in the L2 cache, and the whole score matrix is
 // never stored.
+//
+// The register tiles are arrays of vectors, which vectors of a length known only at run time (SVE, RISC-V) cannot be
+// in: there, NEON's are taken.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "usol/ops/attention_cpu.cc"
 #include <hwy/foreach_target.h>
@@ -31,7 +35,7 @@ using F = hn::ScalableTag<float>;
 using V = hn::Vec<F>;
 
 // Rows of a register tile, which is four vectors wide: what the registers hold.
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
 constexpr int kTileRows = 6;
 #else
 constexpr int kTileRows = 3;

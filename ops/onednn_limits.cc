@@ -20,11 +20,13 @@ bool at_least(int major, int minor) {
   return std::pair(version.major, version.minor) >= std::pair(major, minor);
 }
 
+#if defined(__x86_64__)
 // The CPU's instructions, less what ONEDNN_MAX_CPU_ISA takes away.
 bool has_isa(dnnl::cpu_isa isa) {
   const auto wanted = static_cast<unsigned>(isa);
   return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
 }
+#endif
 
 // True for a row or a column whose elements do not lie one after another.
 bool is_vector_with_gaps(std::int64_t rows, std::int64_t cols, bool transposed, std::int64_t ld) {
