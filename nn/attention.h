@@ -34,18 +34,30 @@ struct AttentionHooks {
   std::function<AttentionBias(const Tensor& queries)> bias = {};
 };
 
+/// Whether "qkv" has a bias, and beside it "qkv.bias_mask" [3 D], which the bias is multiplied by (DINOv3: 0 for keys).
+struct QkvBias {
+  bool there = true, mask = false;
+};
+
 /// "qkv.weight" [3 D, D], "qkv.bias", "proj.weight" [D, D], "proj.bias".
 struct Attention {
   Linear qkv, proj;
+  Tensor bias_mask;  // a buffer; undefined without one
   std::int64_t heads;
 
-  /// Throws Error unless `width` is a multiple of `heads`. Without `qkv_bias`, "qkv" has no bias.
-  Attention(const Scope& scope, std::int64_t width, std::int64_t heads, bool qkv_bias = true);
+  /// Throws Error unless `width` is a multiple of `heads`.
+  Attention(const Scope& scope, std::int64_t width, std::int64_t heads, const QkvBias& bias = {});
 
-  /// The heads' results side by side, before proj: projected [N, L, 3 D] (what qkv gives) -> [N, L, D].
+  /// What is added to queries, keys and values: [3 D], or undefined.
+  Tensor qkv_bias() const;
+  /// x [N, ..., D] -> [N, ..., 3 D]: queries, keys and values side by side.
+  Tensor projected(const Tensor& x) const;
+  /// The heads' results side by side, before proj: projected [N, L, 3 D] -> [N, L, D].
   Tensor mix(const Tensor& projected, const AttentionHooks& hooks = {}) const;
   /// x [N, L, D] -> [N, L, D].
-  Tensor operator()(const Tensor& x, const AttentionHooks& hooks = {}) const { return proj(mix(qkv(x), hooks)); }
+  Tensor operator()(const Tensor& x, const AttentionHooks& hooks = {}) const {
+    return proj(mix(this->projected(x), hooks));
+  }
 };
 
 }  // namespace usol::nn

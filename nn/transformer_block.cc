@@ -22,7 +22,7 @@ TransformerBlock::TransformerBlock(const Scope& scope, const TransformerBlockCon
 }
 
 Tensor TransformerBlock::operator()(Tensor x, const Context& context, const Mixer& mixer) const {
-  const Tensor projected = attn.qkv(normed(norm1, x));
+  const Tensor projected = attn.projected(normed(norm1, x));
   x = add_branch(x, mixer ? mixer(projected) : attn.mix(projected), attn.proj, scale1, context);
   return add_branch(x, mlp.hidden(normed(norm2, x)), mlp.last(), scale2, context);
 }

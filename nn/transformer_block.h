@@ -19,7 +19,7 @@ struct TransformerBlockConfig {
   std::int64_t width = 384, heads = 6;  // D, a multiple of heads
   std::int64_t mlp_hidden = 1536;
   MlpKind mlp = MlpKind::kGelu;
-  bool qkv_bias = true;
+  QkvBias qkv_bias = {};
   bool layer_scale = false;  // "ls1.gamma", "ls2.gamma" [D]
   double epsilon = 1e-6;     // of the norms
   double drop_path = 0;      // probability of leaving a branch out in training

@@ -36,7 +36,7 @@ TEST(TransformerBlock, NamesAreThoseOfTimm) {
                                   "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias", "mlp.fc1.weight",
                                   "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "ls1.gamma", "ls2.gamma"}));
   ParamStore plain(1);
-  const nn::Attention without(Scope(plain), 8, 2, false);
+  const nn::Attention without(Scope(plain), 8, 2, {.there = false});
   EXPECT_EQ(plain.names(), (Words{"qkv.weight", "proj.weight", "proj.bias"}));
   EXPECT_THROW(nn::Attention(Scope(plain) / "x", 8, 3), Error);
 }
@@ -75,7 +75,7 @@ TEST(Attention, HooksChangeScores) {
   const nn::Attention attn(Scope(store), 16, 2);
   for (const auto& [name, entry] : store.entries()) Tensor(entry.tensor).copy_from(tokens(entry.tensor.shape()));
   const Tensor x = tokens({2, 7, 16});  // a class token and 2 x 3 patches
-  const RopeTable table = rope_table(2, 3, 8);
+  const RopeTable table = rope_table(2, 3, rope_periods(8));
   const Tensor rows = tokens({2, 2, 7, 7});
   Tensor biased_by;
   const nn::AttentionHooks hooks{.rotate = [&](const Tensor& t) { return rope(t, table.cos, table.sin); },
@@ -92,6 +92,22 @@ TEST(Attention, HooksChangeScores) {
   const Tensor weights = softmax(add(affine(products, 1 / std::sqrt(8.0)), rows));
   EXPECT_LE(relative_error(got, attn.proj(nn::merged_heads(matmul(weights, v)))), 1e-5);
   EXPECT_GT(relative_error(attn(x), got), 1e-2);
+}
+
+// The mask multiplies the bias of queries, keys and values; a fresh one takes the keys' away.
+TEST(Attention, AMaskOfTheBias) {
+  ParamStore store(3);
+  const nn::Attention attn(Scope(store), 4, 1, {.mask = true});
+  EXPECT_EQ(attn.bias_mask.to_vector<float>(), (std::vector<float>{1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1}));
+  const Tensor x = tokens({1, 2, 4});
+  Tensor(attn.qkv.bias).copy_from(tokens({12}));
+  Tensor(attn.bias_mask).copy_from(affine(tokens({12}), 2, 1));
+  const Tensor without = matmul(x, transpose(attn.qkv.weight, 0, 1));
+  EXPECT_LE(relative_error(attn.projected(x), add(without, mul(attn.qkv.bias, attn.bias_mask))), 1e-6);
+  EXPECT_GT(relative_error(attn.projected(x), attn.qkv(x)), 1e-2);
+  const nn::Attention none(Scope(store) / "none", 4, 1, {.there = false});
+  EXPECT_FALSE(none.qkv_bias().defined());
+  EXPECT_FALSE(store.entries().contains("none.qkv.bias"));
 }
 
 TEST(TransformerBlock, InPlaceIsTheSameSumInItsInputsMemory) {
