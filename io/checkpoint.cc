@@ -379,7 +379,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOp
   const Choice choice = parse_choice(options.entry);
   const CheckpointFiles files = find_checkpoint_files(path);
   std::map<std::string, std::string> config;
-  if (!files.config.empty()) config = read_hub_config(map_file(files.config));
+  for (const std::filesystem::path& file : {files.config, files.preprocessor})
+    if (!file.empty()) config.merge(read_hub_config(map_file(file)));
   Checkpoint out = files.index.empty() ? read_file(map_file(files.parts[0]), choice) : read_parts(files, choice);
   for (auto& [key, value] : config) out.metadata.emplace("config." + key, value);
   return finished(std::move(out), choice, options.map_keys, path.string());

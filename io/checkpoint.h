@@ -41,7 +41,7 @@ struct Checkpoint {
 };
 
 /// Reads weights. Tensors are on the CPU; they may be views of a shared storage or of the mapped file.
-/// A folder's config.json joins the metadata ("config.model_type").
+/// A folder's config.json and preprocessor_config.json join the metadata ("config.model_type", "config.image_mean").
 /// Throws Error(kIo) or Error(kFormat) naming the file and the place, Error(kUnsupported) for formats with no reader
 /// here, Error(kUsage) listing the file's entries or what names begin with if `entry` is none of them.
 Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOptions& options = {});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -29,8 +30,8 @@ json parse_object(const SharedBytes& file, const char* expected) {
   check(file.size() <= kMaxJsonBytes, ErrorKind::kFormat, "{}: {} bytes are too many for {}", file.name, file.size(),
         expected);
   const auto* text = reinterpret_cast<const char*>(file.bytes.data());
-  // Nested values are of no interest, and depth would cost stack.
-  const json::parser_callback_t shallow = [](int depth, json::parse_event_t, json&) { return depth <= 2; };
+  // What is nested deeper is of no interest, and depth would cost stack.
+  const json::parser_callback_t shallow = [](int depth, json::parse_event_t, json&) { return depth <= 3; };
   json parsed;
   try {
     parsed = json::parse(text, text + file.size(), shallow);
@@ -58,18 +59,37 @@ void check_vit_config(const json& config, const std::string& file) {
   const auto type = config.find("model_type");
   if (type == config.end() || !type->is_string()) return;
   const auto name = type->get<std::string>();
-  if (name != "vit" && name != "dinov2" && name != "dinov2_with_registers") return;
-  const double width = number(config, "hidden_size", 64), heads = number(config, "num_attention_heads", width / 64);
-  check(heads * 64 == width, ErrorKind::kUnsupported,
-        "{}: expected attention heads of width 64, got hidden_size {} with {} heads", file, width, heads);
+  const bool dinov3 = name == "dinov3_vit";
+  if (!dinov3 && name != "vit" && name != "dinov2" && name != "dinov2_with_registers") return;
+  const double width = number(config, "hidden_size", 64);
+  const double head_width = dinov3 && width == 4096 ? 128 : 64;  // DINOv3 7B
+  const double heads = number(config, "num_attention_heads", width / head_width);
+  check(heads * head_width == width, ErrorKind::kUnsupported,
+        "{}: expected attention heads of width {}, got hidden_size {} with {} heads", file, head_width, width, heads);
+  const auto gated = config.find("use_gated_mlp");
+  const char* expected = dinov3 && gated != config.end() && *gated == true ? "silu" : "gelu";
   const auto act = config.find("hidden_act");
-  const bool gelu = act == config.end() || (act->is_string() && act->get<std::string>() == "gelu");
-  check(gelu, ErrorKind::kUnsupported, "{}: expected hidden_act \"gelu\", got {}", file,
-        act == config.end() ? "" : act->dump());
+  check(act == config.end() || *act == expected, ErrorKind::kUnsupported, "{}: expected hidden_act \"{}\", got {}",
+        file, expected, act == config.end() ? "" : act->dump());
+  if (dinov3) {
+    const double epsilon = number(config, "layer_norm_eps", 1e-5), base = number(config, "rope_theta", 100);
+    check(std::abs(epsilon - 1e-5) < 1e-9, ErrorKind::kUnsupported,
+          "{}: expected layer_norm_eps 1e-05, as DINOv3 has, got {}", file, epsilon);
+    check(base == 100, ErrorKind::kUnsupported, "{}: expected rope_theta 100, as DINOv3 has, got {}", file, base);
+    return;
+  }
   // The hub's copies of DINO say 1e-12, where the model was trained with 1e-6; the difference is below f32's noise.
   const double epsilon = number(config, "layer_norm_eps", 1e-6);
   check(epsilon >= 0 && epsilon <= 2e-6, ErrorKind::kUnsupported,
         "{}: expected layer_norm_eps of at most 1e-06, as DINO and DINOv2 have, got {}", file, epsilon);
+}
+
+/// `key`'s three numbers as text, or nothing.
+std::optional<std::string> three_numbers(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_array() || found->size() != 3) return std::nullopt;
+  const bool numbers = std::all_of(found->begin(), found->end(), [](const json& v) { return v.is_number(); });
+  return numbers ? std::optional(found->dump()) : std::nullopt;
 }
 
 }  // namespace
@@ -119,9 +139,10 @@ CheckpointFiles find_checkpoint_files(const fs::path& path) {
             "{}: the index lists this file, but it is not there", files.parts.back().string());
     }
   }
-  const fs::path config = file.parent_path() / "config.json";
-  if (file != path || !files.index.empty())
-    if (fs::exists(config, ignored)) files.config = config;
+  if (file == path && files.index.empty()) return files;
+  for (const auto& [name, place] :
+       {std::pair{"config.json", &files.config}, std::pair{"preprocessor_config.json", &files.preprocessor}})
+    if (fs::exists(file.parent_path() / name, ignored)) *place = file.parent_path() / name;
   return files;
 }
 
@@ -145,6 +166,12 @@ std::map<std::string, std::string> read_hub_config(const SharedBytes& file) {
     else if (value.is_primitive())
       values.emplace(item.key(), value.dump());
   }
+  // Hugging Face's preprocessor_config.json, and timm's config.json.
+  const auto timm = config.find("pretrained_cfg");
+  const bool nested = timm != config.end() && timm->is_object();
+  for (const auto& [key, timms] : {std::pair{"image_mean", "mean"}, std::pair{"image_std", "std"}})
+    if (const auto numbers = nested ? three_numbers(*timm, timms) : three_numbers(config, key))
+      values.insert_or_assign(key, *numbers);
   return values;
 }
 

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "usol/io/dinov3_names.h"
 #include "usol/tensor/check.h"
 
 namespace usol::io {
@@ -17,7 +19,9 @@ struct Renamed {
   std::string_view hub, original;
 };
 
-// Whole names, and what follows "encoder.layer.N.": either a name or, with a dot at its end, what names begin with.
+using Table = std::span<const Renamed>;
+
+// Whole names, and what follows a layer's number: either a name or, with a dot at its end, what names begin with.
 constexpr Renamed kOutside[] = {{"embeddings.cls_token", "cls_token"},
                                 {"embeddings.mask_token", "mask_token"},
                                 {"embeddings.position_embeddings", "pos_embed"},
@@ -37,13 +41,56 @@ constexpr Renamed kInLayers[] = {{"layernorm_before.", "norm1."},
                                  {"mlp.weights_out.", "mlp.w3."},
                                  {"layer_scale1.lambda1", "ls1.gamma"},
                                  {"layer_scale2.lambda1", "ls2.gamma"}};
-constexpr std::string_view kLayer = "encoder.layer.";
-constexpr std::string_view kProjection = "embeddings.patch_embeddings.projection.weight";
-constexpr std::string_view kAttention = "attention.attention.";
-constexpr std::array<std::string_view, 3> kQkv = {"query.", "key.", "value."};
+constexpr Renamed kDinov3Outside[] = {{"embeddings.cls_token", "cls_token"},
+                                      {"embeddings.mask_token", "mask_token"},
+                                      {"embeddings.register_tokens", "storage_tokens"},
+                                      {"embeddings.patch_embeddings.", "patch_embed.proj."},
+                                      {"norm.", "norm."}};
+constexpr Renamed kDinov3InLayers[] = {{"norm1.", "norm1."},
+                                       {"norm2.", "norm2."},
+                                       {"attention.o_proj.", "attn.proj."},
+                                       {"mlp.up_proj.", "mlp.fc1."},
+                                       {"mlp.down_proj.", "mlp.fc2."},
+                                       {"layer_scale1.lambda1", "ls1.gamma"},
+                                       {"layer_scale2.lambda1", "ls2.gamma"}};
+constexpr Renamed kDinov3GatedInLayers[] = {{"norm1.", "norm1."},
+                                            {"norm2.", "norm2."},
+                                            {"attention.o_proj.", "attn.proj."},
+                                            {"mlp.gate_proj.", "mlp.w1."},
+                                            {"mlp.up_proj.", "mlp.w2."},
+                                            {"mlp.down_proj.", "mlp.w3."},
+                                            {"layer_scale1.lambda1", "ls1.gamma"},
+                                            {"layer_scale2.lambda1", "ls2.gamma"}};
 
-template <std::size_t n>
-std::string original_name(const Renamed (&table)[n], std::string_view name) {
+// What a model of Hugging Face's calls its tensors.
+struct Layout {
+  Table outside, in_layers;
+  std::string_view patches;  // the patches' projection
+  std::string_view layer;    // what stands before a layer's number
+  std::array<std::string_view, 3> qkv;
+  std::string_view in_first;  // what layer 0 must have
+  bool keys_have_bias;        // where queries and values have one
+  std::string_view models;    // for errors
+};
+constexpr std::array<std::string_view, 3> kDinov3Qkv = {"attention.q_proj.", "attention.k_proj.", "attention.v_proj."};
+constexpr std::string_view kDinov3Patches = "embeddings.patch_embeddings.weight", kDinov3 = "DINOv3ViTModel";
+constexpr std::string_view kGate = "mlp.gate_proj.weight", kUp = "mlp.up_proj.weight";
+// The first that fits counts.
+constexpr Layout kLayouts[] = {
+    {kOutside,
+     kInLayers,
+     "embeddings.patch_embeddings.projection.weight",
+     "encoder.layer.",
+     {"attention.attention.query.", "attention.attention.key.", "attention.attention.value."},
+     "attention.attention.query.weight",
+     true,
+     "ViTModel, Dinov2Model or Dinov2WithRegistersModel"},
+    {kDinov3Outside, kDinov3GatedInLayers, kDinov3Patches, "layer.", kDinov3Qkv, kGate, false, kDinov3},
+    {kDinov3Outside, kDinov3GatedInLayers, kDinov3Patches, "model.layer.", kDinov3Qkv, kGate, false, kDinov3},
+    {kDinov3Outside, kDinov3InLayers, kDinov3Patches, "layer.", kDinov3Qkv, kUp, false, kDinov3},
+    {kDinov3Outside, kDinov3InLayers, kDinov3Patches, "model.layer.", kDinov3Qkv, kUp, false, kDinov3}};
+
+std::string original_name(Table table, std::string_view name) {
   for (const Renamed& row : table) {
     const bool whole = row.hub.back() != '.';
     if (whole ? name == row.hub : name.starts_with(row.hub) && name.find('.', row.hub.size()) == std::string_view::npos)
@@ -52,13 +99,13 @@ std::string original_name(const Renamed (&table)[n], std::string_view name) {
   return {};
 }
 
-/// What stands before "embeddings." in the names of a ViT of Hugging Face's; nothing if they are none.
-std::optional<std::string> hub_prefix(const Tensors& tensors) {
+/// What stands before "embeddings." in the names, if they are the layout's.
+std::optional<std::string> prefix_of(const Tensors& tensors, const Layout& layout) {
   for (const auto& [name, tensor] : tensors) {
-    if (!name.ends_with(kProjection)) continue;
-    const std::string prefix = name.substr(0, name.size() - kProjection.size());
+    if (!name.ends_with(layout.patches)) continue;
+    const std::string prefix = name.substr(0, name.size() - layout.patches.size());
     if ((prefix.empty() || prefix.ends_with('.')) &&
-        tensors.contains(fmt::format("{}{}0.{}query.weight", prefix, kLayer, kAttention)))
+        tensors.contains(fmt::format("{}{}0.{}", prefix, layout.layer, layout.in_first)))
       return prefix;
   }
   return std::nullopt;
@@ -67,9 +114,9 @@ std::optional<std::string> hub_prefix(const Tensors& tensors) {
 /// Query, key and value of one layer's weight or bias, by the original's name of the whole.
 using Thirds = std::map<std::string, std::array<Tensor, 3>>;
 
-/// The original's name of a tensor inside "encoder.layer."; empty if there is none. Queries, keys and values are put
-/// into `thirds` instead, and their name is "qkv".
-std::string layer_name(std::string_view rest, const Tensor& tensor, Thirds& thirds) {
+/// The original's name of a tensor inside a layer, `rest` being what follows Layout::layer; empty if there is none.
+/// Queries, keys and values are put into `thirds` instead, and their name is "qkv".
+std::string layer_name(const Layout& layout, std::string_view rest, const Tensor& tensor, Thirds& thirds) {
   const std::size_t dot = rest.find('.');
   const std::string_view layer = rest.substr(0, dot);
   if (dot == std::string_view::npos || layer.empty() || layer.size() > 6 ||
@@ -77,43 +124,18 @@ std::string layer_name(std::string_view rest, const Tensor& tensor, Thirds& thir
     return {};
   const std::string block = fmt::format("blocks.{}.", layer);
   rest.remove_prefix(dot + 1);
-  if (rest.starts_with(kAttention)) {
-    rest.remove_prefix(kAttention.size());
-    for (std::size_t i = 0; i < kQkv.size(); ++i) {
-      if (!rest.starts_with(kQkv[i])) continue;
-      const std::string_view part = rest.substr(kQkv[i].size());
-      if (part != "weight" && part != "bias") return {};
-      thirds[block + "attn.qkv." + std::string(part)][i] = tensor;
-      return "qkv";
-    }
-    return {};
+  for (std::size_t i = 0; i < layout.qkv.size(); ++i) {
+    if (!rest.starts_with(layout.qkv[i])) continue;
+    const std::string_view part = rest.substr(layout.qkv[i].size());
+    if (part != "weight" && part != "bias") return {};
+    thirds[block + "attn.qkv." + std::string(part)][i] = tensor;
+    return "qkv";
   }
-  const std::string inside = original_name(kInLayers, rest);
+  const std::string inside = original_name(layout.in_layers, rest);
   return inside.empty() ? inside : block + inside;
 }
 
-/// [q; k; v] along the first dimension.
-Tensor joined(const std::string& name, const std::array<Tensor, 3>& parts) {
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::string_view which = kQkv[i].substr(0, kQkv[i].size() - 1);
-    check(parts[i].defined(), ErrorKind::kFormat, "key map: '{}' has no {} among query, key and value", name, which);
-    check(parts[i].numel() > 0 && parts[i].rank() > 0 && parts[i].shape() == parts[0].shape() &&
-              parts[i].dtype() == parts[0].dtype(),
-          ErrorKind::kFormat, "key map: '{}': expected query, key and value alike, got {} {} and {} {}", name,
-          parts[0].dtype(), parts[0].shape(), parts[i].dtype(), parts[i].shape());
-  }
-  Shape shape = parts[0].shape();
-  const std::int64_t rows = shape[0];
-  shape[0] = 3 * rows;
-  Tensor whole = Tensor::empty(shape, parts[0].dtype());
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto at = static_cast<std::int64_t>(i) * rows;
-    whole.slice(0, at, at + rows).copy_from(parts[i]);
-  }
-  return whole;
-}
-
-void hugging_face(Tensors& tensors, const std::string& prefix, KeyMapReport& report) {
+void hugging_face(Tensors& tensors, const Layout& layout, const std::string& prefix, KeyMapReport& report) {
   Tensors renamed;
   Thirds thirds;
   const auto is_dropped = [](std::string_view name) {
@@ -127,20 +149,25 @@ void hugging_face(Tensors& tensors, const std::string& prefix, KeyMapReport& rep
       continue;
     }
     std::string original;
-    if (inside && rest.starts_with(kLayer))
-      original = layer_name(rest.substr(kLayer.size()), tensor, thirds);
+    if (inside && rest.starts_with(layout.layer))
+      original = layer_name(layout, rest.substr(layout.layer.size()), tensor, thirds);
     else if (inside)
-      original = original_name(kOutside, rest);
+      original = original_name(layout.outside, rest);
     check(!original.empty(), ErrorKind::kFormat,
-          "key map: the names are those of a vision transformer of Hugging Face's, but '{}' is no part of ViTModel, "
-          "Dinov2Model or Dinov2WithRegistersModel",
-          name);
+          "key map: the names are those of a vision transformer of Hugging Face's, but '{}' is no part of {}", name,
+          layout.models);
     if (original == "qkv") continue;
     Tensor value = tensor;
-    if (original == "mask_token" && value.rank() == 3 && value.size(0) == 1) value = value.select(0, 0);  // ViTModel's
+    // The original DINOv2 and DINOv3 keep it without the middle axis.
+    if (original == "mask_token" && value.rank() == 3 && value.size(0) == 1) value = value.select(0, 0);
     check(renamed.emplace(original, value).second, ErrorKind::kFormat, "key map: two tensors become '{}'", original);
   }
-  for (const auto& [name, parts] : thirds) renamed.emplace(name, joined(name, parts));
+  for (const auto& [name, parts] : thirds) {
+    if (!layout.keys_have_bias && name.ends_with(".bias") && !parts[1].defined())
+      add_bias_without_keys(renamed, name, parts[0], parts[2]);
+    else
+      renamed.emplace(name, joined_qkv(name, parts));
+  }
   tensors = std::move(renamed);
   report.applied.push_back("Hugging Face's names became the original ones, query, key and value one matrix");
 }
@@ -189,10 +216,16 @@ void timm_gated_mlp(Tensors& tensors, KeyMapReport& report) {
 }  // namespace
 
 void hub_to_original_names(Tensors& tensors, KeyMapReport& report) {
-  if (const auto prefix = hub_prefix(tensors)) return hugging_face(tensors, *prefix, report);
+  for (const Layout& layout : kLayouts) {
+    const auto prefix = prefix_of(tensors, layout);
+    if (!prefix) continue;
+    hugging_face(tensors, layout, *prefix, report);
+    break;
+  }
   if (!tensors.contains("patch_embed.proj.weight") || !tensors.contains("blocks.0.attn.qkv.weight")) return;
   timm_registers(tensors, report);
   timm_gated_mlp(tensors, report);
+  complete_dinov3(tensors, report);
 }
 
 }  // namespace usol::io

@@ -83,8 +83,8 @@ bool unwrap(Tensors& tensors, KeyMapReport& report) {
 
 /// Rule 8.
 void leave_out_classifier(Tensors& tensors, KeyMapReport& report) {
-  const bool vit = tensors.contains("patch_embed.proj.weight") && tensors.contains("pos_embed") &&
-                   tensors.contains("blocks.0.attn.qkv.weight");
+  const bool vit = tensors.contains("patch_embed.proj.weight") && tensors.contains("blocks.0.attn.qkv.weight") &&
+                   (tensors.contains("pos_embed") || tensors.contains("rope_embed.periods"));
   if (!vit) return;
   const std::size_t before = report.left_out.size();
   std::erase_if(tensors, [&](const auto& item) {

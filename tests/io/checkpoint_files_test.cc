@@ -107,9 +107,40 @@ TEST(CheckpointFiles, AConfigurationThatMeansAnotherModelIsRefused) {
        "heads of width 64, got hidden_size 384"},
       {R"({"model_type": "dinov2", "hidden_act": "gelu_new"})", "expected hidden_act \"gelu\", got \"gelu_new\""},
       {R"({"model_type": "dinov2_with_registers", "layer_norm_eps": 1e-05})",
-       "expected layer_norm_eps of at most 1e-06"}};
+       "expected layer_norm_eps of at most 1e-06"},
+      {R"({"model_type": "dinov3_vit", "hidden_size": 384, "num_attention_heads": 3})",
+       "heads of width 64, got hidden_size 384"},
+      {R"({"model_type": "dinov3_vit", "hidden_size": 4096, "num_attention_heads": 64})",
+       "heads of width 128, got hidden_size 4096"},
+      {R"({"model_type": "dinov3_vit", "layer_norm_eps": 1e-06})", "expected layer_norm_eps 1e-05"},
+      {R"({"model_type": "dinov3_vit", "rope_theta": 10000})", "expected rope_theta 100"},
+      {R"({"model_type": "dinov3_vit", "use_gated_mlp": true, "hidden_act": "gelu"})", "expected hidden_act \"silu\""},
+      {R"({"model_type": "dinov3_vit", "hidden_act": "silu"})", "expected hidden_act \"gelu\""}};
+  EXPECT_EQ(read(R"({"model_type": "dinov3_vit", "hidden_size": 4096, "num_attention_heads": 32, "rope_theta": 100.0,
+                     "layer_norm_eps": 1e-05, "use_gated_mlp": true, "hidden_act": "silu"})")
+                .size(),
+            7u);
   for (const auto& [text, error] : wrong)
     EXPECT_THAT(error_of([&, &wrong_text = text] { read(wrong_text); }), HasSubstr(error));
+}
+
+// Where Hugging Face and timm have the mean and deviation of colours.
+TEST(CheckpointFiles, ColoursOfAHubsFolder) {
+  const test::TempDir dir;
+  save_safetensors(dir / "model.safetensors", {{"a", Tensor::zeros({1})}});
+  write_file(dir / "config.json", R"({"model_type": "dinov3_vit", "hidden_size": 384})");
+  write_file(dir / "preprocessor_config.json",
+             R"({"image_mean": [0.43, 0.411, 0.296], "image_std": [0.213, 0.156], "size": {"height": 224}})");
+  auto metadata = load_checkpoint(dir.path()).metadata;
+  EXPECT_EQ(metadata.at("config.model_type"), "dinov3_vit");
+  EXPECT_EQ(metadata.at("config.image_mean"), "[0.43,0.411,0.296]");
+  EXPECT_FALSE(metadata.contains("config.image_std")) << "two numbers are no colour";
+  std::filesystem::remove(dir / "preprocessor_config.json");
+  write_file(dir / "config.json", R"({"architecture": "vit_large_patch16_dinov3", "pretrained_cfg":
+                                      {"tag": "sat493m", "mean": [0.43, 0.411, 0.296], "std": [0.213, 0.156, 0.143]}})");
+  metadata = load_checkpoint(dir.path()).metadata;
+  EXPECT_EQ(metadata.at("config.image_mean"), "[0.43,0.411,0.296]");
+  EXPECT_EQ(metadata.at("config.image_std"), "[0.213,0.156,0.143]");
 }
 
 }  // namespace
