@@ -31,7 +31,11 @@ struct PatchMaps {
 /// What a network's pictures were normalised by, per channel of values in 0 ... 1. The defaults are ImageNet's.
 struct Normalisation {
   std::array<float, 3> mean{0.485f, 0.456f, 0.406f}, deviation{0.229f, 0.224f, 0.225f};
+
+  bool operator==(const Normalisation&) const = default;
 };
+/// What DINOv3's models of satellite pictures (SAT-493M) were trained with.
+inline constexpr Normalisation kSatelliteNormalisation{{0.430f, 0.411f, 0.296f}, {0.213f, 0.156f, 0.143f}};
 /// A decoded image [H, W, 3] u8 of its final size -> [1, 3, H, W] f32: / 255, minus mean, / deviation, with the same
 /// three roundings as torchvision's ToTensor and Normalize. Throws Error on other images.
 Tensor normalised(const Tensor& image, const Normalisation& by = {});
@@ -73,7 +77,7 @@ using MakePatchBackbone = std::function<std::unique_ptr<PatchBackbone>(const Sco
 /// One kind of patch backbone, registered as Registry<PatchBackboneKind>::Add.
 struct PatchBackboneKind {
   std::string name;        // "vit"
-  std::string recognised;  // by what, for errors: "a DINO or DINOv2 vision transformer (no patch_embed ...)"
+  std::string recognised;  // by what, for errors: "a DINO, DINOv2 or DINOv3 vision transformer (no ...)"
   /// Reads the sizes off names and shapes; empty if the tensors are no backbone of this kind.
   MakePatchBackbone (*recognise)(const StateDict& state);
   /// Tensors of its files that are no parameters (a projection head).

@@ -12,6 +12,7 @@
 #include "usol/ops/interpolate.h"
 #include "usol/ops/linear.h"
 #include "usol/ops/matmul.h"
+#include "usol/ops/rope.h"
 #include "usol/ops/softmax.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/check.h"
@@ -21,6 +22,7 @@ namespace {
 
 // Sizes that no model reaches: tensors without elements may claim any, and products must stay far from overflow.
 constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+constexpr std::int64_t kWidth7B = 4096;
 
 bool is_projection_head(const std::string& name) { return name.starts_with("head."); }
 
@@ -28,8 +30,10 @@ nn::TransformerBlockConfig block_config(const VitConfig& c) {
   return {.width = c.width,
           .heads = c.heads(),
           .mlp_hidden = c.mlp_hidden,
-          .mlp = c.swiglu ? nn::MlpKind::kSwiGlu : nn::MlpKind::kGelu,
+          .mlp = c.mlp,
+          .qkv_bias = c.qkv_bias,
           .layer_scale = c.layer_scale,
+          .epsilon = c.epsilon,
           .add_in_place = true};
 }
 
@@ -45,32 +49,43 @@ std::optional<Description> describe(const StateDict& state) {
   const VitConfig& c = *config;
   Description out;
   out.architecture = c.name();
-  out.facts = {{"width", std::to_string(c.width)},
-               {"depth", std::to_string(c.depth)},
-               {"heads", std::to_string(c.heads())},
-               {"patch", std::to_string(c.patch)},
-               {"grid", fmt::format("{0} x {0} ({1} px)", c.grid, c.grid * c.patch)},
-               {"MLP", fmt::format("{}, {} hidden", c.swiglu ? "SwiGLU" : "GELU", c.mlp_hidden)},
-               {"family", c.layer_scale ? "DINOv2 (layer scale)" : "DINO (no layer scale)"}};
-  if (c.registers > 0) out.facts.emplace_back("registers", std::to_string(c.registers));
+  out.facts = {
+      {"width", std::to_string(c.width)},
+      {"depth", std::to_string(c.depth)},
+      {"heads", std::to_string(c.heads())},
+      {"patch", std::to_string(c.patch)},
+      {"grid", c.rotary ? "any (rotary positions)" : fmt::format("{0} x {0} ({1} px)", c.grid, c.grid * c.patch)},
+      {"MLP", fmt::format("{}, {} hidden", c.mlp == nn::MlpKind::kGelu ? "GELU" : "SwiGLU", c.mlp_hidden)},
+      {"family", c.rotary        ? "DINOv3, EUPE (rotary positions)"
+                 : c.layer_scale ? "DINOv2 (layer scale)"
+                                 : "DINO (no layer scale)"}};
+  if (c.registers > 0) out.facts.emplace_back(c.rotary ? "storage tokens" : "registers", std::to_string(c.registers));
+  if (c.normalisation == kSatelliteNormalisation) out.facts.emplace_back("pictures", "of satellites (SAT-493M)");
   return out;
 }
 
 constexpr const char* kRecognised =
-    "a DINO or DINOv2 vision transformer (no patch_embed, pos_embed, cls_token and blocks that fit together)";
+    "a DINO, DINOv2 or DINOv3 vision transformer (no patch_embed, cls_token, pos_embed or rope_embed, and blocks that "
+    "fit together)";
 const Registry<PatchBackboneKind>::Add kVit({"vit", kRecognised, recognise, is_projection_head, describe});
 
 }  // namespace
 
 std::string VitConfig::name() const {
-  static const std::map<std::int64_t, const char*> letters{
-      {192, "Ti"}, {384, "S"}, {768, "B"}, {1024, "L"}, {1536, "g"}};
-  const auto letter = letters.find(width);
-  const std::int64_t usual_depth = width == 1024 ? 24 : width == 1536 ? 40 : 12;
-  std::string text = letter != letters.end() && depth == usual_depth
-                         ? fmt::format("ViT-{}/{}", letter->second, patch)
+  struct Named {
+    const char* letter;
+    std::int64_t depth;
+  };
+  static const std::map<std::int64_t, Named> widths{{192, {"Ti", 12}},     {384, {"S", 12}},  {768, {"B", 12}},
+                                                    {1024, {"L", 24}},     {1280, {"H", 32}}, {1536, {"g", 40}},
+                                                    {kWidth7B, {"7B", 40}}};
+  const auto named = widths.find(width);
+  const char* plus = mlp == nn::MlpKind::kSwiGluSplit && width != kWidth7B ? "+" : "";
+  std::string text = named != widths.end() && depth == named->second.depth
+                         ? fmt::format("ViT-{}{}/{}", named->second.letter, plus, patch)
                          : fmt::format("ViT width {} depth {} patch {}", width, depth, patch);
-  if (registers > 0) text += fmt::format(" with {} registers", registers);
+  if (rotary) text = "DINOv3 " + text;
+  if (registers > 0) text += fmt::format(" with {} {}", registers, rotary ? "storage tokens" : "registers");
   return text;
 }
 
@@ -79,47 +94,71 @@ std::optional<VitConfig> vit_config(const StateDict& state) {
     const auto found = state.find(name);
     return found == state.end() ? nullptr : &found->second;
   };
-  const Tensor* patch = find("patch_embed.proj.weight");
-  const Tensor* position = find("pos_embed");
-  const Tensor* cls = find("cls_token");
-  const Tensor* qkv = find("blocks.0.attn.qkv.weight");
-  if (!patch || !position || !cls || !qkv) return std::nullopt;
+  const auto tokens = [&](const char* name) {
+    const Tensor* found = find(name);
+    return found && found->rank() == 3 ? found->size(1) : 0;
+  };
+  const Tensor *patch = find("patch_embed.proj.weight"), *position = find("pos_embed");
+  const Tensor* periods = find("rope_embed.periods");
+  if (!patch || !find("cls_token") || !find("blocks.0.attn.qkv.weight") || !position == !periods) return std::nullopt;
   if (patch->rank() != 4 || patch->size(0) >= kMaxWidth || patch->size(2) >= kMaxWidth || patch->size(1) != 3 ||
-      patch->size(2) != patch->size(3) || position->rank() != 3)
+      patch->size(2) != patch->size(3))
     return std::nullopt;
   VitConfig config;
   config.width = patch->size(0);
   config.patch = patch->size(2);
-  const std::int64_t tokens = position->size(1) - 1;
-  config.grid = std::llround(std::sqrt(static_cast<double>(std::max<std::int64_t>(tokens, 0))));
-  if (config.grid * config.grid != tokens || config.width % config.head_width != 0) return std::nullopt;
+  config.rotary = periods != nullptr;
+  if (config.rotary) {
+    if (periods->rank() != 1 || periods->size(0) == 0 || periods->size(0) >= kMaxWidth) return std::nullopt;
+    config.head_width = 4 * periods->size(0);
+    config.epsilon = 1e-5;
+    config.qkv_bias = {find("blocks.0.attn.qkv.bias") != nullptr, find("blocks.0.attn.qkv.bias_mask") != nullptr};
+    config.registers = tokens("storage_tokens");
+    config.local_norm = find("local_cls_norm.weight") != nullptr;
+    // The 7B has this norm whatever it was trained on. Of the others only the one of satellite pictures has it.
+    if (config.local_norm && config.width != kWidth7B) config.normalisation = kSatelliteNormalisation;
+  } else {
+    const std::int64_t cells = std::max<std::int64_t>(tokens("pos_embed") - 1, 0);
+    config.grid = std::llround(std::sqrt(static_cast<double>(cells)));
+    if (position->rank() != 3 || config.grid * config.grid != position->size(1) - 1) return std::nullopt;
+    config.registers = tokens("register_tokens");
+    config.resize_by_scale = config.registers == 0;
+  }
+  if (config.width % config.head_width != 0) return std::nullopt;
   config.depth = 0;
   while (find(fmt::format("blocks.{}.attn.qkv.weight", config.depth))) ++config.depth;
-  config.swiglu = find("blocks.0.mlp.w12.weight") != nullptr;
-  const Tensor* hidden = find(config.swiglu ? "blocks.0.mlp.w3.weight" : "blocks.0.mlp.fc2.weight");
-  if (!hidden || hidden->rank() != 2 || hidden->size(1) >= kMaxWidth) return std::nullopt;
-  config.mlp_hidden = hidden->size(1);
+  config.mlp = find("blocks.0.mlp.w12.weight")  ? nn::MlpKind::kSwiGlu
+               : find("blocks.0.mlp.w1.weight") ? nn::MlpKind::kSwiGluSplit
+                                                : nn::MlpKind::kGelu;
+  const Tensor* last = find(config.mlp == nn::MlpKind::kGelu ? "blocks.0.mlp.fc2.weight" : "blocks.0.mlp.w3.weight");
+  if (!last || last->rank() != 2 || last->size(1) >= kMaxWidth) return std::nullopt;
+  config.mlp_hidden = last->size(1);
   config.layer_scale = find("blocks.0.ls1.gamma") != nullptr;
   config.mask_token = find("mask_token") != nullptr;
-  if (const Tensor* registers = find("register_tokens"); registers && registers->rank() == 3) {
-    config.registers = registers->size(1);
-    config.resize_by_scale = false;
-  }
   return config;
 }
 
 Vit::Vit(const Scope& scope, const VitConfig& config)
     : config_(config), patch_embed_(scope / "patch_embed" / "proj", config.width, config.patch) {
   const std::int64_t d = config.width;
-  check(d > 0 && d % config.head_width == 0, "vit: width {} is not a multiple of the head width {}", d,
-        config.head_width);
-  cls_token_ = scope.parameter("cls_token", {1, 1, d}, init::trunc_normal(0.02f));
-  pos_embed_ = scope.parameter("pos_embed", {1, config.grid * config.grid + 1, d}, init::trunc_normal(0.02f));
+  check(d > 0 && config.head_width > 0 && d % config.head_width == 0,
+        "vit: width {} is not a multiple of the head width {}", d, config.head_width);
+  const Initializer random = init::trunc_normal(0.02f);
+  cls_token_ = scope.parameter("cls_token", {1, 1, d}, random);
+  if (config.rotary) {
+    periods_ = (scope / "rope_embed").buffer("periods", {config.head_width / 4}, [&](Tensor& periods, Generator&) {
+      periods.copy_from(rope_periods(config.head_width));
+    });
+  } else {
+    pos_embed_ = scope.parameter("pos_embed", {1, config.grid * config.grid + 1, d}, random);
+  }
   if (config.registers > 0)
-    register_tokens_ = scope.parameter("register_tokens", {1, config.registers, d}, init::trunc_normal(0.02f));
+    register_tokens_ =
+        scope.parameter(config.rotary ? "storage_tokens" : "register_tokens", {1, config.registers, d}, random);
   if (config.mask_token) mask_token_ = scope.parameter("mask_token", {1, d}, init::zeros());
   for (std::int64_t i = 0; i < config.depth; ++i) blocks_.emplace_back(scope / "blocks" / i, block_config(config));
-  norm_.emplace(scope / "norm", d);
+  norm_.emplace(scope / "norm", d, config.epsilon);
+  if (config.local_norm) local_norm_.emplace(scope / "local_cls_norm", d, config.epsilon);
 }
 
 Vit Vit::from_state(StateDict state, std::string_view what, Device device, DType dtype) {
@@ -134,6 +173,10 @@ Vit Vit::from_state(StateDict state, std::string_view what, Device device, DType
 }
 
 Tensor Vit::position(std::int64_t h, std::int64_t w) const {
+  if (config_.rotary) {
+    const RopeTable table = rope_table(h, w, periods_);
+    return stack({table.cos, table.sin}, 0).to(periods_.device());
+  }
   const std::int64_t grid = config_.grid, d = config_.width;
   // The official code keeps the stored embedding for a square image of the stored number of tokens only.
   if (h == grid && w == grid) return pos_embed_;
@@ -151,19 +194,36 @@ Tensor Vit::position(std::int64_t h, std::int64_t w) const {
   return concat({slice(pos_embed_, 1, 0, 1), cast(reshape(resized, {1, h * w, d}), pos_embed_.dtype())}, 1);
 }
 
-Tensor Vit::embed(const Tensor& images, const Tensor& at) const {
+Tensor Vit::position_of(const Tensor& images, const Tensor& at) const {
+  const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
+  const Tensor place = at.defined() ? at : position(h, w);
+  const std::int64_t rows = config_.rotary ? h * w : h * w + 1;
+  check(place.rank() == 3 && place.size(1) == rows,
+        "vit: expected the position of {} x {} patches, got one of shape {}", h, w, place.shape());
+  return place;
+}
+
+Tensor Vit::embed(const Tensor& images, const Tensor& position) const {
   const Tensor patches = patch_embed_(images);
-  const std::int64_t p = config_.patch, d = config_.width, n = images.size(0);
-  const std::int64_t h = images.size(2) / p, w = images.size(3) / p;
-  Tensor x = add(concat({expand(cls_token_, {n, 1, d}), patches}, 1), at.defined() ? at : position(h, w));
+  const std::int64_t d = config_.width, n = images.size(0);
+  Tensor x = concat({expand(cls_token_, {n, 1, d}), patches}, 1);
+  if (!config_.rotary) x = add(x, position);
   if (register_tokens_.defined())
     x = concat({slice(x, 1, 0, 1), expand(register_tokens_, {n, config_.registers, d}), slice(x, 1, 1, x.size(1))}, 1);
   return x;
 }
 
-Tensor Vit::before_block(std::int64_t layer, const Tensor& images, const Tensor& at) const {
-  Tensor x = embed(images, at);
-  for (std::int64_t i = 0; i < layer; ++i) x = blocks_[static_cast<std::size_t>(i)](x, Context{});
+Tensor Vit::turned(const Tensor& x, const Tensor& position) const {
+  return config_.rotary ? rope(x, select(position, 0, 0), select(position, 0, 1)) : x;
+}
+
+Tensor Vit::before_block(std::int64_t layer, const Tensor& images, const Tensor& position) const {
+  Tensor x = embed(images, position);
+  const nn::AttentionHooks hooks{.rotate = [&](const Tensor& part) { return turned(part, position); }};
+  for (std::int64_t i = 0; i < layer; ++i) {
+    const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(i)];
+    x = block(x, Context{}, [&](const Tensor& projected) { return block.attn.mix(projected, hooks); });
+  }
   return x;
 }
 
@@ -171,11 +231,11 @@ Tensor Vit::layer_features(const Tensor& images, FeatureKind kind, std::int64_t 
   const std::int64_t d = config_.width, skipped = 1 + config_.registers;
   const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
   const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
-  const nn::Linear& all = block.attn.qkv;
-  const Tensor x = block.norm1(before_block(layer, images, at));
+  const Tensor weight = block.attn.qkv.weight, all_biases = block.attn.qkv_bias();
+  const Tensor x = block.norm1(before_block(layer, images, position_of(images, at)));
   const auto projection = [&](std::int64_t which) {  // 0 q, 1 k, 2 v: only the rows of the weight that are asked for
-    const Tensor bias = all.bias.defined() ? slice(all.bias, 0, which * d, (which + 1) * d) : Tensor();
-    const Tensor y = linear(x, slice(all.weight, 0, which * d, (which + 1) * d), bias);
+    const Tensor bias = all_biases.defined() ? slice(all_biases, 0, which * d, (which + 1) * d) : Tensor();
+    const Tensor y = linear(x, slice(weight, 0, which * d, (which + 1) * d), bias);
     const Tensor map = permute(slice(y, 1, skipped, y.size(1)), {0, 2, 1});
     return cast(reshape(map, {y.size(0), d, h, w}), DType::kF32);
   };
@@ -193,11 +253,12 @@ Tensor Vit::layer_features(const Tensor& images, FeatureKind kind, std::int64_t 
 }
 
 PatchMaps Vit::layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const {
-  const Tensor qkv = cast(this->qkv(images, layer), DType::kF32);  // [N, L, 3, heads, head_width]
+  const Tensor at = position_of(images, {});
+  const Tensor qkv = cast(this->qkv(images, layer, at), DType::kF32);  // [N, L, 3, heads, head_width]
   const std::int64_t n = qkv.size(0), l = qkv.size(1), skipped = 1 + config_.registers, d = config_.width;
   const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
-  const Tensor query = unsqueeze(select(select(qkv, 2, 0), 1, 0), 3);        // [N, heads, head_width, 1]
-  const Tensor keys = contiguous(permute(select(qkv, 2, 1), {0, 2, 1, 3}));  // [N, heads, L, head_width]
+  const Tensor query = unsqueeze(select(select(qkv, 2, 0), 1, 0), 3);  // [N, heads, head_width, 1], never turned
+  const Tensor keys = contiguous(turned(permute(select(qkv, 2, 1), {0, 2, 1, 3}), at));  // [N, heads, L, head_width]
   const Tensor scores = affine(matmul(keys, query), 1 / std::sqrt(static_cast<double>(config_.head_width)));
   const Tensor attention = slice(softmax(reshape(scores, {n, config_.heads(), l})), 2, skipped, l);
   const auto projection = [&](std::int64_t which) {
@@ -211,17 +272,19 @@ PatchMaps Vit::layer_maps(const Tensor& images, FeatureKind kind, std::int64_t l
   return {features, reshape(attention, {n, config_.heads(), h, w})};
 }
 
-Tensor Vit::qkv(const Tensor& images, std::int64_t layer) const {
+Tensor Vit::qkv(const Tensor& images, std::int64_t layer, const Tensor& position) const {
   const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
-  const Tensor qkv = block.attn.qkv(block.norm1(before_block(layer, images)));
+  const Tensor qkv = block.attn.projected(block.norm1(before_block(layer, images, position)));
   return reshape(qkv, {qkv.size(0), qkv.size(1), 3, config_.heads(), config_.head_width});
 }
 
 Tensor Vit::last_qkv(const Tensor& images) const {
   check(!blocks_.empty(), "vit: a model without blocks has no features");
-  return qkv(images, config_.depth - 1);
+  return qkv(images, config_.depth - 1, position_of(images, {}));
 }
 
-Tensor Vit::forward(const Tensor& images) const { return (*norm_)(before_block(config_.depth, images)); }
+Tensor Vit::forward(const Tensor& images) const {
+  return (*norm_)(before_block(config_.depth, images, position_of(images, {})));
+}
 
 }  // namespace usol

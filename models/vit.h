@@ -1,8 +1,8 @@
 #pragma once
-// The vision transformer of DINO and DINOv2, as a feature extractor: image -> tokens -> blocks -> queries, keys and
-// values of the last block. Second arrow of the pipeline: image -> DINO ViT features.
+// The vision transformer of DINO, DINOv2 and DINOv3, as a feature extractor: image -> tokens -> blocks -> queries, keys
+// and values of the last block. Second arrow of the pipeline: image -> DINO ViT features.
 // Source: Dosovitskiy et al. 2021; Caron et al. 2021 (DINO); Oquab et al. 2023 and Darcet et al. 2024 (DINOv2,
-// registers).
+// registers); Simeoni et al. 2025 (DINOv3, whose networks EUPE trains anew).
 
 #include <cstdint>
 #include <optional>
@@ -22,17 +22,24 @@ namespace usol {
 struct VitConfig {
   std::int64_t width = 384;  // D, a multiple of head_width
   std::int64_t depth = 12;
-  std::int64_t head_width = 64;
-  std::int64_t patch = 16;  // px
-  std::int64_t grid = 14;   // the position embedding is stored for grid x grid patches
+  std::int64_t head_width = 64;  // DINOv3 7B: 128
+  std::int64_t patch = 16;       // px
+  std::int64_t grid = 14;        // the position embedding is stored for grid x grid patches; not used by `rotary`
   std::int64_t mlp_hidden = 1536;
-  std::int64_t registers = 0;  // DINOv2: tokens between CLS and the patches
-  bool layer_scale = false;    // DINOv2
-  bool swiglu = false;         // DINOv2 ViT-g: gated MLP
-  bool mask_token = false;     // DINOv2: stored, not used here
+  std::int64_t registers = 0;            // DINOv2, DINOv3 (as "storage_tokens"): tokens between CLS and the patches
+  bool layer_scale = false;              // DINOv2, DINOv3
+  nn::MlpKind mlp = nn::MlpKind::kGelu;  // gated: DINOv2 ViT-g in one matrix, DINOv3's + and 7B in two
+  bool mask_token = false;               // DINOv2, DINOv3: stored, not used here
   /// How the position embedding is resized to another grid. true (DINO, DINOv2 without registers): bicubic with scale
   /// (n + 0.1) / grid; false (DINOv2 with registers): antialiased bicubic to the exact size.
   bool resize_by_scale = true;
+  /// DINOv3: no position embedding; the patches' queries and keys are turned by their place (ops/rope.h) with the
+  /// periods that are stored, head_width / 4 of them.
+  bool rotary = false;
+  nn::QkvBias qkv_bias = {};  // DINOv3: with a mask; 7B, and timm's files: none
+  bool local_norm = false;    // DINOv3: "local_cls_norm", of training alone; stored, not used here
+  double epsilon = 1e-6;      // of the norms; DINOv3: 1e-5
+  Normalisation normalisation = {};
 
   std::int64_t heads() const { return width / head_width; }
   /// "ViT-S/16", or the numbers for a size without a name.
@@ -53,12 +60,14 @@ class Vit : public PatchBackbone {
   std::string name() const override { return config_.name(); }
   std::int64_t patch_px() const override { return config_.patch; }
   std::int64_t layers() const override { return config_.depth; }
+  Normalisation normalisation() const override { return config_.normalisation; }
 
-  /// The position embedding of a grid of h x w patches: [1, 1 + h w, D].
+  /// The position embedding of a grid of h x w patches, [1, 1 + h w, D]; of a rotary model the cosines and the sines
+  /// of its patches' angles, [2, h w, head_width] f32.
   Tensor position(std::int64_t h, std::int64_t w) const override;
 
-  /// The last block's whole qkv projection, bias included, CLS (and register) tokens first: [N, L, 3, heads,
-  /// head_width].
+  /// The last block's whole qkv projection, bias included, before anything is turned, CLS (and register) tokens first:
+  /// [N, L, 3, heads, head_width].
   Tensor last_qkv(const Tensor& images) const;
 
   /// All blocks and the final norm: [N, L, D].
@@ -70,16 +79,20 @@ class Vit : public PatchBackbone {
   PatchMaps layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const override;
 
  private:
+  /// position() of the images' grid, or `at` if it is that.
+  Tensor position_of(const Tensor& images, const Tensor& at) const;
   Tensor embed(const Tensor& images, const Tensor& position) const;
   /// Tokens that enter block `layer`.
-  Tensor before_block(std::int64_t layer, const Tensor& images, const Tensor& position = {}) const;
-  Tensor qkv(const Tensor& images, std::int64_t layer) const;
+  Tensor before_block(std::int64_t layer, const Tensor& images, const Tensor& position) const;
+  /// Queries or keys [N, heads, L, head_width] turned by their places; themselves in a model that is not rotary.
+  Tensor turned(const Tensor& x, const Tensor& position) const;
+  Tensor qkv(const Tensor& images, std::int64_t layer, const Tensor& position) const;
 
   VitConfig config_;
   nn::PatchEmbed patch_embed_;
-  Tensor cls_token_, pos_embed_, register_tokens_, mask_token_;
+  Tensor cls_token_, pos_embed_, periods_, register_tokens_, mask_token_;
   std::vector<nn::TransformerBlock> blocks_;
-  std::optional<nn::LayerNorm> norm_;
+  std::optional<nn::LayerNorm> norm_, local_norm_;
 };
 
 }  // namespace usol

@@ -36,13 +36,14 @@ std::string bytes_text(std::uintmax_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-// Numbers that training changes by gradients; a batch norm's statistics are none.
+// Numbers that training changes by gradients; a batch norm's statistics and DINOv3's constants are none.
 std::int64_t count_parameters(const std::map<std::string, Tensor>& tensors) {
   std::int64_t count = 0;
   for (const auto& [name, tensor] : tensors) {
-    const bool statistic =
-        name.ends_with("running_mean") || name.ends_with("running_var") || name.ends_with("num_batches_tracked");
-    if (!statistic) count += tensor.numel();
+    const bool other = name.ends_with("running_mean") || name.ends_with("running_var") ||
+                       name.ends_with("num_batches_tracked") || name.ends_with("rope_embed.periods") ||
+                       name.ends_with("attn.qkv.bias_mask");
+    if (!other) count += tensor.numel();
   }
   return count;
 }

@@ -42,11 +42,11 @@ def law(name, tensor):
     return (1.0 if ones else 0.0), 1.0
 
 
-def fill(saved):
+def fill(saved, law_of=law):
     """saved: {name in the file: tensor}; the lines that describe them and their new values."""
     lines, values = [], {}
     for name, tensor in saved.items():
-        offset, scale = law(name, tensor)
+        offset, scale = law_of(name, tensor)
         shape = list(tensor.shape)
         lines.append(" ".join([name, str(offset), str(scale), *map(str, shape)]))
         values[name] = value(name, shape, offset, scale)
@@ -94,6 +94,19 @@ def from_timm(model, sizes, registers=0):
     return lines, outputs
 
 
+def write(path, made):
+    versions = " ".join([torch.__version__, transformers.__version__, timm.__version__])
+    with open(path, "wb") as out:
+        out.write(struct.pack("<II", 8, len(versions)) + b"versions" + versions.encode())
+        for name, (lines, outputs) in made.items():
+            outputs = {k: v.detach().clone().contiguous() for k, v in outputs.items()}
+            for key, data in ((name + ".tensors", lines.encode()),
+                              (name + ".outputs", safetensors.torch.save(outputs))):
+                out.write(struct.pack("<II", len(key), len(data)) + key.encode() + data)
+    print("torch", torch.__version__, "transformers", transformers.__version__, "timm", timm.__version__,
+          {k: (len(v[0]), {n: list(t.shape) for n, t in v[1].items()}) for k, v in made.items()})
+
+
 def main(folder):
     stored, other = (PATCH * GRID, PATCH * GRID), (20, 24)
     common = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=1, image_size=PATCH * GRID, patch_size=PATCH)
@@ -124,16 +137,7 @@ def main(folder):
             ("timm reg4", "vit_small_patch14_reg4_dinov2", 1, [stored, other], 4),
             ("timm reg4 giant", "vit_giant_patch14_reg4_dinov2", 2, [stored], 4)):
         made[name] = from_timm(timm.create_model(arch, mlp_ratio=ratio, **tiny), sizes, extra)
-    versions = " ".join([torch.__version__, transformers.__version__, timm.__version__])
-    with open(Path(folder) / "hub_vits.bin", "wb") as out:
-        out.write(struct.pack("<II", 8, len(versions)) + b"versions" + versions.encode())
-        for name, (lines, outputs) in made.items():
-            outputs = {k: v.detach().clone().contiguous() for k, v in outputs.items()}
-            for key, data in ((name + ".tensors", lines.encode()),
-                              (name + ".outputs", safetensors.torch.save(outputs))):
-                out.write(struct.pack("<II", len(key), len(data)) + key.encode() + data)
-    print("torch", torch.__version__, "transformers", transformers.__version__, "timm", timm.__version__,
-          {k: (len(v[0]), {n: list(t.shape) for n, t in v[1].items()}) for k, v in made.items()})
+    write(Path(folder) / "hub_vits.bin", made)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::Pair;
 
 using Tensors = std::map<std::string, Tensor>;
@@ -47,6 +48,40 @@ Tensors vit(std::int64_t width, std::int64_t depth, std::int64_t patch, std::int
   return t;
 }
 
+struct Dinov3Sizes {
+  std::int64_t width, depth, heads, hidden;
+  bool gated, bias = true, local_norm = false;
+};
+
+Tensors dinov3(const Dinov3Sizes& c) {
+  Tensors t;
+  const std::int64_t d = c.width;
+  t["cls_token"] = shaped({1, 1, d});
+  t["storage_tokens"] = shaped({1, 4, d});
+  t["mask_token"] = shaped({1, d});
+  t["rope_embed.periods"] = shaped({d / c.heads / 4});
+  t["patch_embed.proj.weight"] = shaped({d, 3, 16, 16});
+  for (const char* name : {"patch_embed.proj.bias", "norm.weight", "norm.bias"}) t[name] = shaped({d});
+  if (c.local_norm) t["local_cls_norm.weight"] = t["local_cls_norm.bias"] = shaped({d});
+  for (std::int64_t i = 0; i < c.depth; ++i) {
+    const std::string b = fmt::format("blocks.{}.", i);
+    for (const char* name :
+         {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "attn.proj.bias", "ls1.gamma", "ls2.gamma"})
+      t[b + name] = shaped({d});
+    t[b + "attn.qkv.weight"] = shaped({3 * d, d});
+    if (c.bias) t[b + "attn.qkv.bias"] = t[b + "attn.qkv.bias_mask"] = shaped({3 * d});
+    t[b + "attn.proj.weight"] = shaped({d, d});
+    const auto layer = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+      t[b + "mlp." + name + ".weight"] = shaped({out, in});
+      t[b + "mlp." + name + ".bias"] = shaped({out});
+    };
+    if (c.gated) layer("w2", c.hidden, d);
+    layer(c.gated ? "w1" : "fc1", c.hidden, d);
+    layer(c.gated ? "w3" : "fc2", d, c.hidden);
+  }
+  return t;
+}
+
 void expect_complete(const Description& d) {
   EXPECT_THAT(d.missing, IsEmpty());
   EXPECT_THAT(d.mismatched, IsEmpty());
@@ -69,6 +104,41 @@ TEST(Describe, DinoAndDinov2) {
   EXPECT_THAT(described.facts, Contains(Pair("MLP", "SwiGLU, 4096 hidden")));
   expect_complete(described);
   EXPECT_EQ(describe_weights(vit(128, 2, 4, 3)).architecture, "ViT width 128 depth 2 patch 4");
+}
+
+// dinov3, hub/backbones.py, and eupe's.
+TEST(Describe, AllSizesOfDinov3) {
+  const std::pair<const char*, Dinov3Sizes> sizes[] = {
+      {"Ti", {192, 12, 3, 768, false}},   {"S", {384, 12, 6, 1536, false}},
+      {"S+", {384, 12, 6, 1536, true}},   {"B", {768, 12, 12, 3072, false}},
+      {"L", {1024, 24, 16, 4096, false}}, {"L+", {1024, 24, 16, 4096, true}},
+      {"H+", {1280, 32, 20, 5120, true}}, {"7B", {4096, 40, 32, 8192, true, false, true}}};
+  for (const auto& [name, size] : sizes) {
+    SCOPED_TRACE(name);
+    const Description d = describe_weights(dinov3(size));
+    EXPECT_EQ(d.architecture, fmt::format("DINOv3 ViT-{}/16 with 4 storage tokens", name));
+    EXPECT_THAT(d.facts, Contains(Pair("heads", std::to_string(size.heads))));
+    EXPECT_THAT(d.facts,
+                Contains(Pair("MLP", fmt::format("{}, {} hidden", size.gated ? "SwiGLU" : "GELU", size.hidden))));
+    EXPECT_THAT(d.facts, Contains(Pair("family", HasSubstr("DINOv3"))));
+    EXPECT_THAT(d.facts, Not(Contains(Pair("pictures", testing::_))));
+    expect_complete(d);
+  }
+  // The ViT-L of satellite pictures has a norm that the other ViT-L has not.
+  const Description satellite = describe_weights(dinov3({1024, 24, 16, 4096, false, true, true}));
+  EXPECT_THAT(satellite.facts, Contains(Pair("pictures", HasSubstr("SAT-493M"))));
+  expect_complete(satellite);
+  Tensors t = dinov3({384, 12, 6, 1536, false});
+  t.erase("blocks.11.attn.qkv.bias_mask");
+  t["blocks.3.attn.qkv.bias"] = shaped({384});
+  t["cls_norm.weight"] = shaped({384});
+  const Description d = describe_weights(t);
+  EXPECT_THAT(d.missing, ElementsAre("blocks.11.attn.qkv.bias_mask [1152]"));
+  EXPECT_THAT(d.mismatched, ElementsAre("blocks.3.attn.qkv.bias: expected [1152], got [384]"));
+  EXPECT_THAT(d.unexpected, ElementsAre("cls_norm.weight"));
+  t = dinov3({384, 12, 6, 1536, false});
+  t["rope_embed.periods"] = shaped({25});  // heads of width 100
+  EXPECT_EQ(describe_weights(t).architecture, "");
 }
 
 TEST(Describe, WhatDoesNotFitIsNamed) {

@@ -158,7 +158,7 @@ TEST(Doors, APatchBackboneOfItsOwn) {
     load_patch_backbone({{"weight", Tensor::zeros({1})}}, "file.pth");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("file.pth: not a toy and not a DINO or DINOv2 vision transformer"));
+    EXPECT_THAT(e.what(), HasSubstr("file.pth: not a toy and not a DINO, DINOv2 or DINOv3 vision transformer"));
   }
 }
 

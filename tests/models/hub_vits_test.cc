@@ -3,12 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "tests/support/bundle.h"
+#include "tests/support/made_up_weights.h"
 #include "tests/support/op_case.h"
 #include "tests/support/temp_dir.h"
 #include "usol/io/atomic_file.h"
@@ -32,42 +30,7 @@ constexpr const char* kLayouts[] = {"hf vit",          "hf vit classifier",    "
                                     "timm dino",       "timm dinov2",          "timm dinov2 giant",
                                     "timm reg4",       "timm reg4 giant"};
 
-/// offset + scale (u - 1/2), u a hash of the name and the element's index in [0, 1): make_hub_vits.py, value().
-Tensor made_up(const std::string& name, const Shape& shape, double offset, double scale) {
-  std::uint32_t seed = 2166136261u;
-  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 16777619u;
-  Tensor tensor = Tensor::empty(shape);
-  auto* values = tensor.mutable_data<float>();
-  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-    std::uint32_t x = (static_cast<std::uint32_t>(i) * 0x9E3779B1u) ^ seed;
-    x = (x ^ x >> 16) * 0x85EBCA6Bu;
-    x = (x ^ x >> 13) * 0xC2B2AE35u;
-    x ^= x >> 16;
-    values[i] = static_cast<float>(offset + scale * (std::ldexp(static_cast<double>(x), -32) - 0.5));
-  }
-  return tensor;
-}
-
-/// The tensors of a layout's file, under the names that it has on the hub.
-StateDict file_of(const std::string& layout) {
-  const io::SharedBytes lines = load_bundle("hub_vits.bin").at(layout + ".tensors");
-  std::istringstream text(std::string(reinterpret_cast<const char*>(lines.bytes.data()), lines.size()));
-  StateDict state;
-  for (std::string line; std::getline(text, line);) {
-    std::istringstream words(line);
-    std::string name;
-    double offset = 0, scale = 0;
-    words >> name >> offset >> scale;
-    Shape shape;
-    for (std::int64_t size = 0; words >> size;) shape.push_back(size);
-    state[name] = made_up(name, shape, offset, scale);
-  }
-  return state;
-}
-
-StateDict outputs_of(const std::string& layout) {
-  return io::parse_safetensors(load_bundle("hub_vits.bin").at(layout + ".outputs")).tensors;
-}
+StateDict file_of(const std::string& layout) { return made_up_file("hub_vits.bin", layout); }
 
 /// Two files of safetensors and the index of both. Returns the index.
 std::filesystem::path write_parts(const std::filesystem::path& folder, const StateDict& state) {
@@ -96,9 +59,9 @@ TEST_P(HubVits, FeaturesAreThoseOfTheHubsOwnLibrary) {
   const Vit vit = Vit::from_state(io::load_checkpoint(dir / "model.safetensors").tensors, layout);
   const bool registers = layout.find("reg") != std::string::npos;
   EXPECT_EQ(vit.config().registers, registers ? 4 : 0);
-  EXPECT_EQ(vit.config().swiglu,
-            layout.find("giant") != std::string::npos || layout.find("gated") != std::string::npos);
-  const StateDict outputs = outputs_of(layout);
+  const bool gated = layout.find("giant") != std::string::npos || layout.find("gated") != std::string::npos;
+  EXPECT_EQ(vit.config().mlp, gated ? nn::MlpKind::kSwiGlu : nn::MlpKind::kGelu);
+  const StateDict outputs = made_up_outputs("hub_vits.bin", layout);
   int sizes = 0;
   for (const auto& [h, w] : {std::pair<std::int64_t, std::int64_t>{16, 16}, {20, 24}}) {
     const std::string size = std::to_string(h) + "x" + std::to_string(w);

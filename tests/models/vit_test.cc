@@ -99,7 +99,7 @@ TEST(Vit, ConfigIsReadOffTheShapes) {
   EXPECT_EQ(config->patch, 7);
   EXPECT_EQ(config->grid, 4);
   EXPECT_EQ(config->registers, 2);
-  EXPECT_TRUE(config->swiglu);
+  EXPECT_EQ(config->mlp, nn::MlpKind::kSwiGlu);
   EXPECT_TRUE(config->layer_scale);
   EXPECT_FALSE(config->resize_by_scale);
   const VitConfig base{.width = 768, .patch = 8};
