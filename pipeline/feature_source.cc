@@ -17,6 +17,7 @@
 #include "usol/maskcut/colour_features.h"
 #include "usol/maskcut/frame.h"
 #include "usol/models/patch_backbone.h"
+#include "usol/pipeline/normalisation.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/graph.h"
@@ -74,11 +75,16 @@ Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
 
 class BackboneSource : public FeatureSource {
  public:
-  BackboneSource(std::unique_ptr<PatchBackbone> backbone, const FeatureOptions& options, Device device)
-      : backbone_(std::move(backbone)), options_(options), kind_(parse_feature_kind(options.kind)), device_(device) {}
+  BackboneSource(std::unique_ptr<PatchBackbone> backbone, const Normalisation& normalisation,
+                 const FeatureOptions& options, Device device)
+      : backbone_(std::move(backbone)),
+        normalisation_(normalisation),
+        options_(options),
+        kind_(parse_feature_kind(options.kind)),
+        device_(device) {}
 
   PreparedPicture prepare(const InputImage&, const Tensor& image) const override {
-    const Tensor normal = normalised(to_frame(options_, image, patch()), backbone_->normalisation());
+    const Tensor normal = normalised(to_frame(options_, image, patch()), normalisation_);
     return {options_.framing == Framing::kPadded ? pad_with_zeros(normal, patch()) : normal};
   }
   std::string name() const { return backbone_->name(); }
@@ -116,10 +122,15 @@ class BackboneSource : public FeatureSource {
     };
   }
   std::int64_t patch() const override { return backbone_->patch_px(); }
-  void describe(nlohmann::ordered_json& info) const override { info["features"] = name(); }
+  void describe(nlohmann::ordered_json& info) const override {
+    info["features"] = name();
+    if (!(normalisation_ == Normalisation{}))
+      info["normalisation"] = {{"mean", normalisation_.mean}, {"deviation", normalisation_.deviation}};
+  }
 
  private:
   std::unique_ptr<PatchBackbone> backbone_;
+  Normalisation normalisation_;
   FeatureOptions options_;
   FeatureKind kind_;
   Device device_;
@@ -213,11 +224,11 @@ Size FeatureOptions::picture_size(const Tensor& image) const { return frame_pixe
 
 void FeatureOptions::declare(Settings& settings, bool files, const std::string& size_help, double least_size) {
   settings.group("Features");
-  settings.add(
-      "weights FILE", weights,
-      "DINO or DINOv2 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a hub's folder; "
-      "scripts/download-weights fetches them",
-      OptionKind::kRun);
+  settings.add("weights FILE", weights,
+               "DINO, DINOv2 or DINOv3 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a "
+               "hub's folder; "
+               "scripts/download-weights fetches DINO's and DINOv2's",
+               OptionKind::kRun);
   settings.add(
       "entry NAME", entry,
       "Take this entry of the weights' dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
@@ -226,6 +237,7 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
                   "dino: a vision transformer, needs weights. colour: the classical normalized cut on colour, texture "
                   "and position, needs nothing");
   settings.choice("features", kind, {"k", "q", "v", "kqv"}, "Projection of the last block that is the feature");
+  declare_normalisation(settings, normalisation);
   if (files) {
     settings.add("from-features DIR", from_features,
                  "Take features from files: <name without extension>.safetensors (tensor 'features' [D, h, w]) or .npy",
@@ -264,10 +276,14 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   const DType dtype = run.precision;
   io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
-  auto source = std::make_unique<BackboneSource>(
-      load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype), *this, device);
+  auto network = load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype);
+  const auto chosen = choose_normalisation(normalisation, *network, weights, checkpoint.metadata);
+  auto source = std::make_unique<BackboneSource>(std::move(network), chosen.values, *this, device);
   patch = source->patch();
   run.note("{}: {} on {}", weights, source->name(), to_string(device));
+  if (!(chosen.values == Normalisation{}))
+    run.note("colours are normalised by mean {} and deviation {}, {}", fmt::join(chosen.values.mean, " "),
+             fmt::join(chosen.values.deviation, " "), chosen.reason);
   return source;
 }
 

@@ -51,7 +51,7 @@ class FeatureSource {
 
 /// The options that choose the features.
 struct FeatureOptions {
-  std::string weights, entry, backbone, kind = "k", from_features;
+  std::string weights, entry, backbone, kind = "k", from_features, normalisation = "auto";
   std::int64_t size = 480, patch = 8;
   bool native_aspect = false;
   // No options, the verb decides:
