@@ -354,12 +354,17 @@ Checkpoint read_parts(const CheckpointFiles& files, const Choice& choice) {
 }
 
 /// What is done to the tensors of any file: a prefix chosen, names mapped.
-Checkpoint finished(Checkpoint out, const Choice& choice, bool map, const std::string& name) {
+Checkpoint finished(Checkpoint out, const Choice& choice, const CheckpointOptions& options, const std::string& name) {
   if (!choice.prefix.empty()) take_prefix(out, choice.prefix, name);
-  if (!map) return out;
+  if (!options.map_keys) return out;
   KeyMapReport report;
   try {
     report = map_keys(out.tensors);
+    if (options.resnet_as_detectron2 && out.tensors.contains("layer1.0.conv1.weight")) {
+      const KeyMapReport resnet = resnet_to_detectron2(out.tensors);
+      report.applied.insert(report.applied.end(), resnet.applied.begin(), resnet.applied.end());
+      report.left_out.insert(report.left_out.end(), resnet.left_out.begin(), resnet.left_out.end());
+    }
   } catch (const Error& error) {
     fail(error.kind(), fmt::format("checkpoint: {}: {}", name, error.what()));
   }
@@ -372,7 +377,7 @@ Checkpoint finished(Checkpoint out, const Choice& choice, bool map, const std::s
 
 Checkpoint parse_checkpoint(const SharedBytes& file, const CheckpointOptions& options) {
   const Choice choice = parse_choice(options.entry);
-  return finished(read_file(file, choice), choice, options.map_keys, file.name);
+  return finished(read_file(file, choice), choice, options, file.name);
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOptions& options) {
@@ -383,7 +388,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const CheckpointOp
     if (!file.empty()) config.merge(read_hub_config(map_file(file)));
   Checkpoint out = files.index.empty() ? read_file(map_file(files.parts[0]), choice) : read_parts(files, choice);
   for (auto& [key, value] : config) out.metadata.emplace("config." + key, value);
-  return finished(std::move(out), choice, options.map_keys, path.string());
+  return finished(std::move(out), choice, options, path.string());
 }
 
 void save_checkpoint(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,

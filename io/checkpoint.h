@@ -27,8 +27,10 @@ struct CheckpointOptions {
   /// Take this instead of looking for the state dict: an entry of the file's dict ("student"), one inside of it
   /// ("model/ema"; where keys have no dots, "model.ema" too), names that begin with a prefix, which ends with a dot
   /// ("backbone."), or both ("model/teacher.backbone.").
-  std::string entry;
+  std::string entry = {};
   bool map_keys = true;  // false: names stay as the file has them
+  /// A ResNet under torchvision's names gets Detectron2's (resnet_to_detectron2), as what is to run it has them.
+  bool resnet_as_detectron2 = false;
 };
 
 struct Checkpoint {

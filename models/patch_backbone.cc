@@ -1,19 +1,53 @@
 #include "usol/models/patch_backbone.h"
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <utility>
 #include <vector>
 
+#include "usol/ops/concat.h"
+#include "usol/ops/elementwise.h"
+#include "usol/ops/interpolate.h"
+#include "usol/ops/reduce.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 
+namespace {
+
+constexpr std::array<std::pair<FeatureKind, std::string_view>, 5> kKinds{{{FeatureKind::kQ, "q"},
+                                                                          {FeatureKind::kK, "k"},
+                                                                          {FeatureKind::kV, "v"},
+                                                                          {FeatureKind::kKqv, "kqv"},
+                                                                          {FeatureKind::kOut, "out"}}};
+
+// Each patch's vector at length 1; zeros stay zeros.
+Tensor at_unit_length(const Tensor& map) {
+  const Tensor squares = sum(mul(map, map), {1}, true);
+  return div(map, sqrt(affine(squares, 1, 1e-24)));  // the epsilon of PyTorch's normalize, squared
+}
+
+// A map of patches of `from_px` on a grid of h x w smaller patches. Sides that a network rounds up or down stand for
+// whole patches all the same.
+Tensor on_grid(const Tensor& map, std::int64_t from_px, std::int64_t to_px, std::int64_t h, std::int64_t w) {
+  if (from_px == to_px) return map;
+  const double scale = static_cast<double>(from_px) / static_cast<double>(to_px);
+  return interpolate(map, h, w, {.scale_h = scale, .scale_w = scale});
+}
+
+}  // namespace
+
 FeatureKind parse_feature_kind(std::string_view text) {
-  if (text == "q") return FeatureKind::kQ;
-  if (text == "k") return FeatureKind::kK;
-  if (text == "v") return FeatureKind::kV;
-  if (text == "kqv") return FeatureKind::kKqv;
-  fail(ErrorKind::kUsage, fmt::format("features: expected q, k, v or kqv, got '{}'", text));
+  for (const auto& [kind, name] : kKinds)
+    if (text == name) return kind;
+  fail(ErrorKind::kUsage, fmt::format("features: expected q, k, v, kqv or out, got '{}'", text));
+}
+
+std::string_view name_of(FeatureKind kind) {
+  for (const auto& [known, name] : kKinds)
+    if (kind == known) return name;
+  fail(ErrorKind::kInvalidArgument, "features: unknown kind");
 }
 
 Tensor normalised(const Tensor& image, const Normalisation& by) {
@@ -33,22 +67,48 @@ Tensor normalised(const Tensor& image, const Normalisation& by) {
   return out;
 }
 
-std::int64_t PatchBackbone::checked_layer(const Tensor& images, std::int64_t layer) const {
-  const std::int64_t p = patch_px();
+FeatureParts PatchBackbone::resolved(FeatureParts parts) const {
+  check(layers() > 0, "features: a model without blocks has no features");
+  check(!parts.empty(), ErrorKind::kUsage, "features: expected at least one kind and one layer");
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    auto& [kind, layer] = parts[i];
+    check(has(kind), ErrorKind::kUsage, "features {}: {} has none of that kind, but has {}", name_of(kind), name(),
+          name_of(usual_kind()));
+    check(layer >= -layers() && layer < layers(), ErrorKind::kUsage,
+          "features: expected a layer in 0 to {} of {}, or -1 to {} from the last one back, got {}", layers() - 1,
+          name(), -layers(), layer);
+    if (layer < 0) layer += layers();
+    check(std::find(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]) ==
+              parts.begin() + static_cast<std::ptrdiff_t>(i),
+          ErrorKind::kUsage, "features: {} of layer {} is there twice", name_of(kind), layer);
+  }
+  return parts;
+}
+
+std::int64_t PatchBackbone::parts_patch_px(const FeatureParts& parts) const {
+  std::int64_t finest = 0;
+  for (const FeaturePart& part : resolved(parts)) {
+    const std::int64_t side = layer_patch_px(part.layer);
+    finest = finest == 0 ? side : std::min(finest, side);
+  }
+  return finest;
+}
+
+PatchMaps PatchBackbone::maps(const Tensor& images, const FeatureParts& wanted, bool attention,
+                              const Tensor& at) const {
+  const FeatureParts parts = resolved(wanted);
+  const std::int64_t p = parts_patch_px(parts);
   check(images.rank() == 4 && images.size(1) == 3 && images.size(2) > 0 && images.size(3) > 0 &&
             images.size(2) % p == 0 && images.size(3) % p == 0,
         "features: expected images [N, 3, H, W] with H and W multiples of {}, got {}", p, images.shape());
-  check(layers() > 0, "features: a model without blocks has no features");
-  check(layer >= -layers() && layer < layers(), "features: expected one of {} layers, got {}", layers(), layer);
-  return layer < 0 ? layer + layers() : layer;
-}
-
-Tensor PatchBackbone::features(const Tensor& images, FeatureKind kind, std::int64_t layer, const Tensor& at) const {
-  return layer_features(images, kind, checked_layer(images, layer), at);
-}
-
-PatchMaps PatchBackbone::features_and_attention(const Tensor& images, FeatureKind kind, std::int64_t layer) const {
-  return layer_maps(images, kind, checked_layer(images, layer));
+  check(!attention || has_attention(), ErrorKind::kUsage,
+        "{} has no attention: it needs a vision transformer's weights", name());
+  PartMaps found = part_maps(images, parts, attention, at);
+  if (parts.size() == 1) return {found.parts[0], found.attention};
+  const std::int64_t h = images.size(2) / p, w = images.size(3) / p;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    found.parts[i] = at_unit_length(on_grid(found.parts[i], layer_patch_px(parts[i].layer), p, h, w));
+  return {concat(found.parts, 1), found.attention};
 }
 
 std::unique_ptr<PatchBackbone> load_patch_backbone(StateDict state, std::string_view what, Device device, DType dtype) {

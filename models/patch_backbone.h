@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "usol/models/describe.h"
 #include "usol/models/registry.h"
@@ -17,14 +18,24 @@
 
 namespace usol {
 
-/// Which projection of a block is the feature.
-enum class FeatureKind { kQ, kK, kV, kKqv };
-/// Parses "q", "k", "v", "kqv". Throws Error(kUsage) otherwise.
+/// What of a layer is the feature: a projection of a transformer's block, or what the layer puts out (tokens after the
+/// network's last norm, a convolutional network's map).
+enum class FeatureKind { kQ, kK, kV, kKqv, kOut };
+/// "q", "k", "v", "kqv", "out". Throws Error(kUsage) otherwise.
 FeatureKind parse_feature_kind(std::string_view text);
+std::string_view name_of(FeatureKind kind);
 
-/// What a block knows of the patches.
+/// One part of a patch's feature: what of which layer. Layers count from 0, or from the last one back (-1).
+struct FeaturePart {
+  FeatureKind kind = FeatureKind::kK;
+  std::int64_t layer = -1;
+  bool operator==(const FeaturePart&) const = default;
+};
+using FeatureParts = std::vector<FeaturePart>;
+
+/// What a network knows of the patches.
 struct PatchMaps {
-  Tensor features;   // f32 [N, D, h, w], see PatchBackbone::features()
+  Tensor features;   // f32 [N, D, h, w], see PatchBackbone::maps()
   Tensor attention;  // f32 [N, heads, h, w]: the class token's to each patch (the rest goes to itself and registers)
 };
 
@@ -45,30 +56,54 @@ class PatchBackbone {
   virtual ~PatchBackbone() = default;
   /// "ViT-S/16", say.
   virtual std::string name() const = 0;
+  /// Which networks it is one of: "DINO", say. What is known of thresholds goes by it (maskcut/usual_tau.h).
+  virtual std::string family() const { return name(); }
+  /// Side of a patch in the last layer, and in layer 0 ... layers() - 1.
   virtual std::int64_t patch_px() const = 0;
-  /// Blocks that have features.
+  virtual std::int64_t layer_patch_px(std::int64_t) const { return patch_px(); }
+  /// Blocks or stages that have features.
   virtual std::int64_t layers() const = 0;
   virtual Normalisation normalisation() const { return {}; }
-  /// What features() needs and what depends only on the weights and the grid of h x w patches (positions). Callers who
+  /// Whether there are features of this kind, and which is taken where none is named.
+  virtual bool has(FeatureKind) const { return true; }
+  virtual FeatureKind usual_kind() const { return FeatureKind::kK; }
+  virtual bool has_attention() const { return true; }
+  /// What maps() needs and what depends only on the weights and the grid of h x w patches (positions). Callers who
   /// look at many pictures of one size make it once. Undefined if there is no such thing.
   virtual Tensor position(std::int64_t h, std::int64_t w) const = 0;
 
-  /// Patch features: images [N, 3, H, W] normalised, H and W multiples of the patch -> [N, D, h, w] f32. `layer` counts
-  /// blocks from 0, or from the last one back (-1). D is the width, three times that for kKqv (k, q, v in this order).
-  /// `at` is position(h, w) where the caller has made it before. Throws Error on other images or layers.
+  /// Side of the patches of maps(): the smallest of the parts'. Throws Error as resolved().
+  std::int64_t parts_patch_px(const FeatureParts& parts) const;
+  /// The parts with their layers counted from 0. Throws Error(kUsage) if there are none, for a kind or a layer that the
+  /// network has not, and for two equal ones.
+  FeatureParts resolved(FeatureParts parts) const;
+
+  /// Patch features: images [N, 3, H, W] normalised, H and W multiples of the patch -> [N, D, h, w] f32. The feature of
+  /// one part is as the network has it, D its width (three times that for kKqv: k, q, v in this order). Several are
+  /// brought to the finest grid among them (bilinear), each scaled to unit length in every patch, and concatenated: the
+  /// cosine of two features is the mean of the parts' cosines. `attention`: also that of the class token, in the
+  /// last of the parts' blocks. `at` is position(h, w) where the caller has made it before. Throws Error on other
+  /// images, as resolved(), and where there is no attention.
+  PatchMaps maps(const Tensor& images, const FeatureParts& parts, bool attention = false, const Tensor& at = {}) const;
+  /// The features of one part.
   Tensor features(const Tensor& images, FeatureKind kind = FeatureKind::kK, std::int64_t layer = -1,
-                  const Tensor& at = {}) const;
-  /// The same features, and the attention that the class token pays to the patches in that block.
+                  const Tensor& at = {}) const {
+    return maps(images, {{kind, layer}}, false, at).features;
+  }
   PatchMaps features_and_attention(const Tensor& images, FeatureKind kind = FeatureKind::kK,
-                                   std::int64_t layer = -1) const;
+                                   std::int64_t layer = -1) const {
+    return maps(images, {{kind, layer}}, true);
+  }
 
  protected:
-  /// What the two above return; `layer` is in 0 ... layers() - 1, and the images have a fitting shape.
-  virtual Tensor layer_features(const Tensor& images, FeatureKind kind, std::int64_t layer, const Tensor& at) const = 0;
-  virtual PatchMaps layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const = 0;
-
- private:
-  std::int64_t checked_layer(const Tensor& images, std::int64_t layer) const;
+  /// The map of each part, f32 [N, D, h, w] with patches of layer_patch_px(); the attention, if it is wanted.
+  struct PartMaps {
+    std::vector<Tensor> parts;
+    Tensor attention;
+  };
+  /// What maps() puts together. `parts` are resolved(), and the images have a fitting shape.
+  virtual PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool attention,
+                             const Tensor& at) const = 0;
 };
 
 /// Makes a backbone whose parameters come from the scope.

@@ -37,6 +37,48 @@ nn::TransformerBlockConfig block_config(const VitConfig& c) {
           .add_in_place = true};
 }
 
+// Queries, keys and values of the tokens that enter a block.
+class Projections {
+ public:
+  // `whole`: all of them as one product, for an attention needs two of them for all tokens.
+  Projections(const nn::TransformerBlock& block, const Tensor& x, bool whole)
+      : attention_(block.attn), width_(x.size(2)), x_(block.norm1(x)) {
+    if (whole) whole_ = cast(attention_.projected(x_), DType::kF32);
+  }
+  /// [N, L, 3 D] f32.
+  const Tensor& whole() const { return whole_; }
+  /// What `as_map` makes of the tokens [N, L, D]; of all three it is k, q, v.
+  template <class AsMap>
+  Tensor map(FeatureKind kind, const AsMap& as_map) const {
+    switch (kind) {
+      case FeatureKind::kQ:
+        return as_map(tokens(0));
+      case FeatureKind::kK:
+        return as_map(tokens(1));
+      case FeatureKind::kV:
+        return as_map(tokens(2));
+      case FeatureKind::kKqv:
+        return concat({as_map(tokens(1)), as_map(tokens(0)), as_map(tokens(2))}, 1);
+      case FeatureKind::kOut:
+        break;
+    }
+    fail(ErrorKind::kInvalidArgument, "vit: no projection of that kind");
+  }
+
+ private:
+  // 0 q, 1 k, 2 v. Without the whole, only the rows of the weight that are asked for.
+  Tensor tokens(std::int64_t which) const {
+    const std::int64_t first = which * width_, end = first + width_;
+    if (whole_.defined()) return slice(whole_, 2, first, end);
+    const Tensor bias = attention_.qkv_bias();
+    return linear(x_, slice(attention_.qkv.weight, 0, first, end), bias.defined() ? slice(bias, 0, first, end) : bias);
+  }
+
+  const nn::Attention& attention_;
+  std::int64_t width_;
+  Tensor x_, whole_;
+};
+
 MakePatchBackbone recognise(const StateDict& state) {
   const auto config = vit_config(state);
   if (!config) return {};
@@ -56,9 +98,9 @@ std::optional<Description> describe(const StateDict& state) {
       {"patch", std::to_string(c.patch)},
       {"grid", c.rotary ? "any (rotary positions)" : fmt::format("{0} x {0} ({1} px)", c.grid, c.grid * c.patch)},
       {"MLP", fmt::format("{}, {} hidden", c.mlp == nn::MlpKind::kGelu ? "GELU" : "SwiGLU", c.mlp_hidden)},
-      {"family", c.rotary        ? "DINOv3, EUPE (rotary positions)"
-                 : c.layer_scale ? "DINOv2 (layer scale)"
-                                 : "DINO (no layer scale)"}};
+      {"family", c.family() + (c.rotary        ? " (rotary positions)"
+                               : c.layer_scale ? " (layer scale)"
+                                               : " (no layer scale)")}};
   if (c.registers > 0) out.facts.emplace_back(c.rotary ? "storage tokens" : "registers", std::to_string(c.registers));
   if (c.normalisation == kSatelliteNormalisation) out.facts.emplace_back("pictures", "of satellites (SAT-493M)");
   return out;
@@ -217,74 +259,73 @@ Tensor Vit::turned(const Tensor& x, const Tensor& position) const {
   return config_.rotary ? rope(x, select(position, 0, 0), select(position, 0, 1)) : x;
 }
 
-Tensor Vit::before_block(std::int64_t layer, const Tensor& images, const Tensor& position) const {
-  Tensor x = embed(images, position);
+Tensor Vit::through_block(std::int64_t layer, const Tensor& x, const Tensor& position) const {
+  const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
   const nn::AttentionHooks hooks{.rotate = [&](const Tensor& part) { return turned(part, position); }};
-  for (std::int64_t i = 0; i < layer; ++i) {
-    const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(i)];
-    x = block(x, Context{}, [&](const Tensor& projected) { return block.attn.mix(projected, hooks); });
-  }
+  return block(x, Context{}, [&](const Tensor& projected) { return block.attn.mix(projected, hooks); });
+}
+
+Tensor Vit::before_block(std::int64_t layer, const Tensor& images) const {
+  const Tensor position = position_of(images, {});
+  Tensor x = embed(images, position);
+  for (std::int64_t i = 0; i < layer; ++i) x = through_block(i, x, position);
   return x;
 }
 
-Tensor Vit::layer_features(const Tensor& images, FeatureKind kind, std::int64_t layer, const Tensor& at) const {
-  const std::int64_t d = config_.width, skipped = 1 + config_.registers;
-  const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
-  const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
-  const Tensor weight = block.attn.qkv.weight, all_biases = block.attn.qkv_bias();
-  const Tensor x = block.norm1(before_block(layer, images, position_of(images, at)));
-  const auto projection = [&](std::int64_t which) {  // 0 q, 1 k, 2 v: only the rows of the weight that are asked for
-    const Tensor bias = all_biases.defined() ? slice(all_biases, 0, which * d, (which + 1) * d) : Tensor();
-    const Tensor y = linear(x, slice(weight, 0, which * d, (which + 1) * d), bias);
-    const Tensor map = permute(slice(y, 1, skipped, y.size(1)), {0, 2, 1});
-    return cast(reshape(map, {y.size(0), d, h, w}), DType::kF32);
-  };
-  switch (kind) {
-    case FeatureKind::kQ:
-      return projection(0);
-    case FeatureKind::kK:
-      return projection(1);
-    case FeatureKind::kV:
-      return projection(2);
-    case FeatureKind::kKqv:
-      return concat({projection(1), projection(0), projection(2)}, 1);
-  }
-  fail(ErrorKind::kInvalidArgument, "vit: unknown feature kind");
+Tensor Vit::as_map(const Tensor& tokens, std::int64_t h, std::int64_t w) const {
+  const Tensor map = permute(slice(tokens, 1, 1 + config_.registers, tokens.size(1)), {0, 2, 1});
+  return cast(reshape(map, {tokens.size(0), config_.width, h, w}), DType::kF32);
 }
 
-PatchMaps Vit::layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const {
-  const Tensor at = position_of(images, {});
-  const Tensor qkv = cast(this->qkv(images, layer, at), DType::kF32);  // [N, L, 3, heads, head_width]
-  const std::int64_t n = qkv.size(0), l = qkv.size(1), skipped = 1 + config_.registers, d = config_.width;
-  const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
-  const Tensor query = unsqueeze(select(select(qkv, 2, 0), 1, 0), 3);  // [N, heads, head_width, 1], never turned
-  const Tensor keys = contiguous(turned(permute(select(qkv, 2, 1), {0, 2, 1, 3}), at));  // [N, heads, L, head_width]
+Tensor Vit::class_attention(const Tensor& qkv, const Tensor& position, std::int64_t h, std::int64_t w) const {
+  const std::int64_t n = qkv.size(0), l = qkv.size(1), heads = config_.heads();
+  const Tensor parts = reshape(qkv, {n, l, 3, heads, config_.head_width});
+  const Tensor query = unsqueeze(select(select(parts, 2, 0), 1, 0), 3);  // [N, heads, head_width, 1], never turned
+  const Tensor keys = contiguous(turned(permute(select(parts, 2, 1), {0, 2, 1, 3}), position));  // [N, heads, L, ...]
   const Tensor scores = affine(matmul(keys, query), 1 / std::sqrt(static_cast<double>(config_.head_width)));
-  const Tensor attention = slice(softmax(reshape(scores, {n, config_.heads(), l})), 2, skipped, l);
-  const auto projection = [&](std::int64_t which) {
-    const Tensor rows = reshape(slice(select(qkv, 2, which), 1, skipped, l), {n, h * w, d});
-    return reshape(permute(rows, {0, 2, 1}), {n, d, h, w});
-  };
-  const Tensor features = kind == FeatureKind::kQ   ? projection(0)
-                          : kind == FeatureKind::kK ? projection(1)
-                          : kind == FeatureKind::kV ? projection(2)
-                                                    : concat({projection(1), projection(0), projection(2)}, 1);
-  return {features, reshape(attention, {n, config_.heads(), h, w})};
+  const Tensor attention = slice(softmax(reshape(scores, {n, heads, l})), 2, 1 + config_.registers, l);
+  return reshape(attention, {n, heads, h, w});
 }
 
-Tensor Vit::qkv(const Tensor& images, std::int64_t layer, const Tensor& position) const {
-  const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
-  const Tensor qkv = block.attn.projected(block.norm1(before_block(layer, images, position)));
-  return reshape(qkv, {qkv.size(0), qkv.size(1), 3, config_.heads(), config_.head_width});
+PatchBackbone::PartMaps Vit::part_maps(const Tensor& images, const FeatureParts& parts, bool attention,
+                                       const Tensor& at) const {
+  const std::int64_t h = images.size(2) / config_.patch, w = images.size(3) / config_.patch;
+  std::int64_t last = 0;
+  for (const FeaturePart& part : parts) last = std::max(last, part.layer);
+  PartMaps maps{std::vector<Tensor>(parts.size()), {}};
+  const Tensor position = position_of(images, at);
+  Tensor x = embed(images, position);
+  for (std::int64_t layer = 0; layer <= last; ++layer) {
+    const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
+    const bool attends = attention && layer == last;
+    bool wants_projection = attends, wants_output = false;
+    for (const FeaturePart& part : parts) {
+      if (part.layer != layer) continue;
+      (part.kind == FeatureKind::kOut ? wants_output : wants_projection) = true;
+    }
+    if (wants_projection) {
+      const Projections projections(block, x, attends);
+      for (std::size_t i = 0; i < parts.size(); ++i)
+        if (parts[i].layer == layer && parts[i].kind != FeatureKind::kOut)
+          maps.parts[i] = projections.map(parts[i].kind, [&](const Tensor& tokens) { return as_map(tokens, h, w); });
+      if (attends) maps.attention = class_attention(projections.whole(), position, h, w);
+    }
+    if (layer < last || wants_output) x = through_block(layer, x, position);
+    for (std::size_t i = 0; wants_output && i < parts.size(); ++i)
+      if (parts[i] == FeaturePart{FeatureKind::kOut, layer}) maps.parts[i] = as_map((*norm_)(x), h, w);
+  }
+  return maps;
 }
 
 Tensor Vit::last_qkv(const Tensor& images) const {
   check(!blocks_.empty(), "vit: a model without blocks has no features");
-  return qkv(images, config_.depth - 1, position_of(images, {}));
+  const nn::TransformerBlock& block = blocks_.back();
+  const Tensor qkv = block.attn.projected(block.norm1(before_block(config_.depth - 1, images)));
+  return reshape(qkv, {qkv.size(0), qkv.size(1), 3, config_.heads(), config_.head_width});
 }
 
 Tensor Vit::forward(const Tensor& images) const {
-  return (*norm_)(before_block(config_.depth, images, position_of(images, {})));
+  return (*norm_)(before_block(config_.depth, images));
 }
 
 }  // namespace usol

@@ -42,6 +42,8 @@ struct VitConfig {
   Normalisation normalisation = {};
 
   std::int64_t heads() const { return width / head_width; }
+  /// "DINO", "DINOv2" or "DINOv3".
+  std::string family() const { return rotary ? "DINOv3" : layer_scale ? "DINOv2" : "DINO"; }
   /// "ViT-S/16", or the numbers for a size without a name.
   std::string name() const;
 };
@@ -58,6 +60,7 @@ class Vit : public PatchBackbone {
 
   const VitConfig& config() const { return config_; }
   std::string name() const override { return config_.name(); }
+  std::string family() const override { return config_.family(); }
   std::int64_t patch_px() const override { return config_.patch; }
   std::int64_t layers() const override { return config_.depth; }
   Normalisation normalisation() const override { return config_.normalisation; }
@@ -74,19 +77,23 @@ class Vit : public PatchBackbone {
   Tensor forward(const Tensor& images) const;
 
  protected:
-  /// The attention and MLP of block `layer` are not computed.
-  Tensor layer_features(const Tensor& images, FeatureKind kind, std::int64_t layer, const Tensor& at) const override;
-  PatchMaps layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const override;
+  /// One pass for all parts. What none of them needs is not computed: the attention and MLP of the last block, say, if
+  /// only its keys are asked for.
+  PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool attention, const Tensor& at) const override;
 
  private:
   /// position() of the images' grid, or `at` if it is that.
   Tensor position_of(const Tensor& images, const Tensor& at) const;
   Tensor embed(const Tensor& images, const Tensor& position) const;
   /// Tokens that enter block `layer`.
-  Tensor before_block(std::int64_t layer, const Tensor& images, const Tensor& position) const;
+  Tensor before_block(std::int64_t layer, const Tensor& images) const;
+  Tensor through_block(std::int64_t layer, const Tensor& x, const Tensor& position) const;
   /// Queries or keys [N, heads, L, head_width] turned by their places; themselves in a model that is not rotary.
   Tensor turned(const Tensor& x, const Tensor& position) const;
-  Tensor qkv(const Tensor& images, std::int64_t layer, const Tensor& position) const;
+  /// A map [N, D, h, w] f32 of the patches' tokens among [N, L, D].
+  Tensor as_map(const Tensor& tokens, std::int64_t h, std::int64_t w) const;
+  /// The class token's attention [N, heads, h, w] of projected tokens [N, L, 3 D] f32.
+  Tensor class_attention(const Tensor& qkv, const Tensor& position, std::int64_t h, std::int64_t w) const;
 
   VitConfig config_;
   nn::PatchEmbed patch_embed_;

@@ -129,6 +129,7 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   job.info = make_info(run, settings, features.weights_sha256());
   method.describe(job.info);
   source->describe(job.info);
+  features.record(job.info);
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = io::decode_image(input.path, pictures.decode());
     check_patches(features.picture_size(image), source->patch());

@@ -75,12 +75,13 @@ Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
 
 class BackboneSource : public FeatureSource {
  public:
-  BackboneSource(std::unique_ptr<PatchBackbone> backbone, const Normalisation& normalisation,
+  BackboneSource(std::unique_ptr<PatchBackbone> backbone, FeatureParts parts, const Normalisation& normalisation,
                  const FeatureOptions& options, Device device)
       : backbone_(std::move(backbone)),
+        parts_(std::move(parts)),
+        patch_(backbone_->parts_patch_px(parts_)),
         normalisation_(normalisation),
         options_(options),
-        kind_(parse_feature_kind(options.kind)),
         device_(device) {}
 
   PreparedPicture prepare(const InputImage&, const Tensor& image) const override {
@@ -90,10 +91,8 @@ class BackboneSource : public FeatureSource {
   std::string name() const { return backbone_->name(); }
   PatchMaps maps(const PreparedPicture& prepared) const override {
     const NoGrad no_grad;
-    const Tensor images = prepared.input.to(device_);
-    if (!options_.attention) return {backbone_->features(images, kind_).select(0, 0), {}};
-    const PatchMaps maps = backbone_->features_and_attention(images, kind_);
-    return {maps.features.select(0, 0), maps.attention.select(0, 0)};
+    const PatchMaps maps = backbone_->maps(prepared.input.to(device_), parts_, options_.attention);
+    return {maps.features.select(0, 0), options_.attention ? maps.attention.select(0, 0) : Tensor()};
   }
   bool takes_batches() const override { return !device_.is_cpu(); }
   BatchFeatures batch_features(std::int64_t batch, bool graph) const override {
@@ -104,10 +103,10 @@ class BackboneSource : public FeatureSource {
     const std::function<Tensor(const Tensor&)> forward = [this, position = Tensor()](const Tensor& images) mutable {
       const NoGrad no_grad;
       if (!position.defined()) position = backbone_->position(images.size(2) / patch(), images.size(3) / patch());
-      return backbone_->features(images, kind_, -1, position);
+      return backbone_->maps(images, parts_, false, position).features;
     };
     std::shared_ptr<GraphedFunction> graphed;
-    if (graph) graphed = std::make_shared<GraphedFunction>(forward, device_);
+    if (graph && on_one_grid()) graphed = std::make_shared<GraphedFunction>(forward, device_);
     return [batch, forward, graphed, device = device_](const std::vector<const PreparedPicture*>& pictures) {
       const Tensor& first = pictures.front()->input;
       Tensor images = Tensor::empty({batch, first.size(1), first.size(2), first.size(3)});
@@ -121,7 +120,8 @@ class BackboneSource : public FeatureSource {
       return each;
     };
   }
-  std::int64_t patch() const override { return backbone_->patch_px(); }
+  std::int64_t patch() const override { return patch_; }
+  maskcut::UsualTau usual_tau() const override { return maskcut::usual_tau(*backbone_, parts_); }
   void describe(nlohmann::ordered_json& info) const override {
     info["features"] = name();
     if (!(normalisation_ == Normalisation{}))
@@ -129,10 +129,17 @@ class BackboneSource : public FeatureSource {
   }
 
  private:
+  // Else maps are enlarged, whose weights go from the host to the device: nothing that a graph can replay.
+  bool on_one_grid() const {
+    return std::all_of(parts_.begin(), parts_.end(),
+                       [&](const FeaturePart& part) { return backbone_->layer_patch_px(part.layer) == patch_; });
+  }
+
   std::unique_ptr<PatchBackbone> backbone_;
+  FeatureParts parts_;
+  std::int64_t patch_;
   Normalisation normalisation_;
   FeatureOptions options_;
-  FeatureKind kind_;
   Device device_;
 };
 
@@ -154,6 +161,8 @@ class ColourSource : public FeatureSource {
     return {maskcut::colour_features(image, frame, patch()), {}};
   }
   std::int64_t patch() const override { return options_.patch; }
+  // The features are made for it (maskcut/colour_features.h).
+  maskcut::UsualTau usual_tau() const override { return {.source = "made for it"}; }
   void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
 
  private:
@@ -185,6 +194,7 @@ class FileSource : public FeatureSource {
   }
   PatchMaps maps(const PreparedPicture& prepared) const override { return {prepared.input, prepared.attention}; }
   std::int64_t patch() const override { return patch_; }
+  maskcut::UsualTau usual_tau() const override { return {.source = "the same for all files"}; }
   void describe(nlohmann::ordered_json& info) const override {
     info["features"] = "read from files";
     if (!made_.is_null()) info["features_info"] = made_;
@@ -210,6 +220,18 @@ class FileSource : public FeatureSource {
   bool attention_;
 };
 
+// "k,out" or "k+out", of every layer.
+FeatureParts parts_of(const std::string& kinds, const std::vector<std::int64_t>& layers) {
+  FeatureParts parts;
+  for (std::size_t start = 0; start <= kinds.size();) {
+    const std::size_t end = std::min(kinds.find_first_of(",+", start), kinds.size());
+    for (const std::int64_t layer : layers)
+      parts.push_back({parse_feature_kind(kinds.substr(start, end - start)), layer});
+    start = end + 1;
+  }
+  return parts;
+}
+
 }  // namespace
 
 BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
@@ -234,9 +256,15 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
       "Take this entry of the weights' dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
       "dot at its end) instead of looking");
   settings.choice("backbone", backbone, {"dino", "colour"},
-                  "dino: a vision transformer, needs weights. colour: the classical normalized cut on colour, texture "
+                  "dino: the network that the weights are. colour: the classical normalized cut on colour, texture "
                   "and position, needs nothing");
-  settings.choice("features", kind, {"k", "q", "v", "kqv"}, "Projection of the last block that is the feature");
+  settings.add("features KIND,...", kind,
+               "What of a layer is the feature: k, q, v or kqv of a vision transformer's block, or out, the tokens it "
+               "puts out, normalised; of a convolutional network out, a stage's map. Several (k,out or k+out) are "
+               "concatenated, each at unit length. Without it k, where there are keys (docs/features.md)");
+  settings.add(
+      "layer N,...", layers,
+      "Of which blocks or stages: counted from 0, or from the last one back (-1); of several, each kind of each");
   declare_normalisation(settings, normalisation);
   if (files) {
     settings.add("from-features DIR", from_features,
@@ -256,9 +284,11 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
         "weights and from-features are two sources of features; give one");
   check(!is_colour || (weights.empty() && from_features.empty()), ErrorKind::kUsage,
         "backbone colour makes its own features; leave out weights and from-features");
+  if (!kind.empty()) parts_of(kind, layers);
   check(!weights.empty() || !from_features.empty() || is_colour, ErrorKind::kUsage,
         "no features to cut: give weights (DINO's; scripts/download-weights fetches them), or backbone colour (the "
         "classical normalized cut, nothing needed), or from-features, a folder of them");
+  if (kind.empty() && weights.empty()) kind = name_of(FeatureKind::kK);
   if (!from_features.empty()) {
     backbone = "files";
     return std::make_unique<FileSource>(*this);
@@ -274,17 +304,27 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   weights_sha256_ = io::checkpoint_sha256(weights);
   const Device device = run.device;
   const DType dtype = run.precision;
-  io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry});
+  io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry, .resnet_as_detectron2 = true});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
   auto network = load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype);
   const auto chosen = choose_normalisation(normalisation, *network, weights, checkpoint.metadata);
-  auto source = std::make_unique<BackboneSource>(std::move(network), chosen.values, *this, device);
+  check(!attention || network->has_attention(), ErrorKind::kUsage,
+        "{}: {} has no attention: give a vision transformer's weights (scripts/download-weights fetches them)", weights,
+        network->name());
+  if (kind.empty()) kind = name_of(network->usual_kind());
+  FeatureParts parts = network->resolved(parts_of(kind, layers));
+  auto source = std::make_unique<BackboneSource>(std::move(network), std::move(parts), chosen.values, *this, device);
   patch = source->patch();
   run.note("{}: {} on {}", weights, source->name(), to_string(device));
   if (!(chosen.values == Normalisation{}))
     run.note("colours are normalised by mean {} and deviation {}, {}", fmt::join(chosen.values.mean, " "),
              fmt::join(chosen.values.deviation, " "), chosen.reason);
   return source;
+}
+
+void FeatureOptions::record(nlohmann::ordered_json& info) const {
+  const auto settings = info.find("settings");
+  if (settings != info.end() && settings->contains("features")) (*settings)["features"] = kind;
 }
 
 }  // namespace usol

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "usol/maskcut/frame.h"
+#include "usol/maskcut/usual_tau.h"
 #include "usol/models/patch_backbone.h"
 #include "usol/pipeline/inputs.h"
 #include "usol/pipeline/run.h"
@@ -45,13 +46,17 @@ class FeatureSource {
   virtual BatchFeatures batch_features(std::int64_t batch, bool graph) const;
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
+  /// The tau of MaskCut's graph on these features. Those of files count as published: whoever made them knows.
+  virtual maskcut::UsualTau usual_tau() const = 0;
   /// Adds what the features are to an output's `info`.
   virtual void describe(nlohmann::ordered_json& info) const = 0;
 };
 
 /// The options that choose the features.
 struct FeatureOptions {
-  std::string weights, entry, backbone, kind = "k", from_features, normalisation = "auto";
+  std::string weights, entry, backbone, kind, from_features;  // kind: "k", or several: "k,out"; "": the backbone's own
+  std::string normalisation = "auto";
+  std::vector<std::int64_t> layers{-1};  // of each kind
   std::int64_t size = 480, patch = 8;
   bool native_aspect = false;
   // No options, the verb decides:
@@ -61,9 +66,11 @@ struct FeatureOptions {
   /// `files`: also from files made before. `size_help` and `least_size`: what the size means to the verb.
   void declare(Settings& settings, bool files = true,
                const std::string& size_help = "Side of the square that pictures are resized to", double least_size = 8);
-  /// Loads what is needed and settles `backbone`. Throws Error(kUsage) naming the remedies if nothing is chosen or two
-  /// choices contradict each other.
+  /// Loads what is needed and settles `backbone`, `kind` and `patch`. Throws Error(kUsage) naming the remedies if
+  /// nothing is chosen, two choices contradict each other, or the backbone has no such features.
   std::unique_ptr<FeatureSource> open(const Run& run);
+  /// Writes the kind that was settled into the settings of an output's `info`.
+  void record(nlohmann::ordered_json& info) const;
   /// The pixels that the patch grid of a picture stands for: its own size where it is padded, else whole patches.
   Size picture_size(const Tensor& image) const;
   /// SHA-256 of the weights, "" without; made by open().

@@ -118,7 +118,9 @@ void MaskcutJob::declare(Settings& settings, bool shards) {
   settings.group("Cuts");
   settings.preset(preset, {{"paper", {}}, {"release", {{"exif", "false"}}}},
                   "paper: as published. release: as the public code does it, slips included (docs/deviations.md)");
-  settings.add("tau NUMBER", tau, "Patches whose features have at least this cosine are connected");
+  settings.add("tau NUMBER", tau,
+               "Patches whose features have at least this cosine are connected. Without it 0.15, as published for "
+               "DINO's keys and DINOv2's output (docs/features.md); for other features it must be tuned");
   settings.add("masks N", masks, "Cuts per picture, so the most masks it can get").between(1, 1000);
   settings.flag("no-crf", crf, "Leave the masks as the cuts give them, in steps of a patch");
   settings.choice("eigensolver", eigensolver, {"lanczos", "dense"}, "dense is slow: a second opinion, and for study");
@@ -169,6 +171,8 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(run, settings_json(*this, "maskcut"), features.weights_sha256());
   source->describe(job.info);
+  settle_tau(run, *source);
+  record(job.info);
   const maskcut::MaskCutOptions cut = cut_options(source->patch());
   clock_ = std::make_shared<StageClock>(std::vector<std::string>{kReading, kFeatures, kCuts, kMasks, kRecording});
   job.load = [&](const InputImage& input) -> ImageCompute {
@@ -209,15 +213,30 @@ std::function<fs::path(const std::string&)> MaskcutJob::picture_paths() const {
 }
 
 std::string MaskcutJob::features_key() const {
-  return nlohmann::json({features.weights, features.backbone, features.kind, features.from_features, features.size,
-                         features.patch, features.native_aspect, pictures.pixels_key()})
+  return nlohmann::json({features.weights, features.backbone, features.kind, features.layers, features.from_features,
+                         features.size, features.patch, features.native_aspect, pictures.pixels_key()})
       .dump();
+}
+
+void MaskcutJob::settle_tau(const Run& run, const FeatureSource& source) {
+  if (tau) return;
+  const maskcut::UsualTau usual = source.usual_tau();
+  tau = usual.tau;
+  if (usual.source.empty())
+    run.note("tau is {}, as for DINO's keys: nobody has published one for these features, so try others (usol sweep)",
+             usual.tau);
+}
+
+void MaskcutJob::record(nlohmann::ordered_json& info) const {
+  features.record(info);
+  const auto settings = info.find("settings");
+  if (settings != info.end() && settings->contains("tau")) (*settings)["tau"] = tau.value();
 }
 
 maskcut::MaskCutOptions MaskcutJob::cut_options(std::int64_t patch) const {
   maskcut::MaskCutOptions cut;
   cut.preset = parse_preset(preset);
-  cut.tau = tau;
+  if (tau) cut.tau = *tau;
   cut.masks = static_cast<int>(masks);
   cut.size = features.size;
   cut.patch = patch;

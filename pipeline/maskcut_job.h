@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,7 +45,8 @@ struct MaskcutJob {
   PictureOptions pictures;
   FeatureOptions features;
   std::string preset = "paper", eigensolver = "lanczos";
-  double tau = 0.15, stop_eigenvalue = 2, max_ncut = 2;
+  std::optional<double> tau;  // not set: as is usual for the features (maskcut/usual_tau.h); settled by run()
+  double stop_eigenvalue = 2, max_ncut = 2;
   std::int64_t masks = 3, batch = 128;
   bool crf = true, cuda_graph = false;
   ShardOption shard;
@@ -61,6 +63,8 @@ struct MaskcutJob {
   io::CocoReadOptions reading() const { return {.image_root = inputs.picture_folder(), .apply_exif = pictures.exif}; }
   /// What features depend on, as text: equal for two jobs with the same ones.
   std::string features_key() const;
+  /// Writes what was settled into the settings of an output's `info`.
+  void record(nlohmann::ordered_json& info) const;
   maskcut::MaskCutOptions cut_options(std::int64_t patch) const;
   /// u8 [H, W, 3].
   Tensor decode(const InputImage& input) const;
@@ -69,6 +73,8 @@ struct MaskcutJob {
   // The work on batches of pictures, for a device of its own (pipeline/batch_pipeline.h).
   BatchedJob batched(const FeatureSource& source, Device device, const maskcut::MaskCutOptions& cut,
                      const MaskcutFolders& outputs) const;
+  // Settles tau for these features, and says so where nobody has published one for them.
+  void settle_tau(const Run& run, const FeatureSource& source);
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, maskcut::MaskCutOptions cut,
                       const MaskcutFolders& outputs) const;
 

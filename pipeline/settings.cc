@@ -75,7 +75,11 @@ void check_bounds(double value, const Settings::Bounds& bounds, const std::strin
 }
 
 nlohmann::ordered_json json_of(const Settings::Target& target) {
-  return std::visit([](const auto* value) -> nlohmann::ordered_json { return *value; }, target);
+  return std::visit(Overloaded{[](const std::optional<double>* value) {
+                                 return *value ? nlohmann::ordered_json(**value) : nlohmann::ordered_json();
+                               },
+                               [](const auto* value) -> nlohmann::ordered_json { return *value; }},
+                    target);
 }
 
 }  // namespace
@@ -94,6 +98,7 @@ SettingsTable::Option& SettingsTable::add_option(const std::string& names, Targe
   const char* word = std::visit(Overloaded{
                                     [](const std::string*) { return "TEXT"; },
                                     [](const double*) { return "NUMBER"; },
+                                    [](const std::optional<double>*) { return "NUMBER"; },
                                     [](const std::int64_t*) { return "N"; },
                                     [](const bool*) { return ""; },
                                     [](const std::vector<std::string>*) { return "TEXT"; },
@@ -249,6 +254,7 @@ void SettingsTable::assign(Option& option, const std::vector<std::string>& value
   std::visit(Overloaded{
                  [&](std::string* target) { *target = values[0]; },
                  [&](double* target) { *target = in_bounds(parse_number<double>(values[0], where)); },
+                 [&](std::optional<double>* target) { *target = in_bounds(parse_number<double>(values[0], where)); },
                  [&](std::int64_t* target) { *target = in_bounds(parse_number<std::int64_t>(values[0], where)); },
                  [&](bool* target) {
                    const bool yes = values[0] == "true" || values[0] == "1";
@@ -390,6 +396,7 @@ std::string SettingsTable::text_of(const Option& option) {
       Overloaded{
           [](const std::string* value) { return *value; },
           [](const bool*) { return std::string(); },
+          [](const std::optional<double>* number) { return *number ? fmt::format("{}", **number) : std::string(); },
           [](const std::vector<std::string>* values) { return fmt::format("{}", fmt::join(*values, ", ")); },
           [](const std::vector<double>* values) { return fmt::format("{}", fmt::join(*values, ",")); },
           [](const std::vector<std::int64_t>* values) { return fmt::format("{}", fmt::join(*values, ",")); },
@@ -433,10 +440,12 @@ std::string SettingsTable::to_toml() const {
   for (const auto& option : options_) {
     if (is_momentary(option->key) || !is_used(*option)) continue;
     if (!option->allowed.empty() && std::get<std::string*>(option->target)->empty()) continue;  // not chosen
+    if (const auto* open = std::get_if<std::optional<double>*>(&option->target); open && !**open) continue;
     const std::string text = std::visit(
         Overloaded{
             [](const std::string* value) { return io::toml_quote(*value); },
             [](const bool* value) { return std::string(*value ? "true" : "false"); },
+            [](const std::optional<double>* number) { return fmt::format("{}", number->value()); },
             [](const std::vector<std::string>* values) {
               std::vector<std::string> quoted;
               for (const auto& value : *values) quoted.push_back(io::toml_quote(value));

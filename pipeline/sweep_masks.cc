@@ -84,6 +84,7 @@ int MaskSweep::run() {
 int MaskSweep::run_group(std::size_t number, const Members& members) {
   MaskcutJob& first = points_[members.front()].work;
   const auto source = first.features.open(run_);
+  for (const std::size_t p : members) settle(points_[p], first.features, *source);
   ImageJob job = group_job(number, members, *source);
   if (run_.continues() && is_done(job, members)) {
     run_.note("{} points with these features are done", members.size());
@@ -101,6 +102,15 @@ int MaskSweep::run_group(std::size_t number, const Members& members) {
   split(job, members);
   if (status == kSuccess) fs::remove(job.output);  // else a run that goes on tries the failed pictures again
   return status;
+}
+
+// What the features decide where the point does not.
+void MaskSweep::settle(Point& point, const FeatureOptions& features, const FeatureSource& source) {
+  point.work.features.kind = features.kind;
+  if (!point.work.tau) point.work.tau = source.usual_tau().tau;
+  Json info = {{"settings", point.settings}};
+  point.work.record(info);
+  point.settings = info["settings"];
 }
 
 // All but its `load`. The points' categories are 1, 2, ... by their place in `members`.

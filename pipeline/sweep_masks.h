@@ -45,6 +45,7 @@ class MaskSweep {
 
   std::vector<Members> groups() const;
   int run_group(std::size_t number, const Members& members);
+  static void settle(Point& point, const FeatureOptions& features, const FeatureSource& source);
   ImageJob group_job(std::size_t number, const Members& members, const FeatureSource& source);
   std::vector<SharedCut> shared_cuts(const Members& members, std::int64_t patch) const;
   static ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& features,

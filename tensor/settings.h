@@ -25,7 +25,7 @@ class Settings {
  public:
   /// Where a setting's value goes.
   using Target = std::variant<std::string*, double*, std::int64_t*, bool*, std::vector<std::string>*,
-                              std::vector<double>*, std::vector<std::int64_t>*>;
+                              std::vector<double>*, std::vector<std::int64_t>*, std::optional<double>*>;
   /// When the settings of an alternative are recorded: where it is chosen, or always.
   enum class Recorded { kChosen, kAlways };
 
@@ -69,6 +69,11 @@ class Settings {
     return Declared(declare(names, &value, help, kind));
   }
   Declared add(const std::string& names, std::int64_t& value, const std::string& help,
+               OptionKind kind = OptionKind::kSetting) {
+    return Declared(declare(names, &value, help, kind));
+  }
+  /// A number that the work itself settles where none is given.
+  Declared add(const std::string& names, std::optional<double>& value, const std::string& help,
                OptionKind kind = OptionKind::kSetting) {
     return Declared(declare(names, &value, help, kind));
   }

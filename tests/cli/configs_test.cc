@@ -221,11 +221,11 @@ TEST(VerbDefaults, MaskcutSelfTrainAndPredict) {
   const std::map<std::string, Changes> verbs = {
       {"maskcut",
        {{"preset", "paper"},
-        {"tau", 0.15},
         {"masks", 3},
         {"size", 480},
         {"patch", 8},
-        {"features", "k"},
+        {"features", ""},
+        {"layer", list({-1})},
         {"crf", true}}},
       {"self-train", {{"preset", "paper"}, {"rounds", 3}, {"thresholds", list({0.7, 0.65})}, {"detections", 30}}},
       {"predict", {{"score", 0.35}, {"nms", 0.5}, {"most", 100}}},

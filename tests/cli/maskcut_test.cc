@@ -319,6 +319,7 @@ TEST_F(MaskcutTest, PrintedConfigMakesTheSameRunAndSourcesHaveTheirOrder) {
   EXPECT_NE(mixed.out.find("tau = 0.4\n"), std::string::npos) << mixed.out;
   EXPECT_NE(mixed.out.find("masks = 4\n"), std::string::npos) << mixed.out;
   EXPECT_NE(mixed.out.find("size = 96\n"), std::string::npos) << mixed.out;
+  EXPECT_EQ(colour({"--print-config"}).out.find("tau"), std::string::npos) << "it is the features' own then";
   // The release ignores EXIF orientation, unless told otherwise.
   EXPECT_NE(colour({"--preset", "release", "--print-config"}).out.find("exif = false\n"), std::string::npos);
   EXPECT_NE(colour({"--preset", "release", "--exif", "--print-config"}).out.find("exif = true\n"), std::string::npos);

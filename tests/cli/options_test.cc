@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -174,6 +175,25 @@ TEST_F(OptionsTest, HelpShowsDefaultsAndExamples) {
   for (const char* part : {"An example", "INPUT", "--tau", "0.15", "k|q", "--no-crf", "usol example a.jpg"}) {
     EXPECT_NE(help.find(part), std::string::npos) << part << "\n" << help;
   }
+}
+
+// A number that the work settles where none is given: no default is shown, written or recorded.
+TEST_F(OptionsTest, ANumberMayBeLeftOpen) {
+  std::optional<double> open, given;
+  Options unset("usol example", "example", "An example"), set("usol example", "example", "An example");
+  unset.add("open NUMBER", open, "left open").between(0, 1);
+  set.add("open NUMBER", given, "left open").between(0, 1);
+  unset.parse({});
+  EXPECT_FALSE(open.has_value());
+  EXPECT_EQ(unset.settings().dump(), R"({"open":null})");
+  EXPECT_EQ(unset.to_toml().find("open"), std::string::npos);
+  EXPECT_EQ(unset.help().find("default"), std::string::npos);
+  EXPECT_NE(unset.to_markdown().find("| `open` |  | 0 to 1 | left open |"), std::string::npos) << unset.to_markdown();
+  set.parse({"--open", "0.25"});
+  EXPECT_EQ(given, 0.25);
+  EXPECT_EQ(set.settings().dump(), R"({"open":0.25})");
+  EXPECT_NE(set.to_toml().find("open = 0.25\n"), std::string::npos);
+  for (const char* wrong : {"lots", "1.5"}) EXPECT_THROW(unset.parse({"--open", wrong}), Error) << wrong;
 }
 
 // A choice whose alternatives have settings of their own, two of them of one name, and one with another choice in it.

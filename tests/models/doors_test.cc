@@ -118,12 +118,12 @@ class ToyPatches : public PatchBackbone {
   Tensor position(std::int64_t, std::int64_t) const override { return {}; }
 
  protected:
-  Tensor layer_features(const Tensor& images, FeatureKind, std::int64_t layer, const Tensor&) const override {
-    return Tensor::full({images.size(0), 1, images.size(2) / 4, images.size(3) / 4},
-                        number_.item() + static_cast<double>(layer));
-  }
-  PatchMaps layer_maps(const Tensor& images, FeatureKind kind, std::int64_t layer) const override {
-    return {layer_features(images, kind, layer, {}), {}};
+  PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool, const Tensor&) const override {
+    PartMaps maps;
+    for (const FeaturePart& part : parts)
+      maps.parts.push_back(Tensor::full({images.size(0), 1, images.size(2) / 4, images.size(3) / 4},
+                                        number_.item() + static_cast<double>(part.layer)));
+    return maps;
   }
 
  private:
@@ -158,7 +158,7 @@ TEST(Doors, APatchBackboneOfItsOwn) {
     load_patch_backbone({{"weight", Tensor::zeros({1})}}, "file.pth");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("file.pth: not a toy and not a DINO, DINOv2 or DINOv3 vision transformer"));
+    EXPECT_THAT(e.what(), HasSubstr(" and not a toy and not a DINO, DINOv2 or DINOv3 vision transformer"));
   }
 }
 

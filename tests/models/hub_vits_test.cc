@@ -70,7 +70,11 @@ TEST_P(HubVits, FeaturesAreThoseOfTheHubsOwnLibrary) {
     const Tensor keys = vit.features(image, FeatureKind::kK);
     const Tensor expected = outputs.at(size + ".keys");  // [h w, D]
     EXPECT_LE(relative_error(keys.reshape({keys.size(1), -1}).transpose(0, 1).contiguous(), expected), 1e-5) << size;
-    EXPECT_LE(relative_error(vit.forward(image).select(0, 0).contiguous(), outputs.at(size + ".tokens")), 1e-5) << size;
+    const Tensor tokens = outputs.at(size + ".tokens");
+    EXPECT_LE(relative_error(vit.forward(image).select(0, 0).contiguous(), tokens), 1e-5) << size;
+    const Tensor out = vit.features(image, FeatureKind::kOut),
+                 of_patches = tokens.slice(0, registers ? 5 : 1, tokens.size(0));
+    EXPECT_LE(relative_error(out.reshape({out.size(1), -1}).transpose(0, 1).contiguous(), of_patches), 1e-5) << size;
     ++sizes;
   }
   EXPECT_EQ(sizes, layout == "hf dinov2 registers" || layout == "timm reg4" ? 2 : 1);

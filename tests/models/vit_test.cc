@@ -169,6 +169,52 @@ TEST(Vit, FeaturesOfAnyLayer) {
   }
   EXPECT_THROW(whole->features(image, FeatureKind::kK, 2), Error);
   EXPECT_THROW(whole->features(image, FeatureKind::kK, -3), Error);
+  // Output is what the last norm makes of a block's result, whichever block.
+  const auto out_of = [&](const Vit& vit) {
+    const Tensor tokens = vit.forward(image).slice(1, 1, 25);
+    return tokens.transpose(1, 2).contiguous().to_vector<float>();
+  };
+  EXPECT_EQ(whole->features(image, FeatureKind::kOut, 0).to_vector<float>(), out_of(first));
+  EXPECT_EQ(whole->features(image, FeatureKind::kOut).to_vector<float>(), out_of(dynamic_cast<const Vit&>(*whole)));
+}
+
+// Several parts come of one pass, each at unit length in every patch, so that a cosine is the mean of theirs.
+TEST(Vit, FeaturesOfSeveralPartsAreConcatenated) {
+  const auto vit = load_patch_backbone(weights_of(load_golden("vit_dino.safetensors")), "golden");
+  const Tensor image = make_inputs({{{2, 3, 32, 48}}}, DType::kF32, {})[0];
+  const FeatureParts parts{{FeatureKind::kOut, 0}, {FeatureKind::kK, -1}, {FeatureKind::kQ, 1}, {FeatureKind::kK, 0}};
+  const PatchMaps joined = vit->maps(image, parts, true);
+  ASSERT_EQ(joined.features.shape(), (Shape{2, 4 * 64, 4, 6}));
+  EXPECT_EQ(joined.attention.to_vector<float>(),
+            vit->features_and_attention(image, FeatureKind::kK).attention.to_vector<float>());
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const auto alone = vit->features(image, parts[p].kind, parts[p].layer).to_vector<float>();
+    const auto part =
+        joined.features.slice(1, static_cast<std::int64_t>(64 * p), static_cast<std::int64_t>(64 * p + 64))
+            .contiguous()
+            .to_vector<float>();
+    for (std::size_t n = 0; n < 2; ++n)
+      for (std::size_t patch = 0; patch < 24; ++patch) {
+        double square = 0;
+        const auto at = [&](std::size_t d) { return (n * 64 + d) * 24 + patch; };
+        for (std::size_t d = 0; d < 64; ++d) square += static_cast<double>(alone[at(d)]) * alone[at(d)];
+        for (std::size_t d = 0; d < 64; ++d) ASSERT_NEAR(part[at(d)], alone[at(d)] / std::sqrt(square), 1e-5) << p;
+      }
+  }
+  const auto message = [&](const FeatureParts& wrong) -> std::string {
+    try {
+      vit->maps(image, wrong);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message({{FeatureKind::kK, 1}, {FeatureKind::kK, -1}}), "features: k of layer 1 is there twice");
+  EXPECT_EQ(message({{FeatureKind::kK, 2}}),
+            "features: expected a layer in 0 to 1 of ViT width 64 depth 2 patch 8, or -1 to -2 from the last one back, "
+            "got 2");
+  EXPECT_EQ(message({}), "features: expected at least one kind and one layer");
 }
 
 // Given back, the position of a grid changes nothing.

@@ -96,7 +96,7 @@ TEST_F(PipelineSweepTest, MasksOfEachPointAreMaskCutsAndScored) {
     ASSERT_EQ(alone.run(run, {.coco = (folder_ / "one.json").string()}), kSuccess);
     const Json one = json("one.json"), mine = json(fs::path("s") / point.point.name / "masks.json");
     EXPECT_EQ(mine["annotations"], one["annotations"]) << point.point.name;
-    EXPECT_EQ(mine["info"]["settings"]["tau"], alone.tau);
+    EXPECT_EQ(mine["info"]["settings"]["tau"], *alone.tau);
     EXPECT_EQ(mine["info"]["preset"], "paper");
     EXPECT_EQ(point.objects, one["annotations"].size());
     EXPECT_EQ(point.images, 3u);
