@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "usol/io/convnext_names.h"
 #include "usol/io/hub_names.h"
 #include "usol/tensor/check.h"
 
@@ -196,6 +197,7 @@ KeyMapReport map_keys(Tensors& tensors) {
   if (join_chunks(tensors, "blocks."))
     report.applied.push_back("chunks of blocks joined: 'blocks.0.3.' is 'blocks.3.'");
   hub_to_original_names(tensors, report);
+  convnext_to_original_names(tensors, report);
   leave_out_classifier(tensors, report);
   return report;
 }

@@ -17,8 +17,8 @@
 //                                                          -> "backbone." removed, the others left out (DINO, DINOv2)
 // Then, each at most once:
 //   6. every "blocks." name is "blocks.<chunk>.<index>." -> "blocks.<index>." (DINOv2 trained in chunks of blocks)
-//   7. the names of Hugging Face's and timm's vision transformers -> the original ones (io/hub_names.h); what files of
-//      DINOv3 leave out is added (io/dinov3_names.h)
+//   7. the names of Hugging Face's and timm's vision transformers -> the original ones (io/hub_names.h), and those of
+//      their ConvNeXts (io/convnext_names.h); what files of DINOv3 leave out is added (io/dinov3_names.h)
 //   8. beside a vision transformer, a classifier's parts: names that begin with "head.", "head_dist.", "fc_norm." or
 //      "pre_logits."                                       -> left out
 // Detectors of Detectron2 also have "backbone." names, but others beside them ("roi_heads." ...), or the backbone's

@@ -130,11 +130,15 @@ ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
 }
 
 std::vector<Tensor> ResNet::forward(const Tensor& images, const Context& context) const {
+  return first_maps(images, context, stages_.size());
+}
+
+std::vector<Tensor> ResNet::first_maps(const Tensor& images, const Context& context, std::size_t stages) const {
   check(images.rank() == 4 && images.size(1) == 3, "resnet: expected images [N, 3, H, W], got {}", images.shape());
   Tensor x = max_pool2d(stem_(images, context), {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
   std::vector<Tensor> features;
-  for (const std::vector<Block>& stage : stages_) {
-    for (const Block& block : stage) x = block(x, context);
+  for (std::size_t i = 0; i < stages; ++i) {
+    for (const Block& block : stages_[i]) x = block(x, context);
     features.push_back(x);
   }
   return features;

@@ -42,6 +42,10 @@ class ResNet : public Backbone {
   /// res2, res3, res4, res5.
   const std::vector<FeatureSpec>& outputs() const override { return outputs_; }
   std::vector<Tensor> forward(const Tensor& images, const Context& context) const override;
+  /// The first `stages` of these maps: what comes behind is not computed.
+  std::vector<Tensor> first_maps(const Tensor& images, const Context& context, std::size_t stages) const;
+  /// What its convolutions take.
+  DType dtype() const { return stem_.weight.dtype(); }
   /// Any size of at least one pixel: maps are rounded up.
   std::int64_t size_divisibility_px() const override { return 1; }
 
