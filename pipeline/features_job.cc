@@ -28,6 +28,8 @@ void FeaturesJob::declare(Settings& settings) {
                 "Pictures keep their size and are zero-padded to whole patches, as `usol discover` has it, instead of "
                 "being resized to the side of size");
   pictures.declare(settings);
+  settings.group("Pictures of features");
+  pca.declare(settings);
   settings.group("Running");
   shard.declare(settings);
 }
@@ -48,8 +50,12 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
   job.reads = inputs.inputs;
   job.reads.push_back(options.weights);
   const auto files = job.add_folder(run, "out", folder, ".safetensors");
+  check(!pca.wanted() || pca.of == "picture" || job.shard.count == 1, ErrorKind::kUsage,
+        "pca {}: a shard has not all pictures, whose components are asked for; let pca-of be picture", pca.folder);
+  const auto pca_files = job.add_folder(run, "pca", pca.folder, ".png");
   job.info = make_info(run, settings_json(*this, "features"), options.weights_sha256());
   source->describe(job.info);
+  options.record(job.info);
   const std::string provenance = job.info.dump();
   const DType stored = dtype == "f16" ? DType::kF16 : DType::kF32;
   job.load = [&, files](const InputImage& input) -> ImageCompute {
@@ -72,7 +78,13 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
       return result;
     };
   };
-  return run_image_job(run, job);
+  const int status = run_image_job(run, job);
+  if (pca_files == nullptr || run.dry_run || (status != kSuccess && status != kSomeInputsFailed)) return status;
+  run.by_leader([&] {
+    write_pca_pictures(run, pca, job.output, source->patch(), *pca_files);
+    return 0;
+  });
+  return status;
 }
 
 }  // namespace usol
