@@ -20,7 +20,7 @@ std::vector<VerbEntry>& registry() {
 }
 
 // The order of the help. A verb that is not here comes last.
-constexpr std::array kOrder = {"run",        "maskcut", "features", "discover", "merge", "predict", "train",
+constexpr std::array kOrder = {"run",        "maskcut", "features", "discover", "merge", "predict", "train", "pretrain",
                                "self-train", "eval",    "report",   "sweep",    "info",  "weights", "gt"};
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "usol/ops/cast.h"
+#include "usol/ops/compare.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/interpolate.h"
@@ -26,7 +27,8 @@ constexpr std::int64_t kWidth7B = 4096;
 
 bool is_projection_head(const std::string& name) { return name.starts_with("head."); }
 
-nn::TransformerBlockConfig block_config(const VitConfig& c) {
+nn::TransformerBlockConfig block_config(const VitConfig& c, std::int64_t index) {
+  const double place = c.depth > 1 ? static_cast<double>(index) / static_cast<double>(c.depth - 1) : 0;
   return {.width = c.width,
           .heads = c.heads(),
           .mlp_hidden = c.mlp_hidden,
@@ -34,6 +36,7 @@ nn::TransformerBlockConfig block_config(const VitConfig& c) {
           .qkv_bias = c.qkv_bias,
           .layer_scale = c.layer_scale,
           .epsilon = c.epsilon,
+          .drop_path = c.drop_path * place,
           .add_in_place = true};
 }
 
@@ -78,6 +81,13 @@ class Projections {
   std::int64_t width_;
   Tensor x_, whole_;
 };
+
+// Starts as PyTorch's convolutions do: U(-b, b), b = 1 / sqrt(fan in), for weight and bias.
+nn::PatchEmbed make_patch_embed(const Scope& scope, const VitConfig& c) {
+  const double fan_in = 3 * static_cast<double>(c.patch * c.patch);
+  const Initializer start = init::uniform(1 / std::sqrt(fan_in));
+  return {scope, c.width, c.patch, start, start};
+}
 
 MakePatchBackbone recognise(const StateDict& state) {
   const auto config = vit_config(state);
@@ -181,7 +191,7 @@ std::optional<VitConfig> vit_config(const StateDict& state) {
 }
 
 Vit::Vit(const Scope& scope, const VitConfig& config)
-    : config_(config), patch_embed_(scope / "patch_embed" / "proj", config.width, config.patch) {
+    : config_(config), patch_embed_(make_patch_embed(scope / "patch_embed" / "proj", config)) {
   const std::int64_t d = config.width;
   check(d > 0 && config.head_width > 0 && d % config.head_width == 0,
         "vit: width {} is not a multiple of the head width {}", d, config.head_width);
@@ -198,7 +208,7 @@ Vit::Vit(const Scope& scope, const VitConfig& config)
     register_tokens_ =
         scope.parameter(config.rotary ? "storage_tokens" : "register_tokens", {1, config.registers, d}, random);
   if (config.mask_token) mask_token_ = scope.parameter("mask_token", {1, d}, init::zeros());
-  for (std::int64_t i = 0; i < config.depth; ++i) blocks_.emplace_back(scope / "blocks" / i, block_config(config));
+  for (std::int64_t i = 0; i < config.depth; ++i) blocks_.emplace_back(scope / "blocks" / i, block_config(config, i));
   norm_.emplace(scope / "norm", d, config.epsilon);
   if (config.local_norm) local_norm_.emplace(scope / "local_cls_norm", d, config.epsilon);
 }
@@ -245,13 +255,20 @@ Tensor Vit::position_of(const Tensor& images, const Tensor& at) const {
   return place;
 }
 
-Tensor Vit::embed(const Tensor& images, const Tensor& position) const {
-  const Tensor patches = patch_embed_(images);
+Tensor Vit::embed(const Tensor& images, const Tensor& position, const Tensor& hidden) const {
+  Tensor patches = patch_embed_(images);
+  const DType dtype = patches.dtype();
   const std::int64_t d = config_.width, n = images.size(0);
-  Tensor x = concat({expand(cls_token_, {n, 1, d}), patches}, 1);
-  if (!config_.rotary) x = add(x, position);
+  if (hidden.defined()) {
+    check(mask_token_.defined(), "vit: patches are hidden, but the model has no mask token");
+    patches = where(unsqueeze(hidden, 2), cast(reshape(mask_token_, {1, 1, d}), dtype), patches);
+  }
+  Tensor x = concat({expand(cast(cls_token_, dtype), {n, 1, d}), patches}, 1);
+  if (!config_.rotary) x = add(x, cast(position, dtype));
   if (register_tokens_.defined())
-    x = concat({slice(x, 1, 0, 1), expand(register_tokens_, {n, config_.registers, d}), slice(x, 1, 1, x.size(1))}, 1);
+    x = concat({slice(x, 1, 0, 1), expand(cast(register_tokens_, dtype), {n, config_.registers, d}),
+                slice(x, 1, 1, x.size(1))},
+               1);
   return x;
 }
 
@@ -259,10 +276,10 @@ Tensor Vit::turned(const Tensor& x, const Tensor& position) const {
   return config_.rotary ? rope(x, select(position, 0, 0), select(position, 0, 1)) : x;
 }
 
-Tensor Vit::through_block(std::int64_t layer, const Tensor& x, const Tensor& position) const {
+Tensor Vit::through_block(std::int64_t layer, const Tensor& x, const Tensor& position, const Context& context) const {
   const nn::TransformerBlock& block = blocks_[static_cast<std::size_t>(layer)];
   const nn::AttentionHooks hooks{.rotate = [&](const Tensor& part) { return turned(part, position); }};
-  return block(x, Context{}, [&](const Tensor& projected) { return block.attn.mix(projected, hooks); });
+  return block(x, context, [&](const Tensor& projected) { return block.attn.mix(projected, hooks); });
 }
 
 Tensor Vit::before_block(std::int64_t layer, const Tensor& images) const {
@@ -324,8 +341,11 @@ Tensor Vit::last_qkv(const Tensor& images) const {
   return reshape(qkv, {qkv.size(0), qkv.size(1), 3, config_.heads(), config_.head_width});
 }
 
-Tensor Vit::forward(const Tensor& images) const {
-  return (*norm_)(before_block(config_.depth, images));
+Tensor Vit::forward(const Tensor& images, const Context& context, const Tensor& hidden) const {
+  const Tensor position = position_of(images, {});
+  Tensor x = embed(context.dtype ? cast(images, *context.dtype) : images, position, hidden);
+  for (std::int64_t i = 0; i < config_.depth; ++i) x = through_block(i, x, position, context);
+  return normed(*norm_, x);
 }
 
 }  // namespace usol

@@ -29,7 +29,8 @@ struct VitConfig {
   std::int64_t registers = 0;            // DINOv2, DINOv3 (as "storage_tokens"): tokens between CLS and the patches
   bool layer_scale = false;              // DINOv2, DINOv3
   nn::MlpKind mlp = nn::MlpKind::kGelu;  // gated: DINOv2 ViT-g in one matrix, DINOv3's + and 7B in two
-  bool mask_token = false;               // DINOv2, DINOv3: stored, not used here
+  bool mask_token = false;               // in the place of hidden patches, for forward() with a mask
+  double drop_path = 0;                  // of the last block in training; it rises linearly from 0 at the first one
   /// How the position embedding is resized to another grid. true (DINO, DINOv2 without registers): bicubic with scale
   /// (n + 0.1) / grid; false (DINOv2 with registers): antialiased bicubic to the exact size.
   bool resize_by_scale = true;
@@ -73,8 +74,10 @@ class Vit : public PatchBackbone {
   /// [N, L, 3, heads, head_width].
   Tensor last_qkv(const Tensor& images) const;
 
-  /// All blocks and the final norm: [N, L, D].
-  Tensor forward(const Tensor& images) const;
+  /// All blocks and the final norm: [N, L, D], in context.dtype if there is one. Gradients to all parameters; where
+  /// context.training, drop path draws from context.rng. `hidden` (bool [N, L - 1], without registers): patches in
+  /// whose place the mask token is, which the model must have.
+  Tensor forward(const Tensor& images, const Context& context = {}, const Tensor& hidden = {}) const;
 
  protected:
   /// One pass for all parts. What none of them needs is not computed: the attention and MLP of the last block, say, if
@@ -84,10 +87,10 @@ class Vit : public PatchBackbone {
  private:
   /// position() of the images' grid, or `at` if it is that.
   Tensor position_of(const Tensor& images, const Tensor& at) const;
-  Tensor embed(const Tensor& images, const Tensor& position) const;
+  Tensor embed(const Tensor& images, const Tensor& position, const Tensor& hidden = {}) const;
   /// Tokens that enter block `layer`.
   Tensor before_block(std::int64_t layer, const Tensor& images) const;
-  Tensor through_block(std::int64_t layer, const Tensor& x, const Tensor& position) const;
+  Tensor through_block(std::int64_t layer, const Tensor& x, const Tensor& position, const Context& context = {}) const;
   /// Queries or keys [N, heads, L, head_width] turned by their places; themselves in a model that is not rotary.
   Tensor turned(const Tensor& x, const Tensor& position) const;
   /// A map [N, D, h, w] f32 of the patches' tokens among [N, L, D].

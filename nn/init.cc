@@ -26,6 +26,10 @@ Initializer constant(float value) {
   return [value](Tensor& t, Generator&) { t.fill(value); };
 }
 
+Initializer uniform(double bound) {
+  return [bound](Tensor& t, Generator& g) { fill(t, [&] { return static_cast<float>(g.uniform(-bound, bound)); }); };
+}
+
 Initializer normal(float std) {
   return [std](Tensor& t, Generator& g) { fill(t, [&] { return std * g.normal(); }); };
 }

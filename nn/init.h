@@ -8,6 +8,8 @@ namespace usol::init {
 Initializer constant(float value);
 inline Initializer zeros() { return constant(0); }
 inline Initializer ones() { return constant(1); }
+/// U(-bound, bound).
+Initializer uniform(double bound);
 /// N(0, std^2).
 Initializer normal(float std);
 /// N(0, std^2) cut at -2 and 2 (not at two standard deviations), as ViTs use it.

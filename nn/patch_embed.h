@@ -17,9 +17,9 @@ struct PatchEmbed {
   Tensor weight, bias;
 
   PatchEmbed(const Scope& scope, std::int64_t width, std::int64_t patch_px,
-             const Initializer& init = init::trunc_normal(0.02f))
+             const Initializer& init = init::trunc_normal(0.02f), const Initializer& bias_init = init::zeros())
       : weight(scope.parameter("weight", {width, 3, patch_px, patch_px}, init)),
-        bias(scope.parameter("bias", {width}, init::zeros())) {}
+        bias(scope.parameter("bias", {width}, bias_init)) {}
 
   /// images [N, 3, H, W], H and W multiples of the patch -> [N, H / p * W / p, D], row by row, in the images' dtype
   /// unless that is f32 and the weights' is not. Throws Error on other shapes.

@@ -16,7 +16,6 @@
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
-#include "usol/io/origin.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
@@ -24,12 +23,12 @@
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/detect.h"
 #include "usol/pipeline/journal.h"
-#include "usol/pipeline/outputs.h"
 #include "usol/pipeline/overlay.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
 #include "usol/pipeline/train_eval.h"
+#include "usol/pipeline/training_folder.h"
 #include "usol/tensor/allocator.h"
 #include "usol/tensor/check.h"
 #include "usol/train/checkpoint.h"
@@ -51,65 +50,21 @@ constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
 constexpr const char* kOpenLine = "metrics";
 constexpr const char* kDue = "due";
 constexpr const char* kSkipped = "skipped";
-constexpr const char* kMetrics = "metrics.json";
-constexpr const char* kEvents = "events.out.tfevents.usol";
-constexpr const char* kPictures = "pictures";
-constexpr const char* kSkippedList = "skipped.txt";
 constexpr const char* kFinalEma = "model_final_ema.safetensors";
 
-// metrics.json has no place to say whose it is, and Detectron2's looks the same. TensorBoard's file beside it, which
-// has a name of our own, comes before it and goes after it; a checkpoint of ours says it, too, where that file was not
-// taken along.
-bool has_figures_of_training(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
-  const std::vector<fs::path> all = checkpoints.all();
-  return fs::is_regular_file(folder / kEvents) || std::any_of(all.begin(), all.end(), io::written_by_usol);
+TrainingFolder folder_of(const std::string& out, std::int64_t keep = 1) {
+  return {out, {kFinalModel, kFinalEma}, keep};
 }
 
-void check_outputs(const Run& run, const TrainConfig& settings, const TrainFiles& files,
-                   const train::CheckpointFolder& checkpoints) {
-  Outputs outputs(run, run.existing == Existing::kRefuse ? Existing::kContinue : run.existing);
-  for (const std::string& path : {files.annotations, files.weights, settings.eval_annotations}) outputs.reads(path);
-  const fs::path folder = files.out;
-  outputs.folder("out", files.out);
-  for (const char* name : {kFinalModel, kFinalEma}) outputs.file("out", (folder / name).string());
-  if (run.replaces())  // they will be removed
-    for (const fs::path& path : checkpoints.all()) outputs.file("out", path.string());
-  if (settings.pictures_every > 0) outputs.folder("out", (folder / kPictures).string());
-  if (has_figures_of_training(folder, checkpoints)) return;
-  for (const char* name : {kMetrics, kEvents, kSkippedList}) outputs.file("out", (folder / name).string());
-}
-
-void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& files,
-                 const train::CheckpointFolder& checkpoints) {
+void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& files) {
   check(!files.out.empty(), ErrorKind::kUsage, "out is missing: the folder of all results");
   check(!files.annotations.empty(), ErrorKind::kUsage, "annotations are missing: a COCO file with masks");
   check(!files.image_root.empty(), ErrorKind::kUsage, "image-root is missing: the folder of the pictures");
-  for (const std::string& file : {files.annotations, files.weights, settings.eval_annotations})
+  const std::vector<std::string> reads{files.annotations, files.weights, settings.eval_annotations};
+  for (const std::string& file : reads)
     check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
   check(files.entry.empty() || !files.weights.empty(), ErrorKind::kUsage, "entry {}: is for weights", files.entry);
-  const fs::path folder = files.out;
-  check(!fs::exists(folder) || fs::is_directory(folder), ErrorKind::kUsage, "out {} is no folder", files.out);
-  check_outputs(run, settings, files, checkpoints);
-  const bool exists = checkpoints.newest() || fs::exists(folder / kFinalModel) || fs::exists(folder / kMetrics);
-  check(!exists || run.continues() || run.replaces() || run.dry_run, ErrorKind::kExists, "{} holds a training",
-        files.out);
-}
-
-// True if the final model is there and whole. A damaged one is made anew from the last checkpoint.
-bool is_finished(const Run& run, const fs::path& folder) {
-  bool whole = fs::exists(folder / kFinalModel);
-  for (const char* name : {kFinalModel, kFinalEma}) {
-    if (!whole || !fs::exists(folder / name)) continue;
-    try {
-      train::read_checked(folder / name);
-    } catch (const Error& error) {
-      check(train::CheckpointFolder(folder, 1).newest().has_value(), error.kind(),
-            "{}; there is no checkpoint to make it anew from: train anew", error.what());
-      if (run.leads()) run.warn("{}; it is made anew from the last checkpoint", error.what());
-      whole = false;
-    }
-  }
-  return whole;
+  folder_of(files.out).check_outputs(run, reads, settings.pictures_every > 0);
 }
 
 // `speaks`: in one of the processes that do it.
@@ -123,15 +78,6 @@ void start_from_weights(const Run& run, bool speaks, const TrainFiles& files, Pa
   for (const auto& text : report.mismatched) run.warn("{}: {}", weights, text);
   for (const auto& name : report.fresh) run.detail("starts anew: {}", name);
   for (const auto& name : report.unused) run.detail("not used: {}", name);
-}
-
-void remove_outputs(const fs::path& folder, const train::CheckpointFolder& checkpoints) {
-  // In an order in which a kill leaves nothing that would not be known any more.
-  if (has_figures_of_training(folder, checkpoints))
-    for (const char* name : {kMetrics, kSkippedList}) fs::remove(folder / name);
-  for (const fs::path& path : checkpoints.all()) remove_output(path);
-  for (const char* name : {kFinalModel, kFinalEma}) remove_output(folder / name);
-  if (fs::is_regular_file(folder / kEvents)) fs::remove(folder / kEvents);
 }
 
 // Sizes that differ are an error: which of picture and annotations is right cannot be known.
@@ -194,8 +140,7 @@ class Training {
         leads_(run.leads()),
         settings_(settings),
         files_(files),
-        folder_(files.out),
-        checkpoints_(folder_, settings.keep),
+        folder_(folder_of(files.out, settings.keep)),
         data_(data),
         info_(std::move(info)),
         skipped_(
@@ -232,23 +177,23 @@ class Training {
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
   int run() {
     wait_for_ranks();  // all have looked at the folder before anything changes in it
-    if (run_.replaces() && leads_) remove_outputs(folder_, checkpoints_);
-    if (leads_) fs::create_directories(folder_);
+    if (run_.replaces() && leads_) folder_.remove();
+    if (leads_) fs::create_directories(folder_.path());
     wait_for_ranks();
     std::string open_line;
     Due due = Due::kNothing;
-    if (run_.continues() && checkpoints_.newest())
+    if (run_.continues() && folder_.checkpoints().newest())
       std::tie(open_line, due) = go_on();
     else if (!files_.weights.empty())
       start_from_weights(run_, leads_, files_, store_);
     check_same_start();
     train::Loader loader(data_, loading_, trainer_.iteration());
     std::optional<train::Metrics> metrics;
-    if (leads_) metrics.emplace(folder_ / kMetrics, trainer_.iteration(), open_line, due != Due::kNothing);
+    if (leads_) metrics.emplace(folder_.metrics(), trainer_.iteration(), open_line, due != Due::kNothing);
     metrics_ = metrics ? &*metrics : nullptr;
     write_skipped();
     if (metrics && metrics->damaged_lines() > 0)
-      run_.warn("{}: {} of its lines {} cut short or damaged and left out", (folder_ / kMetrics).string(),
+      run_.warn("{}: {} of its lines {} cut short or damaged and left out", folder_.metrics().string(),
                 metrics->damaged_lines(), metrics->damaged_lines() == 1 ? "was" : "were");
     Progress progress(run_, trainer_.iterations(), "steps", trainer_.iteration());
     if (due != Due::kNothing && !between_steps(due)) return stopped();
@@ -282,7 +227,7 @@ class Training {
     write_model(kFinalModel, store_.state_dict());
     if (skipped_.size() > 0)
       run_.warn("{} of {} pictures could not be read, others took their places; {} lists them", skipped_.size(),
-                data_.size(), (folder_ / kSkippedList).string());
+                data_.size(), folder_.skipped_list().string());
     return status;
   }
 
@@ -309,7 +254,7 @@ class Training {
     for (const double iteration : of_all_ranks(static_cast<double>(trainer_.iteration()), ranks_))
       check(iteration == static_cast<double>(trainer_.iteration()), ErrorKind::kIo,
             "{}: this process goes on after step {}, another one after step {}; do all machines see the same folder?",
-            folder_.string(), trainer_.iteration(), iteration);
+            folder_.path().string(), trainer_.iteration(), iteration);
   }
 
   // True once any rank has caught a signal, on all ranks at once. All must ask.
@@ -320,8 +265,8 @@ class Training {
   }
 
   void write_model(const char* name, const StateDict& state) const {
-    train::save_checked(folder_ / name, state, {{kInfo, info_.dump()}});
-    run_.note("wrote {}", (folder_ / name).string());
+    train::save_checked(folder_.path() / name, state, {{kInfo, info_.dump()}});
+    run_.note("wrote {}", (folder_.path() / name).string());
   }
 
   int stopped() const {
@@ -338,12 +283,12 @@ class Training {
   }
 
   void write_skipped() const {
-    if (leads_ && skipped_.size() > 0) io::write_file(folder_ / kSkippedList, skipped_.text());
+    if (leads_ && skipped_.size() > 0) io::write_file(folder_.skipped_list(), skipped_.text());
   }
 
   train::NewestState newest_state() const {
     try {
-      return checkpoints_.load_newest();
+      return folder_.checkpoints().load_newest();
     } catch (const Error& error) {
       fail(error.kind(), fmt::format("{}; train anew", error.what()));
     }
@@ -370,7 +315,7 @@ class Training {
 
   void save(Due due) const {
     if (!leads_) return;
-    checkpoints_.save(
+    folder_.checkpoints().save(
         trainer_.iteration(), trainer_.state(),
         {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}, {kSkipped, skipped_.state()}});
   }
@@ -414,7 +359,7 @@ class Training {
   void draw(const std::vector<train::Sample>& batch) {
     constexpr std::size_t kMost = 4;
     const std::int64_t step = trainer_.iteration();
-    if (!pictures_) pictures_ = std::make_unique<io::OutputFolder>(folder_ / kPictures);
+    if (!pictures_) pictures_ = std::make_unique<io::OutputFolder>(folder_.pictures());
     for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
       const train::Sample& sample = batch[i];
       std::vector<Tensor> masks;
@@ -455,8 +400,7 @@ class Training {
   bool leads_;
   const TrainConfig& settings_;
   const TrainFiles& files_;
-  fs::path folder_;
-  train::CheckpointFolder checkpoints_;
+  TrainingFolder folder_;
   const train::Dataset& data_;
   Json info_;
   train::SkippedPictures skipped_;
@@ -491,15 +435,15 @@ void TrainFiles::declare(Settings& settings) {
 void check_evaluation(const Run& run, const TrainConfig& settings) {
   if (run.leads()) check_evaluation_pictures(run, TrainEvaluation(settings, 1));
 }
-void remove_training(const fs::path& folder) { remove_outputs(folder, train::CheckpointFolder(folder, 1)); }
+void remove_training(const fs::path& folder) { folder_of(folder.string()).remove(); }
 
 int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& files) {
   const auto report = settings.pictures.report_at_end(run);
-  const fs::path folder = files.out;
-  check_files(run, settings, files, train::CheckpointFolder(folder, settings.keep));
-  if (run.continues() && is_finished(run, folder)) {
-    run.note("{} is there already", (folder / kFinalModel).string());
-    return fs::exists(folder / kSkippedList) ? kSomeInputsFailed : kSuccess;
+  check_files(run, settings, files);
+  const TrainingFolder folder = folder_of(files.out);
+  if (run.continues() && folder.is_finished(run)) {
+    run.note("{} is there already", (folder.path() / kFinalModel).string());
+    return fs::exists(folder.skipped_list()) ? kSomeInputsFailed : kSuccess;
   }
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
   Json info = make_info(run, settings_json(settings, "train"));

@@ -50,6 +50,13 @@ void save_checked(const fs::path& path, const StateDict& tensors, const std::map
   io::save_safetensors(path, tensors, with_checksum);
 }
 
+StateDict entries_under(const StateDict& state, const std::string& prefix) {
+  StateDict result;
+  for (auto it = state.lower_bound(prefix); it != state.end() && it->first.starts_with(prefix); ++it)
+    result[it->first.substr(prefix.size())] = it->second;
+  return result;
+}
+
 SavedState read_checked(const fs::path& path) {
   io::SafetensorsContent content = io::read_safetensors(path);
   if (const auto found = content.metadata.find(kChecksum); found != content.metadata.end()) {

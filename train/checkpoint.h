@@ -17,6 +17,9 @@ namespace usol::train {
 void save_checked(const std::filesystem::path& path, const StateDict& tensors,
                   const std::map<std::string, std::string>& metadata);
 
+/// The tensors whose names begin with `prefix`, without it.
+StateDict entries_under(const StateDict& state, const std::string& prefix);
+
 struct SavedState {
   std::filesystem::path path;
   StateDict tensors;

@@ -6,6 +6,10 @@
 
 namespace usol::train {
 
+void move_average(Tensor& average, const Tensor& now, double decay) {
+  average.copy_from(add(affine(average, decay), affine(now.detach(), 1 - decay)));
+}
+
 Ema::Ema(const ParamStore& store, double decay) : store_(store), decay_(decay) {
   check(decay > 0 && decay < 1, ErrorKind::kUsage, "ema: expected a decay above 0 and below 1, got {}", decay);
   reset();
@@ -17,8 +21,7 @@ void Ema::reset() {
 
 void Ema::update() {
   const NoGrad no_grad;
-  for (auto& [name, average] : averages_)
-    average.copy_from(add(affine(average, decay_), affine(store_.entries().at(name).tensor.detach(), 1 - decay_)));
+  for (auto& [name, average] : averages_) move_average(average, store_.entries().at(name).tensor, decay_);
 }
 
 void Ema::swap() {

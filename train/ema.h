@@ -6,6 +6,9 @@
 
 namespace usol::train {
 
+/// average = decay * average + (1 - decay) * now, in place.
+void move_average(Tensor& average, const Tensor& now, double decay);
+
 class Ema {
  public:
   /// Averages all parameters and statistics of the store: average = decay * average + (1 - decay) * now. The store must

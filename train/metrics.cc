@@ -66,6 +66,7 @@ Metrics::Metrics(fs::path path, std::int64_t first, const std::string& state, bo
       StepReport report;
       report.iteration = step.at("iteration").get<std::int64_t>();
       report.losses = step.at("losses").get<std::map<std::string, double>>();
+      report.figures = step.value("figures", std::map<std::string, double>());
       report.total = step.at("total").get<double>();
       report.learning_rate = step.at("lr").get<double>();
       report.gradient_norm = step.at("norm").get<double>();
@@ -87,6 +88,7 @@ std::string Metrics::state() const {
   for (const StepReport& r : window_)
     steps.push_back({{"iteration", r.iteration},
                      {"losses", r.losses},
+                     {"figures", r.figures},
                      {"total", r.total},
                      {"lr", r.learning_rate},
                      {"norm", r.gradient_norm}});
@@ -115,17 +117,19 @@ std::string Metrics::write_evaluation(std::int64_t iteration, const std::map<std
 std::string Metrics::write(std::int64_t iterations, std::size_t memory_bytes) {
   if (window_.empty()) return {};
   const StepReport& last = window_.back();
-  std::map<std::string, std::vector<double>> losses;
+  std::map<std::string, std::vector<double>> losses, figures;
   std::vector<double> totals, norms;
   for (const StepReport& r : window_) {
     for (const auto& [name, value] : r.losses) losses[name].push_back(value);
+    for (const auto& [name, value] : r.figures) figures[name].push_back(value);
     totals.push_back(r.total);
     norms.push_back(r.gradient_norm);
   }
   const double seconds = median(seconds_), data = median(data_seconds_);
   const double eta = seconds * static_cast<double>(iterations - last.iteration - 1);
   std::map<std::string, double> values;
-  for (const auto& [name, of_steps] : losses) values[name] = median(of_steps);
+  for (const auto* group : {&losses, &figures})
+    for (const auto& [name, of_steps] : *group) values[name] = median(of_steps);
   values["total_loss"] = median(totals);
   values["gradient_norm"] = median(norms);
   values["lr"] = last.learning_rate;
@@ -139,6 +143,7 @@ std::string Metrics::write(std::int64_t iterations, std::size_t memory_bytes) {
   std::string text = fmt::format("iteration {}/{}  loss {:.4f}", last.iteration + 1, iterations, values["total_loss"]);
   for (const auto& [name, of_steps] : losses)
     text += fmt::format("  {} {:.4f}", name.substr(std::string("loss_").size()), values[name]);
+  for (const auto& [name, of_steps] : figures) text += fmt::format("  {} {:.3f}", name, values[name]);
   text += fmt::format("  lr {:.3g}", last.learning_rate);
   if (!seconds_.empty()) text += fmt::format("  {:.3f} s/it (data {:.3f})", seconds, data);
   text += fmt::format("  {:.0f} MB", values["max_mem"]);

@@ -65,9 +65,10 @@ Optimizer::Optimizer(const ParamStore& store, const OptimizerOptions& options) :
         std::find(options.faster.begin(), options.faster.end(), module_of(name)) != options.faster.end();
     std::erase(unknown, module_of(name));
     Parameter p{
-        .name = name, .tensor = tensor, .first = {}, .second = {}, .steps = {}, .weight_decay = 0, .rate_factor = 1};
-    const bool undecayed = is_norm_parameter(store, name) || name.ends_with(".pos_embed");
-    p.weight_decay = undecayed ? options.weight_decay_norm : options.weight_decay;
+        .name = name, .tensor = tensor, .first = {}, .second = {}, .steps = {}, .decays = true, .rate_factor = 1};
+    p.decays = options.decay_rule == DecayRule::kTwoDimensions
+                   ? tensor.rank() > 1
+                   : !is_norm_parameter(store, name) && !name.ends_with(".pos_embed");
     p.rate_factor = (faster ? options.faster_by : 1) * layer_factor(name, options.layer_decay, depth);
     p.first = Tensor::zeros(tensor.shape(), DType::kF32, tensor.device());
     if (options.kind == OptimizerKind::kAdamW) {
@@ -88,16 +89,17 @@ std::vector<Tensor> Optimizer::parameters() const {
 
 void Optimizer::move(Parameter& p, const Tensor& gradient, double learning_rate, double scale) {
   const double rate = learning_rate * p.rate_factor;
+  const double decay = p.decays ? options_.weight_decay : options_.weight_decay_norm;
   if (options_.kind == OptimizerKind::kSgd) {
     const SgdStep step{.gradient_scale = static_cast<float>(scale),
                        .learning_rate = static_cast<float>(rate),
                        .momentum = static_cast<float>(options_.momentum),
-                       .weight_decay = static_cast<float>(p.weight_decay)};
+                       .weight_decay = static_cast<float>(decay)};
     sgd_kernel(p.tensor.device(), step, gradient, p.tensor, p.first);
     return;
   }
   const std::int64_t t = ++p.steps.mutable_data<std::int64_t>()[0];
-  const AdamWStep step = adamw_step(rate, options_.beta1, options_.beta2, options_.epsilon, p.weight_decay, scale, t);
+  const AdamWStep step = adamw_step(rate, options_.beta1, options_.beta2, options_.epsilon, decay, scale, t);
   adamw_kernel(p.tensor.device(), step, gradient, p.tensor, p.first, p.second);
 }
 

@@ -11,6 +11,9 @@
 namespace usol::train {
 
 enum class OptimizerKind { kSgd, kAdamW };
+/// Which parameters have weight_decay, the others having weight_decay_norm: all but those of norms and position
+/// embeddings (Detectron2), or all of two dimensions and more (DINO).
+enum class DecayRule { kAllButNorms, kTwoDimensions };
 
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::kSgd;
@@ -18,6 +21,7 @@ struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // AdamW's
   double weight_decay = 5e-5;                         // SGD: added to the gradient; AdamW: apart from it
   double weight_decay_norm = 0;                       // of normalisation layers' weights and biases
+  DecayRule decay_rule = DecayRule::kAllButNorms;
   double clip_norm = 1;                  // largest L2 norm of each parameter's gradient on its own; 0: no clipping
   std::vector<std::string> faster = {};  // modules ("roi_heads.mask_head.predictor") whose parameters learn ...
   double faster_by = 1;                  // ... so many times faster
@@ -43,6 +47,8 @@ class Optimizer {
   /// One step along gradient_scale times the collected gradients (a parameter without one stays as it is). Returns
   /// false, and changes nothing, if a gradient is not finite.
   bool step(double learning_rate, double gradient_scale = 1);
+  /// The weight_decay of the next steps.
+  void set_weight_decay(double weight_decay) { options_.weight_decay = weight_decay; }
   /// Forgets the collected gradients.
   void zero_grad();
   /// L2 norm of all gradients together, scaled and before clipping, of the last step().
@@ -62,7 +68,8 @@ class Optimizer {
     Tensor tensor;
     Tensor first, second;  // momentum, or averages of gradient and its square
     Tensor steps;          // i64 [1], AdamW's t
-    double weight_decay, rate_factor;
+    bool decays;
+    double rate_factor;
   };
   void move(Parameter& p, const Tensor& gradient, double learning_rate, double scale);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "usol/tensor/check.h"
 
@@ -49,6 +50,13 @@ Schedule scaled(const Schedule& schedule, std::int64_t batch, std::int64_t refer
   for (std::int64_t& step : result.steps) step = scaled_iterations(step, batch, reference);
   result.learning_rate = schedule.learning_rate * static_cast<double>(batch) / static_cast<double>(reference);
   return result;
+}
+
+double CosineSchedule::value(std::int64_t iteration) const {
+  if (iteration < warmup)
+    return warmup == 1 ? 0 : first * static_cast<double>(iteration) / static_cast<double>(warmup - 1);
+  const double part = static_cast<double>(iteration - warmup) / static_cast<double>(iterations - warmup);
+  return last + 0.5 * (first - last) * (1 + std::cos(std::numbers::pi * part));
 }
 
 }  // namespace usol::train

@@ -29,4 +29,15 @@ Schedule scaled(const Schedule& schedule, std::int64_t batch, std::int64_t refer
 /// A count of iterations scaled likewise; at least 1 if it was.
 std::int64_t scaled_iterations(std::int64_t iterations, std::int64_t batch, std::int64_t reference);
 
+/// A number that grows in a straight line from 0 to `first` in the first `warmup` iterations, the last of which has
+/// `first`, and goes to `last` on half a cosine in the others. Source: Loshchilov & Hutter 2017, "SGDR"; DINO's
+/// cosine_scheduler.
+struct CosineSchedule {
+  double first = 0, last = 0;
+  std::int64_t iterations = 1, warmup = 0;
+
+  /// At an iteration, counted from 0.
+  double value(std::int64_t iteration) const;
+};
+
 }  // namespace usol::train

@@ -8,6 +8,7 @@
 #include "usol/nn/drop_path.h"
 #include "usol/ops/elementwise.h"
 #include "usol/tensor/check.h"
+#include "usol/train/checkpoint.h"
 
 namespace usol::train {
 namespace {
@@ -49,13 +50,6 @@ class Buffers {
 
 detection::Truths truths_of(const Sample& sample, const Device& device) {
   return {sample.boxes.to(device), Tensor::from(sample.classes, {sample.size()}).to(device), sample.masks.to(device)};
-}
-
-StateDict with_prefix(const StateDict& state, const std::string& prefix) {
-  StateDict result;
-  for (auto it = state.lower_bound(prefix); it != state.end() && it->first.starts_with(prefix); ++it)
-    result[it->first.substr(prefix.size())] = it->second;
-  return result;
 }
 
 }  // namespace
@@ -205,8 +199,8 @@ void Trainer::load_state(const StateDict& state) {
   for (const auto& [name, tensor] : state)
     if (Optimizer::is_state(name)) of_optimizer[name] = tensor;
   optimizer_.load_state(of_optimizer);
-  if (ema_) ema_->load_state(with_prefix(state, kEma));
-  store_.load(with_prefix(state, kModel)).require_ok("model state");
+  if (ema_) ema_->load_state(entries_under(state, kEma));
+  store_.load(entries_under(state, kModel)).require_ok("model state");
   iteration_ = counts[0];
   bad_steps_ = counts[1];
   bad_in_a_row_ = counts[2];

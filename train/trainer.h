@@ -46,9 +46,10 @@ struct StepReport {
   std::int64_t iteration = 0;            // from 0
   std::map<std::string, double> losses;  // Detectron2's names; empty if the step was bad before they were known
   double total = 0, learning_rate = 0;
-  double gradient_norm = 0;  // of all parameters together, before clipping
-  bool bad = false;          // loss or gradient not finite
-  double loss_scale = 1;     // that the step was made with
+  std::map<std::string, double> figures;  // others that are worth a curve
+  double gradient_norm = 0;               // of all parameters together, before clipping
+  bool bad = false;                       // loss or gradient not finite
+  double loss_scale = 1;                  // that the step was made with
   /// Wall time by part, waits for other processes included. Kernels of a GPU count where they are waited for: those of
   /// backward with the optimiser.
   struct {

@@ -10,26 +10,14 @@
 #include <vector>
 
 #include "tests/support/golden.h"
+#include "tests/support/noise.h"
 #include "usol/tensor/error.h"
 #include "usol/tensor/parallel.h"
 
 namespace usol::io {
 namespace {
 
-// The input of the golden cases, as make_image.py computes it.
-Tensor noise(std::int64_t height, std::int64_t width, std::int64_t channels) {
-  Tensor image = Tensor::empty({height, width, channels}, DType::kU8);
-  std::uint8_t* out = image.mutable_data<std::uint8_t>();
-  for (std::int64_t i = 0; i < image.numel(); ++i) {
-    std::uint32_t v = static_cast<std::uint32_t>(i) * 2654435761u;
-    v ^= v >> 15;
-    v *= 2246822519u;
-    v ^= v >> 13;
-    const bool contrast = i / (width * channels) / 8 % 2 == 1;
-    out[i] = static_cast<std::uint8_t>(contrast ? (v & 255) / 128 * 255 : v & 255);
-  }
-  return image;
-}
+using test::noise;
 
 std::vector<std::uint8_t> pixels(const Tensor& image) { return image.to_vector<std::uint8_t>(); }
 

@@ -1,0 +1,73 @@
+#include "usol/pipeline/training_folder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "usol/io/origin.h"
+#include "usol/pipeline/outputs.h"
+#include "usol/tensor/check.h"
+
+namespace fs = std::filesystem;
+
+namespace usol {
+namespace {
+
+constexpr const char* kEvents = "events.out.tfevents.usol";
+
+}  // namespace
+
+TrainingFolder::TrainingFolder(fs::path folder, std::vector<std::string> finals, std::int64_t keep)
+    : folder_(std::move(folder)), finals_(std::move(finals)), checkpoints_(folder_, keep) {}
+
+// metrics.json has no place to say whose it is, and Detectron2's looks the same. TensorBoard's file beside it, which
+// has a name of our own, comes before it and goes after it; a checkpoint of ours says it, too, where that file was not
+// taken along.
+bool TrainingFolder::has_figures() const {
+  const std::vector<fs::path> all = checkpoints_.all();
+  return fs::is_regular_file(folder_ / kEvents) || std::any_of(all.begin(), all.end(), io::written_by_usol);
+}
+
+void TrainingFolder::check_outputs(const Run& run, const std::vector<std::string>& reads, bool with_pictures,
+                                   const InputList* inputs) const {
+  Outputs outputs(run, run.existing == Existing::kRefuse ? Existing::kContinue : run.existing);
+  outputs.reads(reads);
+  if (inputs != nullptr) outputs.reads(*inputs);
+  check(!fs::exists(folder_) || fs::is_directory(folder_), ErrorKind::kUsage, "out {} is no folder", folder_.string());
+  outputs.folder("out", folder_.string());
+  for (const std::string& name : finals_) outputs.file("out", (folder_ / name).string());
+  if (run.replaces())  // they will be removed
+    for (const fs::path& path : checkpoints_.all()) outputs.file("out", path.string());
+  if (with_pictures) outputs.folder("out", pictures().string());
+  if (!has_figures())
+    for (const fs::path& path : {metrics(), folder_ / kEvents, skipped_list()}) outputs.file("out", path.string());
+  const bool exists = checkpoints_.newest() || fs::exists(folder_ / finals_.front()) || fs::exists(metrics());
+  check(!exists || run.continues() || run.replaces() || run.dry_run, ErrorKind::kExists, "{} holds a training",
+        folder_.string());
+}
+
+bool TrainingFolder::is_finished(const Run& run) const {
+  bool whole = fs::exists(folder_ / finals_.front());
+  for (const std::string& name : finals_) {
+    if (!whole || !name.ends_with(".safetensors") || !fs::exists(folder_ / name)) continue;
+    try {
+      train::read_checked(folder_ / name);
+    } catch (const Error& error) {
+      check(checkpoints_.newest().has_value(), error.kind(),
+            "{}; there is no checkpoint to make it anew from: train anew", error.what());
+      if (run.leads()) run.warn("{}; it is made anew from the last checkpoint", error.what());
+      whole = false;
+    }
+  }
+  return whole;
+}
+
+void TrainingFolder::remove() const {
+  // In an order in which a kill leaves nothing that would not be known any more.
+  if (has_figures())
+    for (const fs::path& path : {metrics(), skipped_list()}) fs::remove(path);
+  for (const fs::path& path : checkpoints_.all()) remove_output(path);
+  for (const std::string& name : finals_) remove_output(folder_ / name);
+  if (fs::is_regular_file(folder_ / kEvents)) fs::remove(folder_ / kEvents);
+}
+
+}  // namespace usol
