@@ -14,6 +14,9 @@ namespace {
 
 using Tensors = std::map<std::string, Tensor>;
 
+// This room sees neither nn/ nor ops/, so what a fresh network starts with (nn/attention.cc's mask, rope_periods() of
+// ops/rope.h) is written here again; tests/models/dinov3_test.cc holds both to each other.
+
 /// 1 for queries and values, 0 for keys: [3 width].
 Tensor mask_of_biases(std::int64_t width) {
   Tensor mask = Tensor::full({3 * width}, 1);

@@ -248,8 +248,7 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
   settings.group("Features");
   settings.add("weights FILE", weights,
                "DINO, DINOv2 or DINOv3 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a "
-               "hub's folder; "
-               "scripts/download-weights fetches DINO's and DINOv2's",
+               "hub's folder; scripts/download-weights fetches DINO's and DINOv2's",
                OptionKind::kRun);
   settings.add(
       "entry NAME", entry,
