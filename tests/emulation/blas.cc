@@ -1,4 +1,5 @@
-// Products for the emulated CUDA device, in plain loops: what tensor/cuda/blas.cc asks of cuBLASLt.
+// Products for the emulated CUDA device, in plain loops: what tensor/cuda/blas.cc asks of cuBLASLt. For machines
+// without NVIDIA's libraries; where they are, libraries/cublaslt.cc takes their own descriptors.
 
 #include "usol/tensor/cuda/blas.h"
 
@@ -44,8 +45,10 @@ void run(const BlasProduct& p) {
 }  // namespace
 
 void blas_product(const Queue& queue, const BlasProduct& product) {
-  emulation::submit(queue.stream(),
-                    [product] { dispatch_floating(product.dtype, "blas", [&]<class T>() { run<T>(product); }); });
+  emulation::submit(queue.stream(), [product] {
+    dispatch_floating(product.dtype, "blas", [&]<class T>() { run<T>(product); });
+    return cudaSuccess;
+  });
 }
 
 }  // namespace usol::cuda

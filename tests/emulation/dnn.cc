@@ -1,4 +1,5 @@
-// cuDNN's part on the emulated CUDA device: none, so that the kernels of ours are what runs.
+// cuDNN's part on the emulated CUDA device: none, so that the kernels of ours are what runs. For machines without
+// NVIDIA's libraries; where they are, see libraries/cudnn.cc.
 
 #include "usol/tensor/cuda/dnn.h"
 

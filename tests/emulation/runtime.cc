@@ -9,7 +9,6 @@
 
 #include <cuda_runtime.h>
 #include <dlfcn.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -22,9 +21,11 @@
 #include <mutex>
 #include <numeric>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "tests/emulation/arena.h"
 #include "tests/emulation/block.h"
 #include "tests/emulation/conflicts.h"
 #include "tests/emulation/schedule.h"
@@ -35,7 +36,7 @@ using Work = std::function<cudaError_t()>;
 namespace {
 struct GraphBody;
 struct Mark {
-  EmulatedStream* stream;  // as long as it is not done
+  CUstream_st* stream;  // as long as it is not done
   bool done = false;
 };
 struct Item {
@@ -55,21 +56,19 @@ struct Returned {
 struct EmulatedGraph {
   std::shared_ptr<GraphBody> body;
 };
-struct EmulatedStream {
+struct CUstream_st {
   std::shared_ptr<GraphBody> capture;
   std::deque<Item> queue;
   std::vector<std::shared_ptr<Returned>> returned;
   bool destroyed = false;
 };
-struct EmulatedEvent {
+struct CUevent_st {
   std::shared_ptr<Mark> mark;
 };
 struct EmulatedPool {};
 
 namespace {
 
-constexpr std::size_t kArenaBytes = std::size_t{4} << 30;
-constexpr std::size_t kAlignment = 512;
 constexpr int kMultiprocessors = 3;  // few, so that grid-stride loops go round more than once
 constexpr std::size_t kSharedByDefault = 48 << 10, kMostShared = 227 << 10;
 constexpr int kPoison = 0xFF;
@@ -82,10 +81,11 @@ cudaError_t last_error = cudaSuccess;
 cudaError_t failed_work = cudaSuccess;  // told to all who wait from then on, as a device does
 std::map<const void*, std::size_t> shared_limits;
 std::map<const void*, unsigned> launches;            // of each kernel
-std::vector<EmulatedStream*> streams;                // all that live or have work left
+std::vector<CUstream_st*> streams;                   // all that live or have work left
 std::map<const unsigned char*, std::size_t> pinned;  // host memory of cudaMallocHost
 emulation::Schedule how;
 std::uint64_t random_state = 0;
+bool arithmetic = true;
 
 int device_total() {
   static const int count = [] {
@@ -97,92 +97,14 @@ int device_total() {
 
 cudaError_t fail(cudaError_t error) { return last_error = error; }
 
-class Arena {
- public:
-  Arena() {
-    void* base = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) std::abort();
-    base_ = static_cast<unsigned char*>(base);
-    free_[0] = kArenaBytes;
-    emulation::watch_device_memory(base, kArenaBytes);
-  }
-  static std::size_t rounded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-  void* take(std::size_t size) {
-    for (auto hole = free_.begin(); hole != free_.end(); ++hole) {
-      if (hole->second < size) continue;
-      const std::size_t at = hole->first, rest = hole->second - size;
-      free_.erase(hole);
-      if (rest > 0) free_[at + size] = rest;
-      used_[at] = size;
-      if (at + size > high_) high_ = at + size;
-      return base_ + at;
-    }
-    return nullptr;
-  }
-  bool give_back(void* data) {
-    const auto found = used_.find(static_cast<std::size_t>(static_cast<unsigned char*>(data) - base_));
-    if (found == used_.end()) return false;
-    auto here = free_.emplace(found->first, found->second).first;
-    used_.erase(found);
-    if (const auto next = std::next(here); next != free_.end() && here->first + here->second == next->first) {
-      here->second += next->second;
-      free_.erase(next);
-    }
-    if (here != free_.begin()) {
-      const auto before = std::prev(here);
-      if (before->first + before->second == here->first) {
-        before->second += here->second;
-        free_.erase(here);
-      }
-    }
-    return true;
-  }
-  // Bytes of a block that was taken; 0 if there is none at this address.
-  std::size_t size_of(const void* data) const {
-    const auto found = used_.find(static_cast<std::size_t>(static_cast<const unsigned char*>(data) - base_));
-    return found == used_.end() ? 0 : found->second;
-  }
-  bool holds(const void* p) const {
-    const auto* byte = static_cast<const unsigned char*>(p);
-    return byte >= base_ && byte < base_ + kArenaBytes;
-  }
-
-  // Makes the memory that was ever used accessible while alive.
-  class Open {
-   public:
-    explicit Open(Arena& arena) : arena_(arena) {
-      if (arena_.opened_++ == 0) arena_.protect(PROT_READ | PROT_WRITE);
-    }
-    ~Open() {
-      if (--arena_.opened_ == 0) arena_.protect(PROT_NONE);
-    }
-    Open(const Open&) = delete;
-    Open& operator=(const Open&) = delete;
-
-   private:
-    Arena& arena_;
-  };
-
- private:
-  void protect(int access) {
-    if (high_ > 0 && mprotect(base_, (high_ + 4095) / 4096 * 4096, access) != 0) std::abort();
-  }
-
-  unsigned char* base_;
-  std::map<std::size_t, std::size_t> free_, used_;  // offset -> bytes
-  std::size_t high_ = 0;
-  int opened_ = 0;
-};
-
-Arena& arena() {
-  static Arena& instance = *new Arena;
-  return instance;
-}
+using emulation::arena;
+using emulation::Arena;
 
 struct GraphBody {
   std::vector<Work> work;
   std::set<void*> memory;  // allocated while capturing; freed with the graph
   bool invalid = false;    // something was asked for that cannot be captured
+  std::thread::id thread = std::this_thread::get_id();
   ~GraphBody() {
     for (void* data : memory) arena().give_back(data);
   }
@@ -205,11 +127,11 @@ void start_schedule(const emulation::Schedule& schedule) {
   return true;
 }();
 
-bool runnable(const EmulatedStream& stream) {
+bool runnable(const CUstream_st& stream) {
   return !stream.queue.empty() && (!stream.queue.front().waits_for || stream.queue.front().waits_for->done);
 }
 
-void run_front(EmulatedStream& stream) {
+void run_front(CUstream_st& stream) {
   const Item item = std::move(stream.queue.front());
   stream.queue.pop_front();
   if (item.work) {
@@ -225,7 +147,7 @@ void run_front(EmulatedStream& stream) {
 }
 
 // Runs what is first in the stream, or what that waits for.
-void step(EmulatedStream& stream) {
+void step(CUstream_st& stream) {
   if (runnable(stream))
     run_front(stream);
   else
@@ -235,7 +157,7 @@ void step(EmulatedStream& stream) {
 // Work that nobody waits for runs early: never, now and then or often, as the seed says.
 bool early() { return how.seed != 0 && emulation::choose(std::uint64_t{4} << how.seed % 5) == 0; }
 void step_anywhere() {
-  EmulatedStream& any = *streams[emulation::choose(streams.size())];
+  CUstream_st& any = *streams[emulation::choose(streams.size())];
   if (runnable(any)) run_front(any);
 }
 
@@ -248,13 +170,13 @@ void run_until(const std::shared_ptr<Mark>& mark) {
   }
 }
 
-std::shared_ptr<Mark> mark_end(EmulatedStream& stream) {
+std::shared_ptr<Mark> mark_end(CUstream_st& stream) {
   auto mark = std::make_shared<Mark>(Mark{&stream});
   stream.queue.push_back({.work = {}, .waits_for = {}, .marks = mark});
   return mark;
 }
 
-void drain(EmulatedStream& stream) {
+void drain(CUstream_st& stream) {
   if (!stream.queue.empty()) run_until(mark_end(stream));
 }
 
@@ -269,7 +191,7 @@ void drain_all() {
 // What waiting returns.
 cudaError_t failure() { return failed_work == cudaSuccess ? failed_work : fail(failed_work); }
 
-void queue(EmulatedStream& stream, Item item) {
+void queue(CUstream_st& stream, Item item) {
   stream.queue.push_back(std::move(item));
   if (!how.lazy) return drain(stream);
   if (stream.queue.size() > kMostQueued) step(stream);
@@ -279,6 +201,7 @@ void queue(EmulatedStream& stream, Item item) {
 
 cudaError_t run_or_capture(cudaStream_t stream, Work work) {
   const std::lock_guard lock(mutex);
+  if (!arithmetic) return cudaSuccess;
   if (stream->capture)
     stream->capture->work.push_back(std::move(work));
   else
@@ -299,6 +222,19 @@ bool is_pinned(const void* data, std::size_t bytes) {
   if (after == pinned.begin()) return false;
   --after;
   return byte + bytes <= after->first + after->second;
+}
+
+void* take(std::size_t bytes) {
+  if (void* data = arena().take(bytes)) return data;
+  drain_all();
+  return arena().take(bytes);
+}
+
+// What waits for the device, which the thread must not do while it captures.
+cudaError_t refuse_while_capturing() {
+  for (CUstream_st* stream : streams)
+    if (stream->capture && stream->capture->thread == std::this_thread::get_id()) return refuse(*stream->capture);
+  return cudaSuccess;
 }
 
 // The first launches of a kernel are looked at, and some of the later ones: looking takes time.
@@ -349,11 +285,11 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, const s
   return run_or_capture(config.stream, [config, kernel, thread] { return run_kernel(config, kernel, thread); });
 }
 
-void submit(cudaStream_t stream, std::function<void()> work) {
-  run_or_capture(stream, [work = std::move(work)] {
-    work();
-    return cudaSuccess;
-  });
+void submit(cudaStream_t stream, std::function<cudaError_t()> work) { run_or_capture(stream, std::move(work)); }
+
+std::size_t bytes_behind(const void* data) {
+  const std::lock_guard lock(mutex);
+  return arena().bytes_behind(data);
 }
 
 void set_schedule(const Schedule& schedule) {
@@ -362,6 +298,11 @@ void set_schedule(const Schedule& schedule) {
   start_schedule(schedule);
 }
 const Schedule& schedule() { return how; }
+void set_arithmetic(bool on) {
+  const std::lock_guard lock(mutex);
+  drain_all();
+  arithmetic = on;
+}
 void forget_failure() {
   const std::lock_guard lock(mutex);
   failed_work = last_error = cudaSuccess;
@@ -390,6 +331,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidConfiguration";
     case cudaErrorInvalidDevice:
       return "cudaErrorInvalidDevice";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
     case cudaErrorNoDevice:
       return "cudaErrorNoDevice";
     case cudaErrorAssert:
@@ -414,6 +357,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "out of memory (emulated)";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument (emulated)";
+    case cudaErrorIllegalAddress:
+      return "a library was given memory that is not there (emulated)";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal (emulated)";
     case cudaErrorNoDevice:
@@ -462,7 +407,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const std::lock_guard lock(mutex);
-  *stream = streams.emplace_back(new EmulatedStream);
+  *stream = streams.emplace_back(new CUstream_st);
   return cudaSuccess;
 }
 // What is queued still runs.
@@ -487,7 +432,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new EmulatedEvent;
+  *event = new CUevent_st;
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -515,6 +460,24 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) { return cudaSuccess; }
+cudaError_t cudaMalloc(void** data, std::size_t bytes) {
+  const std::lock_guard lock(mutex);
+  if (const cudaError_t refused = refuse_while_capturing(); refused != cudaSuccess) return refused;
+  *data = take(bytes);
+  if (*data == nullptr) return fail(cudaErrorMemoryAllocation);
+  if (!arithmetic) return cudaSuccess;
+  // Of a large workspace only the beginning: protecting pages that nobody touched costs nothing.
+  constexpr std::size_t kMostPoisoned = 64 << 10;
+  const Arena::Open open(arena());
+  std::memset(*data, kPoison, std::min(Arena::rounded(bytes), kMostPoisoned));
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* data) {
+  const std::lock_guard lock(mutex);
+  if (const cudaError_t refused = refuse_while_capturing(); refused != cudaSuccess) return refused;
+  drain_all();
+  return arena().give_back(data) ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
 cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream) {
   const std::lock_guard lock(mutex);
   const std::size_t size = Arena::rounded(bytes);
@@ -525,13 +488,9 @@ cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream)
   if (!stream->capture && again != stream->returned.end() && emulation::choose(4) != 0) {
     (*again)->taken = true;
     *data = (*again)->data;
+    arena().resize(*data, bytes);
   }
-  if (*data == nullptr) *data = arena().take(size);
-  if (*data == nullptr) {
-    drain_all();
-    *data = arena().take(size);
-  }
-  if (*data == nullptr) return fail(cudaErrorMemoryAllocation);
+  if (*data == nullptr && (*data = take(bytes)) == nullptr) return fail(cudaErrorMemoryAllocation);
   if (stream->capture) stream->capture->memory.insert(*data);
   return run_or_capture(stream, poison(*data, size));
 }
@@ -546,8 +505,8 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
   if (size == 0) return fail(cudaErrorInvalidValue);
   const auto block = std::make_shared<Returned>(Returned{data, size});
   stream->returned.push_back(block);
-  queue(*stream, {[block] {
-    std::memset(block->data, kPoison, block->size);
+  queue(*stream, {[block, fill = arithmetic] {
+    if (fill) std::memset(block->data, kPoison, block->size);
     block->done = true;
     if (!block->taken) arena().give_back(block->data);
     return cudaSuccess;
@@ -577,6 +536,10 @@ cudaError_t cudaMemcpyAsync(void* dst, const void* src, std::size_t bytes, cudaM
   if (to != (kind != cudaMemcpyDeviceToHost) || from != (kind != cudaMemcpyHostToDevice))
     return fail(cudaErrorInvalidValue);
   const std::lock_guard lock(mutex);
+  if (!arithmetic) {
+    if (from && !to) std::memset(dst, 0, bytes);
+    return cudaSuccess;
+  }
   const auto copy = [=] {
     std::memmove(dst, src, bytes);
     return cudaSuccess;

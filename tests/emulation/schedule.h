@@ -19,6 +19,9 @@ struct Schedule {
 /// From now on; what is queued is done first.
 void set_schedule(const Schedule& schedule);
 const Schedule& schedule();
+/// False: nothing is computed, filled or copied from now on; launches and what libraries are given are only checked. So
+/// networks of full size go through in no time, with values that mean nothing.
+void set_arithmetic(bool on);
 /// A kernel that failed makes every later wait fail, until this is called.
 void forget_failure();
 /// A number below `bound`, from the seed.

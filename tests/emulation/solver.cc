@@ -1,53 +1,24 @@
-// Eigenproblems for the emulated CUDA device: what tensor/cuda/solver.cc asks of cuSOLVER, by Jacobi rotations.
+// Eigenproblems for the emulated CUDA device: what tensor/cuda/solver.cc asks of cuSOLVER. For machines without
+// NVIDIA's headers; where they are, libraries/cusolver.cc takes cuSOLVER's own calls.
 
 #include "usol/tensor/cuda/solver.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <vector>
 
+#include "tests/emulation/jacobi.h"
 #include "tests/emulation/stream_work.h"
 
 namespace usol::cuda {
-namespace {
-
-// Rotates a to diagonal form; the rows of v become the eigenvectors.
-void diagonalise(std::vector<double>& a, std::vector<double>& v, std::int64_t n) {
-  for (int sweep = 0; sweep < 60; ++sweep) {
-    for (std::int64_t p = 0; p < n; ++p)
-      for (std::int64_t q = p + 1; q < n; ++q) {
-        if (a[p * n + q] == 0) continue;
-        const double angle = 0.5 * std::atan2(2 * a[p * n + q], a[q * n + q] - a[p * n + p]);
-        const double c = std::cos(angle), s = std::sin(angle);
-        const auto rotate = [&](double& x, double& y) {
-          const double old = x;
-          x = c * old - s * y;
-          y = s * old + c * y;
-        };
-        for (std::int64_t i = 0; i < n; ++i) rotate(a[i * n + p], a[i * n + q]);
-        for (std::int64_t i = 0; i < n; ++i) rotate(a[p * n + i], a[q * n + i]);
-        for (std::int64_t i = 0; i < n; ++i) rotate(v[p * n + i], v[q * n + i]);
-      }
-  }
-}
-
-}  // namespace
-
 void largest_symmetric_eigenpairs(const Queue& queue, double* a, std::int64_t n, std::int64_t count, double* values) {
   emulation::submit(queue.stream(), [=] {
-    std::vector<double> rotated(a, a + n * n), vectors(static_cast<std::size_t>(n * n), 0.0);
-    for (std::int64_t i = 0; i < n; ++i) vectors[i * n + i] = 1;
-    diagonalise(rotated, vectors, n);
-    std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(),
-              [&](std::int64_t i, std::int64_t j) { return rotated[i * n + i] < rotated[j * n + j]; });
+    const emulation::Eigenpairs pairs = emulation::eigenpairs(std::vector<double>(a, a + n * n), n);
     for (std::int64_t k = 0; k < count; ++k) {
-      const std::int64_t i = order[n - count + k];
-      values[k] = rotated[i * n + i];
-      std::copy_n(vectors.data() + i * n, n, a + k * n);
+      const std::int64_t i = n - count + k;
+      values[k] = pairs.values[i];
+      std::copy_n(pairs.vectors.data() + i * n, n, a + k * n);
     }
+    return cudaSuccess;
   });
 }
 

@@ -1,12 +1,13 @@
 #pragma once
 // A CUDA runtime for machines without a GPU, so that tests can run the kernels of .cu files on the CPU: the same
 // sources are compiled as plain C++ against this header instead of CUDA's. It knows the calls that tensor/cuda makes,
-// no more. What it cannot show: speed, limits of registers, and anything inside cuBLAS or cuDNN.
+// no more. Names and linkage are CUDA's, so that objects compiled with its own headers (libraries/) call it, too. What it
+// cannot show: speed, limits of registers, and anything inside cuBLAS or cuDNN.
 
 #include <cstddef>
 #include <cstdint>
 
-enum cudaError_t {
+enum cudaError {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
@@ -15,6 +16,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidConfiguration = 9,
+  cudaErrorIllegalAddress = 700,
   cudaErrorAssert = 710,  // here: a conflict (conflicts.h)
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
@@ -22,6 +24,7 @@ enum cudaError_t {
   cudaErrorStreamCaptureIsolation = 905,
   cudaErrorUnknown = 999
 };
+using cudaError_t = cudaError;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -29,12 +32,12 @@ enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
-struct EmulatedStream;
-struct EmulatedEvent;
+struct CUstream_st;
+struct CUevent_st;
 struct EmulatedPool;
 struct EmulatedGraph;
-using cudaStream_t = EmulatedStream*;
-using cudaEvent_t = EmulatedEvent*;
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = CUevent_st*;
 using cudaMemPool_t = EmulatedPool*;
 using cudaGraph_t = EmulatedGraph*;
 using cudaGraphExec_t = EmulatedGraph*;
@@ -42,6 +45,7 @@ struct cudaPointerAttributes {
   int device;
 };
 
+extern "C" {
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
@@ -64,6 +68,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value);
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t bytes);
+cudaError_t cudaMalloc(void** data, std::size_t bytes);
+cudaError_t cudaFree(void* data);
 cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream);
 cudaError_t cudaMallocHost(void** data, std::size_t bytes);
@@ -81,3 +87,4 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t cudaFuncGetName(const char** name, const void* kernel);
+}
