@@ -46,19 +46,30 @@ bool dnn_attention(const Queue& queue, const Tensor& q, const Tensor& k, const T
   for (const Tensor* t : {&q, &k, &v, static_cast<const Tensor*>(&out)})
     if (reinterpret_cast<std::uintptr_t>(t->raw()) % 16 != 0) return false;
 
+  Handles& handles = Handles::of(queue);
   using Key = std::array<std::int64_t, 20>;
   const auto strides = [](const Tensor& t, int d) { return t.strides()[d]; };
-  const Key key{queue.device(),  static_cast<int>(shape.dtype),
-                shape.n,         shape.heads,
-                shape.queries,   shape.keys,
-                shape.width,     shape.log_sum,
-                strides(q, 0),   strides(q, 1),
-                strides(q, 2),   strides(k, 0),
-                strides(k, 1),   strides(k, 2),
-                strides(v, 0),   strides(v, 1),
-                strides(v, 2),   strides(out, 0),
-                strides(out, 1), strides(out, 2)};
-  Handles& handles = Handles::of(queue);
+  // A plan is its handle's: with another, of another stream of this thread, it is not run.
+  const Key key{reinterpret_cast<std::intptr_t>(handles.dnn()),
+                static_cast<int>(shape.dtype),
+                shape.n,
+                shape.heads,
+                shape.queries,
+                shape.keys,
+                shape.width,
+                shape.log_sum,
+                strides(q, 0),
+                strides(q, 1),
+                strides(q, 2),
+                strides(k, 0),
+                strides(k, 1),
+                strides(k, 2),
+                strides(v, 0),
+                strides(v, 1),
+                strides(v, 2),
+                strides(out, 0),
+                strides(out, 1),
+                strides(out, 2)};
   thread_local std::map<Key, DnnPlan> plans;
   auto found = plans.find(key);
   if (found == plans.end())

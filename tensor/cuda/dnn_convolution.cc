@@ -75,9 +75,10 @@ bool run(const Queue& queue, const ConvolutionShape& shape, const std::vector<st
     if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) return false;
   const bool tensor_cores = shape.dtype != DType::kF32 || tf32_allowed();
   Handles& handles = Handles::of(queue);
-  thread_local std::map<std::tuple<int, bool, ConvolutionShape>, DnnPlan> plans;
+  // A plan is its handle's: with another, of another stream of this thread, it is not run.
+  thread_local std::map<std::tuple<cudnnHandle_t, bool, ConvolutionShape>, DnnPlan> plans;
   constexpr std::size_t kMostPlans = 4096;  // images of many sizes make many; then it starts anew
-  const std::tuple key{queue.device(), tensor_cores, shape};
+  const std::tuple key{handles.dnn(), tensor_cores, shape};
   auto found = plans.find(key);
   if (found == plans.end()) {
     if (plans.size() >= kMostPlans) plans.clear();

@@ -1,8 +1,8 @@
 #pragma once
 // A CUDA runtime for machines without a GPU, so that tests can run the kernels of .cu files on the CPU: the same
 // sources are compiled as plain C++ against this header instead of CUDA's. It knows the calls that tensor/cuda makes,
-// no more. Names and linkage are CUDA's, so that objects compiled with its own headers (libraries/) call it, too. What it
-// cannot show: speed, limits of registers, and anything inside cuBLAS or cuDNN.
+// no more. Names and linkage are CUDA's, so that objects compiled with its own headers (libraries/) call it, too. What
+// it cannot show: speed, limits of registers, and anything inside cuBLAS or cuDNN.
 
 #include <cstddef>
 #include <cstdint>
