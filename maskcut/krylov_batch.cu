@@ -15,6 +15,8 @@ namespace {
 using cuda::kWarp;
 using cuda::Queue;
 
+// A batch has hardly more problems than a GPU has multiprocessors, so one block on each is enough, and its threads may
+// have all registers. With room for several, the compiler spills.
 constexpr int kProblemThreads = 512;
 constexpr int kChunkWords = 32;                 // of the bit matrix's rows whose tables are in shared memory at a time
 constexpr int kWordTables = 16, kEntries = 16;  // a table for every four columns, an entry for each of their subsets
@@ -233,7 +235,7 @@ struct Basis {
   }
 };
 
-__global__ void __launch_bounds__(kProblemThreads) grow_kernel(Problems problems, const std::int64_t* targets) {
+__global__ void __launch_bounds__(kProblemThreads, 1) grow_kernel(Problems problems, const std::int64_t* targets) {
   __shared__ double scratch[kWarp];
   const std::int64_t target = targets[blockIdx.x];
   if (target == 0) return;
@@ -245,7 +247,7 @@ __global__ void __launch_bounds__(kProblemThreads) grow_kernel(Problems problems
   basis.save(problems, blockIdx.x);
 }
 
-__global__ void __launch_bounds__(kProblemThreads)
+__global__ void __launch_bounds__(kProblemThreads, 1)
     restart_kernel(Problems problems, const std::int64_t* pairs, const double* values, const double* coefficients,
                    std::int64_t most, double* scratch_vectors) {
   __shared__ double scratch[kWarp];
@@ -266,7 +268,7 @@ __global__ void __launch_bounds__(kProblemThreads)
   basis.save(problems, blockIdx.x);
 }
 
-__global__ void __launch_bounds__(kProblemThreads)
+__global__ void __launch_bounds__(kProblemThreads, 1)
     take_kernel(Problems problems, const std::int64_t* pairs, const double* values, const double* coefficients,
                 std::int64_t most, double* all_vectors, double* residuals) {
   __shared__ double scratch[kWarp];

@@ -21,6 +21,8 @@ using cuda::Queue;
 // threads then read neighbouring columns, and the tiles' rows are one element longer than they need be, so that reads
 // down a column fall into different banks.
 constexpr int kSide = 16;
+// Loops over a thread's own rows and columns are unrolled by order: left to itself, the compiler keeps what they index
+// in local memory instead of registers.
 
 // [N, H, L, D] with any strides but a dense last dimension.
 struct Heads {
@@ -89,9 +91,13 @@ template <class A, int kRows, int kColumns>
 __device__ void multiply_rows(A (&c)[kRows][kColumns], const A* a, int a_stride, const A* b, int b_stride, int depth) {
   for (int d = 0; d < depth; ++d) {
     A left[kRows], right[kColumns];
+#pragma unroll
     for (int i = 0; i < kRows; ++i) left[i] = a[(threadIdx.y + kSide * i) * a_stride + d];
+#pragma unroll
     for (int j = 0; j < kColumns; ++j) right[j] = b[(threadIdx.x + kSide * j) * b_stride + d];
+#pragma unroll
     for (int i = 0; i < kRows; ++i)
+#pragma unroll
       for (int j = 0; j < kColumns; ++j) c[i][j] += left[i] * right[j];
   }
 }
@@ -101,12 +107,16 @@ template <class A, bool kTransposed, int kRows, int kColumns>
 __device__ void multiply(A (&c)[kRows][kColumns], const A* a, int a_stride, const A* b, int b_stride, int depth) {
   for (int k = 0; k < depth; ++k) {
     A left[kRows], right[kColumns];
+#pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int row = static_cast<int>(threadIdx.y) + kSide * i;
       left[i] = kTransposed ? a[k * a_stride + row] : a[row * a_stride + k];
     }
+#pragma unroll
     for (int j = 0; j < kColumns; ++j) right[j] = b[k * b_stride + threadIdx.x + kSide * j];
+#pragma unroll
     for (int i = 0; i < kRows; ++i)
+#pragma unroll
       for (int j = 0; j < kColumns; ++j) c[i][j] += left[i] * right[j];
   }
 }
@@ -137,6 +147,7 @@ __global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes,
   load_tile<A, kTile, kWidth>(q, sizes.dtype, n * q.n + h * q.h, first, sizes.queries, sizes.width, tile_q);
 
   A sum[kM], top[kM], total[kM][kN] = {};
+#pragma unroll
   for (int i = 0; i < kM; ++i) {
     sum[i] = 0;
     top[i] = -std::numeric_limits<A>::infinity();
@@ -148,8 +159,10 @@ __global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes,
     __syncthreads();
     A score[kM][kM] = {};
     multiply_rows(score, tile_q, kStride, tile_k, kStride, kWidth);
+#pragma unroll
     for (int i = 0; i < kM; ++i) {
       A highest = top[i];
+#pragma unroll
       for (int j = 0; j < kM; ++j) {
         const std::int64_t column = key + tx + kSide * j, row = first + ty + kSide * i;
         score[i][j] = score[i][j] * A(scale);
@@ -161,6 +174,7 @@ __global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes,
       highest = row_reduce(highest, cuda::Max());  // finite: every tile has a key
       const A shrink = ::exp(top[i] - highest);
       A added = 0;
+#pragma unroll
       for (int j = 0; j < kM; ++j) {
         const A p = ::exp(score[i][j] - highest);
         tile_p[(ty + kSide * i) * kScoreStride + tx + kSide * j] = p;
@@ -168,14 +182,17 @@ __global__ void attention_forward_kernel(Heads q, Heads k, Heads v, Sizes sizes,
       }
       sum[i] = sum[i] * shrink + row_reduce(added, cuda::Sum());
       top[i] = highest;
+#pragma unroll
       for (int j = 0; j < kN; ++j) total[i][j] *= shrink;
     }
     __syncthreads();
     multiply<A, false>(total, tile_p, kScoreStride, tile_v, kStride, kTile);
   }
+#pragma unroll
   for (int i = 0; i < kM; ++i) {
     const std::int64_t row = first + ty + kSide * i;
     if (row >= sizes.queries) continue;
+#pragma unroll
     for (int j = 0; j < kN; ++j)
       if (tx + kSide * j < sizes.width)
         store<A>(out, sizes.dtype, n * out_n + h * out_h + row * out_l + tx + kSide * j, total[i][j] / sum[i]);
@@ -244,11 +261,13 @@ __global__ void attention_grad_tiles_kernel(Heads q, Heads k, Heads v, Heads gra
     A score[kM][kM] = {}, grad_p[kM][kM] = {};
     multiply_rows(score, tile_q, kStride, tile_k, kStride, kWidth);
     multiply_rows(grad_p, tile_g, kStride, tile_v, kStride, kWidth);
+#pragma unroll
     for (int i = 0; i < kM; ++i) {
       const int r = ty + kSide * i;
       const bool row_inside = query + r < sizes.queries;
       const std::int64_t row = static_cast<std::int64_t>(blockIdx.y) * sizes.queries + query + r;
       const A log_total = row_inside ? log_sum[row] : A(0), dot = row_inside ? dots[row] : A(0);
+#pragma unroll
       for (int j = 0; j < kM; ++j) {
         const int c = tx + kSide * j;
         const bool inside = row_inside && key + c < sizes.keys;
@@ -278,9 +297,11 @@ __global__ void attention_grad_tiles_kernel(Heads q, Heads k, Heads v, Heads gra
     }
   }
   const std::int64_t length = kForKeys ? sizes.keys : sizes.queries;
+#pragma unroll
   for (int i = 0; i < kM; ++i) {
     const std::int64_t row = own + ty + kSide * i;
     if (row >= length) continue;
+#pragma unroll
     for (int j = 0; j < kN; ++j) {
       const int c = tx + kSide * j;
       if (c >= sizes.width) continue;

@@ -1,8 +1,9 @@
-// RoIAlign on CUDA. Forward: a thread per channel of a bin. Gradient: a thread per channel of a cell goes through the
-// boxes in order, so that no two add to one cell and the sums have one order.
+// RoIAlign on CUDA. Forward: a thread per channel of a bin. Gradient: a block per cell finds the boxes that touch it,
+// and goes through them in order with a thread per channel, so that no two add to one cell and the sums have one order.
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "usol/ops/roi_align.h"
@@ -107,39 +108,81 @@ __device__ void bins_near(const RoiAxis<A>& axis, std::int64_t bins, std::int64_
   if (high < static_cast<A>(bins)) *end = high > 0 ? static_cast<std::int64_t>(high) : 0;
 }
 
+// False if no sample of the box is near cell (v, h).
+template <class A>
+__device__ bool near_cell(const RoiAxis<A>& y, const RoiAxis<A>& x, const Geometry& g, std::int64_t v, std::int64_t h) {
+  if (!y.finite || !x.finite) return v == 0 && h == 0;  // such a box makes the map's first cell NaN
+  if (y.grid == 0 || x.grid == 0) return false;
+  std::int64_t first, end;
+  touched(y, g.bins_y, g.cells_y, &first, &end);
+  if (v < first || v >= end) return false;
+  touched(x, g.bins_x, g.cells_x, &first, &end);
+  return h >= first && h < end;
+}
+
+// The positions of threads with `chosen`, in their order, into `list`; returns how many. Whole warps, all threads.
+__device__ int compact(bool chosen, int position, int* list, int* warp_counts) {
+  const unsigned chosen_lanes = __ballot_sync(cuda::kAllLanes, chosen);
+  const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp, warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
+  if (lane == 0) warp_counts[warp] = __popc(chosen_lanes);
+  __syncthreads();
+  int before = __popc(chosen_lanes & ((1u << lane) - 1)), all = 0;
+  for (int w = 0; w < static_cast<int>(blockDim.x) / cuda::kWarp; ++w) {
+    if (w < warp) before += warp_counts[w];
+    all += warp_counts[w];
+  }
+  if (chosen) list[before] = position;
+  __syncthreads();
+  return all;
+}
+
+// A block per cell. Its threads test a box each, then share the boxes found: the weights of a box's bins are computed
+// once, in shared memory, for all channels.
 template <class T>
 __global__ void roi_align_grad_cells_kernel(const T* grad_out, const Accumulator<T>* rois, const std::int64_t* rows,
-                                            std::int64_t row_count, Geometry g, std::int64_t count,
-                                            Accumulator<T>* grad_in) {
+                                            int row_count, Geometry g, std::int64_t cells, Accumulator<T>* grad_in) {
   using A = Accumulator<T>;
-  for (std::int64_t i = cuda::first_item(); i < count; i += cuda::item_stride()) {
-    const std::int64_t c = i % g.channels, h = i / g.channels % g.cells_x, v = i / (g.channels * g.cells_x) % g.cells_y;
-    const std::int64_t image = i / (g.channels * g.cells_x * g.cells_y);
-    A total = grad_in[i];
-    for (std::int64_t j = 0; j < row_count; ++j) {
-      const A* roi = rois + 5 * rows[j];
-      if (static_cast<std::int64_t>(roi[0]) != image) continue;
-      const RoiAxis<A> y = axis_y(roi, g), x = axis_x(roi, g);
-      if (!y.finite || !x.finite) {
-        if (v == 0 && h == 0) total = std::numeric_limits<A>::quiet_NaN();
-        continue;
+  __shared__ int found[cuda::kThreads], warp_counts[cuda::kThreads / cuda::kWarp];
+  A* const weights_y = cuda::dynamic_shared<A>();
+  A* const weights_x = weights_y + g.bins_y;
+  const std::int64_t first_channel = threadIdx.x, threads = blockDim.x;
+  for (std::int64_t cell = blockIdx.x; cell < cells; cell += gridDim.x) {
+    const std::int64_t h = cell % g.cells_x, v = cell / g.cells_x % g.cells_y, image = cell / (g.cells_x * g.cells_y);
+    A* const totals = grad_in + cell * g.channels;  // a channel is always the same thread's
+    for (int first = 0; first < row_count; first += static_cast<int>(threads)) {
+      const int mine = first + static_cast<int>(threadIdx.x);
+      bool near = false;
+      if (mine < row_count) {
+        const A* roi = rois + 5 * rows[mine];
+        near = static_cast<std::int64_t>(roi[0]) == image && near_cell(axis_y(roi, g), axis_x(roi, g), g, v, h);
       }
-      if (y.grid == 0 || x.grid == 0) continue;
-      std::int64_t first, end, p0, p1, q0, q1;
-      touched(y, g.bins_y, g.cells_y, &first, &end);
-      if (v < first || v >= end) continue;
-      touched(x, g.bins_x, g.cells_x, &first, &end);
-      if (h < first || h >= end) continue;
-      bins_near(y, g.bins_y, v, g.cells_y, &p0, &p1);
-      bins_near(x, g.bins_x, h, g.cells_x, &q0, &q1);
-      for (std::int64_t p = p0; p < p1; ++p) {
-        const A weight = weight_in(y, p, v, g.cells_y);
-        if (weight == 0) continue;
-        for (std::int64_t q = q0; q < q1; ++q)
-          total += weight * weight_in(x, q, h, g.cells_x) * A(grad_out[bin_offset(g, rows[j], c, p, q)]);
+      const int boxes = compact(near, mine, found, warp_counts);
+      for (int b = 0; b < boxes; ++b) {
+        const std::int64_t row = rows[found[b]];
+        const RoiAxis<A> y = axis_y(rois + 5 * row, g), x = axis_x(rois + 5 * row, g);
+        if (!y.finite || !x.finite) {
+          for (std::int64_t c = first_channel; c < g.channels; c += threads)
+            totals[c] = std::numeric_limits<A>::quiet_NaN();
+          continue;
+        }
+        std::int64_t p0, p1, q0, q1;
+        bins_near(y, g.bins_y, v, g.cells_y, &p0, &p1);
+        bins_near(x, g.bins_x, h, g.cells_x, &q0, &q1);
+        for (std::int64_t p = p0 + threadIdx.x; p < p1; p += threads) weights_y[p] = weight_in(y, p, v, g.cells_y);
+        for (std::int64_t q = q0 + threadIdx.x; q < q1; q += threads) weights_x[q] = weight_in(x, q, h, g.cells_x);
+        __syncthreads();
+        for (std::int64_t c = first_channel; c < g.channels; c += threads) {
+          A total = totals[c];
+          for (std::int64_t p = p0; p < p1; ++p) {
+            if (weights_y[p] == 0) continue;
+            for (std::int64_t q = q0; q < q1; ++q)
+              total += weights_y[p] * weights_x[q] * A(grad_out[bin_offset(g, row, c, p, q)]);
+          }
+          totals[c] = total;
+        }
+        __syncthreads();
       }
     }
-    grad_in[i] = total;
   }
 }
 
@@ -158,10 +201,15 @@ void roi_align_grad_cuda(const Tensor& grad_out, const Tensor& rois, const Tenso
                          const RoiAlignOptions& options, Tensor& grad_in) {
   const cuda::Queue queue("roi_align_grad", grad_out.device());
   const Geometry g = geometry_of(grad_in.shape(), scale, options, grad_out.strides());
+  const std::int64_t cells = grad_in.size(0) * g.cells_y * g.cells_x;
+  const std::int64_t whole_warps = (g.channels + cuda::kWarp - 1) / cuda::kWarp * cuda::kWarp;
+  const int threads = static_cast<int>(std::clamp<std::int64_t>(whole_warps, cuda::kWarp, cuda::kThreads));
   dispatch_floating(grad_out.dtype(), "roi_align_grad", [&]<class T>() {
-    queue.launch(roi_align_grad_cells_kernel<T>, queue.blocks_for(grad_in.numel()), cuda::kThreads, 0,
-                 grad_out.data<T>(), rois.data<Accumulator<T>>(), rows.data<std::int64_t>(), rows.numel(), g,
-                 grad_in.numel(), grad_in.mutable_data<Accumulator<T>>());
+    using A = Accumulator<T>;
+    const auto shared = static_cast<std::size_t>(g.bins_y + g.bins_x) * sizeof(A);
+    queue.launch(roi_align_grad_cells_kernel<T>, queue.blocks_for(cells, 1), threads, shared, grad_out.data<T>(),
+                 rois.data<A>(), rows.data<std::int64_t>(), static_cast<int>(rows.numel()), g, cells,
+                 grad_in.mutable_data<A>());
   });
 }
 

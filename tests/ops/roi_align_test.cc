@@ -87,6 +87,16 @@ OP_TEST([] {
   return c;
 }());
 
+// On a GPU a block's threads look through the boxes together, 32 at a time for 3 channels, 64 for 40.
+OpCase many_boxes_case(const char* name, std::int64_t boxes, const Shape& map) {
+  OpCase c = roi_case(name, 2, map);
+  for (std::size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i].shape[0] = boxes;
+  c.inputs[1].high = static_cast<double>(map[0]);
+  return c;
+}
+OP_TEST(many_boxes_case("roi_align_many_boxes", 70, {1, 3, 4, 3}));
+OP_TEST(many_boxes_case("roi_align_many_boxes_and_channels", 70, {1, 2, 3, 40}));
+
 TEST(RoiAlign, EqualsTorchvision) {
   const auto golden = load_golden("detection_ops.safetensors");
   const struct {

@@ -34,6 +34,11 @@ OpCase softmax_case(const char* name, bool log, int dim, const Shape& shape) {
 OP_TEST(softmax_case("softmax", false, -1, {3, 5, 37}));
 OP_TEST(softmax_case("softmax_two_classes", false, 1, {9, 2}));
 OP_TEST(softmax_case("softmax_channels", false, 1, {2, 7, 3, 2}));
+OP_TEST([] {
+  OpCase c = softmax_case("softmax_long_row", false, -1, {1, 600});  // takes the largest blocks on a GPU
+  c.bench_inputs = {};
+  return c;
+}());
 OP_TEST(softmax_case("log_softmax", true, -1, {3, 37}));
 OP_TEST(softmax_case("log_softmax_first", true, 0, {5, 3}));
 
