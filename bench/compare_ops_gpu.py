@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 
+import roof
 import torch
 import torch.nn.functional as F
 
@@ -25,17 +26,17 @@ FUNCTIONS = {**UNARY, **BINARY, **TERNARY}
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
-def seconds(function, inputs):
-    """Median over groups of calls, each timed with events."""
+def seconds(function, turns):
+    """Median over groups of calls, each timed with events. Calls take turns with copies of the inputs, as ours do."""
     for _ in range(3):
-        function(*inputs)
+        function(*turns[0])
     torch.cuda.synchronize()
     times = []
     for _ in range(15):
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
-        for _ in range(20):
-            function(*inputs)
+        for i in range(20):
+            function(*turns[i % len(turns)])
         stop.record()
         torch.cuda.synchronize()
         times.append(start.elapsed_time(stop) / 20 / 1000)
@@ -51,31 +52,25 @@ def main():
         sys.exit("compare_ops_gpu: PyTorch sees no GPU")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
-    rows = []
     with open(args.bench) as file:
-        benchmarks = json.load(file)["benchmarks"]
-    for benchmark in benchmarks:
-        parts = benchmark["name"].split("/")
-        if len(parts) < 5 or parts[0] != "op" or parts[3] != "cuda" or benchmark.get("error_occurred"):
-            continue
-        _, name, dtype, _, shapes = parts[:5]
-        ours = benchmark["real_time"] * scale[benchmark["time_unit"]]
-        row = {"op": name, "dtype": dtype, "shapes": shapes, "usol_us": ours * 1e6}
-        if name in FUNCTIONS:
-            torch.manual_seed(0)
-            inputs = [torch.randn([int(n) for n in shape.split("x")], device="cuda", dtype=DTYPES[dtype])
-                      for shape in shapes.split(";")]
-            with torch.no_grad():
-                row["torch_us"] = seconds(FUNCTIONS[name], inputs) * 1e6
-            row["torch_over_usol"] = row["torch_us"] / row["usol_us"]
-        rows.append(row)
-    print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}")
-    print(f"{'op':22}{'dtype':6}{'usol us':>10}{'torch us':>10}{'ratio':>7}  shapes")
+        rows = roof.rows_of(json.load(file)["benchmarks"], torch.cuda.get_device_name())
     for row in rows:
-        print(f"{row['op']:22}{row['dtype']:6}{row['usol_us']:10.1f}"
-              + (f"{row['torch_us']:10.1f}{row['torch_over_usol']:7.2f}" if "torch_us" in row else f"{'-':>10}{'-':>7}")
-              + f"  {row['shapes']}")
+        if row["op"] not in FUNCTIONS or "error" in row:
+            continue
+        torch.manual_seed(0)
+        inputs = [torch.randn([int(n) for n in shape.split("x")], device="cuda", dtype=DTYPES[row["dtype"]])
+                  for shape in row["shapes"].split(";")]
+        copies = min(32, max(1, int(256e6 / row["bytes"])))
+        with torch.no_grad():
+            turns = [inputs] + [[x.clone() for x in inputs] for _ in range(copies - 1)]
+            row["torch_us"] = seconds(FUNCTIONS[row["op"]], turns) * 1e6
+        row["torch_over_usol"] = row["torch_us"] / row["usol_us"]
+    print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}")
+    print(f"{'op':32}{'dtype':6}{'usol us':>10}{'share':>7}{'torch us':>10}{'ratio':>7}  shapes")
+    for row in rows:
+        number = lambda key, form: format(row[key], form) if key in row else f"{'-':>{form.split('.')[0]}}"
+        print(f"{row['op']:32}{row['dtype']:6}" + number("usol_us", "10.1f") + number("share", "7.2f")
+              + number("torch_us", "10.1f") + number("torch_over_usol", "7.2f") + f"  {row['shapes']}")
     if args.out:
         with open(args.out, "w") as file:
             json.dump({"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "rows": rows}, file, indent=1)

@@ -19,7 +19,7 @@ OP_TEST({.name = "index_select",
                return build({9, 6}, [&](const Shape& i) { return at(in[0], {index_at(in[1], {i[0]}), i[1]}); });
              },
          .inputs = {{{5, 6}}, {{9}, 0, 5, DType::kI64}},
-         .bench_inputs = {{{100000, 256}}, {{2000}, 0, 100000, DType::kI64}}});
+         .bench_inputs = {{.shape = {100000, 256}, .read = 0.02}, {{2000}, 0, 100000, DType::kI64}}});
 
 OP_TEST(
     {.name = "index_select_middle",

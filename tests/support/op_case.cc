@@ -182,6 +182,13 @@ Tensors make_inputs(const std::vector<Input>& inputs, DType dtype, Device device
   return out;
 }
 
+Work bench_work(const OpCase& op_case, const Tensors& inputs, const Tensor& output) {
+  const auto bytes_of = [](const Tensor& t) { return static_cast<double>(t.numel()) * size_of(t.dtype()); };
+  Work work{.bytes = bytes_of(output), .flop = op_case.bench_flop};
+  for (std::size_t i = 0; i < inputs.size(); ++i) work.bytes += op_case.bench_inputs.at(i).read * bytes_of(inputs[i]);
+  return work;
+}
+
 double relative_error(const Tensor& a, const Tensor& b) {
   check(a.shape() == b.shape(), "relative_error: shapes {} and {}", a.shape(), b.shape());
   const auto x = a.detach().to(Device::cpu()).to(DType::kF64).to_vector<double>();

@@ -21,6 +21,7 @@ struct Input {
   double low = -1, high = 1;    // uniform range; for integers [low, high)
   DType integer = DType::kF32;  // kF32: takes the dtype under test; kI64, kI32, kU8, kBool: that dtype
   bool differentiable = true;
+  double read = 1;  // of bench_inputs: the part of it that a call reads
 };
 
 struct OpCase {
@@ -47,6 +48,13 @@ bool register_op_case(OpCase op_case, const char* file, int line);
 /// then is it known what this binary is linked with.
 void register_op_tests();
 std::vector<OpCase>& all_op_cases();
+/// What a call has to do at least, whatever the device: bytes to move, each element of an input that is read and of the
+/// output once, and operations.
+struct Work {
+  double bytes = 0, flop = 0;
+};
+/// Of a call with the case's bench_inputs, which gave `output`.
+Work bench_work(const OpCase& op_case, const Tensors& inputs, const Tensor& output);
 /// Inputs for a dtype on a device, the same numbers for every device.
 Tensors make_inputs(const std::vector<Input>& inputs, DType dtype, Device device);
 
