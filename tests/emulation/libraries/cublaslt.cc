@@ -314,10 +314,14 @@ cublasStatus_t __wrap_cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
   }
   operands.push_back(call.d);
   if (const std::string fault = emulation::fault_of(operands); !fault.empty()) return refused(kName, fault);
-  const std::array<const void*, 4> addresses{a, b, c, d};
-  for (std::size_t i = 0; i < addresses.size(); ++i)
-    if (reinterpret_cast<std::uintptr_t>(addresses[i]) % chosen.alignment[i] != 0)
+  const std::array matrices{&call.a, &call.b, &call.c, &call.d};
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(matrices[i]->data);  // of all matrices of a batch
+    if (problem.d.batch > 1)
+      bits |= static_cast<std::uintptr_t>(matrices[i]->strides[0]) * usol::size_of(matrices[i]->dtype);
+    if (bits % chosen.alignment[i] != 0)
       return refused(kName, fmt::format("{} is not aligned to {} bytes", "ABCD"[i], chosen.alignment[i]));
+  }
   const emulation::LibraryWorkspace work{workspace, workspace_bytes, chosen.workspace};
   if (const std::string fault = work.fault(); !fault.empty()) return refused(kName, fault);
 
