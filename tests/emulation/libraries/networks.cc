@@ -96,10 +96,20 @@ std::vector<VitCase> vits() {
                      .mlp_hidden = swiglu ? 4096 : 4 * width,
                      .registers = registers,
                      .layer_scale = true,
-                     .swiglu = swiglu,
+                     .mlp = swiglu ? nn::MlpKind::kSwiGlu : nn::MlpKind::kGelu,
                      .mask_token = true,
                      .resize_by_scale = registers == 0};
   };
+  const VitConfig dinov3{.width = 1280,
+                         .depth = 1,
+                         .patch = 16,
+                         .mlp_hidden = 5120,
+                         .registers = 4,
+                         .layer_scale = true,
+                         .mlp = nn::MlpKind::kSwiGluSplit,
+                         .rotary = true,
+                         .qkv_bias = {true, true},
+                         .epsilon = 1e-5};
   const Shape square{2, 3, 518, 518}, wide{1, 3, 476, 644}, two_tokens{1, 3, 14, 14};
   return {{dino(384, 16), {{1, 3, 480, 480}, {3, 3, 224, 224}}},
           {dino(384, 8), {{2, 3, 480, 480}, {1, 3, 480, 712}}},
@@ -108,7 +118,8 @@ std::vector<VitCase> vits() {
           {dinov2(384, false, 0), {square, wide}},
           {dinov2(768, false, 4), {square, two_tokens}},
           {dinov2(1024, false, 0), {square}},
-          {dinov2(1536, true, 4), {square, wide}}};
+          {dinov2(1536, true, 4), {square, wide}},
+          {dinov3, {{2, 3, 480, 480}, {1, 3, 480, 704}}}};
 }
 
 TEST(CudaNetworks, VisionTransformers) {
