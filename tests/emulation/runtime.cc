@@ -237,11 +237,50 @@ cudaError_t refuse_while_capturing() {
   return cudaSuccess;
 }
 
+// Of a function, from the start of the program or library that holds it.
+std::size_t place_of(const void* function, const char** file = nullptr) {
+  Dl_info place{};
+  dladdr(function, &place);
+  if (file != nullptr) *file = place.dli_fname != nullptr ? place.dli_fname : "this program";
+  return static_cast<std::size_t>(static_cast<const char*>(function) - static_cast<const char*>(place.dli_fbase));
+}
+
 // The first launches of a kernel are looked at, and some of the later ones: looking takes time.
 bool looked_at(const void* kernel) {
   constexpr unsigned kFirst = 4;
   return how.lazy && (launches[kernel]++ < kFirst || emulation::choose(64) == 0);
 }
+
+// With USOL_LAUNCH_REPORT=FILE: at the end a line "<kernel>\t<threads>\t<dynamic shared bytes>" is added for each
+// kernel, the most of all its launches; the kernel is named by its place in the program, which `nm` knows.
+class LaunchReport {
+ public:
+  explicit LaunchReport(const char* path) : path_(path) {}
+  ~LaunchReport() {
+    if (path_ == nullptr) return;
+    std::FILE* const file = std::fopen(path_, "a");
+    if (file == nullptr) return;
+    for (const auto& [kernel, most] : most_)
+      std::fprintf(file, "%#zx\t%u\t%zu\n", place_of(kernel), most.threads, most.shared_bytes);
+    std::fclose(file);
+  }
+  LaunchReport(const LaunchReport&) = delete;
+  LaunchReport& operator=(const LaunchReport&) = delete;
+  void note(const void* kernel, unsigned threads, std::size_t shared_bytes) {
+    if (path_ == nullptr) return;
+    Most& most = most_[kernel];
+    most.threads = std::max(most.threads, threads);
+    most.shared_bytes = std::max(most.shared_bytes, shared_bytes);
+  }
+
+ private:
+  struct Most {
+    unsigned threads = 0;
+    std::size_t shared_bytes = 0;
+  };
+  const char* path_;
+  std::map<const void*, Most> most_;
+} launch_report(std::getenv("USOL_LAUNCH_REPORT"));
 
 cudaError_t run_kernel(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread) {
   blockDim = config.blockDim;
@@ -262,11 +301,9 @@ cudaError_t run_kernel(const cudaLaunchConfig_t& config, const void* kernel, con
   if (!done) return cudaErrorLaunchFailure;
   const std::string conflict = emulation::take_conflict();
   if (conflict.empty()) return cudaSuccess;
-  Dl_info place{};
-  dladdr(kernel, &place);
-  std::fprintf(stderr, "emulation: the kernel at %#zx of %s: %s\n",
-               static_cast<std::size_t>(static_cast<const char*>(kernel) - static_cast<const char*>(place.dli_fbase)),
-               place.dli_fname != nullptr ? place.dli_fname : "this program", conflict.c_str());
+  const char* file = nullptr;
+  const std::size_t place = place_of(kernel, &file);
+  std::fprintf(stderr, "emulation: the kernel at %#zx of %s: %s\n", place, file, conflict.c_str());
   return cudaErrorAssert;
 }
 
@@ -282,6 +319,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, const s
       config.gridDim.y == 0 || config.gridDim.z == 0 || config.gridDim.y > 65535 || config.gridDim.z > 65535 ||
       config.dynamicSmemBytes > limit)
     return fail(cudaErrorInvalidConfiguration);
+  launch_report.note(kernel, threads, config.dynamicSmemBytes);
   return run_or_capture(config.stream, [config, kernel, thread] { return run_kernel(config, kernel, thread); });
 }
 
