@@ -1,65 +1,22 @@
 #!/usr/bin/env python3
 """Pictures per second of `usol maskcut --device cuda`, and its masks beside the CPU's.
 
-usage: maskcut_gpu.py USOL PICTURES --out DIR [--weights FILE] [--batch N] [--repeat R]
+usage: maskcut_gpu.py USOL PICTURES --out DIR [--weights FILE] [--batch N] [--repeat R] [--size PX]
 
-USOL is the binary with CUDA, PICTURES a folder. The pictures are linked R and 3 R times into folders of their own; the
+USOL is the binary with CUDA (or the words of a command that starts it), PICTURES a folder. The pictures are linked R and 3 R times into folders of their own; the
 rate is that of the pictures that the larger run has more, so that starting up does not count. Without --weights a
 ViT-B/8 with random weights is made (the time of a forward pass is the same, the cuts are other ones).
-Prints one line of JSON. Needs NumPy.
+Prints one line of JSON.
 """
 import argparse
 import json
 import os
-import struct
+import shlex
 import subprocess
 import sys
 import time
 
-import numpy as np
-
-WIDTH, DEPTH, PATCH, GRID = 768, 12, 8, 28
-
-
-def random_weights(path):
-    """A DINO ViT-B/8 as safetensors: 8 bytes of header length, the header as JSON, the data."""
-    rng = np.random.default_rng(0)
-    shapes = {
-        "cls_token": (1, 1, WIDTH),
-        "pos_embed": (1, GRID * GRID + 1, WIDTH),
-        "patch_embed.proj.weight": (WIDTH, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": (WIDTH,),
-        "norm.weight": (WIDTH,),
-        "norm.bias": (WIDTH,),
-    }
-    for block in range(DEPTH):
-        for name, shape in {
-            "norm1.weight": (WIDTH,),
-            "norm1.bias": (WIDTH,),
-            "attn.qkv.weight": (3 * WIDTH, WIDTH),
-            "attn.qkv.bias": (3 * WIDTH,),
-            "attn.proj.weight": (WIDTH, WIDTH),
-            "attn.proj.bias": (WIDTH,),
-            "norm2.weight": (WIDTH,),
-            "norm2.bias": (WIDTH,),
-            "mlp.fc1.weight": (4 * WIDTH, WIDTH),
-            "mlp.fc1.bias": (4 * WIDTH,),
-            "mlp.fc2.weight": (WIDTH, 4 * WIDTH),
-            "mlp.fc2.bias": (WIDTH,),
-        }.items():
-            shapes[f"blocks.{block}.{name}"] = shape
-    header, offset = {}, 0
-    for name, shape in shapes.items():
-        size = 4 * int(np.prod(shape))
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in shapes.items():
-            ones = name.endswith(("norm1.weight", "norm2.weight")) or name == "norm.weight"
-            values = np.ones(shape) if ones else 0.02 * rng.standard_normal(shape)
-            file.write(values.astype("<f4").tobytes())
+import random_vit
 
 
 def link_pictures(source, folder, times):
@@ -76,7 +33,8 @@ def link_pictures(source, folder, times):
 def run(arguments, folder, out, *more):
     start = time.perf_counter()
     subprocess.run(
-        [arguments.usol, "maskcut", folder, "--weights", arguments.weights, "--out", out, "--force", "-q", *more],
+        [*shlex.split(arguments.usol), "maskcut", folder, "--weights", arguments.weights, "--out", out, "--force", "-q",
+         "--size", str(arguments.size), *more],
         check=True,
     )
     return time.perf_counter() - start
@@ -90,12 +48,13 @@ def main():
     parser.add_argument("--weights")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=40)
+    parser.add_argument("--size", type=int, default=480)
     arguments = parser.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
     result = {"weights": arguments.weights or "random ViT-B/8", "batch": arguments.batch}
     if not arguments.weights:
         arguments.weights = os.path.join(arguments.out, "random_vitb8.safetensors")
-        random_weights(arguments.weights)
+        random_vit.write(arguments.weights)
     counts, seconds = [], []
     for factor in (1, 3):
         folder = os.path.join(arguments.out, f"pictures_{factor}")

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <map>
+#include <string>
 
 #include "usol/tensor/kernel.h"
 
@@ -17,24 +17,19 @@ class KernelReport : public testing::EmptyTestEventListener {
   void OnTestStart(const testing::TestInfo&) override {
     for (const KernelSlot& slot : filled_kernel_slots()) slot.called->store(false);
   }
+  // Written at once: a kernel that ends the process takes only its own test with it.
   void OnTestEnd(const testing::TestInfo& info) override {
-    for (const KernelSlot& slot : filled_kernel_slots()) {
-      if (slot.device != DeviceType::kCuda) continue;
-      Count& count = counts_[slot.name];
-      if (slot.called->load()) ++(info.result()->Passed() ? count.passed : count.failed);
-    }
-  }
-  void OnTestProgramEnd(const testing::UnitTest&) override {
-    std::ofstream out(path_);
-    for (const auto& [name, count] : counts_) out << name << '\t' << count.passed << '\t' << count.failed << '\n';
+    std::string names;
+    for (const KernelSlot& slot : filled_kernel_slots())
+      if (slot.device == DeviceType::kCuda && slot.called->load())
+        names.append(names.empty() ? "" : " ").append(slot.name);
+    const bool passed = info.result()->Passed();
+    std::ofstream(path_, std::ios::app) << info.test_suite_name() << '.' << info.name() << '\t'
+                                        << (passed ? "passed" : "failed") << '\t' << names << '\n';
   }
 
  private:
-  struct Count {
-    int passed = 0, failed = 0;
-  };
   std::string path_;
-  std::map<std::string, Count> counts_;
 };
 
 }  // namespace

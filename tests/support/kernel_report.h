@@ -5,8 +5,8 @@
 
 namespace usol::test {
 
-/// From now on notes the CUDA kernels that each test calls; at the end of the run writes a line
-/// "<kernel>\t<passed tests>\t<failed tests>" for each kernel of this link to `path`, 0 and 0 where it was not called.
+/// From now on adds a line "<test>\t<passed or failed>\t<kernel> <kernel> ..." to `path` at the end of each test, with
+/// the CUDA kernels that it called.
 void report_cuda_kernels(const std::string& path);
 
 }  // namespace usol::test
