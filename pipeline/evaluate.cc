@@ -121,10 +121,24 @@ void fill_scores(const Run& run, io::AnnotationSet& predictions) {
 eval::CorLocResult score_corloc(const Run& run, const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
   const eval::CorLocResult result = eval::evaluate_corloc(truth, predictions);
   run.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
+  if (result.constant_box) {
+    const io::Box& box = result.constant_box->box;
+    run.note("  constant box {:.1f} (the best for this truth, an upper bound: x {:.2f} to {:.2f}, y {:.2f} to {:.2f})",
+             100 * eval::corloc_of(*result.constant_box, result), box[0], box[0] + box[2], box[1], box[1] + box[3]);
+    run.note("  whole frame {:.1f}", 100 * eval::corloc_of(*result.whole_frame, result));
+  }
+  if (result.without_size > 0)
+    run.note("{} images have no height and width in {}, which constant boxes need: there is none to compare with",
+             result.without_size, truth.name);
   if (result.without_prediction > 0)
     run.note("{} images have no prediction and count as wrong", result.without_prediction);
   if (result.without_truth > 0) run.note("{} images have no truth and were left out", result.without_truth);
   return result;
+}
+
+// The box as fractions of the image's sides.
+Json constant_box_json(const eval::ConstantBox& constant, const eval::CorLocResult& result) {
+  return {{"CorLoc", eval::corloc_of(constant, result)}, {"right", constant.right}, {"box", constant.box}};
 }
 
 eval::CocoEvalResult score_type(const Run& run, const io::AnnotationSet& truth, const io::AnnotationSet& predictions,
@@ -215,7 +229,8 @@ void EvaluateConfig::declare(Settings& settings) {
   settings.add("max-dets LIST", max_dets, "Detections per image that count; AP uses the last");
   settings.choice("match", match, {"id", "file_name"}, "How images of the two files belong together");
   settings.group("Other metrics");
-  settings.flag("corloc", corloc, "Share of images whose best box has IoU >= 0.5 with any truth");
+  settings.flag("corloc", corloc, "Share of images whose best box has IoU >= 0.5 with any truth; beside it that of the best constant box and "
+                "of the whole frame");
   settings.flag("saliency", saliency,
                 "IoU, accuracy and maximal F-beta of foreground maps (PNG 0..255, .npy 0..1, or all masks of a COCO "
                 "file) against masks (nonzero is foreground)");
@@ -243,6 +258,11 @@ Json Evaluation::json() const {
                          {"images", corloc->images},
                          {"without_prediction", corloc->without_prediction},
                          {"without_truth", corloc->without_truth}};
+    if (corloc->constant_box) {
+      metrics["corloc"]["constant_box"] = constant_box_json(*corloc->constant_box, *corloc);
+      metrics["corloc"]["constant_box"]["fitted_to"] = "this truth, so it is an upper bound for constant boxes";
+      metrics["corloc"]["whole_frame"] = constant_box_json(*corloc->whole_frame, *corloc);
+    }
     return metrics;
   }
   Json categories = Json::array();

@@ -49,7 +49,8 @@ struct Evaluation {
   std::vector<std::filesystem::path> left_out = {};
 
   /// The metrics as `usol eval` writes them, fractions, without "info": {"box": {"AP": ...}, "mask", "per_category",
-  /// "left_out"}, {"corloc": {...}} or {"saliency": {...}}.
+  /// "left_out"}, {"corloc": {...}} with "constant_box" and "whole_frame" where the truth has sizes, or
+  /// {"saliency": {...}}.
   nlohmann::ordered_json json() const;
 };
 

@@ -239,8 +239,14 @@ TEST_F(Eval, EveryKindOfBadRecordIsNamedOrCounted) {
 }
 
 TEST_F(Eval, CorLoc) {
-  ASSERT_EQ(run({"--gt", "gt.json", "--pred", "pred.json", "--corloc", "--out", "m.json"}).status, kSuccess);
+  const auto result = run({"--gt", "gt.json", "--pred", "pred.json", "--corloc", "--out", "m.json"});
+  ASSERT_EQ(result.status, kSuccess);
+  EXPECT_THAT(result.err, HasSubstr("CorLoc 100.0 (2 of 2 images)"));
+  EXPECT_THAT(result.err, HasSubstr("constant box "));
+  EXPECT_THAT(result.err, HasSubstr("whole frame 0.0"));
   EXPECT_EQ(metrics()["corloc"]["CorLoc"], 1);
+  EXPECT_GT(metrics()["corloc"]["constant_box"]["right"], 0);
+  EXPECT_EQ(metrics()["corloc"]["whole_frame"]["CorLoc"], 0);
   EXPECT_EQ(metrics()["corloc"]["images"], 2);
 }
 

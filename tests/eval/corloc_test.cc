@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/support/golden.h"
 #include "usol/tensor/error.h"
 
 namespace usol::eval {
@@ -57,6 +60,50 @@ TEST(CorLoc, TakesTheFirstBoxWithoutScoresAndTheBoxOfAMask) {
   mask.segmentation = predictions.add(io::Rle{10, 10, {0, 100}});
   predictions.annotations = {mask, object(20, {50, 50, 1, 1})};
   EXPECT_EQ(evaluate_corloc(truth(), predictions).right, 1);
+}
+
+// tests/golden/make_corloc.py has tried all boxes on the same truths.
+TEST(CorLoc, FindsTheBestConstantBoxOfAll) {
+  std::ifstream in(test::golden_path("corloc.json"));
+  const nlohmann::json golden = nlohmann::json::parse(in);
+  io::AnnotationSet set;
+  for (const nlohmann::json& image : golden["images"]) {
+    const auto id = static_cast<std::int64_t>(set.images.size());
+    set.images.push_back({id, image["size"][1], image["size"][0], ""});
+    for (const std::vector<double> c : image["corners"])
+      set.annotations.push_back(object(id, {c[0], c[1], c[2] - c[0], c[3] - c[1]}));
+  }
+  set.annotations.push_back(object(0, {0, 0, 1, 1}, true));  // a crowd does not count
+  const CorLocResult result = evaluate_corloc(set, {});
+  ASSERT_TRUE(result.constant_box && result.whole_frame);
+  EXPECT_EQ(result.constant_box->right, golden["best"]["right"]);
+  EXPECT_EQ(result.whole_frame->right, golden["whole_frame"]);
+  const std::vector<double> edges = golden["best"]["left_right_top_bottom"];
+  const io::Box& box = result.constant_box->box;
+  const double found[] = {box[0], box[0] + box[2], box[1], box[1] + box[3]};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(found[i], edges[i] / 20, 1e-12) << i;
+  EXPECT_EQ(result.whole_frame->box, (io::Box{0, 0, 1, 1}));
+  EXPECT_DOUBLE_EQ(corloc_of(*result.constant_box, result), golden["best"]["right"].get<double>() / 24);
+}
+
+TEST(CorLoc, ConstantBoxesNeedSizes) {
+  io::AnnotationSet set = truth();
+  set.images[3].width = 0;  // of an image without truth: it does not matter
+  EXPECT_TRUE(evaluate_corloc(set, {}).constant_box);
+  set.images[1].width = 0;
+  const CorLocResult result = evaluate_corloc(set, {});
+  EXPECT_EQ(result.without_size, 1);
+  EXPECT_FALSE(result.constant_box || result.whole_frame);
+  EXPECT_EQ(result.images, 3);
+}
+
+TEST(CorLoc, AnIouOfJustAHalfIsRight) {
+  io::AnnotationSet set;
+  set.images.push_back({1, 100, 100, ""});
+  set.annotations = {object(1, {0, 0, 100, 50})};
+  EXPECT_EQ(evaluate_corloc(set, {}).whole_frame->right, 1);
+  set.annotations = {object(1, {0, 0, 100, 49})};
+  EXPECT_EQ(evaluate_corloc(set, {}).whole_frame->right, 0);
 }
 
 TEST(CorLoc, ErrorsNameRecordAndField) {
