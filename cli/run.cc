@@ -1,6 +1,7 @@
 // usol run: the one command for someone with pictures and no labels: masks, pictures of them, and a page to look
 // through. The work is in pipeline/maskcut_page.h.
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -22,12 +23,24 @@ class RunVerb : public Verb {
     options.add("--out DIR", out_, "Folder for the results", OptionKind::kRun);
     options.example("usol run my_pictures --weights dino_vitbase8_pretrain.pth --out results",
                     "Everything, with DINO features (best)");
-    options.example("usol run my_pictures --backbone colour --out results", "A first look, nothing downloaded");
+    options.example("usol run my_pictures --out results",
+                    "A first look, nothing downloaded: by classical means (--backbone contrast)");
   }
 
   int run(const Run& run, const Options&) override {
     check(!out_.empty(), ErrorKind::kUsage, "--out DIR is missing");
-    return run_maskcut_with_page(run, job_, out_, next_steps());
+    FeatureOptions& features = job_.features;
+    if (!features.weights.empty() || !features.from_features.empty() || !features.backbone.empty())
+      return run_maskcut_with_page(run, job_, out_, next_steps());
+    run.note(
+        "no --weights: objects are found by contrast with the picture's border (--backbone contrast), which is much "
+        "weaker than DINO's features");
+    features.backbone = "contrast";
+    Run chosen = run;  // whose outputs are to say so
+    auto settings = nlohmann::ordered_json::parse(run.settings_json);
+    settings["backbone"] = features.backbone;
+    chosen.settings_json = settings.dump();
+    return run_maskcut_with_page(chosen, job_, out_, next_steps());
   }
   bool shares_work() const override { return true; }
 

@@ -1,5 +1,5 @@
-// CorLoc needs one pass over the predictions for the best of each image, and one over the truths. Constant boxes are all
-// tried, but each truth meets only those whose two sides both fit it well enough for an IoU of 0.5.
+// CorLoc needs one pass over the predictions for the best of each image, and one over the truths. Constant boxes are
+// all tried, but each truth meets only those whose two sides both fit it well enough for an IoU of 0.5.
 #include "usol/eval/corloc.h"
 
 #include <algorithm>
@@ -40,8 +40,8 @@ std::vector<Side> constant_sides() {
   return sides;
 }
 
-// The constant sides that may belong to a box of IoU >= kRight with one that has `side`: the IoU of boxes is at most that
-// of their sides.
+// The constant sides that may belong to a box of IoU >= kRight with one that has `side`: the IoU of boxes is at most
+// that of their sides.
 std::vector<std::size_t> near(const std::vector<Side>& sides, const Side& side) {
   std::vector<std::size_t> found;
   for (std::size_t i = 0; i < sides.size(); ++i) {

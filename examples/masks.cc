@@ -1,4 +1,4 @@
-// Masks of one picture, as COCO JSON on standard output: MaskCut on DINO's features, or on colour without weights.
+// Masks of one picture, as COCO JSON on standard output: MaskCut on DINO's features, or by contrast without them.
 //
 //   masks PICTURE [WEIGHTS]
 #include <usol/io/coco.h>
@@ -15,7 +15,7 @@
 int main(int argc, char** argv) try {
   if (argc < 2) return std::fprintf(stderr, "usage: masks PICTURE [WEIGHTS]\n"), 2;
   const usol::Tensor image = usol::io::decode_image(argv[1]);
-  const usol::MaskCut cut = argc > 2 ? usol::MaskCut::open(argv[2]) : usol::MaskCut::by_colour();
+  const usol::MaskCut cut = argc > 2 ? usol::MaskCut::open(argv[2]) : usol::MaskCut::by_contrast();
 
   usol::io::CocoWriter writer("/dev/stdout");
   writer.add_image({1, image.size(0), image.size(1), std::filesystem::path(argv[1]).filename().string()});

@@ -123,8 +123,10 @@ eval::CorLocResult score_corloc(const Run& run, const io::AnnotationSet& truth, 
   run.note("CorLoc {:.1f} ({} of {} images)", 100 * result.corloc, result.right, result.images);
   if (result.constant_box) {
     const io::Box& box = result.constant_box->box;
-    run.note("  constant box {:.1f} (the best for this truth, an upper bound: x {:.2f} to {:.2f}, y {:.2f} to {:.2f})",
-             100 * eval::corloc_of(*result.constant_box, result), box[0], box[0] + box[2], box[1], box[1] + box[3]);
+    run.note(
+        "  constant box {:.1f} (the best with edges at twentieths, fitted to this truth: x {:.2f} to {:.2f}, y {:.2f} "
+        "to {:.2f})",
+        100 * eval::corloc_of(*result.constant_box, result), box[0], box[0] + box[2], box[1], box[1] + box[3]);
     run.note("  whole frame {:.1f}", 100 * eval::corloc_of(*result.whole_frame, result));
   }
   if (result.without_size > 0)
@@ -229,8 +231,10 @@ void EvaluateConfig::declare(Settings& settings) {
   settings.add("max-dets LIST", max_dets, "Detections per image that count; AP uses the last");
   settings.choice("match", match, {"id", "file_name"}, "How images of the two files belong together");
   settings.group("Other metrics");
-  settings.flag("corloc", corloc, "Share of images whose best box has IoU >= 0.5 with any truth; beside it that of the best constant box and "
-                "of the whole frame");
+  settings.flag(
+      "corloc", corloc,
+      "Share of images whose best box has IoU >= 0.5 with any truth; beside it that of the best constant box and "
+      "of the whole frame");
   settings.flag("saliency", saliency,
                 "IoU, accuracy and maximal F-beta of foreground maps (PNG 0..255, .npy 0..1, or all masks of a COCO "
                 "file) against masks (nonzero is foreground)");
@@ -260,7 +264,7 @@ Json Evaluation::json() const {
                          {"without_truth", corloc->without_truth}};
     if (corloc->constant_box) {
       metrics["corloc"]["constant_box"] = constant_box_json(*corloc->constant_box, *corloc);
-      metrics["corloc"]["constant_box"]["fitted_to"] = "this truth, so it is an upper bound for constant boxes";
+      metrics["corloc"]["constant_box"]["fitted_to"] = "this truth";
       metrics["corloc"]["whole_frame"] = constant_box_json(*corloc->whole_frame, *corloc);
     }
     return metrics;

@@ -15,6 +15,7 @@
 #include "usol/io/resize.h"
 #include "usol/io/safetensors.h"
 #include "usol/maskcut/colour_features.h"
+#include "usol/maskcut/contrast_features.h"
 #include "usol/maskcut/frame.h"
 #include "usol/models/patch_backbone.h"
 #include "usol/pipeline/normalisation.h"
@@ -27,8 +28,30 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-constexpr const char* kColourDescription =
-    "local colour, texture and position (classical normalized cut, Shi & Malik 2000), not learned";
+// Features without a network.
+struct ClassicalKind {
+  const char* backbone;
+  const char* description;
+  Tensor (*features)(const Tensor& image, const Size& frame, std::int64_t patch);
+};
+
+constexpr ClassicalKind kClassicalKinds[] = {
+    {"contrast",
+     "classical, not learned: contrast with the picture's border (minimum barrier distance, Zhang et al. 2015; "
+     "boundary "
+     "connectivity, Zhu et al. 2014), with colour, texture and position as the affinity of a normalized cut (Shi & "
+     "Malik "
+     "2000)",
+     maskcut::contrast_features},
+    {"colour", "local colour, texture and position (classical normalized cut, Shi & Malik 2000), not learned",
+     maskcut::colour_features}};
+
+// Null for a backbone that is none of them.
+const ClassicalKind* find_classical(const std::string& backbone) {
+  for (const ClassicalKind& kind : kClassicalKinds)
+    if (backbone == kind.backbone) return &kind;
+  return nullptr;
+}
 
 // Multiples of the patch that cover n pixels.
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
@@ -143,29 +166,30 @@ class BackboneSource : public FeatureSource {
   Device device_;
 };
 
-class ColourSource : public FeatureSource {
+class ClassicalSource : public FeatureSource {
  public:
-  explicit ColourSource(const FeatureOptions& options) : options_(options) {}
+  ClassicalSource(const ClassicalKind& kind, const FeatureOptions& options) : kind_(kind), options_(options) {}
 
   PreparedPicture prepare(const InputImage&, const Tensor& image) const override { return {image}; }
   PatchMaps maps(const PreparedPicture& prepared) const override {
     const Tensor& image = prepared.input;
     if (options_.framing == Framing::kPadded) {
       const Tensor padded = pad_with_border(image, patch());
-      return {maskcut::colour_features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
+      return {kind_.features(padded, {padded.size(0), padded.size(1)}, patch()), {}};
     }
     const Size frame =
         options_.framing == Framing::kFrame
             ? maskcut::working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
             : frame_pixels(options_, image, patch());
-    return {maskcut::colour_features(image, frame, patch()), {}};
+    return {kind_.features(image, frame, patch()), {}};
   }
   std::int64_t patch() const override { return options_.patch; }
-  // The features are made for it (maskcut/colour_features.h).
+  // The features are made for it (maskcut/colour_features.h, contrast_features.h).
   maskcut::UsualTau usual_tau() const override { return {.source = "made for it"}; }
-  void describe(nlohmann::ordered_json& info) const override { info["features"] = kColourDescription; }
+  void describe(nlohmann::ordered_json& info) const override { info["features"] = kind_.description; }
 
  private:
+  const ClassicalKind& kind_;
   FeatureOptions options_;
 };
 
@@ -254,9 +278,9 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
       "entry NAME", entry,
       "Take this entry of the weights' dict (\"student\", \"a/b\") or names behind a prefix (\"model/teacher.\", a "
       "dot at its end) instead of looking");
-  settings.choice("backbone", backbone, {"dino", "colour"},
-                  "dino: the network that the weights are. colour: the classical normalized cut on colour, texture "
-                  "and position, needs nothing");
+  settings.choice("backbone", backbone, {"dino", "contrast", "colour"},
+                  "dino: the network that the weights are. Without weights, by classical means: contrast with the "
+                  "picture's border, or the plain normalized cut on colour, texture and position");
   settings.add("features KIND,...", kind,
                "What of a layer is the feature: k, q, v or kqv of a vision transformer's block, or out, the tokens it "
                "puts out, normalised; of a convolutional network out, a stage's map. Several (k,out or k+out) are "
@@ -277,26 +301,26 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
 }
 
 std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
-  const auto is_colour = backbone == "colour";
+  const ClassicalKind* const classical = find_classical(backbone);
   check(entry.empty() || !weights.empty(), ErrorKind::kUsage, "entry {}: is for weights", entry);
   check(weights.empty() || from_features.empty(), ErrorKind::kUsage,
         "weights and from-features are two sources of features; give one");
-  check(!is_colour || (weights.empty() && from_features.empty()), ErrorKind::kUsage,
-        "backbone colour makes its own features; leave out weights and from-features");
+  check(classical == nullptr || (weights.empty() && from_features.empty()), ErrorKind::kUsage,
+        "backbone {} makes its own features; leave out weights and from-features", backbone);
   if (!kind.empty()) parts_of(kind, layers);
-  check(!weights.empty() || !from_features.empty() || is_colour, ErrorKind::kUsage,
-        "no features to cut: give weights (DINO's; scripts/download-weights fetches them), or backbone colour (the "
-        "classical normalized cut, nothing needed), or from-features, a folder of them");
+  check(
+      !weights.empty() || !from_features.empty() || classical != nullptr, ErrorKind::kUsage,
+      "no features to cut: give weights (DINO's; scripts/download-weights fetches them), or backbone contrast (the "
+      "best that needs no weights) or backbone colour (the plain normalized cut), or from-features, a folder of them");
   if (kind.empty() && weights.empty()) kind = name_of(FeatureKind::kK);
   if (!from_features.empty()) {
     backbone = "files";
     return std::make_unique<FileSource>(*this);
   }
-  if (is_colour) {
+  if (classical != nullptr) {
     check(!attention, ErrorKind::kUsage,
-          "backbone colour has no attention: give weights (DINO's; scripts/download-weights fetches "
-          "them)");
-    return std::make_unique<ColourSource>(*this);
+          "backbone {} has no attention: give weights (DINO's; scripts/download-weights fetches them)", backbone);
+    return std::make_unique<ClassicalSource>(*classical, *this);
   }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "weights {}: no such file", weights);

@@ -1,5 +1,5 @@
 #pragma once
-// Where a verb's patch features come from: a DINO checkpoint, colour and texture, or files made before.
+// Where a verb's patch features come from: a DINO checkpoint, classical means, or files made before.
 // Used by maskcut, features and discover.
 
 #include <cstdint>

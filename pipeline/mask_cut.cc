@@ -20,6 +20,12 @@ MaskCut MaskCut::open(const std::string& weights, const maskcut::MaskCutOptions&
   return {std::move(features), options, run};
 }
 
+MaskCut MaskCut::by_contrast(const maskcut::MaskCutOptions& options) {
+  FeatureOptions features;
+  features.backbone = "contrast";
+  return {std::move(features), options, {}};
+}
+
 MaskCut MaskCut::by_colour(const maskcut::MaskCutOptions& options) {
   FeatureOptions features;
   features.backbone = "colour";

@@ -17,7 +17,10 @@ class MaskCut {
   /// On the keys of the backbone in a weights file (DINO's, DINOv2's; docs/weights.md), on run.device. `options.patch`
   /// is read off the weights. Throws Error if the file is none of these.
   static MaskCut open(const std::string& weights, const maskcut::MaskCutOptions& options = {}, const Run& run = {});
-  /// Without weights: on local colour, texture and position, in patches of options.patch px.
+  /// Without weights, by classical means (docs/without_weights.md): contrast with the picture's border, in patches of
+  /// options.patch px.
+  static MaskCut by_contrast(const maskcut::MaskCutOptions& options = {});
+  /// Without weights: the plain normalized cut on local colour, texture and position.
   static MaskCut by_colour(const maskcut::MaskCutOptions& options = {});
 
   /// The pseudo-masks of a picture u8 [H, W, 3], as `usol maskcut` makes them. Throws Error on other inputs.

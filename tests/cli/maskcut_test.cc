@@ -109,7 +109,7 @@ TEST_F(MaskcutTest, PicturesToMasksAndOverlays) {
 
 TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   const std::string out = at("a.json"), cat = pictures() + "/chelsea.jpg";
-  expect_usage_error({"maskcut", cat, "--out", out}, "backbone colour");
+  expect_usage_error({"maskcut", cat, "--out", out}, "backbone contrast");
   expect_usage_error({"maskcut", cat, "--out", out}, "give weights");
   expect_usage_error({"maskcut", cat, "--out", out, "--backbone", "dino"}, "no features");
   expect_usage_error({"maskcut", cat, "--backbone", "colour"}, "--out FILE is missing");
@@ -118,7 +118,8 @@ TEST_F(MaskcutTest, BadUsageOfEveryKindIsStatusTwoBeforeAnyWork) {
   expect_usage_error({"maskcut", cat, "--weights", at("gone.pth"), "--out", out}, "gone.pth: no such file");
   expect_usage_error({"maskcut", cat, "--from-features", at("gone"), "--out", out}, "gone: no such folder");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--weights", "w", "--out", out}, "leave out");
-  expect_usage_error({"maskcut", cat, "--backbone", "color", "--out", out}, "expected one of dino, colour");
+  expect_usage_error({"maskcut", cat, "--backbone", "contrast", "--weights", "w", "--out", out}, "leave out");
+  expect_usage_error({"maskcut", cat, "--backbone", "color", "--out", out}, "expected one of dino, contrast, colour");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--preset", "x"}, "paper, release");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--size", "0"}, "at least 8");
   expect_usage_error({"maskcut", cat, "--backbone", "colour", "--out", out, "--masks", "0"}, "at least 1");
@@ -342,6 +343,20 @@ TEST_F(MaskcutTest, ReleaseSwapsWidthAndHeightAndReadersPutThemRight) {
   ASSERT_GT(json["annotations"].size(), 0u);
   const io::AnnotationSet set = io::read_coco(folder_ / "a.json");
   EXPECT_EQ(set.images[0].width, 451);
+}
+
+// Without any word on features, `usol run` does the best that needs no weights, and says so.
+TEST_F(MaskcutTest, RunTakesContrastWhereNothingIsChosen) {
+  const auto result = usol("run", {pictures() + "/raccoon.jpg", "--no-crf", "--out", at("r")});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("no --weights"), std::string::npos) << result.err;
+  const Json info = Json::parse(io::read_coco(folder_ / "r/masks.json").info_json);
+  EXPECT_EQ(info["settings"]["backbone"], "contrast");
+  EXPECT_EQ(info["features"].get<std::string>().find("classical, not learned: contrast"), 0u) << info["features"];
+  const auto named =
+      usol("maskcut", {pictures() + "/raccoon.jpg", "--backbone", "contrast", "--no-crf", "--out", at("a.json")});
+  ASSERT_EQ(named.status, 0) << named.err;
+  EXPECT_EQ(Json::parse(text("a.json"))["annotations"], Json::parse(text("r/masks.json"))["annotations"]);
 }
 
 TEST_F(MaskcutTest, RunLeavesAPageToLookThrough) {

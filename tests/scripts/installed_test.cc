@@ -68,7 +68,7 @@ TEST_F(Installed, TheExamplesBuildAndRun) {
   // The masks of a picture are those of the binary.
   const std::string pictures = test::source_path("tests/pictures"), picture = pictures + "/raccoon.jpg";
   const Json masks = Json::parse(example("masks", {picture}));
-  const auto binary = test::run_usol({"maskcut", picture, "--backbone", "colour", "--out", "-"});
+  const auto binary = test::run_usol({"maskcut", picture, "--backbone", "contrast", "--out", "-"});
   ASSERT_EQ(binary.status, 0) << binary.err;
   EXPECT_FALSE(masks["annotations"].empty());
   EXPECT_EQ(masks["annotations"], Json::parse(binary.out)["annotations"]);
