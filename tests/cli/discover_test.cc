@@ -62,7 +62,7 @@ class DiscoverTest : public testing::Test {
     config.patch = kPatch;
     config.grid = 4;
     config.mlp_hidden = 64;
-    ParamStore store(7);
+    ParamStore store(8);
     const Vit vit(Scope(store), config);
     io::save_safetensors(folder_ / name, store.state_dict());
     return at(name);
