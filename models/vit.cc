@@ -111,7 +111,7 @@ std::optional<Description> describe(const StateDict& state) {
       {"family", c.family() + (c.rotary        ? " (rotary positions)"
                                : c.layer_scale ? " (layer scale)"
                                                : " (no layer scale)")}};
-  if (c.registers > 0) out.facts.emplace_back(c.rotary ? "storage tokens" : "registers", std::to_string(c.registers));
+  if (c.registers > 0) out.facts.emplace_back(c.rotary ? "storage" : "registers", std::to_string(c.registers));
   if (c.normalisation == kSatelliteNormalisation) out.facts.emplace_back("pictures", "of satellites (SAT-493M)");
   return out;
 }

@@ -103,7 +103,7 @@ TEST_F(Dinov3Cli, InfoSaysWhatItIsAndWeightsWritesTheOriginalNames) {
     const auto info = test::run_usol({"info", file});
     EXPECT_EQ(info.status, kSuccess) << info.err;
     EXPECT_THAT(info.out, HasSubstr("fits          DINOv3 ViT width 64 depth 2 patch 16 with 4 storage tokens"));
-    EXPECT_THAT(info.out, HasSubstr("DINOv3, EUPE (rotary positions)"));
+    EXPECT_THAT(info.out, HasSubstr("DINOv3 (rotary positions)"));
     ASSERT_EQ(test::run_usol({"weights", file, "--force", "--out", at("o.safetensors")}).status, kSuccess);
     const auto written = io::load_safetensors(folder_ / "o.safetensors");
     EXPECT_TRUE(written.contains("blocks.1.ls2.gamma"));
