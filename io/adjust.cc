@@ -72,8 +72,8 @@ void from_hsv(const std::array<std::uint8_t, 3>& hsv, std::uint8_t* rgb) {
   const int sector = static_cast<int>(std::floor(sixth));
   const auto part = static_cast<double>(static_cast<float>(sixth - static_cast<double>(static_cast<float>(sector))));
   const auto saturation = static_cast<double>(static_cast<float>(static_cast<double>(s) / 255.0));
-  const auto value = [v = static_cast<double>(v)](double share) {
-    return static_cast<std::uint8_t>(std::clamp(static_cast<int>(std::round(v * share)), 0, 255));
+  const auto value = [bright = static_cast<double>(v)](double share) {
+    return static_cast<std::uint8_t>(std::clamp(static_cast<int>(std::round(bright * share)), 0, 255));
   };
   const std::uint8_t p = value(1.0 - saturation), q = value(1.0 - saturation * part),
                      t = value(1.0 - saturation * (1.0 - part));
