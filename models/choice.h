@@ -57,7 +57,7 @@ class Choice {
   void declare_settings(Settings& settings, const std::string& key, const std::set<std::string>& always = {}) {
     for (const auto& [kind, own] : settings_)
       settings.when(
-          key, kind, [&own = *own](Settings& s) { own.declare(s); },
+          key, kind, [&its = *own](Settings& s) { its.declare(s); },
           always.contains(kind) ? Settings::Recorded::kAlways : Settings::Recorded::kChosen);
   }
 
