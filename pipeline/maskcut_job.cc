@@ -52,7 +52,7 @@ struct Dump {
     const std::string inside = output_path({}, picture, "").generic_string();
     for (const auto& [name, array] : arrays)
       folder.write(fmt::format("{}/{}.npy", inside, name),
-                   [&array = array](const fs::path& path) { io::save_npy(path, array); });
+                   [&values = array](const fs::path& path) { io::save_npy(path, values); });
   }
 };
 

@@ -300,9 +300,9 @@ class Training {
     const auto [saved, damaged] = newest_state();
     if (leads_)
       for (const std::string& why : damaged) run_.warn("{}; the checkpoint before it is taken", why);
-    const auto text = [&saved = saved](const char* key) {
-      const auto found = saved->metadata.find(key);
-      return found == saved->metadata.end() ? std::string() : found->second;
+    const auto text = [&states = saved](const char* key) {
+      const auto found = states->metadata.find(key);
+      return found == states->metadata.end() ? std::string() : found->second;
     };
     const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info_);
     check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),

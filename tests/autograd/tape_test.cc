@@ -105,7 +105,7 @@ TEST(Tape, HooksWaitForTheLastCheckpoint) {
   const Tensor x = leaf({2}), w = leaf({3}), v = leaf({1}), u = leaf({1});
   std::vector<std::pair<char, double>> seen;
   for (const auto& [name, tensor] : {std::pair{'w', w}, {'v', v}, {'u', u}})
-    set_grad_hook(tensor, [&seen, name = name](const Tensor& g) { seen.emplace_back(name, g.item()); });
+    set_grad_hook(tensor, [&seen, of = name](const Tensor& g) { seen.emplace_back(of, g.item()); });
   const auto times_w = [&](const std::vector<Tensor>& in) { return mul(in[0], w); };
   const Tensor first = checkpoint(times_w, {affine(u, 2, 0)}), second = checkpoint(times_w, {affine(x, 1.5, 0)});
   backward(add(add(first, second), mul(affine(w, 5, 0), v)));
