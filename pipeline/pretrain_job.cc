@@ -22,7 +22,6 @@
 #include "usol/models/vit.h"
 #include "usol/ops/rank_values.h"
 #include "usol/ops/reduce.h"
-#include "usol/pipeline/journal.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -39,7 +38,7 @@ using Json = nlohmann::ordered_json;
 namespace usol {
 namespace {
 
-constexpr const char *kInfo = "info", *kOpenLine = "metrics", *kSkipped = "skipped";  // keys of checkpoints' metadata
+constexpr const char *kOpenLine = "metrics", *kSkipped = "skipped";  // keys of checkpoints' metadata
 
 // The warning of a collapse comes at the earliest after this share of the steps: before, a teacher may well say the
 // same of everything.
@@ -254,42 +253,26 @@ class Pretraining {
     if (leads_ && skipped_.size() > 0) io::write_file(folder_.skipped_list(), skipped_.text());
   }
 
-  train::NewestState newest_state() const {
-    try {
-      return folder_.checkpoints().load_newest();
-    } catch (const Error& error) {
-      fail(error.kind(), fmt::format("{}; train anew", error.what()));
-    }
-  }
-
   // Brings the training to where the newest checkpoint was. Returns the state of its open line of figures.
   std::string go_on() {
-    const auto [saved, damaged] = newest_state();
-    if (leads_)
-      for (const std::string& why : damaged) run_.warn("{}; the checkpoint before it is taken", why);
-    const auto text = [&states = saved](const char* key) {
-      const auto found = states->metadata.find(key);
-      return found == states->metadata.end() ? std::string() : found->second;
-    };
-    const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info_);
-    check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
-          differences);
-    pretrainer_.load_state(saved->tensors);
-    if (const std::string skipped = text(kSkipped); !skipped.empty()) skipped_.load_state(skipped);
-    run_.note("going on after step {}, from {}", pretrainer_.iteration(), saved->path.string());
-    return text(kOpenLine);
+    train::SavedState saved = folder_.newest(run_, info_, leads_);
+    pretrainer_.load_state(saved.tensors);
+    if (const std::string& skipped = saved.metadata[kSkipped]; !skipped.empty()) skipped_.load_state(skipped);
+    run_.note("going on after step {}, from {}", pretrainer_.iteration(), saved.path.string());
+    return saved.metadata[kOpenLine];
   }
 
   void save() const {
     if (!leads_) return;
-    folder_.checkpoints().save(pretrainer_.iteration(), pretrainer_.state(),
-                               {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kSkipped, skipped_.state()}});
+    folder_.checkpoints().save(
+        pretrainer_.iteration(), pretrainer_.state(),
+        {{TrainingFolder::kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kSkipped, skipped_.state()}});
   }
 
   void write_result() const {
     const StateDict backbone = pretrainer_.backbone();
     io::save_pth(folder_.path() / kFinalBackbonePth, backbone);
-    train::save_checked(folder_.path() / kFinalBackbone, backbone, {{kInfo, info_.dump()}});
+    train::save_checked(folder_.path() / kFinalBackbone, backbone, {{TrainingFolder::kInfo, info_.dump()}});
     run_.note("wrote {} and {}", (folder_.path() / kFinalBackbone).string(), kFinalBackbonePth);
     if (skipped_.size() > 0)
       run_.warn("{} of {} pictures could not be read, others took their places; {} lists them", skipped_.size(),

@@ -22,7 +22,6 @@
 #include "usol/models/detector.h"
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/detect.h"
-#include "usol/pipeline/journal.h"
 #include "usol/pipeline/overlay.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
@@ -46,8 +45,7 @@ using Json = nlohmann::ordered_json;
 namespace usol {
 namespace {
 
-constexpr const char* kInfo = "info";  // keys of a checkpoint's metadata
-constexpr const char* kOpenLine = "metrics";
+constexpr const char* kOpenLine = "metrics";  // keys of a checkpoint's metadata
 constexpr const char* kDue = "due";
 constexpr const char* kSkipped = "skipped";
 constexpr const char* kFinalEma = "model_final_ema.safetensors";
@@ -265,7 +263,7 @@ class Training {
   }
 
   void write_model(const char* name, const StateDict& state) const {
-    train::save_checked(folder_.path() / name, state, {{kInfo, info_.dump()}});
+    train::save_checked(folder_.path() / name, state, {{TrainingFolder::kInfo, info_.dump()}});
     run_.note("wrote {}", (folder_.path() / name).string());
   }
 
@@ -286,38 +284,23 @@ class Training {
     if (leads_ && skipped_.size() > 0) io::write_file(folder_.skipped_list(), skipped_.text());
   }
 
-  train::NewestState newest_state() const {
-    try {
-      return folder_.checkpoints().load_newest();
-    } catch (const Error& error) {
-      fail(error.kind(), fmt::format("{}; train anew", error.what()));
-    }
-  }
-
   // Brings the trainer to where the newest checkpoint was. Returns the state of its open line of figures, and what
   // was left to do before the next step.
   std::pair<std::string, Due> go_on() {
-    const auto [saved, damaged] = newest_state();
-    if (leads_)
-      for (const std::string& why : damaged) run_.warn("{}; the checkpoint before it is taken", why);
-    const auto text = [&states = saved](const char* key) {
-      const auto found = states->metadata.find(key);
-      return found == states->metadata.end() ? std::string() : found->second;
-    };
-    const std::string differences = describe_differences(Json::parse(text(kInfo), nullptr, false), info_);
-    check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved->path.string(),
-          differences);
-    trainer_.load_state(saved->tensors);
-    if (const std::string skipped = text(kSkipped); !skipped.empty()) skipped_.load_state(skipped);
-    run_.note("going on after step {}, from {}", trainer_.iteration(), saved->path.string());
-    return {text(kOpenLine), parse_due(text(kDue))};
+    train::SavedState saved = folder_.newest(run_, info_, leads_);
+    trainer_.load_state(saved.tensors);
+    if (const std::string& skipped = saved.metadata[kSkipped]; !skipped.empty()) skipped_.load_state(skipped);
+    run_.note("going on after step {}, from {}", trainer_.iteration(), saved.path.string());
+    return {saved.metadata[kOpenLine], parse_due(saved.metadata[kDue])};
   }
 
   void save(Due due) const {
     if (!leads_) return;
-    folder_.checkpoints().save(
-        trainer_.iteration(), trainer_.state(),
-        {{kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kDue, name_of(due)}, {kSkipped, skipped_.state()}});
+    folder_.checkpoints().save(trainer_.iteration(), trainer_.state(),
+                               {{TrainingFolder::kInfo, info_.dump()},
+                                {kOpenLine, metrics_->state()},
+                                {kDue, name_of(due)},
+                                {kSkipped, skipped_.state()}});
   }
 
   // Every so many steps, and after the last one.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "usol/io/origin.h"
+#include "usol/pipeline/journal.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/tensor/check.h"
 
@@ -59,6 +60,23 @@ bool TrainingFolder::is_finished(const Run& run) const {
     }
   }
   return whole;
+}
+
+train::SavedState TrainingFolder::newest(const Run& run, const nlohmann::ordered_json& info, bool warns) const {
+  train::NewestState found;
+  try {
+    found = checkpoints_.load_newest();
+  } catch (const Error& error) {
+    fail(error.kind(), fmt::format("{}; train anew", error.what()));
+  }
+  if (warns)
+    for (const std::string& why : found.damaged) run.warn("{}; the checkpoint before it is taken", why);
+  train::SavedState& saved = *found.state;
+  const auto made_by = nlohmann::ordered_json::parse(saved.metadata[kInfo], nullptr, false);
+  const std::string differences = describe_differences(made_by, info);
+  check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved.path.string(),
+        differences);
+  return std::move(saved);
 }
 
 void TrainingFolder::remove() const {

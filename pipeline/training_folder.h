@@ -3,6 +3,7 @@
 // whether a training is in it, and how it is removed.
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace usol {
 
 class TrainingFolder {
  public:
+  /// Key of a checkpoint's metadata: what made it.
+  static constexpr const char* kInfo = "info";
+
   /// `finals`: names of the files that a training ends with, of which the first one is written last. `keep`: how many
   /// checkpoints stay.
   TrainingFolder(std::filesystem::path folder, std::vector<std::string> finals, std::int64_t keep = 1);
@@ -31,6 +35,9 @@ class TrainingFolder {
   /// True if the first of the final files is there and whole, and so are the others that are there. A damaged one is
   /// made anew from the last checkpoint; throws Error where there is none.
   bool is_finished(const Run& run) const;
+  /// The newest checkpoint that is whole, to go on from; `warns`: of the damaged ones after it. Throws Error if there
+  /// is none, and Error(kUsage) if its metadata say under kInfo that it was made with another `info`.
+  train::SavedState newest(const Run& run, const nlohmann::ordered_json& info, bool warns) const;
   /// Removes what a training has left, and nothing else. Throws Error(kUsage) naming a file that has the name of such a
   /// one and was not written by usol.
   void remove() const;
