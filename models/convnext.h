@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "usol/models/patch_backbone.h"
+#include "usol/models/staged_backbone.h"
 #include "usol/nn/conv.h"
 #include "usol/nn/linear.h"
 #include "usol/nn/norm.h"
@@ -29,20 +29,13 @@ struct ConvNextConfig {
 /// Reads the sizes off names and shapes; nothing if it is no ConvNeXt under the official names.
 std::optional<ConvNextConfig> convnext_config(const StateDict& state);
 
-class ConvNext : public PatchBackbone {
+class ConvNext : public StagedBackbone {
  public:
   ConvNext(const Scope& scope, const ConvNextConfig& config);
 
   std::string name() const override { return config_.name(); }
   std::string family() const override { return "ConvNeXt"; }
-  std::int64_t patch_px() const override { return layer_patch_px(layers() - 1); }
-  /// Layers are the stages.
-  std::int64_t layer_patch_px(std::int64_t layer) const override { return std::int64_t{4} << layer; }
   std::int64_t layers() const override { return static_cast<std::int64_t>(stages_.size()); }
-  bool has(FeatureKind kind) const override { return kind == FeatureKind::kOut; }
-  FeatureKind usual_kind() const override { return FeatureKind::kOut; }
-  bool has_attention() const override { return false; }
-  Tensor position(std::int64_t, std::int64_t) const override { return {}; }
 
  protected:
   /// The last stage's map is normalised, as DINOv3's patch tokens are; the others have no norm of their own there.

@@ -6,25 +6,19 @@
 #include <cstdint>
 #include <string>
 
-#include "usol/models/patch_backbone.h"
 #include "usol/models/resnet.h"
+#include "usol/models/staged_backbone.h"
 
 namespace usol {
 
-class ResNetPatches : public PatchBackbone {
+class ResNetPatches : public StagedBackbone {
  public:
   ResNetPatches(const Scope& scope, const ResNetConfig& config);
 
   std::string name() const override { return resnet_name(config_.blocks); }
   std::string family() const override { return "ResNet"; }
-  std::int64_t patch_px() const override { return layer_patch_px(layers() - 1); }
   /// Layers are the stages: 0 is res2, 3 is res5 (torchvision: layer1 ... layer4).
-  std::int64_t layer_patch_px(std::int64_t layer) const override { return std::int64_t{4} << layer; }
   std::int64_t layers() const override { return 4; }
-  bool has(FeatureKind kind) const override { return kind == FeatureKind::kOut; }
-  FeatureKind usual_kind() const override { return FeatureKind::kOut; }
-  bool has_attention() const override { return false; }
-  Tensor position(std::int64_t, std::int64_t) const override { return {}; }
 
  protected:
   PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool attention, const Tensor& at) const override;
