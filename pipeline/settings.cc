@@ -373,10 +373,17 @@ void SettingsTable::apply_preset() {
   }
 }
 
-void SettingsTable::set(const std::string& key, const std::string& value) {
-  get(key);  // that there is one
-  offers_[key] = {{{value}, Source::kFlag, key}};
+void SettingsTable::set(const std::vector<std::pair<std::string, std::string>>& values) {
+  for (const auto& [key, value] : values) {
+    get(key);  // that there is one
+    offers_[key] = {{{value}, Source::kFlag, key}};
+  }
   settle();
+}
+
+bool SettingsTable::changes_results(const std::string& key) const {
+  return std::any_of(options_.begin(), options_.end(),
+                     [&](const auto& option) { return option->key == key && option->kind != OptionKind::kRun; });
 }
 
 std::vector<std::string> SettingsTable::given() const {

@@ -31,9 +31,10 @@ class SettingsTable : public Settings {
   void read_file(const std::string& path, const std::function<bool(const std::string&)>& is_section = {});
   /// Sets what the chosen preset says and nothing else has set.
   void apply_preset();
-  /// One value from text, in the place of all that was read; a choice comes before what its alternatives have. Throws
-  /// Error(kUsage) naming the key.
-  void set(const std::string& key, const std::string& value);
+  /// One value from text, in the place of all that was read. Throws Error(kUsage) naming the key.
+  void set(const std::string& key, const std::string& value) { set({{key, value}}); }
+  /// Several, in any order.
+  void set(const std::vector<std::pair<std::string, std::string>>& values);
   /// True if the value came from anywhere but its default or a preset.
   bool given(const std::string& key) const { return get(key).source > Source::kPreset; }
   /// The keys of all such values.
@@ -42,6 +43,8 @@ class SettingsTable : public Settings {
   void keep(const std::vector<std::string>& keys);
   /// True if `key` is a setting, and of no alternative that is not chosen.
   bool uses(const std::string& key) const;
+  /// True if `key` is a setting that changes results (kSetting, kLater), be it of an alternative that is not chosen.
+  bool changes_results(const std::string& key) const;
 
   // ---- writing
   /// The value as text: "0.15", "true", "a, b".

@@ -28,19 +28,11 @@ namespace {
 
 constexpr const char *kResult = "sweep.json", *kCsv = "sweep.csv", *kMarkdown = "sweep.md";
 
-// The settings of MaskCut that a point may vary, but for where features come from.
-const Json& maskcut_settings() {
-  static const Json known = [] {
-    SettingsTable settings("sweep");
-    MaskcutJob job;
-    job.declare(settings, false);
-    return settings.settings();
-  }();
-  return known;
-}
-
 bool is_of_maskcut(const std::string& key) {
-  return maskcut_settings().contains(key) || key == "weights" || key == "from-features";
+  SettingsTable settings("sweep");
+  MaskcutJob job;
+  job.declare(settings, false);
+  return settings.changes_results(key) || key == "weights" || key == "from-features";
 }
 
 std::vector<eval::SweepPoint> points_of(const SweepConfig& config) {
@@ -293,8 +285,9 @@ bool SweepConfig::trains() const {
   for (const std::string& text : parameters) {
     const std::string key = eval::parse_sweep_parameter(text).key;
     if (is_of_maskcut(key)) continue;
+    const Json settings = Json::parse(settings_json(maskcut, "sweep"));
     std::vector<std::string> known;
-    for (const auto& [name, value] : maskcut_settings().items()) known.push_back(name);
+    for (const auto& [name, value] : settings.items()) known.push_back(name);
     check(
         DetectorSweep::has(key), ErrorKind::kUsage,
         "parameter {}: expected an option of usol maskcut that changes the result: {}, weights; or one of usol train, "

@@ -26,8 +26,10 @@ struct PointSettings {
 };
 
 bool is_of_training(const std::string& key) {
-  static const auto known = nlohmann::ordered_json::parse(settings_json(TrainConfig(), "train"));
-  return known.contains(key);
+  TrainConfig config;
+  SettingsTable settings("train");
+  config.declare(settings);
+  return settings.changes_results(key);
 }
 
 bool is_of_point(const std::string& key) { return key == "rounds" || key == "seed" || key == "precision"; }
@@ -43,15 +45,15 @@ DetectorSweep::Detector DetectorSweep::make_detector(const SelfTrainConfig& base
   PointSettings own{0, static_cast<std::int64_t>(run_.seed), to_string(run_.precision)};
   SettingsTable of_point("sweep"), of_training("train");
   own.declare(of_point);
-  std::vector<std::pair<std::string, std::string>> named;  // rounds share a folder
+  std::vector<std::pair<std::string, std::string>> named, training;  // rounds share a folder
   for (const auto& [key, value] : point.settings) {
     if (key == "preset") config.use_preset(value);
     if (is_of_point(key)) of_point.set(key, value);
     if (key != "rounds") named.emplace_back(key, value);
+    if (is_of_training(key)) training.emplace_back(key, value);
   }
   config.base.declare(of_training);
-  for (const auto& [key, value] : point.settings)
-    if (is_of_training(key)) of_training.set(key, value);
+  of_training.set(training);
   if (!named.empty()) detector.name = eval::sweep_name(named);
   config.rounds = own.rounds;
   detector.run.seed = static_cast<std::uint64_t>(own.seed);

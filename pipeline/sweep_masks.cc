@@ -45,7 +45,7 @@ MaskSweep::MaskSweep(const Run& run, const MaskcutJob& base, const std::vector<s
       if (key == "preset") use_preset(point.work, value, given);
     SettingsTable settings("sweep");
     point.work.declare(settings, false);
-    for (const auto& [key, value] : choice.settings) settings.set(key, value);
+    settings.set(choice.settings);
     const Json own = settings.settings();
     for (const auto& [key, value] : own.items()) point.settings[key] = value;
   }

@@ -27,6 +27,7 @@
 #include "usol/ops/regression_loss.h"
 #include "usol/ops/view.h"
 #include "usol/pipeline/predict_job.h"
+#include "usol/pipeline/sweep.h"
 #include "usol/pipeline/train_job.h"
 #include "usol/tensor/check.h"
 
@@ -186,6 +187,27 @@ TEST_F(DetectorDoor, ASecondKindTrainsAndIsRecognisedFromItsCheckpoint) {
     EXPECT_GT(box[2], 10);
     EXPECT_NEAR(box[0] + box[2] / 2, 32, 10);
   }
+}
+
+TEST_F(DetectorDoor, ASweepVariesItAndItsSettings) {
+  SweepConfig sweeping;
+  sweeping.parameters = {"box-weight=1,3", "detector=one-box"};  // what chooses it may come last
+  sweeping.maskcut.inputs.inputs = {folder_.path().string()};
+  sweeping.masks = sweeping.detector.eval_annotations = at("truth.json");
+  sweeping.detector.eval_image_root = folder_.path().string();
+  sweeping.out = at("sweep");
+  sweeping.detector.base = config();
+  sweeping.detector.base.detector.name = "rcnn";
+  sweeping.detector.base.base_schedule.iterations = 2;
+  const SweepResult result = sweep(sweeping, {});
+  ASSERT_EQ(result.points.size(), 2u);
+  double losses[2];
+  for (const int p : {0, 1}) {
+    EXPECT_EQ(result.points[p].objects, 2u);  // one box a picture
+    const fs::path made = folder_ / "sweep" / result.points[p].point.name / "base/train/metrics.json";
+    losses[p] = test::read_metrics(made)[0]["loss_box"].get<double>();
+  }
+  EXPECT_NEAR(losses[1], 3 * losses[0], 1e-3);
 }
 
 TEST_F(DetectorDoor, TheVerbOffersItsSettings) {
