@@ -11,6 +11,7 @@
 #include "usol/cli/verb.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/tensor/check.h"
+#include "usol/tensor/openmp_wait.h"
 #include "usol/tensor/parallel.h"
 #include "usol/train/distributed.h"
 
@@ -53,6 +54,7 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments)
   }
   const std::unique_ptr<Communicator> ranks = train::join_ranks({.caught = pending_signal, .told = note_signal});
   set_thread_count(static_cast<int>(common.threads));
+  let_openmp_sleep();
   install_signal_handlers();
   const Run run = common.run(name, options, ranks.get());
   Run alone = run;

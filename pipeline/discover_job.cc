@@ -27,6 +27,7 @@ namespace {
 
 // The graph of this many patches takes half a gigabyte, and the backbone's time grows with their square.
 constexpr std::int64_t kMostPatches = 65536;
+constexpr double kBytesOfGraph = 200e6;  // of 4800 patches, as 640 x 480 pixels are, in f64
 
 void check_patches(const Size& pixels, std::int64_t patch) {
   const std::int64_t patches = (pixels.height + patch - 1) / patch * ((pixels.width + patch - 1) / patch);
@@ -130,6 +131,8 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   method.describe(job.info);
   source->describe(job.info);
   features.record(job.info);
+  job.cost = source->cost();
+  job.cost->bytes += kBytesOfGraph;
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = io::decode_image(input.path, pictures.decode());
     check_patches(features.picture_size(image), source->patch());

@@ -1,8 +1,10 @@
 #include "usol/pipeline/feature_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -27,6 +29,8 @@ namespace fs = std::filesystem;
 
 namespace usol {
 namespace {
+
+constexpr std::int64_t kUsualSide = 560;  // of pictures that keep their size: 640 x 480, about
 
 // Features without a network.
 struct ClassicalKind {
@@ -98,9 +102,11 @@ Tensor pad_with_border(const Tensor& image, std::int64_t patch) {
 
 class BackboneSource : public FeatureSource {
  public:
-  BackboneSource(std::unique_ptr<PatchBackbone> backbone, FeatureParts parts, const Normalisation& normalisation,
-                 const FeatureOptions& options, Device device)
+  // `weights`: how many numbers they are.
+  BackboneSource(std::unique_ptr<PatchBackbone> backbone, double weights, FeatureParts parts,
+                 const Normalisation& normalisation, const FeatureOptions& options, Device device)
       : backbone_(std::move(backbone)),
+        weights_(weights),
         parts_(std::move(parts)),
         patch_(backbone_->parts_patch_px(parts_)),
         normalisation_(normalisation),
@@ -144,6 +150,16 @@ class BackboneSource : public FeatureSource {
     };
   }
   std::int64_t patch() const override { return patch_; }
+  // As of a vision transformer: each token meets each weight once, and attention costs its share of that.
+  PictureCost cost() const override {
+    const auto side = static_cast<double>(options_.size > 0 ? options_.size : kUsualSide);
+    const double tokens = side * side / static_cast<double>(patch_ * patch_);
+    const double width = std::sqrt(weights_ / (12 * static_cast<double>(backbone_->layers())));
+    PictureCost cost;
+    cost.flops = 2 * weights_ * tokens * (1 + tokens / (6 * width));
+    cost.bytes += 16 * 4 * tokens * width;
+    return cost;
+  }
   maskcut::UsualTau usual_tau() const override { return maskcut::usual_tau(*backbone_, parts_); }
   void describe(nlohmann::ordered_json& info) const override {
     info["features"] = name();
@@ -159,6 +175,7 @@ class BackboneSource : public FeatureSource {
   }
 
   std::unique_ptr<PatchBackbone> backbone_;
+  double weights_;
   FeatureParts parts_;
   std::int64_t patch_;
   Normalisation normalisation_;
@@ -324,11 +341,13 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "weights {}: no such file", weights);
-  weights_sha256_ = io::checkpoint_sha256(weights);
+  auto sha256 = std::async(std::launch::async, [&] { return io::checkpoint_sha256(weights); });
   const Device device = run.device;
   const DType dtype = run.precision;
   io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry, .resnet_as_detectron2 = true});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
+  double weights_count = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) weights_count += static_cast<double>(tensor.numel());
   auto network = load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype);
   const auto chosen = choose_normalisation(normalisation, *network, weights, checkpoint.metadata);
   check(!attention || network->has_attention(), ErrorKind::kUsage,
@@ -336,7 +355,9 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
         network->name());
   if (kind.empty()) kind = name_of(network->usual_kind());
   FeatureParts parts = network->resolved(parts_of(kind, layers));
-  auto source = std::make_unique<BackboneSource>(std::move(network), std::move(parts), chosen.values, *this, device);
+  weights_sha256_ = sha256.get();
+  auto source = std::make_unique<BackboneSource>(std::move(network), weights_count, std::move(parts), chosen.values,
+                                                 *this, device);
   patch = source->patch();
   run.note("{}: {} on {}", weights, source->name(), to_string(device));
   if (!(chosen.values == Normalisation{}))

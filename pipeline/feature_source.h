@@ -13,6 +13,7 @@
 #include "usol/maskcut/usual_tau.h"
 #include "usol/models/patch_backbone.h"
 #include "usol/pipeline/inputs.h"
+#include "usol/pipeline/pictures_at_once.h"
 #include "usol/pipeline/run.h"
 #include "usol/tensor/tensor.h"
 
@@ -46,6 +47,8 @@ class FeatureSource {
   virtual BatchFeatures batch_features(std::int64_t batch, bool graph) const;
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
+  /// Of the features of a picture of the frame's size.
+  virtual PictureCost cost() const { return {}; }
   /// The tau of MaskCut's graph on these features. Those of files count as published: whoever made them knows.
   virtual maskcut::UsualTau usual_tau() const = 0;
   /// Adds what the features are to an output's `info`.

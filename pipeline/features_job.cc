@@ -56,6 +56,7 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
   job.info = make_info(run, settings_json(*this, "features"), options.weights_sha256());
   source->describe(job.info);
   options.record(job.info);
+  job.cost = source->cost();
   const std::string provenance = job.info.dump();
   const DType stored = dtype == "f16" ? DType::kF16 : DType::kF32;
   job.load = [&, files](const InputImage& input) -> ImageCompute {

@@ -25,11 +25,15 @@
 #include "usol/ops/all_reduce.h"
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/journal.h"
+#include "usol/pipeline/ordered_map.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/read_ahead.h"
+#include "usol/tensor/allocator.h"
 #include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
+#include "usol/tensor/thread_share.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -45,6 +49,82 @@ struct Loaded {
   std::int64_t index = 0;
   ImageCompute compute;
   std::exception_ptr error;
+};
+
+Loaded load(const ImageJob& job, std::int64_t index) {
+  Loaded loaded;
+  loaded.index = index;
+  try {
+    loaded.compute = job.load(job.inputs[index]);
+  } catch (...) {
+    loaded.error = std::current_exception();
+  }
+  return loaded;
+}
+
+DonePicture compute(const Loaded& item) {
+  DonePicture done{item.index, {}, item.error};
+  if (done.error) return done;
+  try {
+    done.result = item.compute();
+  } catch (...) {
+    done.error = std::current_exception();
+  }
+  return done;
+}
+
+// One picture after the other on the calling thread, the next ones being read meanwhile.
+class OneByOne : public PicturesInWork {
+ public:
+  OneByOne(const ImageJob& job, std::vector<std::int64_t> todo)
+      : todo_(std::move(todo)),
+        reader_(
+            [this, &job]() -> std::optional<Loaded> {
+              if (next_ == todo_.size()) return std::nullopt;
+              return load(job, todo_[next_++]);
+            },
+            kReadAhead) {}
+  std::optional<DonePicture> next() override {
+    const std::optional<Loaded> item = reader_.next();
+    if (!item) return std::nullopt;
+    return compute(*item);
+  }
+
+ private:
+  std::vector<std::int64_t> todo_;
+  std::size_t next_ = 0;
+  ReadAhead<Loaded> reader_;
+};
+
+// Several pictures at once, each read and computed on a thread of its own.
+class ManyAtOnce : public PicturesInWork {
+ public:
+  ManyAtOnce(const ImageJob& job, std::vector<std::int64_t> todo, const AtOnce& plan)
+      : todo_(std::move(todo)),
+        gate_(plan.memory_bytes),
+        pictures_([this] { return next_input(); },
+                  [this, &job, plan](std::size_t i) {
+                    DonePicture done = [&] {
+                      const ThreadShare share(plan.threads_of(i, todo_.size()));
+                      return compute(load(job, todo_[i]));
+                    }();
+                    gate_.leave();
+                    return done;
+                  },
+                  plan.pictures, static_cast<std::size_t>(2 * plan.pictures)) {}
+  std::optional<DonePicture> next() override { return pictures_.next(); }
+
+ private:
+  std::optional<std::size_t> next_input() {
+    if (next_ == todo_.size()) return std::nullopt;
+    gate_.enter();
+    return next_++;
+  }
+
+  std::vector<std::int64_t> todo_;
+  std::size_t next_ = 0;
+  MemoryGate gate_;
+  OrderedMap<std::size_t, DonePicture> pictures_;
 };
 
 // The text of a picture's failure. Rethrows what is not the picture's fault and would hit every other one too.
@@ -297,55 +377,33 @@ class Runner {
     if (run_.ranks) run_.note("{} processes share {} images; the first one speaks", processes_, total());
     if (done_before > 0) run_.note("{} of {} images were done before", done_before, count);
     Progress progress(run_, count, "images", done_before);
-    const auto record_all = [&](auto&& next) {
-      std::size_t left = todo.size();
-      while (std::optional<DonePicture> done = next()) {
-        if (is_interrupted(*done)) return run_.stop_asked();
-        const bool good = record(journal, *done);
-        progress.step(!good);
-        if (--left > 0 && run_.stop_asked() != 0) return run_.stop_asked();
-      }
-      progress.finish();
-      return 0;
-    };
-    if (job_.batched.batch > 0) {
-      const auto pictures = job_.batched.start(job_.inputs, todo);
-      return record_all([&] { return pictures->next(); });
+    const std::unique_ptr<PicturesInWork> pictures = start(todo, plan(todo.size()));
+    std::size_t left = todo.size();
+    while (std::optional<DonePicture> done = pictures->next()) {
+      if (is_interrupted(*done)) return run_.stop_asked();
+      const bool good = record(journal, *done);
+      progress.step(!good);
+      if (--left > 0 && run_.stop_asked() != 0) return run_.stop_asked();
     }
-    std::size_t next = 0;
-    ReadAhead<Loaded> reader(
-        [&]() -> std::optional<Loaded> {
-          if (next == todo.size()) return std::nullopt;
-          return load(todo[next++]);
-        },
-        kReadAhead);
-    return record_all([&]() -> std::optional<DonePicture> {
-      std::optional<Loaded> item = reader.next();
-      if (!item) return std::nullopt;
-      return compute(*item);
-    });
+    progress.finish();
+    run_.detail("tensors took {} at most",
+                format_bytes(static_cast<double>(allocator(DeviceType::kCpu).stats().peak_bytes)));
+    return 0;
   }
 
-  Loaded load(std::int64_t index) const {
-    Loaded loaded;
-    loaded.index = index;
-    try {
-      loaded.compute = job_.load(job_.inputs[index]);
-    } catch (...) {
-      loaded.error = std::current_exception();
-    }
-    return loaded;
+  bool takes_batches() const { return job_.batched.batch > 0; }
+
+  AtOnce plan(std::size_t pictures) const {
+    if (takes_batches() || !job_.cost) return {.pictures = 1, .threads = thread_count()};
+    return pictures_at_once(*job_.cost, static_cast<std::int64_t>(pictures), thread_count(), memory_for_pictures());
   }
 
-  static DonePicture compute(const Loaded& item) {
-    DonePicture done{item.index, {}, item.error};
-    if (done.error) return done;
-    try {
-      done.result = item.compute();
-    } catch (...) {
-      done.error = std::current_exception();
-    }
-    return done;
+  std::unique_ptr<PicturesInWork> start(const std::vector<std::int64_t>& todo, const AtOnce& how) const {
+    if (takes_batches()) return job_.batched.start(job_.inputs, todo);
+    if (how.pictures == 1) return std::make_unique<OneByOne>(job_, todo);
+    run_.detail("{} pictures at a time, {} of {} threads and about {} of memory each", how.pictures, how.threads,
+                thread_count(), format_bytes(job_.cost->bytes));
+    return std::make_unique<ManyAtOnce>(job_, todo, how);
   }
 
   // True if a signal has ended a wait of this picture's: it has not failed, it was not made.
@@ -450,18 +508,20 @@ class Runner {
               done.empty() ? "" : fmt::format(" ({} are done)", done.size()), job_.output);
     if (run_.ranks) run_.note("{} processes share them; what follows is the first one's part", processes_);
     check_outputs();
-    const bool batched = job_.batched.batch > 0;
-    const auto samples = std::min(todo.size(), batched ? static_cast<std::size_t>(job_.batched.batch) : 4);
+    const AtOnce how = plan(todo.size());
+    const bool together = takes_batches() || how.pictures > 1;
+    const std::int64_t wanted = takes_batches() ? job_.batched.batch : std::max(4, 2 * how.pictures);
+    const auto samples = std::min(todo.size(), static_cast<std::size_t>(wanted));
     std::vector<std::int64_t> sampled;
     for (std::size_t s = 0; s < samples; ++s) sampled.push_back(todo[s * todo.size() / samples]);
     std::vector<double> seconds;
     double record_bytes = 0, file_bytes = 0;
     std::unique_ptr<PicturesInWork> in_work;
-    if (batched) in_work = job_.batched.start(job_.inputs, sampled);
+    if (together) in_work = start(sampled, how);
     for (const std::int64_t index : sampled) {
       run_.throw_if_stopped();
       const auto start = Clock::now();
-      const DonePicture picture = batched ? *in_work->next() : compute(load(index));
+      const DonePicture picture = together ? *in_work->next() : compute(load(job_, index));
       if (picture.error) {
         run_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(picture.error));
         continue;
@@ -472,8 +532,8 @@ class Runner {
     }
     if (seconds.empty()) return samples > 0 ? kSomeInputsFailed : kSuccess;
     const auto measured = static_cast<double>(seconds.size());
-    // The first picture also pays for warming up. Those of a batch have their time together.
-    if (seconds.size() > 1 && !batched) seconds.erase(seconds.begin());
+    // The first picture also pays for warming up. Those that are in work together have their time together.
+    if (seconds.size() > 1 && !together) seconds.erase(seconds.begin());
     const double per_image = std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
     const auto count = static_cast<double>(todo.size());
     run_.note("time: about {} at {:.3g} s an image, as measured now on this machine",

@@ -16,6 +16,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/output_folder.h"
 #include "usol/pipeline/inputs.h"
+#include "usol/pipeline/pictures_at_once.h"
 #include "usol/pipeline/run.h"
 
 namespace usol {
@@ -77,6 +78,9 @@ struct ImageJob {
   /// Reads a picture, on a thread of its own while others are computed. What it throws, and what the returned function
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
+  /// Of one picture, for pictures_at_once(): several are then read and computed at the same time, by `load` and what it
+  /// returns on several threads. `save` is called in order, on one. Not set: one after the other.
+  std::optional<PictureCost> cost = {};
   /// Takes the place of `load` if its batch is not 0. Failures are taken as above; `save` is called in order, on one
   /// thread.
   BatchedJob batched = {};

@@ -30,6 +30,8 @@ namespace {
 constexpr const char *kReading = "reading, resizing", *kFeatures = "features", *kCuts = "cuts", *kMasks = "CRF, masks",
                      *kRecording = "records, pictures";
 
+constexpr double kBytesOfPixel = 300;  // of the frame: the CRF's lattices
+
 // Every stage's arrays of one picture, kept until they are saved.
 struct Dump {
   std::vector<std::pair<std::string, Tensor>> arrays;
@@ -174,6 +176,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   settle_tau(run, *source);
   record(job.info);
   const maskcut::MaskCutOptions cut = cut_options(source->patch());
+  job.cost = cost(*source, folders);
   clock_ = std::make_shared<StageClock>(std::vector<std::string>{kReading, kFeatures, kCuts, kMasks, kRecording});
   job.load = [&](const InputImage& input) -> ImageCompute {
     const StageClock::Scope time(*clock_, kReading);
@@ -246,6 +249,17 @@ maskcut::MaskCutOptions MaskcutJob::cut_options(std::int64_t patch) const {
   if (stop_eigenvalue < 2) cut.stop_eigenvalue = stop_eigenvalue;
   if (max_ncut < 2) cut.max_ncut = max_ncut;
   return cut;
+}
+
+PictureCost MaskcutJob::cost(const FeatureSource& source, const MaskcutFolders& outputs) const {
+  PictureCost cost = source.cost();
+  const auto side = static_cast<double>(features.size);
+  cost.bytes += kBytesOfPixel * side * side;
+  if (outputs.dump) {  // two results wait for each picture in work
+    const double patches = side * side / static_cast<double>(source.patch() * source.patch());
+    cost.bytes += 3 * static_cast<double>(masks) * patches * patches * sizeof(float);
+  }
+  return cost;
 }
 
 Tensor MaskcutJob::decode(const InputImage& input) const { return io::decode_image(input.path, pictures.decode()); }

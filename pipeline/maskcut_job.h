@@ -75,6 +75,7 @@ struct MaskcutJob {
                      const MaskcutFolders& outputs) const;
   // Settles tau for these features, and says so where nobody has published one for them.
   void settle_tau(const Run& run, const FeatureSource& source);
+  PictureCost cost(const FeatureSource& source, const MaskcutFolders& outputs) const;
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, maskcut::MaskCutOptions cut,
                       const MaskcutFolders& outputs) const;
 

@@ -1,6 +1,7 @@
 #include "usol/pipeline/predict_job.h"
 
 #include <cstddef>
+#include <future>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -24,6 +25,17 @@ namespace {
 detection::Detections on_cpu(const detection::Detections& d) {
   return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
           d.masks.defined() ? d.masks.to(Device{}) : d.masks};
+}
+
+// Each weight meets the map at a sixteenth of the picture's sides, on average over a feature pyramid; a pixel's share
+// of the maps is what a ResNet-50's is with 256 channels.
+PictureCost cost_of(double weights, const Size& picture) {
+  constexpr double kStride = 16, kBytesOfPixel = 1000;
+  const double pixels = static_cast<double>(picture.height) * static_cast<double>(picture.width);
+  PictureCost cost;
+  cost.flops = 2 * weights * pixels / (kStride * kStride);
+  cost.bytes += kBytesOfPixel * pixels;
+  return cost;
 }
 
 // A picture on its way.
@@ -167,9 +179,11 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
   say_reading(run, job.inputs);
   if (!outputs.overlays.empty()) check_output_paths(job.inputs);
   const Device device = run.device;
-  const std::string sha256 = io::checkpoint_sha256(weights);
+  auto sha256 = std::async(std::launch::async, [&] { return io::checkpoint_sha256(weights); });
   io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
+  double weights_count = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) weights_count += static_cast<double>(tensor.numel());
   const std::unique_ptr<const Detector> detector =
       load_detector(std::move(checkpoint.tensors), weights, device, run.precision);
   const Detector& model = *detector;
@@ -189,9 +203,11 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
     const std::string label = classes == 1 ? "fg" : fmt::format("class {}", k);
     job.categories.push_back({k, label, label});
   }
-  job.info = make_info(run, settings_json(*this, "predict"), sha256);
+  job.info = make_info(run, settings_json(*this, "predict"), sha256.get());
   if (!entry.empty()) job.info["weights_entry"] = entry;  // as much a part of the result as the weights
   job.info["detector"] = about.name;
+  job.cost = cost_of(weights_count, {predictor.job.short_px, predictor.job.long_px});
+  if (tta) job.cost->flops *= static_cast<double>(tta_views.short_sides.size());
   job.load = [&](const InputImage& input) -> ImageCompute {
     return [&, picture = predictor.read(input)] {
       return predictor.make_result(picture, predictor.detect({&picture})[0]);

@@ -1,5 +1,5 @@
 #pragma once
-// Threads of the CPU kernels: OpenMP behind two functions, so that kernels do not see pragmas.
+// Threads of the CPU kernels: two functions, behind them threads that help whoever has a loop (parallel.cc).
 
 #include <cstdint>
 #include <functional>
@@ -13,8 +13,8 @@ int thread_count();
 void set_thread_count(int threads);
 
 /// Calls body(first, last) on disjoint ranges covering [begin, end), each at least `grain` long except the last.
-/// Ranges depend only on the arguments and thread_count(). Inside a parallel region it runs serially.
-/// An exception thrown by a body is rethrown here (the first one).
+/// Ranges depend only on the arguments and thread_count(); where no other thread is free, and inside a parallel
+/// loop, it is one range. An exception thrown by a body is rethrown here (the first one).
 void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain,
                   const std::function<void(std::int64_t, std::int64_t)>& body);
 

@@ -6,12 +6,10 @@
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
-#include "usol/ops/concat.h"
-#include "usol/ops/elementwise.h"
-#include "usol/ops/reduce.h"
 #include "usol/tensor/check.h"
 #include "usol/train/adamw.h"
 #include "usol/train/sgd.h"
+#include "usol/train/sums_of_squares.h"
 
 namespace usol::train {
 namespace {
@@ -106,18 +104,16 @@ void Optimizer::move(Parameter& p, const Tensor& gradient, double learning_rate,
 bool Optimizer::step(double learning_rate, double gradient_scale) {
   const NoGrad no_grad;
   std::vector<Parameter*> moved;
-  std::vector<Tensor> gradients, squares;
+  std::vector<Tensor> gradients;
   for (Parameter& p : parameters_) {
     const Tensor gradient = grad(p.tensor);
     if (!gradient.defined()) continue;
     moved.push_back(&p);
     gradients.push_back(gradient.contiguous());
-    squares.push_back(sum(mul(gradients.back(), gradients.back())).reshape({1}));
   }
   gradient_norm_ = 0;
   if (moved.empty()) return true;
-  // One transfer from the device for all of them.
-  const std::vector<float> sums = concat(squares).to(Device{}).to_vector<float>();
+  const std::vector<float> sums = sums_of_squares(gradients);
   double total = 0;
   for (float s : sums) total += static_cast<double>(s);
   gradient_norm_ = gradient_scale * std::sqrt(total);

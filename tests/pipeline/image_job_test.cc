@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -20,7 +21,9 @@
 #include "usol/cli/signals.h"
 #include "usol/cli/verb.h"
 #include "usol/pipeline/batch_pipeline.h"
+#include "usol/pipeline/pictures_at_once.h"
 #include "usol/tensor/error.h"
+#include "usol/tensor/parallel.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -296,6 +299,82 @@ TEST_F(ImageJobTest, ABatchThatFailsIsTheFailureOfItsPictures) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("no memory; a smaller batch than 4"), std::string::npos) << error.what();
   }
+}
+
+// Pictures that are little work, three at a time.
+class AtOnceTest : public ImageJobTest {
+ protected:
+  AtOnceTest() { set_thread_count(3); }
+  ~AtOnceTest() override { set_thread_count(0); }
+
+  ImageJob at_once(const std::string& output, const PictureCost& cost = {}) {
+    ImageJob job = this->job(output);
+    job.cost = cost;
+    job.load = [this, load = job.load](const InputImage& input) -> ImageCompute {
+      return [this, compute = load(input)] {
+        const int now = ++in_work_;
+        int most = most_in_work_;
+        while (now > most && !most_in_work_.compare_exchange_weak(most, now)) {
+        }
+        // As many as there are to be get the time to come.
+        for (int i = 0; i < 200 && in_work_ < wanted_; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        --in_work_;
+        return compute();
+      };
+    };
+    return job;
+  }
+
+  std::atomic<int> in_work_ = 0, most_in_work_ = 0;
+  int wanted_ = 1;
+};
+
+TEST_F(AtOnceTest, TheBytesAreThoseOfOneAfterTheOther) {
+  broken_ = {3, 4};
+  ASSERT_EQ(run(job("a.json")), kSomeInputsFailed);
+  wanted_ = 3;
+  ASSERT_EQ(run(at_once("b.json")), kSomeInputsFailed);
+  EXPECT_EQ(most_in_work_, 3);
+  EXPECT_EQ(text("b.json"), text("a.json"));
+  EXPECT_EQ(text("b.json.journal"), text("a.json.journal")) << "records are written in the order of inputs";
+  broken_ = {};
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(at_once("b.json")), kSuccess);
+  EXPECT_EQ(computed_, 2) << "only the failed ones again";
+}
+
+TEST_F(AtOnceTest, SizeAndMemoryDecideHowMany) {
+  wanted_ = 2;
+  EXPECT_EQ(run(at_once("large.json", {.flops = 1e12})), kSuccess);
+  EXPECT_EQ(most_in_work_, 1);
+  EXPECT_EQ(run(at_once("wide.json", {.bytes = 0.9 * memory_for_pictures()})), kSuccess);
+  EXPECT_EQ(most_in_work_, 1);
+  most_in_work_ = 0;
+  EXPECT_EQ(run(at_once("some.json", {.bytes = 0.4 * memory_for_pictures()})), kSuccess);
+  EXPECT_EQ(most_in_work_, 2);
+  EXPECT_EQ(text("wide.json"), text("large.json"));
+}
+
+TEST_F(AtOnceTest, AStoppedRunResumesToTheSameBytes) {
+  ASSERT_EQ(run(job("whole.json")), kSuccess);
+  signal_ = SIGTERM;
+  signal_at_ = 2;
+  EXPECT_EXIT(
+      {
+        cli::install_signal_handlers();
+        std::_Exit(run(at_once("a.json")));
+      },
+      testing::ExitedWithCode(128 + SIGTERM), "");
+  signal_at_ = -1;
+  run_.existing = Existing::kContinue;
+  EXPECT_EQ(run(at_once("a.json")), kSuccess);
+  EXPECT_EQ(text("a.json"), text("whole.json"));
+}
+
+TEST_F(AtOnceTest, WhatConcernsEveryPictureEndsTheRun) {
+  fatal_ = 4;
+  EXPECT_THROW(run(at_once("a.json")), Error);
+  EXPECT_FALSE(exists("a.json"));
 }
 
 TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
