@@ -1,6 +1,13 @@
-// Fused attention for bf16, with the same blocks as attention_cpu.cc: per task a block of query rows walks the keys in
-// chunks; scores, online softmax, and weights times values. The two products are Bf16Products; the softmax between them
-// is f32 with Highway.
+// Fused attention for bf16. Per task a block of query rows, a tile of them at a time, walks the keys in chunks: scores,
+// weights 2^(score - base), and weights times values. Both products are Bf16Products; what is between them is f32 with
+// Highway.
+//
+// The base of a row is its largest score of the first panel of keys. A larger one later only makes weights larger than 1,
+// which bf16 holds as well; not until their sum reaches 2^64 is the base moved. So no maximum has to be known before the
+// weights are made.
+//
+// Keys are packed once per head as panels of kColumns. Of 32 neighbouring keys, key j and key j + 16 are a pair: the
+// weights of two vectors of scores then become pairs without moving a lane. Their values are packed likewise.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "usol/ops/attention_bf16.cc"
 #include <hwy/foreach_target.h>
@@ -8,41 +15,216 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "usol/ops/attention_bf16.h"
-#include "usol/ops/exp-inl.h"
+#include "usol/ops/bf16-inl.h"
 #include "usol/tensor/parallel.h"
 #include "usol/tensor/tensor.h"
+
+// What does not depend on the instruction set: once, before the first.
+#ifndef USOL_OPS_ATTENTION_BF16_CC_
+#define USOL_OPS_ATTENTION_BF16_CC_
+namespace usol {
+namespace {
+
+constexpr std::int64_t kColumns = Bf16Products::kColumns, kTileRows = Bf16Products::kRows;
+constexpr std::int64_t kBlockRows = 16 * kTileRows;  // query rows of a task
+constexpr std::int64_t kChunk = 1024;                // keys at a time: a multiple of kColumns
+constexpr std::int64_t kApart = 16;                  // between the two keys of a pair
+static_assert(kChunk % kColumns == 0 && kColumns % (2 * kApart) == 0);
+
+constexpr std::int64_t tiled(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile * tile; }
+
+struct Sizes {
+  std::int64_t queries, keys, width;
+  float scale;
+  std::int64_t pairs() const { return (width + 1) / 2; }                 // of a row of q or k
+  std::int64_t panels() const { return tiled(keys, kColumns) / kColumns; }
+  std::int64_t columns() const { return tiled(width, kColumns); }        // of a row of values, padded
+  std::int64_t panel_words() const { return pairs() * kColumns; }        // keys of one panel
+  std::int64_t value_words() const { return kColumns / 2 * columns(); }  // values of one panel
+};
+
+struct Workspace {  // of one tile of rows
+  std::vector<bf16> q;        // [kTileRows, 2 pairs]
+  std::vector<float> scores;  // [kTileRows, kChunk]
+  std::vector<bf16> weights;  // [kTileRows, kChunk], in the order of pairs
+  std::vector<float> out;     // [kTileRows, columns]
+};
+
+}  // namespace
+}  // namespace usol
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// weights[j] = exp((scores[j] - maximum) * scale) as bf16 (to nearest even); returns their f32 sum, before rounding.
-// `columns` is a multiple of 16.
-float soften(const float* HWY_RESTRICT scores, std::int64_t columns, float maximum, float scale,
-             std::uint16_t* HWY_RESTRICT weights) {
-  const hn::CappedTag<float, 16> f;
-  const hn::RebindToUnsigned<decltype(f)> u;
-  const hn::Rebind<std::uint16_t, decltype(u)> half;
+namespace {
+
+// 2^x, from 2^-125 or 0 to 2^126 or infinity; within 3e-6 of it, far below the rounding of what becomes bf16. The
+// polynomial has the least relative error on [-1/2, 1/2].
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V exp2_of(D f, V x) {
+  const auto polynomial = [&](V r) {
+    V p = hn::Set(f, 0.00958285294f);
+    p = hn::MulAdd(p, r, hn::Set(f, 0.0559064262f));
+    p = hn::MulAdd(p, r, hn::Set(f, 0.240240991f));
+    p = hn::MulAdd(p, r, hn::Set(f, 0.693124175f));
+    return hn::MulAdd(p, r, hn::Set(f, 1.0f));
+  };
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  const V n = hn::Round(x);
+  return V{_mm512_scalef_ps(polynomial(hn::Sub(x, n)).raw, n.raw)};  // p 2^n in one step
+#else
+  const hn::RebindToSigned<D> i;
+  const V magic = hn::Set(f, 12582912.0f);  // adding 1.5 * 2^23 rounds to an integer, which then is in the lowest bits
+  x = hn::Max(hn::Set(f, -125.0f), hn::Min(hn::Set(f, 126.0f), x));  // of a NaN the NaN
+  const V shifted = hn::Add(x, magic);
+  const V p = polynomial(hn::Sub(x, hn::Sub(shifted, magic)));
+  return hn::BitCast(f, hn::Add(hn::BitCast(i, p), hn::ShiftLeft<23>(hn::BitCast(i, shifted))));
+#endif
+}
+
+using F = hn::CappedTag<float, kApart>;
+
+// What the rows of a tile have come to.
+struct Rows {
+  float base[kTileRows];                       // what is subtracted from a row's scores
+  alignas(64) float sums[kTileRows][kApart];   // of the weights, before they are rounded
+  alignas(64) float before[kTileRows][kApart]; // the same, before this chunk
+};
+
+float largest(const float* scores, std::int64_t count) {
+  const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  const auto shift = hn::Set(f, maximum), factor = hn::Set(f, scale);
-  auto sum = hn::Zero(f);
-  for (std::int64_t j = 0; j < columns; j += n) {
-    const auto e = exp_f32(f, hn::Mul(hn::Sub(hn::LoadU(f, scores + j), shift), factor));
-    sum = hn::Add(sum, e);
-    const auto bits = hn::BitCast(u, e);
-    const auto last = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
-    const auto rounded = hn::Add(bits, hn::Add(last, hn::Set(u, 0x7fff)));
-    hn::StoreU(hn::TruncateTo(half, hn::ShiftRight<16>(rounded)), half, weights + j);
+  if (count < n) return *std::max_element(scores, scores + count);
+  auto most = hn::LoadU(f, scores);
+  for (std::int64_t j = n; j + n <= count; j += n) most = hn::Max(most, hn::LoadU(f, scores + j));
+  most = hn::Max(most, hn::LoadU(f, scores + count - n));
+  return hn::GetLane(hn::MaxOfLanes(f, most));
+}
+
+// Turns a row's scores of one panel of keys into weights 2^((score - base) factor) in bf16, in the order of pairs, and
+// adds them to `sums`.
+HWY_INLINE void soften(const float* HWY_RESTRICT scores, float factor, float base, float* HWY_RESTRICT sums,
+                       bf16* HWY_RESTRICT weights) {
+  const F f;
+  const hn::RebindToUnsigned<F> u;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  const auto scale = hn::Set(f, factor), shift = hn::Set(f, base * factor);
+  const auto half = hn::Set(u, 0x8000);
+  auto* to = reinterpret_cast<std::uint32_t*>(weights);
+  for (std::int64_t lane = 0; lane < kApart; lane += n) {
+    auto sum = hn::LoadU(f, sums + lane);
+    for (std::int64_t j = lane; j < kColumns; j += 2 * kApart) {
+      const auto a = exp2_of(f, hn::MulSub(hn::LoadU(f, scores + j), scale, shift));
+      const auto b = exp2_of(f, hn::MulSub(hn::LoadU(f, scores + j + kApart), scale, shift));
+      sum = hn::Add(sum, hn::Add(a, b));
+      // To the nearest bf16, a half upwards: weights are positive.
+      const auto low = hn::ShiftRight<16>(hn::Add(hn::BitCast(u, a), half));
+      const auto high = hn::And(hn::Add(hn::BitCast(u, b), half), hn::Set(u, 0xffff0000u));
+      hn::StoreU(hn::Or(low, high), u, to + (j - lane) / 2 + lane);
+    }
+    hn::StoreU(sum, f, sums + lane);
   }
+}
+
+float sum_of(const float* sums) {
+  const F f;
+  auto sum = hn::LoadU(f, sums);
+  for (std::int64_t lane = static_cast<std::int64_t>(hn::Lanes(f)); lane < kApart;
+       lane += static_cast<std::int64_t>(hn::Lanes(f)))
+    sum = hn::Add(sum, hn::LoadU(f, sums + lane));
   return hn::GetLane(hn::SumOfLanes(f, sum));
+}
+
+void scale(float* values, std::int64_t count, float by) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  for (std::int64_t i = 0; i < count; i += n)
+    hn::StoreU(hn::Mul(hn::LoadU(f, values + i), hn::Set(f, by)), f, values + i);
+}
+
+// For a row whose weights of this chunk have become too large: makes them anew, relative to the largest score, and
+// shrinks what was there before.
+void rebase(const float* scores, std::int64_t count, std::int64_t padded, float factor, float& base, float* sums,
+            const float* before, bf16* weights, float* out, std::int64_t columns) {
+  const float top = std::max(base, largest(scores, count)), shrink = std::exp2((base - top) * factor);
+  base = top;
+  std::copy_n(before, kApart, sums);
+  scale(sums, kApart, shrink);
+  for (std::int64_t c = 0; c < padded; c += kColumns) soften(scores + c, factor, base, sums, weights + c);
+  if (out) scale(out, columns, shrink);
+}
+
+}  // namespace
+
+void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, const std::uint32_t* keys,
+                  const std::uint32_t* values, std::int64_t first_row, const Sizes& s) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  constexpr float kMostWeight = 0x1p64f;  // a sum that may still grow, and be multiplied with values
+  const std::int64_t rows = std::min(kBlockRows, s.queries - first_row), width = 2 * s.pairs(), columns = s.columns();
+  thread_local Workspace work;
+  work.q.resize(static_cast<std::size_t>(kTileRows * width));
+  work.scores.resize(static_cast<std::size_t>(kTileRows * kChunk));
+  work.weights.resize(static_cast<std::size_t>(kTileRows * kChunk));
+  work.out.resize(static_cast<std::size_t>(kTileRows * columns));
+  const float factor = s.scale * 1.44269504088896341f;
+
+  for (std::int64_t row = first_row; row < first_row + rows; row += kTileRows) {
+    const int some = static_cast<int>(std::min(kTileRows, first_row + rows - row));
+    for (int r = 0; r < some; ++r) {
+      bf16* q = work.q.data() + r * width;
+      std::memcpy(q, head.q + (row + r) * head.q_stride, static_cast<std::size_t>(s.width) * sizeof(bf16));
+      if (s.width < width) q[s.width] = bf16(0.0f);
+    }
+    Rows state = {};
+    for (std::int64_t first_key = 0; first_key < s.keys; first_key += kChunk) {
+      const std::int64_t count = std::min(kChunk, s.keys - first_key), padded = tiled(count, kColumns);
+      const std::int64_t first_panel = first_key / kColumns;
+      float* scores = work.scores.data();
+      bf16* weights = work.weights.data();
+      std::copy_n(state.sums[0], kTileRows * kApart, state.before[0]);
+      const auto soften_panel = [&](std::int64_t c) {
+        for (int r = 0; r < some; ++r)
+          soften(scores + r * kChunk + c, factor, state.base[r], state.sums[r], weights + r * kChunk + c);
+      };
+      // The weights of a panel are made after the scores of the next one, so that the processor can do both at once.
+      for (std::int64_t c = 0; c < padded; c += kColumns) {
+        products.multiply({work.q.data(), width, keys + (first_panel + c / kColumns) * s.panel_words(), kColumns,
+                           scores + c, kChunk, s.pairs(), some, false});
+        if (first_key == 0 && c == 0)
+          for (int r = 0; r < some; ++r) state.base[r] = largest(scores + r * kChunk, std::min(count, kColumns));
+        if (c + kColumns > count)  // no keys: no weight
+          for (int r = 0; r < some; ++r)
+            std::fill(scores + r * kChunk + count, scores + r * kChunk + padded, state.base[r] - 1000 / factor);
+        if (c > 0) soften_panel(c - kColumns);
+      }
+      soften_panel(padded - kColumns);
+      for (int r = 0; r < some; ++r)
+        if (!(sum_of(state.sums[r]) <= kMostWeight))
+          rebase(scores + r * kChunk, count, padded, factor, state.base[r], state.sums[r], state.before[r],
+                 weights + r * kChunk, first_key > 0 ? work.out.data() + r * columns : nullptr, columns);
+      for (std::int64_t c = 0; c < columns; c += kColumns)
+        products.multiply({weights, kChunk, values + first_panel * s.value_words() + c, columns, work.out.data() + c,
+                           columns, padded / 2, some, first_key > 0});
+    }
+    for (int r = 0; r < some; ++r) {
+      const float sum = sum_of(state.sums[r]), inverse = 1.0f / sum;
+      const float* out = work.out.data() + r * columns;
+      bf16* to = head.out + (row + r) * head.out_stride;
+      std::int64_t d = 0;
+      for (; d + n <= s.width; d += n) store(f, hn::Mul(hn::LoadU(f, out + d), hn::Set(f, inverse)), to + d);
+      for (; d < s.width; ++d) to[d] = bf16(out[d] * inverse);
+      if (head.log_sum) head.log_sum[row + r] = state.base[r] * s.scale + std::log(sum);
+    }
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -52,155 +234,31 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace usol {
 
-HWY_EXPORT(soften);
+HWY_EXPORT(attend_block);
 
 namespace {
 
-constexpr std::int64_t kKeys = Bf16Products::kKeys, kColumns = Bf16Products::kColumns;
-constexpr std::int64_t kBlockRows = 96;  // query rows of a task: a multiple of the tile rows
-constexpr std::int64_t kChunk = 256;     // keys at a time: a multiple of kKeys
-static_assert(kBlockRows % Bf16Products::kScoreRows == 0 && kBlockRows % Bf16Products::kOutRows == 0);
-static_assert(kChunk % kKeys == 0);
-
-std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
-
-std::uint32_t pair(bf16 even, bf16 odd) { return even.bits | static_cast<std::uint32_t>(odd.bits) << 16; }
-
-struct Sizes {
-  std::int64_t queries, keys, width;
-  float scale;
-  std::int64_t panels() const { return tiles(keys, kKeys); }
-  std::int64_t pairs() const { return tiles(width, 2); }                      // of a row of q or k
-  std::int64_t columns() const { return tiles(width, kColumns) * kColumns; }  // of a row of values, padded
-  std::int64_t panel_words() const { return pairs() * kKeys; }                // keys of one panel
-  std::int64_t value_words() const { return kKeys / 2 * columns(); }          // values of one panel
-};
-
-// Keys [panel * kKeys, + kKeys) as pairs of neighbouring elements, keys side by side; their values as pairs of
-// neighbouring keys. Zero past the end.
-void pack(const Bf16AttentionHead& head, std::int64_t panel, const Sizes& s, std::uint32_t* keys,
-          std::uint32_t* values) {
-  const std::int64_t first = panel * kKeys;
-  const auto element = [&](const bf16* rows, std::int64_t stride, std::int64_t key, std::int64_t d) {
-    return key < s.keys && d < s.width ? rows[key * stride + d] : bf16(0.0f);
-  };
-  for (std::int64_t i = 0; i < s.pairs(); ++i)
-    for (std::int64_t j = 0; j < kKeys; ++j)
-      keys[i * kKeys + j] =
-          pair(element(head.k, head.k_stride, first + j, 2 * i), element(head.k, head.k_stride, first + j, 2 * i + 1));
-  for (std::int64_t i = 0; i < kKeys / 2; ++i)
-    for (std::int64_t c = 0; c < s.columns(); ++c)
-      values[i * s.columns() + c] =
-          pair(element(head.v, head.v_stride, first + 2 * i, c), element(head.v, head.v_stride, first + 2 * i + 1, c));
-}
-
-struct Workspace {
-  std::vector<std::uint32_t> q;        // [kBlockRows, pairs]
-  std::vector<float> scores;           // [kBlockRows, kChunk]
-  std::vector<std::uint16_t> weights;  // [kBlockRows, kChunk]
-  std::vector<float> out;              // [kBlockRows, columns]
-};
-
-void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, const std::uint32_t* keys,
-                  const std::uint32_t* values, std::int64_t first_row, const Sizes& s) {
-  const std::int64_t rows = std::min(kBlockRows, s.queries - first_row), pairs = s.pairs(), columns = s.columns();
-  const std::int64_t score_rows = tiles(rows, Bf16Products::kScoreRows) * Bf16Products::kScoreRows;
-  const std::int64_t out_rows = tiles(rows, Bf16Products::kOutRows) * Bf16Products::kOutRows;
-  thread_local Workspace work;
-  work.q.assign(static_cast<std::size_t>(kBlockRows * pairs), 0);
-  work.scores.resize(static_cast<std::size_t>(kBlockRows * kChunk));
-  work.weights.assign(static_cast<std::size_t>(kBlockRows * kChunk), 0);
-  work.out.assign(static_cast<std::size_t>(kBlockRows * columns), 0.0f);
-  for (std::int64_t r = 0; r < rows; ++r)
-    std::memcpy(work.q.data() + r * pairs, head.q + (first_row + r) * head.q_stride,
-                static_cast<std::size_t>(s.width) * sizeof(bf16));
-  float maximum[kBlockRows], sum[kBlockRows];
-  std::fill_n(maximum, kBlockRows, -INFINITY);
-  std::fill_n(sum, kBlockRows, 0.0f);
-  const auto dispatched_soften = HWY_DYNAMIC_DISPATCH(soften);
-
-  for (std::int64_t first_key = 0; first_key < s.keys; first_key += kChunk) {
-    const std::int64_t count = std::min(kChunk, s.keys - first_key), panels = tiles(count, kKeys);
-    const std::int64_t first_panel = first_key / kKeys, padded = panels * kKeys;
-    for (std::int64_t p = 0; p < panels; ++p)
-      for (std::int64_t r = 0; r < score_rows; r += Bf16Products::kScoreRows)
-        products.scores(work.q.data() + r * pairs, pairs, keys + (first_panel + p) * s.panel_words(),
-                        work.scores.data() + r * kChunk + p * kKeys, kChunk);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      float* scores = work.scores.data() + r * kChunk;
-      const float top = std::max(maximum[r], *std::max_element(scores, scores + count));
-      std::fill(scores + count, scores + padded, -INFINITY);
-      const float shrink = std::exp((maximum[r] - top) * s.scale);  // 0 for the first chunk: exp(-inf)
-      sum[r] = sum[r] * shrink + dispatched_soften(scores, padded, top, s.scale, work.weights.data() + r * kChunk);
-      maximum[r] = top;
-      if (shrink == 1.0f) continue;
-      for (std::int64_t c = 0; c < columns; ++c) work.out[static_cast<std::size_t>(r * columns + c)] *= shrink;
+// Values of the keys of one panel, as pairs of keys kApart apart. Zero past the end.
+void pack_values(const Bf16AttentionHead& head, std::int64_t first_key, const Sizes& s, std::uint32_t* to) {
+  for (std::int64_t key = first_key; key < first_key + kColumns; key += 2 * kApart)
+    for (std::int64_t low_key = key; low_key < key + kApart; ++low_key, to += s.columns()) {
+      const std::int64_t high_key = low_key + kApart;
+      const bf16 *low = head.v + low_key * head.v_stride, *high = head.v + high_key * head.v_stride;
+      std::int64_t c = 0;
+      if (high_key < s.keys)
+        for (; c < s.width; ++c) to[c] = low[c].bits | static_cast<std::uint32_t>(high[c].bits) << 16;
+      else if (low_key < s.keys)
+        for (; c < s.width; ++c) to[c] = low[c].bits;
+      std::fill(to + c, to + s.columns(), 0u);
     }
-    for (std::int64_t c = 0; c < columns; c += kColumns)
-      for (std::int64_t r = 0; r < out_rows; r += Bf16Products::kOutRows)
-        // Two weights of a row, side by side, are one pair.
-        products.values(reinterpret_cast<const std::uint32_t*>(work.weights.data() + r * kChunk), kChunk / 2,
-                        padded / 2, values + first_panel * s.value_words() + c, columns,
-                        work.out.data() + r * columns + c, columns);
-  }
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const float inverse = 1.0f / sum[r];
-    bf16* to = head.out + (first_row + r) * head.out_stride;
-    for (std::int64_t d = 0; d < s.width; ++d)
-      to[d] = bf16(work.out[static_cast<std::size_t>(r * columns + d)] * inverse);
-    if (head.log_sum) head.log_sum[first_row + r] = maximum[r] * s.scale + std::log(sum[r]);
-  }
-}
-
-// ---- the products by plain arithmetic ----
-
-float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
-
-// A product of two bf16 has 16 bits: exact in f32, so that multiplying and adding is the fused operation.
-float add_pair(float sum, std::uint32_t a, std::uint32_t b) {
-  const auto high = [](std::uint32_t word) { return flushed(std::bit_cast<float>(word & 0xffff0000u)); };
-  const auto low = [](std::uint32_t word) { return flushed(std::bit_cast<float>(word << 16)); };
-  sum = flushed(std::fma(high(a), high(b), flushed(sum)));
-  return flushed(std::fma(low(a), low(b), sum));
-}
-
-void emulated_scores(const std::uint32_t* q, std::int64_t pairs, const std::uint32_t* panel, float* scores,
-                     std::int64_t score_stride) {
-  for (std::int64_t r = 0; r < Bf16Products::kScoreRows; ++r)
-    for (std::int64_t j = 0; j < kKeys; ++j) {
-      float sum = 0;
-      for (std::int64_t i = 0; i < pairs; ++i) sum = add_pair(sum, q[r * pairs + i], panel[i * kKeys + j]);
-      scores[r * score_stride + j] = sum;
-    }
-}
-
-void emulated_values(const std::uint32_t* p, std::int64_t p_stride, std::int64_t pairs, const std::uint32_t* v,
-                     std::int64_t v_stride, float* out, std::int64_t out_stride) {
-  for (std::int64_t r = 0; r < Bf16Products::kOutRows; ++r)
-    for (std::int64_t c = 0; c < kColumns; ++c) {
-      float& sum = out[r * out_stride + c];
-      for (std::int64_t i = 0; i < pairs; ++i) sum = add_pair(sum, p[r * p_stride + i], v[i * v_stride + c]);
-    }
-}
-
-std::atomic<const Bf16Products*>& chosen_products() {
-  static std::atomic<const Bf16Products*> chosen{avx512_bf16_products()};
-  return chosen;
 }
 
 }  // namespace
 
-const Bf16Products* emulated_bf16_products() {
-  static constexpr Bf16Products products{emulated_scores, emulated_values};
-  return &products;
-}
-const Bf16Products* bf16_products() { return chosen_products(); }
-void set_bf16_products(const Bf16Products* products) { chosen_products() = products; }
-
 void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads, std::int64_t head_count,
                     std::int64_t queries, std::int64_t keys, std::int64_t width, float scale) {
   const Sizes s{queries, keys, width, scale};
-  const std::int64_t panels = s.panels(), blocks = tiles(queries, kBlockRows);
+  const std::int64_t panels = s.panels(), blocks = tiled(queries, kBlockRows) / kBlockRows;
   // A few heads at a time, so that the packed keys and values stay small beside the model.
   constexpr std::int64_t kHeadsAtOnce = 4;
   const std::int64_t key_words = panels * s.panel_words(), words = key_words + panels * s.value_words();
@@ -209,16 +267,19 @@ void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads
                         words](std::int64_t h) { return base + h * words; };
   for (std::int64_t h0 = 0; h0 < head_count; h0 += kHeadsAtOnce) {
     const std::int64_t count = std::min(kHeadsAtOnce, head_count - h0);
-    parallel_for(0, count * panels, 8, [&](std::int64_t first, std::int64_t end) {
+    parallel_for(0, count * panels, 4, [&](std::int64_t first, std::int64_t end) {
       for (std::int64_t i = first; i < end; ++i) {
+        const Bf16AttentionHead& head = heads[h0 + i / panels];
+        const std::int64_t panel = i % panels, key = panel * kColumns;
         std::uint32_t* to = keys_of(i / panels);
-        pack(heads[h0 + i / panels], i % panels, s, to + i % panels * s.panel_words(),
-             to + key_words + i % panels * s.value_words());
+        pack_bf16_rows(head.k + key * head.k_stride, head.k_stride, keys - key, width, to + panel * s.panel_words());
+        pack_values(head, key, s, to + key_words + panel * s.value_words());
       }
     });
     parallel_for_each(0, count * blocks, [&](std::int64_t i) {
       const std::uint32_t* from = keys_of(i / blocks);
-      attend_block(products, heads[h0 + i / blocks], from, from + key_words, i % blocks * kBlockRows, s);
+      HWY_DYNAMIC_DISPATCH(attend_block)
+      (products, heads[h0 + i / blocks], from, from + key_words, i % blocks * kBlockRows, s);
     });
   }
 }

@@ -1,7 +1,4 @@
-// GELU with Highway: x / 2 (1 + erf(x / sqrt 2)), and erf without a division or a branch. erf(x / sqrt 2) / x is a
-// function of x^2 alone; on |x| <= 5.5, where erf reaches 1 in f32, a polynomial of degree 16 has it to 3e-9. It is in
-// v = 2 x^2 / 5.5^2 - 1, which runs over [-1, 1], so that no coefficient is large. Fitted by weighted least squares at
-// Chebyshev points.
+// GELU over a row of values, with Highway; gelu-inl.h has the arithmetic.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "usol/ops/gelu.cc"
 #include <hwy/foreach_target.h>
@@ -11,6 +8,7 @@
 #include <cstdint>
 
 #include "usol/ops/for_vectors-inl.h"
+#include "usol/ops/gelu-inl.h"
 #include "usol/ops/gelu.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,20 +16,9 @@ namespace usol {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr float kErf[] = {0.00019710137f,  -0.000551791047f, 0.000514284475f, -0.000781973242f, 0.00259276759f,
-                          -0.00522204675f, 0.008322726f,     -0.0133685945f,  0.0208617989f,    -0.0300998352f,
-                          0.0406322405f,   -0.0520771146f,   0.0641518161f,   -0.0775871873f,   0.0954747573f,
-                          -0.12834464f,    0.25710386f};
-
 void gelu(const float* from, float* to, std::int64_t n) {
   for_vectors(n, [&](auto f, std::int64_t i) {
-    const auto x = hn::LoadU(f, from + i), limit = hn::Set(f, 5.5f);
-    const auto u = hn::Max(hn::Neg(limit), hn::Min(limit, x));
-    const auto v = hn::MulAdd(hn::Mul(u, u), hn::Set(f, 2 / (5.5f * 5.5f)), hn::Set(f, -1.0f));
-    auto p = hn::Set(f, kErf[0]);
-    for (std::size_t k = 1; k < std::size(kErf); ++k) p = hn::MulAdd(p, v, hn::Set(f, kErf[k]));
-    const auto half = hn::Mul(x, hn::Set(f, 0.5f));  // a NaN stays one
-    hn::StoreU(hn::MulAdd(half, hn::Mul(p, u), half), f, to + i);
+    hn::StoreU(gelu_of(f, hn::LoadU(f, from + i)), f, to + i);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "usol/autograd/tape.h"
+#include "usol/ops/layer_norm_bf16.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
@@ -116,6 +117,17 @@ void layer_norm_grad_typed(const Tensor& x, const Tensor& weight, const Tensor& 
 
 void layer_norm_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon, Tensor& out,
                     Tensor& mean, Tensor& rstd) {
+  if (x.dtype() == DType::kBF16) {
+    const std::int64_t columns = x.size(1);
+    const bf16 *from = x.data<bf16>(), *w = weight.data<bf16>(), *b = bias.data<bf16>();
+    bf16* to = out.mutable_data<bf16>();
+    float *means = mean.mutable_data<float>(), *rstds = rstd.mutable_data<float>();
+    parallel_for(0, x.size(0), std::max<std::int64_t>(1, 16384 / columns), [&](std::int64_t first, std::int64_t end) {
+      layer_norm_bf16(from + first * columns, end - first, columns, w, b, static_cast<float>(epsilon),
+                      to + first * columns, means + first, rstds + first);
+    });
+    return;
+  }
   dispatch_floating(x.dtype(), "layer_norm",
                     [&]<class T>() { layer_norm_typed<T>(x, weight, bias, epsilon, out, mean, rstd); });
 }

@@ -6,6 +6,7 @@
 #include "usol/autograd/tape.h"
 #include "usol/ops/conv2d.h"
 #include "usol/ops/elementwise.h"
+#include "usol/ops/linear_bf16.h"
 #include "usol/ops/matmul.h"
 #include "usol/ops/reduce.h"
 #include "usol/tensor/check.h"
@@ -97,6 +98,9 @@ void linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activ
     if (activation == Activation::kGelu) unary_kernel({}, UnaryOp::kGelu, out, out);
     return;
   }
+  if (const Bf16Products* products = bf16_products();
+      products && x.dtype() == DType::kBF16 && linear_bf16_takes(x.size(1)))
+    return linear_bf16(*products, x, weight, bias, activation, accumulate, out);
   dispatch_floating(x.dtype(), "linear", [&]<class T>() {
     Gemm<T> g;
     g.transpose_b = true;

@@ -1,6 +1,5 @@
-// bf16 attention: the algorithm with emulated products against f64; the file of intrinsics, with its one instruction
-// replaced by AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for
-// bit.
+// bf16 attention: the algorithm with emulated products against f64, and with the instruction against the emulation, bit
+// for bit.
 #include "usol/ops/attention_bf16.h"
 
 #include <gtest/gtest.h>
@@ -14,44 +13,6 @@
 #include "usol/models/vit.h"
 #include "usol/ops/attention.h"
 #include "usol/tensor/parallel.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-// The twin of ops/attention_bf16_avx512.cc: everything as there but VDPBF16PS. A product of two bf16 is exact in f32.
-#define USOL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
-namespace usol {
-namespace {
-USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
-  const __m512i x = (__m512i)a, y = (__m512i)b, high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  sum = _mm512_fmadd_ps((__m512)_mm512_and_si512(x, high), (__m512)_mm512_and_si512(y, high), sum);
-  return _mm512_fmadd_ps((__m512)((__v16su)x << 16), (__m512)((__v16su)y << 16), sum);
-}
-}  // namespace
-}  // namespace usol
-#define _mm512_dpbf16_ps dot_pairs
-#define avx512_bf16_products avx512_twin_products
-#include "usol/ops/attention_bf16_avx512.cc"
-#undef avx512_bf16_products
-#undef _mm512_dpbf16_ps
-
-namespace usol {
-namespace {
-const Bf16Products* twin_products() {
-  static constexpr Bf16Products products{scores, values};
-  const bool supported =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  return supported ? &products : nullptr;
-}
-}  // namespace
-}  // namespace usol
-#else
-namespace usol {
-namespace {
-const Bf16Products* twin_products() { return nullptr; }
-}  // namespace
-}  // namespace usol
-#endif
 
 namespace usol::test {
 namespace {
@@ -121,12 +82,19 @@ TEST(AttentionBf16, RowSumsServeTheGradient) {
   }
 }
 
-TEST(AttentionBf16, TheIntrinsicsFileGivesTheEmulationsBits) {
-  const Bf16Products* twin = twin_products();
-  if (!twin) GTEST_SKIP() << "this CPU has no AVX-512";
-  for (const auto& [q, k] : kCases) {
-    const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
-    EXPECT_EQ(attend(twin, in), attend(emulated_bf16_products(), in)) << to_string(k);
+// The largest scores come after the first keys, which the weights are relative to, and far above them: by 2^1 to
+// 2^2000.
+TEST(AttentionBf16, LaterKeysMayCountForMore) {
+  for (const float more : {1.0f, 60.0f, 90.0f, 700.0f, 2000.0f}) {
+    const std::int64_t keys = 2300;  // over two chunks
+    Tensor q = Tensor::full({1, 1, 8, 4}, 1, DType::kF32), k = Tensor::zeros({1, 1, keys, 4}, DType::kF32);
+    const Tensor v = make_inputs({{{1, 1, keys, 4}}}, DType::kBF16, {})[0];
+    k.slice(2, 70, 71).fill(more / 2);
+    k.slice(2, 1500, 1502).fill(more);
+    const Tensors in{q.to(DType::kBF16), k.to(DType::kBF16), v};
+    const Products set(emulated_bf16_products());
+    const Tensor exact = attention(in[0].to(DType::kF64), in[1].to(DType::kF64), in[2].to(DType::kF64));
+    EXPECT_LE(relative_error(attention(in[0], in[1], in[2]).to(DType::kF64), exact), 0x1p-8 * 2) << more;
   }
 }
 

@@ -1,0 +1,70 @@
+#include "usol/ops/bf16_products.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+namespace usol {
+namespace {
+
+float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
+
+// A product of two bf16 has 16 bits: exact in f32, so that multiplying and adding is the fused operation.
+float add_pair(float sum, std::uint32_t a, std::uint32_t b) {
+  const auto high = [](std::uint32_t word) { return flushed(std::bit_cast<float>(word & 0xffff0000u)); };
+  const auto low = [](std::uint32_t word) { return flushed(std::bit_cast<float>(word << 16)); };
+  sum = flushed(std::fma(high(a), high(b), flushed(sum)));
+  return flushed(std::fma(low(a), low(b), sum));
+}
+
+std::uint32_t pair_at(const bf16* elements) {
+  std::uint32_t word;
+  std::memcpy(&word, elements, sizeof(word));
+  return word;
+}
+
+void emulated_multiply(const Bf16Tile& t) {
+  for (std::int64_t r = 0; r < t.rows; ++r)
+    for (std::int64_t c = 0; c < Bf16Products::kColumns; ++c) {
+      float& sum = t.sums[r * t.sums_stride + c];
+      if (!t.accumulate) sum = 0;
+      for (std::int64_t i = 0; i < t.pairs; ++i)
+        sum = add_pair(sum, pair_at(t.a + r * t.a_stride + 2 * i), t.b[i * t.b_stride + c]);
+    }
+}
+
+std::atomic<const Bf16Products*>& chosen_products() {
+  static std::atomic<const Bf16Products*> chosen{avx512_bf16_products()};
+  return chosen;
+}
+
+}  // namespace
+
+const Bf16Products* emulated_bf16_products() {
+  static constexpr Bf16Products products{emulated_multiply};
+  return &products;
+}
+const Bf16Products* bf16_products() { return chosen_products(); }
+void set_bf16_products(const Bf16Products* products) { chosen_products() = products; }
+
+void pack_bf16_rows(const bf16* from, std::int64_t row_stride, std::int64_t rows, std::int64_t width,
+                    std::uint32_t* to) {
+  constexpr std::int64_t kColumns = Bf16Products::kColumns;
+  const std::int64_t whole = width / 2;
+  rows = std::min(rows, kColumns);
+  // A few pairs of all rows at a time: what is read of a row, and what is written, stays in the nearest cache.
+  constexpr std::int64_t kPairs = 16;
+  for (std::int64_t i0 = 0; i0 < whole; i0 += kPairs) {
+    const std::int64_t end = std::min(whole, i0 + kPairs);
+    for (std::int64_t c = 0; c < rows; ++c)
+      for (std::int64_t i = i0; i < end; ++i) to[i * kColumns + c] = pair_at(from + c * row_stride + 2 * i);
+  }
+  if (width % 2 == 1)
+    for (std::int64_t c = 0; c < rows; ++c) to[whole * kColumns + c] = from[c * row_stride + width - 1].bits;
+  for (std::int64_t i = 0; rows < kColumns && i < (width + 1) / 2; ++i)
+    std::fill(to + i * kColumns + rows, to + (i + 1) * kColumns, 0u);
+}
+
+}  // namespace usol

@@ -1,0 +1,154 @@
+// The product of bf16 pairs: the file of intrinsics, with its one instruction replaced by AVX-512's plain ones, and on
+// CPUs that have it the instruction itself, against the emulation, bit for bit; the emulation against sums in f64.
+#include "usol/ops/bf16_products.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "tests/support/op_case.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+// The twin of ops/bf16_products_avx512.cc: everything as there but VDPBF16PS. A product of two bf16 is exact in f32.
+#define USOL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
+namespace usol {
+namespace {
+USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
+  const __m512i x = (__m512i)a, y = (__m512i)b, high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  sum = _mm512_fmadd_ps((__m512)_mm512_and_si512(x, high), (__m512)_mm512_and_si512(y, high), sum);
+  return _mm512_fmadd_ps((__m512)((__v16su)x << 16), (__m512)((__v16su)y << 16), sum);
+}
+}  // namespace
+}  // namespace usol
+#define _mm512_dpbf16_ps dot_pairs
+#define avx512_bf16_products avx512_twin_products
+#include "usol/ops/bf16_products_avx512.cc"
+#undef avx512_bf16_products
+#undef _mm512_dpbf16_ps
+
+namespace usol {
+namespace {
+const Bf16Products* twin_products() {
+  static constexpr Bf16Products products{multiply};
+  const bool supported =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return supported ? &products : nullptr;
+}
+}  // namespace
+}  // namespace usol
+#else
+namespace usol {
+namespace {
+const Bf16Products* twin_products() { return nullptr; }
+}  // namespace
+}  // namespace usol
+#endif
+
+namespace usol::test {
+namespace {
+
+constexpr std::int64_t kColumns = Bf16Products::kColumns;
+
+struct Case {
+  int rows;
+  std::int64_t pairs;
+  bool accumulate;
+};
+const Case kCases[] = {{1, 1, false}, {2, 3, true}, {3, 40, false}, {4, 5, true}, {5, 17, false}, {6, 33, true}};
+
+// Rows of a at odd places, strides with gaps, guards around the sums.
+struct Data {
+  std::vector<bf16> a;
+  std::vector<std::uint32_t> b;
+  std::vector<float> sums;
+  std::int64_t a_stride, b_stride, sums_stride = kColumns + 5;
+
+  explicit Data(const Case& c) : a_stride(2 * c.pairs + 3), b_stride(kColumns + 8) {
+    const Tensor x = make_inputs({{{c.rows * a_stride + 1}}}, DType::kBF16, {})[0];
+    const Tensor y = make_inputs({{{2 * c.pairs * b_stride}, -2, 2}}, DType::kBF16, {})[0];
+    const Tensor start = make_inputs({{{c.rows * sums_stride}, -9, 9}}, DType::kF32, {})[0];
+    a = x.to_vector<bf16>();
+    sums = start.to_vector<float>();
+    const auto halves = y.to_vector<bf16>();
+    for (std::size_t i = 0; i + 1 < halves.size(); i += 2)
+      b.push_back(halves[i].bits | static_cast<std::uint32_t>(halves[i + 1].bits) << 16);
+  }
+  std::vector<float> multiplied(const Bf16Products& products, const Case& c) const {
+    std::vector<float> out = sums;
+    products.multiply({a.data() + 1, a_stride, b.data(), b_stride, out.data(), sums_stride, c.pairs, c.rows,
+                       c.accumulate});
+    return out;
+  }
+};
+
+std::vector<std::uint32_t> bits(const std::vector<float>& values) {
+  std::vector<std::uint32_t> out;
+  for (const float x : values) out.push_back(std::bit_cast<std::uint32_t>(x));
+  return out;
+}
+
+TEST(Bf16Products, TheEmulationIsTheSum) {
+  for (const Case& c : kCases) {
+    const Data data(c);
+    const auto found = data.multiplied(*emulated_bf16_products(), c);
+    for (std::int64_t r = 0; r < c.rows; ++r)
+      for (std::int64_t j = 0; j < data.sums_stride; ++j) {
+        const auto at = static_cast<std::size_t>(r * data.sums_stride + j);
+        double sum = c.accumulate || j >= kColumns ? static_cast<double>(data.sums[at]) : 0;
+        for (std::int64_t i = 0; j < kColumns && i < c.pairs; ++i) {
+          const std::uint32_t word = data.b[static_cast<std::size_t>(i * data.b_stride + j)];
+          const auto x = static_cast<std::size_t>(1 + r * data.a_stride + 2 * i);
+          sum += static_cast<double>(data.a[x]) * static_cast<double>(std::bit_cast<float>(word << 16)) +
+                 static_cast<double>(data.a[x + 1]) * static_cast<double>(std::bit_cast<float>(word & 0xffff0000u));
+        }
+        EXPECT_NEAR(found[at], sum, 1e-4) << c.rows << " rows, " << c.pairs << " pairs";
+      }
+  }
+}
+
+TEST(Bf16Products, TheIntrinsicsFileGivesTheEmulationsBits) {
+  const Bf16Products* twin = twin_products();
+  if (!twin) GTEST_SKIP() << "this CPU has no AVX-512";
+  for (const Case& c : kCases) {
+    const Data data(c);
+    EXPECT_EQ(bits(data.multiplied(*twin, c)), bits(data.multiplied(*emulated_bf16_products(), c))) << c.rows;
+  }
+}
+
+TEST(Bf16Products, TheInstructionGivesTheEmulationsBits) {
+  const Bf16Products* products = avx512_bf16_products();
+  if (!products) GTEST_SKIP() << "this CPU has no AVX512-BF16";
+  for (const Case& c : kCases) {
+    Data data(c);
+    EXPECT_EQ(bits(data.multiplied(*products, c)), bits(data.multiplied(*emulated_bf16_products(), c))) << c.rows;
+    data.a[3].bits = 1;  // a subnormal, and the smallest products
+    data.b[0] = 0x00800080;
+    EXPECT_EQ(bits(data.multiplied(*products, c)), bits(data.multiplied(*emulated_bf16_products(), c))) << c.rows;
+  }
+}
+
+TEST(Bf16Products, PacksRowsAsColumns) {
+  for (const std::int64_t width : {1, 2, 7, 40, 65})
+    for (const std::int64_t rows : {1, 63, 64, 70}) {
+      const auto from = make_inputs({{{rows, width + 2}}}, DType::kBF16, {})[0].to_vector<bf16>();
+      std::vector<std::uint32_t> to(static_cast<std::size_t>((width + 1) / 2 * kColumns), 0xdeadbeef);
+      pack_bf16_rows(from.data(), width + 2, rows, width, to.data());
+      for (std::int64_t i = 0; i < (width + 1) / 2; ++i)
+        for (std::int64_t c = 0; c < kColumns; ++c) {
+          const auto element = [&](std::int64_t d) -> std::uint32_t {
+            return c < rows && d < width ? from[static_cast<std::size_t>(c * (width + 2) + d)].bits : 0;
+          };
+          ASSERT_EQ(to[static_cast<std::size_t>(i * kColumns + c)], element(2 * i) | element(2 * i + 1) << 16)
+              << width << " wide, " << rows << " rows, pair " << i << " of row " << c;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace usol::test

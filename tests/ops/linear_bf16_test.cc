@@ -1,0 +1,106 @@
+// Linear layers in bf16 by the CPU's own products, emulated where it has none: against f64, and what is kept of weights.
+#include "usol/ops/linear_bf16.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "tests/support/op_case.h"
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/linear.h"
+#include "usol/tensor/parallel.h"
+
+namespace usol::test {
+namespace {
+
+// Sets the products of linear() for a scope.
+class Products {
+ public:
+  explicit Products(const Bf16Products* products) { set_bf16_products(products); }
+  ~Products() { set_bf16_products(avx512_bf16_products()); }
+};
+
+struct Case {
+  std::int64_t rows, inputs, outputs;
+};
+// Rows over a tile and over a block, outputs beside whole panels; an odd number of inputs goes elsewhere.
+const Case kCases[] = {{1, 2, 1}, {5, 48, 64}, {7, 64, 65}, {13, 100, 130}, {99, 30, 40}, {6, 31, 20}};
+
+std::vector<std::uint16_t> bits(const Tensor& t) {
+  std::vector<std::uint16_t> out;
+  for (const bf16 x : t.to_vector<bf16>()) out.push_back(x.bits);
+  return out;
+}
+
+TEST(LinearBf16, IsTheRoundedSum) {
+  const NoGrad no_grad;
+  const Products set(emulated_bf16_products());
+  for (const auto& [rows, inputs, outputs] : kCases)
+    for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kGelu}) {
+      const Tensors in = make_inputs({{{rows, inputs}}, {{outputs, inputs}}, {{outputs}}}, DType::kBF16, {});
+      const auto wide = [&](std::size_t i) { return in[i].to(DType::kF64); };
+      EXPECT_LE(relative_error(linear(in[0], in[1], in[2], activation).to(DType::kF64),
+                               linear(wide(0), wide(1), wide(2), activation)),
+                0x1p-9 + 1e-5)
+          << rows << " x " << inputs << " x " << outputs;
+      EXPECT_LE(relative_error(linear(in[0], in[1]).to(DType::kF64), linear(wide(0), wide(1))), 0x1p-9 + 1e-5);
+    }
+}
+
+TEST(LinearBf16, AddsToWhatIsThere) {
+  const NoGrad no_grad;
+  const Products set(emulated_bf16_products());
+  for (const auto& [rows, inputs, outputs] : kCases) {
+    const Tensors in =
+        make_inputs({{{rows, inputs}}, {{outputs, inputs}}, {{outputs}}, {{rows, outputs}, 2, 3}}, DType::kBF16, {});
+    Tensor found = in[3].clone(), exact = in[3].to(DType::kF64);
+    linear_add_into(found, in[0], in[1], in[2]);
+    linear_add_into(exact, in[0].to(DType::kF64), in[1].to(DType::kF64), in[2].to(DType::kF64));
+    EXPECT_LE(relative_error(found.to(DType::kF64), exact), 0x1p-9 + 1e-5) << rows << " x " << inputs;
+  }
+}
+
+TEST(LinearBf16, TheInstructionGivesTheEmulationsBits) {
+  if (!avx512_bf16_products()) GTEST_SKIP() << "this CPU has no AVX512-BF16";
+  const NoGrad no_grad;
+  for (const auto& [rows, inputs, outputs] : kCases) {
+    const Tensors in = make_inputs({{{rows, inputs}}, {{outputs, inputs}}, {{outputs}}}, DType::kBF16, {});
+    const Tensor found = linear(in[0], in[1], in[2], Activation::kGelu);
+    const Products set(emulated_bf16_products());
+    EXPECT_EQ(bits(found), bits(linear(in[0], in[1], in[2], Activation::kGelu))) << rows << " x " << inputs;
+  }
+}
+
+TEST(LinearBf16, ThreadsDoNotChangeTheBits) {
+  const Products set(emulated_bf16_products());
+  const Tensors in = make_inputs({{{200, 20}}, {{70, 20}}, {{70}}}, DType::kBF16, {});
+  const auto two = bits(linear(in[0], in[1], in[2]));
+  set_thread_count(1);
+  const auto one = bits(linear(in[0], in[1], in[2]));
+  set_thread_count(0);
+  EXPECT_EQ(one, two);
+}
+
+// The packed weight is kept; a changed weight, part of one, and another of the same memory are not taken for it.
+TEST(LinearBf16, ChangedWeightsArePackedAnew) {
+  const NoGrad no_grad;
+  const Products set(emulated_bf16_products());
+  const Tensors in = make_inputs({{{3, 8}}, {{12, 8}}}, DType::kBF16, {});
+  Tensor weight = in[1];
+  const auto near = [&](const Tensor& w) {
+    EXPECT_LE(relative_error(linear(in[0].slice(1, 0, w.size(1)), w).to(DType::kF64),
+                             linear(in[0].slice(1, 0, w.size(1)).to(DType::kF64), w.to(DType::kF64))),
+              0x1p-9 + 1e-5)
+        << to_string(w.shape());
+  };
+  near(weight);
+  near(weight.slice(0, 0, 5));
+  near(weight.reshape({24, 4}));
+  weight.fill(0.25f);
+  near(weight);
+  near(weight.slice(0, 4, 12));
+}
+
+}  // namespace
+}  // namespace usol::test
