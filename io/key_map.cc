@@ -74,8 +74,13 @@ bool unwrap(Tensors& tensors, KeyMapReport& report) {
     for (const char* net : {"teacher.", "student."})
       if (some_begin_with(tensors, net)) return take(net, "nets of a self-distillation: ");
   }
-  if (all_begin_with(tensors, {"encoder_q.", "encoder_k.", "queue"}) && some_begin_with(tensors, "encoder_q."))
+  if (all_begin_with(tensors, {"encoder_q.", "encoder_k.", "queue", "backbone."}) &&
+      some_begin_with(tensors, "encoder_q.")) {
+    if (some_begin_with(tensors, "encoder_q.0.") &&
+        all_begin_with(tensors, {"encoder_q.0.", "encoder_q.1.", "encoder_k.", "queue", "backbone."}))
+      return take("encoder_q.0.", "DenseCL checkpoint: the query encoder's backbone, ");
     return take("encoder_q.", "MoCo checkpoint: the query encoder, ");
+  }
   if (all_begin_with(tensors, {"backbone.", "head.", "dino_head.", "ibot_head."}) &&
       some_begin_with(tensors, "backbone.") && !has_detector_backbone(tensors))
     return take("backbone.", "DINO training checkpoint: the backbone, ");

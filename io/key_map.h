@@ -10,8 +10,11 @@
 //   3. every name begins with "teacher.", "student." or the name of what else a self-distillation trains ("dino_loss.",
 //      "ibot_patch_loss.", "model_ema." ...)               -> "teacher.", or else "student.", removed, the others left
 //      out
-//   4. every name is of a momentum-contrast pair, that is, begins with "encoder_q.", "encoder_k." or "queue", and
-//      some begin with "encoder_q."                        -> "encoder_q." removed, the others left out (MoCo)
+//   4. every name is of a momentum-contrast pair, that is, begins with "encoder_q.", "encoder_k.", "queue" or (the same
+//      backbone again) "backbone.", and some begin with "encoder_q."
+//                                                          -> "encoder_q." removed, the others left out (MoCo); where
+//      every one of those goes on with "0." or "1.", a backbone and its neck, "encoder_q.0." (DenseCL and others of
+//      OpenSelfSup)
 //   5. every name begins with "backbone.", "head.", "dino_head." or "ibot_head.", and some begin with "backbone."
 //      and none of those with a detector's backbone ("backbone.bottom_up.", ".net.", ".fpn_", ".simfp_")
 //                                                          -> "backbone." removed, the others left out (DINO, DINOv2)
@@ -45,7 +48,7 @@ KeyMapReport map_keys(std::map<std::string, Tensor>& tensors);
 /// Removes `prefix` where it is, and leaves the other tensors out, their names added to `left_out`.
 void keep_prefix(std::map<std::string, Tensor>& tensors, std::string_view prefix, std::vector<std::string>& left_out);
 
-/// Renames a ResNet from torchvision's names (DINO's and MoCo-v2's ResNet-50: "conv1.weight", "bn1.weight",
+/// Renames a ResNet from torchvision's names (DINO's, MoCo-v2's and DenseCL's: "conv1.weight", "bn1.weight",
 /// "layer1.0.conv1.weight", "layer1.0.downsample.0.weight") to Detectron2's ("stem.conv1.weight",
 /// "stem.conv1.norm.weight", "res2.0.conv1.weight", "res2.0.shortcut.weight"), each behind `prefix`: with
 /// "backbone.bottom_up." they are a detector's. The classifier ("fc.") and counters ("num_batches_tracked") are left

@@ -99,13 +99,13 @@ PatchMaps PatchBackbone::maps(const Tensor& images, const FeatureParts& wanted, 
   const FeatureParts parts = resolved(wanted);
   const std::int64_t p = parts_patch_px(parts);
   check(images.rank() == 4 && images.size(1) == 3 && images.size(2) > 0 && images.size(3) > 0 &&
-            images.size(2) % p == 0 && images.size(3) % p == 0,
+            (takes_any_size() || (images.size(2) % p == 0 && images.size(3) % p == 0)),
         "features: expected images [N, 3, H, W] with H and W multiples of {}, got {}", p, images.shape());
   check(!attention || has_attention(), ErrorKind::kUsage,
         "{} has no attention: it needs a vision transformer's weights", name());
   PartMaps found = part_maps(images, parts, attention, at);
   if (parts.size() == 1) return {found.parts[0], found.attention};
-  const std::int64_t h = images.size(2) / p, w = images.size(3) / p;
+  const std::int64_t h = (images.size(2) + p - 1) / p, w = (images.size(3) + p - 1) / p;
   for (std::size_t i = 0; i < parts.size(); ++i)
     found.parts[i] = at_unit_length(on_grid(found.parts[i], layer_patch_px(parts[i].layer), p, h, w));
   return {concat(found.parts, 1), found.attention};

@@ -68,6 +68,8 @@ class PatchBackbone {
   virtual bool has(FeatureKind) const { return true; }
   virtual FeatureKind usual_kind() const { return FeatureKind::kK; }
   virtual bool has_attention() const { return true; }
+  /// Whether pictures may have any size: then a map has as many patches as cover the picture.
+  virtual bool takes_any_size() const { return false; }
   /// What maps() needs and what depends only on the weights and the grid of h x w patches (positions). Callers who
   /// look at many pictures of one size make it once. Undefined if there is no such thing.
   virtual Tensor position(std::int64_t h, std::int64_t w) const = 0;
@@ -78,7 +80,8 @@ class PatchBackbone {
   /// network has not, and for two equal ones.
   FeatureParts resolved(FeatureParts parts) const;
 
-  /// Patch features: images [N, 3, H, W] normalised, H and W multiples of the patch -> [N, D, h, w] f32. The feature of
+  /// Patch features: images [N, 3, H, W] normalised, H and W multiples of the patch (but where takes_any_size(): h and
+  /// w are rounded up) -> [N, D, h, w] f32. The feature of
   /// one part is as the network has it, D its width (three times that for kKqv: k, q, v in this order). Several are
   /// brought to the finest grid among them (bilinear), each scaled to unit length in every patch, and concatenated: the
   /// cosine of two features is the mean of the parts' cosines. `attention`: also that of the class token, in the

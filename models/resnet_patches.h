@@ -19,6 +19,8 @@ class ResNetPatches : public StagedBackbone {
   std::string family() const override { return "ResNet"; }
   /// Layers are the stages: 0 is res2, 3 is res5 (torchvision: layer1 ... layer4).
   std::int64_t layers() const override { return 4; }
+  /// Each of its halvings rounds up.
+  bool takes_any_size() const override { return true; }
 
  protected:
   PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool attention, const Tensor& at) const override;

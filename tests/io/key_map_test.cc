@@ -77,6 +77,21 @@ TEST(KeyMap, MocoKeepsTheQueryEncoder) {
   EXPECT_EQ(map_names({"encoder_q.a", "other"}).rules, 0u);
 }
 
+// OpenSelfSup's encoders are a backbone and a neck, and it saves the backbone a second time.
+TEST(KeyMap, DenseClKeepsTheQueryEncodersBackbone) {
+  const Names file = {"backbone.conv1.weight",       "encoder_k.0.conv1.weight", "encoder_k.1.mlp.0.weight",
+                      "encoder_q.0.conv1.weight",    "encoder_q.0.layer1.0.bn1.weight",
+                      "encoder_q.1.mlp2.0.weight",   "queue", "queue2", "queue2_ptr", "queue_ptr"};
+  const Mapped mapped = map_names(file);
+  EXPECT_EQ(mapped.names, (Names{"conv1.weight", "layer1.0.bn1.weight"}));
+  EXPECT_EQ(mapped.left_out.size(), file.size() - 2);
+  EXPECT_EQ(mapped.rules, 1u);
+  EXPECT_EQ(map_names({"encoder_q.0.a", "encoder_q.1.b"}).names, Names{"a"});
+  // A network whose own first parts are numbered, and no neck.
+  EXPECT_EQ(map_names({"encoder_q.0.a", "encoder_q.1.b", "encoder_q.2.c"}).names, (Names{"0.a", "1.b", "2.c"}));
+  EXPECT_EQ(map_names({"encoder_q.conv1.weight", "encoder_q.fc.weight"}).names, (Names{"conv1.weight", "fc.weight"}));
+}
+
 TEST(KeyMap, DinoTrainingCheckpointsKeepTheBackbone) {
   const Mapped mapped = map_names({"backbone.norm.bias", "head.mlp.0.weight", "dino_head.x", "ibot_head.y"});
   EXPECT_EQ(mapped.names, Names{"norm.bias"});

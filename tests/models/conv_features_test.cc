@@ -69,7 +69,8 @@ TEST_P(ConvFeatures, HaveOutputAndNoKeysOrAttention) {
   EXPECT_EQ(network->parts_patch_px({{FeatureKind::kOut, 1}, {FeatureKind::kOut, -1}}), 8);
   EXPECT_THROW(network->features(image_of(32, 64), FeatureKind::kK), Error);
   EXPECT_THROW(network->features_and_attention(image_of(32, 64), FeatureKind::kOut), Error);
-  EXPECT_THROW(network->features(image_of(40, 56), FeatureKind::kOut), Error) << "no multiple of 32";
+  if (!network->takes_any_size())
+    EXPECT_THROW(network->features(image_of(40, 56), FeatureKind::kOut), Error) << "no multiple of 32";
   EXPECT_FALSE(network->position(2, 2).defined());
 }
 
@@ -124,6 +125,37 @@ TEST(ConvFeatures, Detectron2sNamesLoadAsWell) {
   const auto network = load_patch_backbone(read(renamed).tensors, "Detectron2's");
   EXPECT_EQ(network->features(image_of(32, 64), FeatureKind::kOut, 0).to_vector<float>(),
             backbone_of("torchvision resnet")->features(image_of(32, 64), FeatureKind::kOut, 0).to_vector<float>());
+}
+
+// Each of a ResNet's halvings rounds up, as Detectron2's does without padding; a ConvNeXt needs whole patches.
+TEST(ConvFeatures, AResNetTakesAnySize) {
+  const auto network = backbone_of("torchvision resnet");
+  ASSERT_TRUE(network->takes_any_size());
+  EXPECT_FALSE(backbone_of("timm convnext")->takes_any_size());
+  for (std::int64_t stage = 0; stage < 4; ++stage) {
+    const std::int64_t patch = network->layer_patch_px(stage);
+    const Tensor map = network->features(image_of(41, 67), FeatureKind::kOut, stage);
+    EXPECT_EQ(map.size(2), (41 + patch - 1) / patch);
+    EXPECT_EQ(map.size(3), (67 + patch - 1) / patch);
+  }
+  const FeatureParts parts{{FeatureKind::kOut, 2}, {FeatureKind::kOut, 3}};
+  const Tensor joined = network->maps(image_of(41, 67), parts).features;
+  EXPECT_EQ(joined.size(2), 3);
+  EXPECT_EQ(joined.size(3), 5);
+}
+
+// What a training of DenseCL saves, and what is extracted from it, are one backbone.
+TEST(ConvFeatures, DenseClsTrainingFilesLoadAsWell) {
+  StateDict file;
+  for (const auto& [name, tensor] : made_up_file(kBundle, "torchvision resnet")) {
+    for (const char* prefix : {"encoder_q.0.", "backbone."}) file[prefix + name] = tensor;
+    file["encoder_k.0." + name] = Tensor::zeros(tensor.shape(), tensor.dtype());
+  }
+  file["encoder_q.1.mlp.0.weight"] = file["encoder_q.1.mlp2.0.weight"] = Tensor::full({4, 4}, 1);
+  file["queue"] = file["queue2"] = Tensor::full({4, 8}, 1);
+  const auto network = load_patch_backbone(read(file).tensors, "DenseCL's");
+  EXPECT_EQ(network->features(image_of(32, 64), FeatureKind::kOut).to_vector<float>(),
+            backbone_of("torchvision resnet")->features(image_of(32, 64), FeatureKind::kOut).to_vector<float>());
 }
 
 std::string error_of(const StateDict& file) {
