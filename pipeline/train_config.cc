@@ -30,7 +30,19 @@ void TrainConfig::declare(Settings& settings) {
            "them; more of them end the training",
            OptionKind::kRun)
       .between(0, 1);
+  // kLater, as for all choices that came after the first trainings: those go on.
+  settings.choice("truth-boxes", truth_boxes, {"file", "masks", "corners"},
+                  "The objects' boxes: the annotations', those around the masks, or the annotations' as FreeSOLO's "
+                  "release reads its own, the far corner taken for a size (docs/deviations.md)",
+                  OptionKind::kLater);
+  settings.choice("views", views, {"one", "weak-and-strong"},
+                  "weak-and-strong: each picture is in the batch twice, also with other colours, blurred and partly "
+                  "erased; into that one objects of the others are pasted. So a batch has twice as many pictures",
+                  OptionKind::kLater);
   settings.flag("no-copy-paste", copy_paste, "Do not paste objects of one picture into another");
+  settings.choice("paste-objects", paste_objects, {"some", "any"},
+                  "How many of a picture's n objects are pasted: some: 1 to n - 1 (CutLER); any: 0 to n (FreeSOLO)",
+                  OptionKind::kLater);
   settings.add("paste-least RATIO", paste.least_ratio, "Smallest size of a pasted picture, of its target's")
       .between(0.01, 1);
   settings.add("group-size N", group_size, "Pictures among which objects are pasted; of like shape").at_least(1);
@@ -122,10 +134,13 @@ train::TrainerOptions TrainConfig::trainer(std::uint64_t seed, DType precision) 
 train::LoaderOptions TrainConfig::loading(std::uint64_t seed) const {
   train::LoaderOptions loading{.batch = batch, .group_size = group_size, .seed = seed};
   loading.augment = augment;
+  loading.boxes = train::parse_truth_boxes(truth_boxes);
+  if (views == "weak-and-strong") loading.strong_views.emplace();
   loading.copy_paste.reset();
   if (copy_paste) {
     loading.copy_paste = paste;
     loading.copy_paste->preset = parse_preset(preset);
+    loading.copy_paste->any_number = paste_objects == "any";
   }
   loading.threads = static_cast<int>(workers);
   return loading;
@@ -134,6 +149,7 @@ train::LoaderOptions TrainConfig::loading(std::uint64_t seed) const {
 train::LoaderOptions TrainConfig::precise_loading(std::uint64_t seed) const {
   train::LoaderOptions options = loading(seed);
   options.copy_paste.reset();
+  options.strong_views.reset();
   return options;
 }
 

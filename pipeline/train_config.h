@@ -22,9 +22,10 @@ struct TrainConfig {
   std::string preset = "paper";
   // Data.
   PictureOptions pictures;
+  std::string truth_boxes = "file", views = "one", paste_objects = "some";
   bool copy_paste = true;
   train::AugmentOptions augment;
-  train::CopyPasteOptions paste;  // its preset is this one's
+  train::CopyPasteOptions paste;  // its preset is this one's, its number of objects what paste_objects says
   std::int64_t group_size = 2;
   double most_skipped = 0.01;  // share of pictures that cannot be read
   // Detector: one of the registered kinds, each with its own settings (RcnnSettings, models/rcnn/settings.h).
@@ -56,7 +57,7 @@ struct TrainConfig {
   /// `precision`: of the device's products.
   train::TrainerOptions trainer(std::uint64_t seed, DType precision) const;
   train::LoaderOptions loading(std::uint64_t seed) const;
-  /// For the statistics of precise batch norms: without copy-paste.
+  /// For the statistics of precise batch norms: each picture once, without copy-paste.
   train::LoaderOptions precise_loading(std::uint64_t seed) const;
 };
 

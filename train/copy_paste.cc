@@ -202,7 +202,7 @@ Paste choose_paste(const Sample& target, const Sample& source, const CopyPasteOp
   Paste paste;
   if (source.size() == 0) return paste;
   const auto n = static_cast<std::uint64_t>(source.size());
-  const std::uint64_t count = n == 1 ? 1 : 1 + generator.below(n - 1);
+  const std::uint64_t count = options.any_number ? generator.below(n + 1) : n == 1 ? 1 : 1 + generator.below(n - 1);
   std::vector<std::int64_t> objects = all_of(source);
   for (std::uint64_t i = 0; i < count; ++i) std::swap(objects[i], objects[i + generator.below(n - i)]);
   objects.resize(count);
@@ -264,13 +264,16 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Pr
   return result;
 }
 
-std::vector<Sample> copy_pasted(const std::vector<Sample>& group, const CopyPasteOptions& options,
-                                std::vector<Generator>& generators) {
-  check(generators.size() == group.size(), "copy_paste: {} pictures, {} generators", group.size(), generators.size());
+std::vector<Sample> copy_pasted(const std::vector<Sample>& targets, const std::vector<Sample>& sources,
+                                const CopyPasteOptions& options, std::vector<Generator>& generators) {
+  const std::size_t n = targets.size();
+  check(sources.size() == n && generators.size() == n, "copy_paste: {} targets, {} sources, {} generators", n,
+        sources.size(), generators.size());
   std::vector<Sample> result;
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    const Sample& source = group[group.size() - 1 - i];
-    result.push_back(pasted(group[i], source, choose_paste(group[i], source, options, generators[i]), options.preset));
+  for (std::size_t i = 0; i < n; ++i) {
+    const Sample& source = sources[n - 1 - i];
+    result.push_back(
+        pasted(targets[i], source, choose_paste(targets[i], source, options, generators[i]), options.preset));
   }
   return result;
 }

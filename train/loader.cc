@@ -100,11 +100,22 @@ Loader::Made Loader::make(const std::vector<GroupSampler::Item>& group) const {
   Made made;
   try {
     std::vector<Generator> generators;
+    std::vector<Sample> weak;
     for (const GroupSampler::Item& item : group) {
       generators.emplace_back(options_.seed, stream_of(kPictureStream, item));
-      made.samples.push_back(augmented(load(item, made.skipped), options_.augment, generators.back()));
+      CompactSample sample = load(item, made.skipped);
+      set_truth_boxes(sample, options_.boxes);
+      weak.push_back(augmented(sample, options_.augment, generators.back()));
     }
-    if (options_.copy_paste) made.samples = copy_pasted(made.samples, *options_.copy_paste, generators);
+    made.samples = weak;
+    if (options_.strong_views)
+      for (std::size_t i = 0; i < weak.size(); ++i) {
+        const Size size{weak[i].height(), weak[i].width()};
+        made.samples[i].image =
+            strong_view(weak[i].image, draw_strong_view(size, *options_.strong_views, generators[i]));
+      }
+    if (options_.copy_paste) made.samples = copy_pasted(made.samples, weak, *options_.copy_paste, generators);
+    if (options_.strong_views) std::move(weak.begin(), weak.end(), std::back_inserter(made.samples));
   } catch (...) {
     made.error = std::current_exception();
   }

@@ -17,6 +17,8 @@
 #include "usol/train/augment.h"
 #include "usol/train/copy_paste.h"
 #include "usol/train/dataset.h"
+#include "usol/train/strong_view.h"
+#include "usol/train/truth_boxes.h"
 
 namespace usol::train {
 
@@ -47,7 +49,11 @@ struct LoaderOptions {
   std::int64_t batch = 16, group_size = 2;  // pictures; a batch is whole groups
   std::uint64_t seed = 0;
   AugmentOptions augment = {};
+  TruthBoxes boxes = TruthBoxes::kFile;
   std::optional<CopyPasteOptions> copy_paste = CopyPasteOptions{};  // within groups; nothing: off
+  /// Each picture is there twice: of every group first the strong views, into which objects of the weak ones are pasted,
+  /// then the weak ones, which are the pictures themselves. So a batch has twice as many samples. Nothing: once.
+  std::optional<StrongViewOptions> strong_views = {};
   int threads = 2;
   int ahead = 2;  // batches made in advance
   /// Of `ranks` processes this is number `rank`. It makes its share of a batch: whole groups, that lie together in each
@@ -64,7 +70,7 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, or this rank's share of it. In the place of a picture that cannot be read is another one of its
+  /// The next batch, or this rank's share of it; with strong views both of each picture. In the place of a picture that cannot be read is another one of its
   /// shape. Rethrows what else loading one of its pictures threw, and UnreadablePicture after many others in its place.
   std::vector<Sample> next();
   /// The pictures that could not be read in batches of next() since this was last asked, repeats included.

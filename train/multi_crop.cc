@@ -7,44 +7,16 @@
 #include "usol/io/adjust.h"
 #include "usol/io/resize.h"
 #include "usol/tensor/check.h"
+#include "usol/train/draws.h"
 
 namespace usol::train {
 namespace {
 
 constexpr double kLeastRatio = 3.0 / 4, kMostRatio = 4.0 / 3;  // of a crop's width to its height
 constexpr int kAttempts = 10;
-constexpr double kBrightness = 0.4, kContrast = 0.4, kSaturation = 0.2, kHue = 0.1;
+constexpr JitterRanges kJitter{.brightness = 0.4, .contrast = 0.4, .saturation = 0.2, .hue = 0.1};
 constexpr double kLeastBlur = 0.1, kMostBlur = 2;  // px
 constexpr double kLeastMask = 0.1, kMostMask = 0.5, kMaskRatio = 0.3;
-
-bool happens(double probability, Generator& generator) { return generator.uniform(0, 1) < probability; }
-
-// Python's round(): halves to the even number.
-std::int64_t rounded(double value) { return static_cast<std::int64_t>(std::nearbyint(value)); }
-
-std::int64_t at_most(std::int64_t most, Generator& generator) {
-  return static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(most) + 1));
-}
-
-CropParameters::Jitter draw_jitter(Generator& generator) {
-  CropParameters::Jitter jitter;
-  for (std::size_t i = jitter.order.size() - 1; i > 0; --i)
-    std::swap(jitter.order[i], jitter.order[generator.below(i + 1)]);
-  jitter.brightness = generator.uniform(1 - kBrightness, 1 + kBrightness);
-  jitter.contrast = generator.uniform(1 - kContrast, 1 + kContrast);
-  jitter.saturation = generator.uniform(1 - kSaturation, 1 + kSaturation);
-  jitter.hue = generator.uniform(-kHue, kHue);
-  return jitter;
-}
-
-void apply(const CropParameters::Jitter& jitter, Tensor& image) {
-  for (const int which : jitter.order) {
-    if (which == 0) io::adjust_brightness(image, jitter.brightness);
-    if (which == 1) io::adjust_contrast(image, jitter.contrast);
-    if (which == 2) io::adjust_saturation(image, jitter.saturation);
-    if (which == 3) io::adjust_hue(image, jitter.hue);
-  }
-}
 
 // [n, side, side, 3]
 Tensor made(const Tensor& image, const CropParameters* first, std::int64_t n, std::int64_t side) {
@@ -91,7 +63,7 @@ std::vector<CropParameters> draw_crops(Size picture, const MultiCropOptions& opt
     CropParameters crop = draw_box(picture, i < 2 ? options.global_scale : options.local_scale, generator);
     crop.flip = happens(options.flip, generator);
     crop.jittered = happens(options.jitter, generator);
-    crop.jitter = draw_jitter(generator);
+    crop.jitter = draw_jitter(kJitter, generator);
     crop.grey = happens(options.grey, generator);
     const bool blurred = happens(options.blur[static_cast<std::size_t>(std::min<std::int64_t>(i, 2))], generator);
     const double radius = generator.uniform(kLeastBlur, kMostBlur);

@@ -10,6 +10,7 @@
 #include "usol/tensor/generator.h"
 #include "usol/tensor/size.h"
 #include "usol/tensor/tensor.h"
+#include "usol/train/colour_jitter.h"
 
 namespace usol::train {
 
@@ -28,12 +29,8 @@ struct MultiCropOptions {
 struct CropParameters {
   std::int64_t top = 0, left = 0, height = 0, width = 0;  // of the picture, in pixels
   bool flip = false;
-  struct Jitter {
-    std::array<int, 4> order{0, 1, 2, 3};  // of brightness, contrast, saturation, hue
-    double brightness = 1, contrast = 1, saturation = 1, hue = 0;
-  };
   bool jittered = false;
-  Jitter jitter;
+  ColourJitter jitter;
   bool grey = false;
   double blur = 0;  // radius in pixels of the crop; 0: none
   bool solarize = false;

@@ -175,6 +175,79 @@ TEST_F(LoaderTest, RanksShareABatch) {
   EXPECT_THROW(Loader(data, {.batch = 6, .ranks = 2}), Error);
 }
 
+// Every group: first the strong views, then the weak ones, which are the samples that there are without views.
+TEST_F(LoaderTest, StrongViewsStandBeforeTheWeakOnesOfTheirGroup) {
+  const Dataset data = dataset();
+  LoaderOptions options{.batch = 4, .seed = 9, .augment = {.short_sides = {20, 24, 32}}, .copy_paste = {}};
+  Loader once(data, options);
+  options.strong_views.emplace();
+  Loader twice(data, options);
+  int changed = 0;
+  for (int i = 0; i < 6; ++i) {
+    const std::vector<Sample> weak = once.next(), both = twice.next();
+    ASSERT_EQ(both.size(), 8u);
+    for (std::size_t k = 0; k < 4; ++k) {
+      const std::size_t group = k / 2, member = k % 2;
+      const Sample &strong = both[4 * group + member], &same = both[4 * group + 2 + member];
+      EXPECT_EQ(bytes_of({same}), bytes_of({weak[k]}));
+      EXPECT_EQ(strong.masks.to_vector<std::uint8_t>(), same.masks.to_vector<std::uint8_t>());
+      EXPECT_EQ(strong.image.shape(), same.image.shape());
+      changed += strong.image.to_vector<std::uint8_t>() != same.image.to_vector<std::uint8_t>();
+    }
+  }
+  EXPECT_GT(changed, 16);  // of 24: few have nothing done to them
+}
+
+TEST_F(LoaderTest, WeakViewsArePastedIntoStrongOnes) {
+  const Dataset data = dataset();
+  LoaderOptions options{.batch = 4, .seed = 9, .augment = {.short_sides = {20, 24, 32}}};
+  options.copy_paste = CopyPasteOptions{.preset = Preset::kRelease, .least_ratio = 1};
+  options.strong_views = StrongViewOptions{.jitter = 0, .grey = 0, .blur = 0, .erasings = {}};
+  Loader plain(data, options);
+  options.strong_views = StrongViewOptions{.jitter = 1, .grey = 1, .blur = 0, .erasings = {}};
+  Loader grey(data, options);
+  options.threads = 3;
+  options.ranks = 2;
+  Loader first(data, options);
+  options.rank = 1;
+  Loader second(data, options);
+  int pasted = 0;
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<Sample> all = grey.next(), untouched = plain.next();
+    for (std::size_t group = 0; group < 2; ++group)
+      for (std::size_t k = 0; k < 2; ++k) {
+        // The one whose objects are pasted was the other one of the group, before anything was done to it.
+        const Sample &strong = untouched[4 * group + k], &weak = untouched[4 * group + 2 + k];
+        pasted += strong.image.to_vector<std::uint8_t>() != weak.image.to_vector<std::uint8_t>();
+        EXPECT_EQ(bytes_of({all[4 * group + 2 + k]}), bytes_of({weak}));
+      }
+    std::vector<Sample> of_ranks = first.next();
+    for (Sample& sample : second.next()) of_ranks.push_back(std::move(sample));
+    EXPECT_EQ(bytes_of(of_ranks), bytes_of(all)) << "threads and ranks change nothing";
+  }
+  EXPECT_GT(pasted, 4);
+}
+
+TEST_F(LoaderTest, BoxesAreThoseAskedFor) {
+  const Dataset data = dataset();
+  const LoaderOptions plain{.batch = 2, .augment = {.short_sides = {24}, .flip = 0}, .copy_paste = {}};
+  LoaderOptions corners = plain;
+  corners.boxes = TruthBoxes::kCorners;
+  Loader a(data, plain), b(data, corners);
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<Sample> right = a.next(), release = b.next();
+    for (std::size_t k = 0; k < 2; ++k) {
+      const auto box = right[k].boxes.to_vector<float>(), wide = release[k].boxes.to_vector<float>();
+      ASSERT_EQ(box.size(), wide.size());
+      for (std::size_t at = 0; at < box.size(); at += 4) {
+        EXPECT_EQ(wide[at], box[at]);
+        EXPECT_EQ(wide[at + 2], std::min(box[at] + box[at + 2], static_cast<float>(right[k].width())));
+        EXPECT_EQ(wide[at + 3], std::min(box[at + 1] + box[at + 3], static_cast<float>(right[k].height())));
+      }
+    }
+  }
+}
+
 // Which picture of LoaderTest a sample without copy-paste is of: their backgrounds differ.
 std::int64_t picture_of(const Sample& sample) { return sample.image.to_vector<std::uint8_t>()[0] / 20; }
 
