@@ -40,6 +40,7 @@ struct DiscoveredObject {
   Tensor mask;    // u8 [H, W] of 0/1 at the picture's size, not empty
   io::Box box{};  // left, top, width, height; as the method has it
   double score = 1;
+  std::vector<float> embedding = {};  // numbers that a training may learn to predict; empty: none are written
 };
 
 struct DiscoveredObjects {
@@ -65,6 +66,8 @@ class Discoverer {
   virtual Framing framing() const { return Framing::kPadded; }
   /// Side of the square that pictures are resized to where the run names none; 0: their own size.
   virtual std::int64_t usual_size_px() const { return 0; }
+  /// The lengths of Framing::kShortSide.
+  virtual ShortSide short_side() const { return {}; }
   /// Whether it makes soft maps of saliency, as it is set now.
   virtual bool gives_maps() const { return false; }
 

@@ -13,6 +13,14 @@ enum class Framing {
   kFrame,    // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
   kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
   kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
+  kShortSide,  // resized (bilinear) until its short side has a length, as for detectors; to whole patches only where the
+               // network takes nothing else (FreeSOLO's free masks)
+};
+
+/// The lengths of kShortSide, in pixels: of the short side, and the most that the long one may have. The defaults are
+/// Detectron2's.
+struct ShortSide {
+  std::int64_t px = 800, most_px = 1333;
 };
 
 /// The frame of size * size pixels for a picture: square, or with `native_aspect` the picture's ratio at about

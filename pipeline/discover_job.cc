@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,14 @@ void check_patches(const Size& pixels, std::int64_t patch) {
         pixels.width, patches, patch, kMostPatches);
 }
 
+// The record with the object's numbers under the key "emb", as FreeSOLO's free masks have them; readers that have no use
+// for them pass them over. As many digits as give the same float again.
+std::string with_embedding(std::string record, const std::vector<float>& embedding) {
+  if (embedding.empty()) return record;
+  record.pop_back();  // the closing brace
+  return record + fmt::format(", \"emb\": [{}]}}", fmt::join(embedding, ", "));
+}
+
 ImageRecord make_record(const InputImage& input, const Tensor& image, const maskcut::DiscoveredObjects& found) {
   ImageRecord record;
   io::CocoImage entry{input.id, image.size(0), image.size(1), input.file_name};
@@ -51,7 +60,7 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const mask
     annotation.area = static_cast<double>(io::rle_area(rle));
     annotation.score = object.score;
     annotation.has_score = true;
-    record.annotations.push_back(io::coco_annotation_json(annotation, rle));
+    record.annotations.push_back(with_embedding(io::coco_annotation_json(annotation, rle), object.embedding));
   }
   return record;
 }
@@ -89,7 +98,7 @@ void DiscoverOutputs::declare(Settings& settings) {
   settings.group("Output");
   settings.add("out FILE", coco, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
   settings.add("overlays DIR", overlays, "Also a picture of each result", OptionKind::kRun);
-  settings.add("maps DIR", maps, "With task saliency: the soft maps, .npy of f32 [H, W], as `usol eval` reads them",
+  settings.add("maps DIR", maps, "The soft maps, .npy of f32 [H, W], as `usol eval` reads them: of task saliency, and of method freemask",
                OptionKind::kRun);
 }
 
@@ -100,7 +109,7 @@ void DiscoverJob::declare(Settings& settings, HeadTraining* training) {
     settings.when("method", "found", [training](Settings& of_found) { training->declare(of_found); });
   features.declare(settings, true,
                    "Side of the square that pictures are resized to. 0: as the method has it (each picture's own size, "
-                   "zero-padded to whole patches; maskcut: 480)",
+                   "zero-padded to whole patches; maskcut: 480; freemask: by its short side)",
                    0);
   pictures.declare(settings);
 }

@@ -39,6 +39,7 @@ void DiscoverMethod::settle(FeatureOptions& source, std::uint64_t seed) {
   check(source.size != 0 || !source.native_aspect, ErrorKind::kUsage,
         "native-aspect needs a size; without, pictures keep their own");
   source.framing = source.size != 0 ? Framing::kFrame : method.framing();
+  source.short_side = method.short_side();
   source.attention = method.needs_attention();
 }
 

@@ -19,6 +19,7 @@
 #include "usol/maskcut/colour_features.h"
 #include "usol/maskcut/contrast_features.h"
 #include "usol/maskcut/frame.h"
+#include "usol/models/detector.h"
 #include "usol/models/patch_backbone.h"
 #include "usol/pipeline/normalisation.h"
 #include "usol/pipeline/provenance.h"
@@ -60,10 +61,17 @@ const ClassicalKind* find_classical(const std::string& backbone) {
 // Multiples of the patch that cover n pixels.
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
 
-// The pixels that the features are made of: whole patches, but for kPadded.
+// The pixels that the features are made of: whole patches, but for kPadded, and for kShortSide with a network that takes
+// any size.
 Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
   const Size own{image.size(0), image.size(1)};
   if (options.framing == Framing::kPadded) return own;
+  if (options.framing == Framing::kShortSide) {
+    const Size resized = network_size(own, options.short_side.px, options.short_side.most_px);
+    if (!options.whole_patches) return resized;
+    const Size grid = maskcut::patch_grid(resized, patch);
+    return {grid.height * patch, grid.width * patch};
+  }
   const Size frame = options.framing == Framing::kNearest
                          ? own
                          : maskcut::working_size(own.height, own.width, options.size, patch, options.native_aspect);
@@ -74,6 +82,8 @@ Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64
 // The picture at the size of the frame, and then at whole patches, as the reference resizes it.
 Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
   const Size pixels = frame_pixels(options, image, patch);
+  if (options.framing == Framing::kShortSide)
+    return resize(image, pixels.height, pixels.width, io::Filter::kBilinear);
   if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, io::Filter::kLanczos);
   const Size frame = maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
   const Tensor framed = resize(image, frame.height, frame.width, io::Filter::kLanczos);
@@ -332,6 +342,7 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   if (kind.empty() && weights.empty()) kind = name_of(FeatureKind::kK);
   if (!from_features.empty()) {
     backbone = "files";
+    whole_patches = false;
     return std::make_unique<FileSource>(*this);
   }
   if (classical != nullptr) {
@@ -356,6 +367,7 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   if (kind.empty()) kind = name_of(network->usual_kind());
   FeatureParts parts = network->resolved(parts_of(kind, layers));
   weights_sha256_ = sha256.get();
+  whole_patches = !network->takes_any_size();
   auto source = std::make_unique<BackboneSource>(std::move(network), weights_count, std::move(parts), chosen.values,
                                                  *this, device);
   patch = source->patch();

@@ -64,7 +64,8 @@ struct FeatureOptions {
   bool native_aspect = false;
   // No options, the verb decides:
   Framing framing = Framing::kFrame;
-  bool attention = false;  // of the class token, too
+  maskcut::ShortSide short_side = {};  // of Framing::kShortSide
+  bool attention = false;              // of the class token, too
 
   /// `files`: also from files made before. `size_help` and `least_size`: what the size means to the verb.
   void declare(Settings& settings, bool files = true,
@@ -74,10 +75,14 @@ struct FeatureOptions {
   std::unique_ptr<FeatureSource> open(const Run& run);
   /// Writes the kind that was settled into the settings of an output's `info`.
   void record(nlohmann::ordered_json& info) const;
-  /// The pixels that the patch grid of a picture stands for: its own size where it is padded, else whole patches.
+  /// The pixels that the patch grid of a picture stands for, once it is opened: its own size where it is padded, what
+  /// it is resized to by its short side (of features from files without whole patches), else whole patches.
   Size picture_size(const Tensor& image) const;
   /// SHA-256 of the weights, "" without; made by open().
   const std::string& weights_sha256() const { return weights_sha256_; }
+
+  // Settled by open().
+  bool whole_patches = true;  // what the network sees has sides of whole patches
 
  private:
   std::string weights_sha256_;

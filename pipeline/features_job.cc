@@ -27,6 +27,12 @@ void FeaturesJob::declare(Settings& settings) {
   settings.flag("padded", padded,
                 "Pictures keep their size and are zero-padded to whole patches, as `usol discover` has it, instead of "
                 "being resized to the side of size");
+  settings
+      .add("short-side PX", short_side,
+           "Pictures are resized until their short side has so many pixels instead, as method freemask of `usol "
+           "discover` has it; 0: not")
+      .between(0, 16384);
+  settings.add("long-side PX", long_side, "... but the long one no more than this").between(8, 16384);
   pictures.declare(settings);
   settings.group("Pictures of features");
   pca.declare(settings);
@@ -41,7 +47,13 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
   say_reading(run, job.inputs);
   check_output_paths(job.inputs);
   FeatureOptions options = features;
+  check(!padded || short_side == 0, ErrorKind::kUsage, "padded keeps the size that short-side {} is to change",
+        short_side);
   if (padded) options.framing = Framing::kPadded;
+  if (short_side > 0) {
+    options.framing = Framing::kShortSide;
+    options.short_side = {short_side, long_side};
+  }
   const auto source = options.open(run);
   job.shard = Shard::parse(shard.text);
   const std::string list =

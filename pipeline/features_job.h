@@ -1,6 +1,7 @@
 #pragma once
 // Pictures -> their patch features, a file each: for MaskCut later or elsewhere, or for other programs.
 
+#include <cstdint>
 #include <string>
 
 #include "usol/pipeline/feature_source.h"
@@ -19,6 +20,8 @@ struct FeaturesJob {
   FeatureOptions features;    // with `features.attention` the files hold the class token's attention, too
   std::string dtype = "f32";  // number format of the files: "f32" or "f16"
   bool padded = false;        // pictures keep their size and are zero-padded to whole patches (Framing::kPadded)
+  // Above 0: pictures are resized by their short side (Framing::kShortSide), the long one at most long_side.
+  std::int64_t short_side = 0, long_side = maskcut::ShortSide{}.most_px;
   PcaOptions pca;             // pictures of the features, too
   ShardOption shard;
 

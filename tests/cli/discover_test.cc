@@ -356,6 +356,7 @@ struct Declared {
 const std::map<std::string, std::vector<Declared>> kDeclared = {
     {"bisecting-kmeans", {{"tau", "0.2"}, {"clusters", "3"}}},
     {"dino-seg", {{"head", "4"}, {"mass", "0.6"}}},
+    {"freemask", {{"short-side", "800"}, {"least-maskness", "0.7"}, {"top-share", "0.2"}}},
     {"found", {{"task", "objects"}, {"found-stage", "layer"}, {"iterations", "500"}, {"batch", "50"}}},
     {"lost", {{"k-patches", "100"}}},
     {"maskcut", {{"tau", "0.15"}}},
