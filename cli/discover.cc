@@ -13,9 +13,10 @@ class DiscoverVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Finds objects by the methods that MaskCut is compared with: TokenCut (one cut, or three eigenvectors of it), "
-        "LOST, FOUND, DINO-seg and bisecting k-means; or by MaskCut with its published constants (`usol maskcut` has "
-        "all its options). The features come from one extractor, the results are COCO records of one form: category "
-        "'fg', mask, box, and a score (1; MaskCut's own).");
+        "LOST, FOUND, DINO-seg, bisecting k-means and FreeSOLO's free masks; or by MaskCut with its published "
+        "constants "
+        "(`usol maskcut` has all its options). The features come from one extractor, the results are COCO records of "
+        "one form: category 'fg', mask, box, and a score (1; MaskCut's and FreeSOLO's own).");
     job_.declare(options, &training_);
     outputs_.declare(options);
     options.group("Running");
@@ -35,6 +36,9 @@ class DiscoverVerb : public Verb {
         "(dino_vits8_300ep)");
     options.example("usol discover images --method found --train-head head.safetensors --weights W.pth",
                     "FOUND's layer, trained on your own pictures; use it with --found-weights head.safetensors");
+    options.example(
+        "usol discover images --method freemask --weights densecl_r101_imagenet_200ep.pth --out free.json",
+        "FreeSOLO's free masks, from which its detector learns; --embeddings adds the numbers of its paper");
     options.example("usol discover photos --method bisecting-kmeans --backbone colour --out a.json",
                     "Without any weights: a look at how it works");
   }

@@ -10,11 +10,11 @@ namespace usol::maskcut {
 
 /// How a picture becomes what the backbone sees.
 enum class Framing {
-  kFrame,    // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
-  kPadded,   // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
-  kNearest,  // resized to the nearest number of whole patches (TokenCut's saliency)
-  kShortSide,  // resized (bilinear) until its short side has a length, as for detectors; to whole patches only where the
-               // network takes nothing else (FreeSOLO's free masks)
+  kFrame,      // resized to the frame of size and native_aspect, then to whole patches (MaskCut)
+  kPadded,     // at its own size, normalised, then zero-padded to whole patches (LOST, TokenCut, FOUND)
+  kNearest,    // resized to the nearest number of whole patches (TokenCut's saliency)
+  kShortSide,  // resized (bilinear) until its short side has a length, as for detectors; to whole patches only where
+               // the network takes nothing else (FreeSOLO's free masks)
 };
 
 /// The lengths of kShortSide, in pixels: of the short side, and the most that the long one may have. The defaults are

@@ -37,8 +37,8 @@ void check_patches(const Size& pixels, std::int64_t patch) {
         pixels.width, patches, patch, kMostPatches);
 }
 
-// The record with the object's numbers under the key "emb", as FreeSOLO's free masks have them; readers that have no use
-// for them pass them over. As many digits as give the same float again.
+// The record with the object's numbers under the key "emb", as FreeSOLO's free masks have them; readers that have no
+// use for them pass them over. As many digits as give the same float again.
 std::string with_embedding(std::string record, const std::vector<float>& embedding) {
   if (embedding.empty()) return record;
   record.pop_back();  // the closing brace
@@ -98,7 +98,8 @@ void DiscoverOutputs::declare(Settings& settings) {
   settings.group("Output");
   settings.add("out FILE", coco, "The COCO file to write; FILE.journal lies beside it meanwhile", OptionKind::kRun);
   settings.add("overlays DIR", overlays, "Also a picture of each result", OptionKind::kRun);
-  settings.add("maps DIR", maps, "The soft maps, .npy of f32 [H, W], as `usol eval` reads them: of task saliency, and of method freemask",
+  settings.add("maps DIR", maps,
+               "The soft maps, .npy of f32 [H, W], as `usol eval` reads them: of task saliency, and of method freemask",
                OptionKind::kRun);
 }
 

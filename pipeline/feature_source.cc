@@ -61,8 +61,8 @@ const ClassicalKind* find_classical(const std::string& backbone) {
 // Multiples of the patch that cover n pixels.
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
 
-// The pixels that the features are made of: whole patches, but for kPadded, and for kShortSide with a network that takes
-// any size.
+// The pixels that the features are made of: whole patches, but for kPadded, and for kShortSide with a network that
+// takes any size.
 Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
   const Size own{image.size(0), image.size(1)};
   if (options.framing == Framing::kPadded) return own;
@@ -82,8 +82,7 @@ Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64
 // The picture at the size of the frame, and then at whole patches, as the reference resizes it.
 Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
   const Size pixels = frame_pixels(options, image, patch);
-  if (options.framing == Framing::kShortSide)
-    return resize(image, pixels.height, pixels.width, io::Filter::kBilinear);
+  if (options.framing == Framing::kShortSide) return resize(image, pixels.height, pixels.width, io::Filter::kBilinear);
   if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, io::Filter::kLanczos);
   const Size frame = maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
   const Tensor framed = resize(image, frame.height, frame.width, io::Filter::kLanczos);

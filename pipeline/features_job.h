@@ -22,7 +22,7 @@ struct FeaturesJob {
   bool padded = false;        // pictures keep their size and are zero-padded to whole patches (Framing::kPadded)
   // Above 0: pictures are resized by their short side (Framing::kShortSide), the long one at most long_side.
   std::int64_t short_side = 0, long_side = maskcut::ShortSide{}.most_px;
-  PcaOptions pca;             // pictures of the features, too
+  PcaOptions pca;  // pictures of the features, too
   ShardOption shard;
 
   /// Declares everything but where the results go.

@@ -1,7 +1,7 @@
 #pragma once
 // Copy-paste: objects of one picture of a batch are pasted, smaller, into another, so that there are more objects to
-// learn from. Source: Ghiasi et al. 2021, "Simple Copy-Paste"; Wang et al. 2023 (CutLER), section 3.3 and its code; Wang
-// et al. 2022 (FreeSOLO), whose code pastes at full size (least_ratio 1) and any number of objects.
+// learn from. Source: Ghiasi et al. 2021, "Simple Copy-Paste"; Wang et al. 2023 (CutLER), section 3.3 and its code;
+// Wang et al. 2022 (FreeSOLO), whose code pastes at full size (least_ratio 1) and any number of objects.
 
 #include <cstdint>
 #include <vector>

@@ -51,8 +51,9 @@ struct LoaderOptions {
   AugmentOptions augment = {};
   TruthBoxes boxes = TruthBoxes::kFile;
   std::optional<CopyPasteOptions> copy_paste = CopyPasteOptions{};  // within groups; nothing: off
-  /// Each picture is there twice: of every group first the strong views, into which objects of the weak ones are pasted,
-  /// then the weak ones, which are the pictures themselves. So a batch has twice as many samples. Nothing: once.
+  /// Each picture is there twice: of every group first the strong views, into which objects of the weak ones are
+  /// pasted, then the weak ones, which are the pictures themselves. So a batch has twice as many samples. Nothing:
+  /// once.
   std::optional<StrongViewOptions> strong_views = {};
   int threads = 2;
   int ahead = 2;  // batches made in advance
@@ -70,8 +71,9 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, or this rank's share of it; with strong views both of each picture. In the place of a picture that cannot be read is another one of its
-  /// shape. Rethrows what else loading one of its pictures threw, and UnreadablePicture after many others in its place.
+  /// The next batch, or this rank's share of it; with strong views both of each picture. In the place of a picture that
+  /// cannot be read is another one of its shape. Rethrows what else loading one of its pictures threw, and
+  /// UnreadablePicture after many others in its place.
   std::vector<Sample> next();
   /// The pictures that could not be read in batches of next() since this was last asked, repeats included.
   std::vector<SkippedPicture> take_skipped() { return std::exchange(skipped_, {}); }

@@ -1,7 +1,7 @@
 #pragma once
-// The strong view of a training picture: other colours, blurred, partly erased, so that a detector that learns from noisy
-// masks sees the same objects in two ways. Source: Wang et al. 2022 (FreeSOLO), whose public code the numbers are;
-// torchvision's ColorJitter, RandomGrayscale and RandomErasing; Chen et al. 2020 (SimCLR) for the blur. Pixels are
+// The strong view of a training picture: other colours, blurred, partly erased, so that a detector that learns from
+// noisy masks sees the same objects in two ways. Source: Wang et al. 2022 (FreeSOLO), whose public code the numbers
+// are; torchvision's ColorJitter, RandomGrayscale and RandomErasing; Chen et al. 2020 (SimCLR) for the blur. Pixels are
 // Pillow's and torchvision's (io/adjust.h), random numbers are our own.
 
 #include <array>
@@ -48,8 +48,8 @@ struct StrongView {
 /// A rectangle that fits at the tenth attempt at the latest, or one of height 0.
 Erased draw_erased(Size picture, const ErasingOptions& options, Generator& generator);
 StrongView draw_strong_view(Size picture, const StrongViewOptions& options, Generator& generator);
-/// u8 [H, W, 3] -> another one of that size. Noise times 255 is cut to a whole number and taken modulo 256, as the bytes
-/// of the public code are.
+/// u8 [H, W, 3] -> another one of that size. Noise times 255 is cut to a whole number and taken modulo 256, as the
+/// bytes of the public code are.
 Tensor strong_view(const Tensor& image, const StrongView& view);
 
 }  // namespace usol::train

@@ -159,9 +159,9 @@ std::vector<FreeMaskCandidate> free_mask_candidates(const FreeMaskQueries& queri
     for (std::int64_t c = 0; c < cells; ++c) *m++ = values[c] >= threshold;
     sorted.push_back(maskness[static_cast<std::size_t>(i)]);
   }
-  const std::vector<float> decayed = matrix_nms(pairwise_mask_iou(masks), Tensor::from(sorted, {n}),
-                                                Tensor::zeros({n}, DType::kI64), options.sigma)
-                                         .to_vector<float>();
+  const std::vector<float> decayed =
+      matrix_nms(pairwise_mask_iou(masks), Tensor::from(sorted, {n}), Tensor::zeros({n}, DType::kI64), options.sigma)
+          .to_vector<float>();
   std::vector<FreeMaskCandidate> best;
   for (const std::int64_t i : falling(decayed)) {
     if (static_cast<std::int64_t>(best.size()) == options.most) break;

@@ -1,8 +1,7 @@
 #pragma once
-// FreeSOLO's free masks: every cell of a dense network's map asks which others resemble it, at three scales; the answers
-// are soft masks, the purest of which are kept.
-// Source: Wang et al. 2022, "FreeSOLO: Learning to Segment Objects without Annotations", section 3.1, and its public
-// code, where the paper gives no numbers.
+// FreeSOLO's free masks: every cell of a dense network's map asks which others resemble it, at three scales; the
+// answers are soft masks, the purest of which are kept. Source: Wang et al. 2022, "FreeSOLO: Learning to Segment
+// Objects without Annotations", section 3.1, and its public code, where the paper gives no numbers.
 
 #include <array>
 #include <cstdint>

@@ -54,8 +54,9 @@ class FreeMaskTest : public testing::Test {
   }
   // All masks: those of random weights are not pure.
   test::ProcessResult discover(const Words& words) const {
-    Words all = {"discover", at("in"), "--method", "freemask", "--threads", "1", "--least-maskness", "0",
-                 "--top-share", "0", "--widest-share", "2", "--short-side", "200", "--long-side", "320"};
+    Words all = {"discover",         at("in"), "--method",    "freemask", "--threads",      "1",
+                 "--least-maskness", "0",      "--top-share", "0",        "--widest-share", "2",
+                 "--short-side",     "200",    "--long-side", "320"};
     all.insert(all.end(), words.begin(), words.end());
     return test::run_usol(all);
   }
@@ -93,8 +94,8 @@ TEST_F(FreeMaskTest, WritesMasksMapsAndOverlays) {
   EXPECT_EQ(settings["features"], "out");
 }
 
-// Pictures are resized as Detectron2 resizes them: 75 x 115 by the short side to 200 x 307, and 150 x 90 by the long one
-// to 320 x 192. The maps have as many cells as cover them.
+// Pictures are resized as Detectron2 resizes them: 75 x 115 by the short side to 200 x 307, and 150 x 90 by the long
+// one to 320 x 192. The maps have as many cells as cover them.
 TEST_F(FreeMaskTest, FeaturesFromFilesGiveTheSame) {
   const Words sides = {"--short-side", "200", "--long-side", "320"};
   Words features = {"features", at("in"), "--weights", at("r.safetensors"), "--out", at("f")};

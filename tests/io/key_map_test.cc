@@ -79,9 +79,16 @@ TEST(KeyMap, MocoKeepsTheQueryEncoder) {
 
 // OpenSelfSup's encoders are a backbone and a neck, and it saves the backbone a second time.
 TEST(KeyMap, DenseClKeepsTheQueryEncodersBackbone) {
-  const Names file = {"backbone.conv1.weight",       "encoder_k.0.conv1.weight", "encoder_k.1.mlp.0.weight",
-                      "encoder_q.0.conv1.weight",    "encoder_q.0.layer1.0.bn1.weight",
-                      "encoder_q.1.mlp2.0.weight",   "queue", "queue2", "queue2_ptr", "queue_ptr"};
+  const Names file = {"backbone.conv1.weight",
+                      "encoder_k.0.conv1.weight",
+                      "encoder_k.1.mlp.0.weight",
+                      "encoder_q.0.conv1.weight",
+                      "encoder_q.0.layer1.0.bn1.weight",
+                      "encoder_q.1.mlp2.0.weight",
+                      "queue",
+                      "queue2",
+                      "queue2_ptr",
+                      "queue_ptr"};
   const Mapped mapped = map_names(file);
   EXPECT_EQ(mapped.names, (Names{"conv1.weight", "layer1.0.bn1.weight"}));
   EXPECT_EQ(mapped.left_out.size(), file.size() - 2);

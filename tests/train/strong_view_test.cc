@@ -1,5 +1,5 @@
-// FreeSOLO's training pictures: strong views against torchvision on Pillow images, pasted pictures against the public code
-// (golden, made by tests/golden/make_views.py), and what is drawn for them.
+// FreeSOLO's training pictures: strong views against torchvision on Pillow images, pasted pictures against the public
+// code (golden, made by tests/golden/make_views.py), and what is drawn for them.
 #include "usol/train/strong_view.h"
 
 #include <gtest/gtest.h>
@@ -36,8 +36,7 @@ StrongView view_of(const Golden& golden, const std::string& name) {
   view.blur = p[9];
   for (int k = 0; golden.contains(name + "/rectangle/" + std::to_string(k)); ++k) {
     const auto r = golden.at(name + "/rectangle/" + std::to_string(k)).to_vector<std::int64_t>();
-    view.erased.push_back(
-        {r[0], r[1], r[2], r[3], golden.at(name + "/noise/" + std::to_string(k)).to_vector<float>()});
+    view.erased.push_back({r[0], r[1], r[2], r[3], golden.at(name + "/noise/" + std::to_string(k)).to_vector<float>()});
   }
   return view;
 }
@@ -160,7 +159,9 @@ TEST(StrongView, ARectangleMustFit) {
 
 class FreeSoloPaste : public testing::TestWithParam<const char*> {
  protected:
-  const Tensor& get(const std::string& what) const { return golden_.at("paste/" + std::string(GetParam()) + "/" + what); }
+  const Tensor& get(const std::string& what) const {
+    return golden_.at("paste/" + std::string(GetParam()) + "/" + what);
+  }
   Sample sample_of(const std::string& what) const {
     Sample sample{get(what), get(what + "_masks"), get(what + "_boxes"), {}};
     for (std::int64_t i = 0; i < sample.masks.size(0); ++i) sample.classes.push_back(i);
@@ -227,8 +228,10 @@ TEST(FreeSoloPasteChoice, AnyNumberIsUniformFromNoneToAll) {
 
 TEST(CopyPastedFromOthers, TargetsGetOfTheSourcesInReverse) {
   const auto picture = [](double level) {
-    return Sample{Tensor::full({4, 4, 3}, level, DType::kU8), Tensor::full({1, 4, 4}, 1, DType::kU8),
-                  Tensor::from<float>({0, 0, 4, 4}, {1, 4}), {0}};
+    return Sample{Tensor::full({4, 4, 3}, level, DType::kU8),
+                  Tensor::full({1, 4, 4}, 1, DType::kU8),
+                  Tensor::from<float>({0, 0, 4, 4}, {1, 4}),
+                  {0}};
   };
   std::vector<Sample> targets{picture(10), picture(20)}, sources{picture(30), picture(40)};
   for (Sample& target : targets) target = with_objects(target, {});
@@ -243,8 +246,10 @@ TEST(TruthBoxes, AreTheFilesTheMasksOrTheReleases) {
   Tensor mask = Tensor::zeros({20, 30}, DType::kU8);
   mask.slice(0, 4, 9).slice(1, 6, 16).fill(1);
   const auto boxes = [&](const char* which) {
-    CompactSample sample{Tensor::zeros({20, 30, 3}, DType::kU8), {io::rle_encode(mask)},
-                         Tensor::from<float>({5, 3, 17, 9}, {1, 4}), {0}};
+    CompactSample sample{Tensor::zeros({20, 30, 3}, DType::kU8),
+                         {io::rle_encode(mask)},
+                         Tensor::from<float>({5, 3, 17, 9}, {1, 4}),
+                         {0}};
     set_truth_boxes(sample, parse_truth_boxes(which));
     return sample.boxes.to_vector<float>();
   };

@@ -96,8 +96,7 @@ TEST_P(FreeMaskGolden, MasksScoresBoxesAndEmbeddingsAreTheReleases) {
     EXPECT_EQ(io::rle_to_string(io::rle_encode(mask.mask)), expected[i]["segmentation"]["counts"]) << i;
     EXPECT_NEAR(mask.maskness, expected[i]["score"].get<double>(), 1e-5);
     for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(mask.corners[k], expected[i]["bbox"][k].get<double>(), 1e-4);
-    EXPECT_LT(largest_difference(mask.embedding,
-                                 get("emb").select(0, static_cast<std::int64_t>(i)).to_vector<float>()),
+    EXPECT_LT(largest_difference(mask.embedding, get("emb").select(0, static_cast<std::int64_t>(i)).to_vector<float>()),
               1e-5);
   }
 }
