@@ -7,12 +7,29 @@
 #include "usol/models/boxes.h"
 #include "usol/ops/compare.h"
 #include "usol/ops/gather.h"
+#include "usol/ops/interpolate.h"
 #include "usol/ops/paste_masks.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 
 using detection::Detections;
+
+namespace {
+
+// Twice bilinear, as the public code of SOLOv2 does it: to pixels of the network's input, then to those of the picture.
+Tensor whole_masks(const Detections& detections, const Size& size) {
+  const NoGrad no_grad;
+  const detection::MaskFrame& frame = detections.frame;
+  const Tensor& masks = detections.masks;
+  if (masks.size(0) == 0) return Tensor::zeros({0, size.height, size.width}, DType::kU8, masks.device());
+  const Tensor seen = interpolate(masks.unsqueeze(0), masks.size(1) * frame.cell_px, masks.size(2) * frame.cell_px)
+                          .slice(2, 0, frame.picture.height)
+                          .slice(3, 0, frame.picture.width);
+  return greater(interpolate(seen, size.height, size.width).squeeze(0), 0.5).to(DType::kU8);
+}
+
+}  // namespace
 
 std::vector<Detections> Detector::detect(const std::vector<Tensor>& pictures,
                                          const detection::DetectOptions& options) const {
@@ -69,6 +86,7 @@ Detections rescaled(const Detections& detections, const Size& from, const Size& 
 
 Tensor full_masks(const Detections& detections, const Size& size) {
   if (!detections.masks.defined()) return {};
+  if (detections.has_whole_masks()) return whole_masks(detections, size);
   return paste_masks(detections.masks, detections.boxes, size.height, size.width);
 }
 

@@ -33,6 +33,16 @@ struct Truths {
   Tensor boxes;    // [G, 4]
   Tensor classes;  // i64 [G], from 0
   Tensor masks;    // u8 or bool [G, H, W] of the network's input (or of a larger frame); may be undefined without masks
+  /// What stands for each object's looks, [G, E] f32; undefined where nobody knows (models/solov2/).
+  Tensor embeddings = {};
+  /// Height of the picture's file, before it was resized; 0: it was not.
+  std::int64_t file_height = 0;
+};
+
+/// What masks cover that are not cut out by boxes.
+struct MaskFrame {
+  std::int64_t cell_px = 0;  // pixels of the network's input that a cell is high and wide; 0: masks go with their boxes
+  Size picture = {};         // the picture in the network's input, from the upper left corner on
 };
 
 /// Found objects, by descending score.
@@ -40,14 +50,18 @@ struct Detections {
   Tensor boxes;    // [D, 4]
   Tensor scores;   // [D], in (0, 1]
   Tensor classes;  // i64 [D]
-  Tensor masks;    // [D, M, M] f32, probabilities over the box; undefined in a model without masks
+  /// f32, probabilities: [D, M, M] over the box, or, where there is a frame, [D, h, w] over that. Undefined in a model
+  /// without masks.
+  Tensor masks;
+  MaskFrame frame = {};
 
   std::int64_t size() const { return boxes.size(0); }
+  bool has_whole_masks() const { return frame.cell_px > 0; }
 };
 
 struct DetectOptions {
   double score = 0;  // only objects with a higher score
-  double nms = 0.5;  // of objects of one class that overlap more, the best stays
+  double nms = 0.5;  // of objects of one class whose boxes overlap more, the best stays; nothing to Info::whole_masks
   std::int64_t most = 100;
 };
 
@@ -65,6 +79,7 @@ class Diverged : public Error {
 struct Draws {
   Generator generator;
   std::int64_t first_picture = 0;
+  std::int64_t step = 0;  // of the training, from 0: some losses grow with it
 };
 
 /// What the network made of some pictures: its maps, and the objects found there, without masks.
@@ -78,6 +93,9 @@ struct Info {
   std::string name;          // "Cascade Mask R-CNN on ViTDet"
   std::int64_t classes = 1;  // without the background
   bool masks = true;
+  /// Its masks cover the whole picture, and boxes follow from them: it makes no masks for boxes that come from
+  /// elsewhere.
+  bool whole_masks = false;
   /// Size of the pictures that it is made for: the short side, unless the long one would exceed `long_px`.
   std::int64_t short_px = 800, long_px = 1333;
   /// Pictures are padded to multiples of this, those of one batch to one size.
@@ -103,7 +121,7 @@ class Detector {
   /// The first half of detect(). No gradient.
   virtual detection::Seen see(const std::vector<Tensor>& pictures, const detection::DetectOptions& options) const = 0;
   /// Fills in the masks of the objects found, which may have been changed since. No gradient; does nothing in a model
-  /// without masks.
+  /// without masks, or with whole ones (Info::whole_masks), which are there already.
   virtual void add_masks(detection::Seen& seen) const = 0;
   /// The objects of each picture, in pixels of the network's input. No gradient.
   std::vector<detection::Detections> detect(const std::vector<Tensor>& pictures,
@@ -153,7 +171,8 @@ std::unique_ptr<Detector> load_detector(StateDict state, std::string_view what, 
 Size network_size(const Size& picture, std::int64_t short_px = 800, std::int64_t most_px = 1333);
 /// Objects in another size of the picture: boxes scaled from `from` to `to`, clipped, those without area dropped.
 detection::Detections rescaled(const detection::Detections& detections, const Size& from, const Size& to);
-/// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks.
+/// Their masks in a picture of that size: u8 [D, height, width]. Undefined without masks. Whole masks are stretched
+/// over the picture bilinearly and cut at one half; boxes of `detections` mean nothing to them.
 Tensor full_masks(const detection::Detections& detections, const Size& size);
 
 }  // namespace usol

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "usol/ops/interpolate.h"
 #include "usol/ops/pool2d.h"
@@ -14,6 +15,9 @@ bool any_begins_with(const StateDict& state, const std::string& prefix) {
   const auto first = state.lower_bound(prefix);
   return first != state.end() && first->first.starts_with(prefix);
 }
+
+// In the order of ResNetConfig::freeze_at.
+const std::vector<std::string> kFreezable{"none", "stem", "res2", "res3", "res4", "res5"};
 
 MakeBackbone recognise(const StateDict& state, const std::string& prefix) {
   constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
@@ -42,16 +46,34 @@ const Registry<BackboneKind>::Add kResNetFpn({"resnet", recognise, describe, "bo
 void ResNetFpnSettings::declare(Settings& settings) {
   settings.add("blocks N", blocks, "Blocks of res2 ... res5").at_least(1);
   settings.add("resnet-channels N", resnet_channels, "Width of res2's result").at_least(4);
+  // What is there when a setting is declared counts as its default, and a program may have chosen already. kLater:
+  // trainings from before there was a choice go on.
+  const auto choose = [&](const char* name, std::string& value, const std::string& usual,
+                          const std::vector<std::string>& allowed, const char* help) {
+    std::string chosen = std::exchange(value, usual);
+    settings.choice(name, value, allowed, help, OptionKind::kLater);
+    value = std::move(chosen);
+  };
+  choose(
+      "norm", norm, usual_norm, {"SyncBN", "FrozenBN"},
+      "SyncBN: norms of each batch, in the pyramid too. FrozenBN: norms as the weights have them, none in the pyramid");
+  choose("freeze", freeze, kFreezable[0], kFreezable, "The ResNet learns nothing up to this part");
 }
 
 MakeBackbone ResNetFpnSettings::make(std::int64_t channels) const {
   check(blocks.size() == 4, ErrorKind::kUsage, "blocks: expected four numbers, got {}", blocks.size());
   check(resnet_channels % 4 == 0, ErrorKind::kUsage, "resnet-channels {}: expected a multiple of 4", resnet_channels);
+  const auto frozen = std::find(kFreezable.begin(), kFreezable.end(), freeze);
+  check(frozen != kFreezable.end(), ErrorKind::kUsage, "freeze {}: expected one of {}", freeze,
+        fmt::join(kFreezable, ", "));
   ResNetConfig resnet;
+  resnet.norm = nn::parse_norm_kind(norm);
+  resnet.freeze_at = static_cast<int>(frozen - kFreezable.begin());
   std::copy(blocks.begin(), blocks.end(), resnet.blocks.begin());
   resnet.res2_channels = resnet_channels;
   resnet.stem_channels = resnet.width_per_group = resnet_channels / 4;
-  return resnet_fpn(resnet, {.channels = channels});
+  return resnet_fpn(resnet, {.channels = channels,
+                             .norm = resnet.norm == nn::NormKind::kFrozenBn ? nn::NormKind::kNone : resnet.norm});
 }
 
 MakeBackbone resnet_fpn(const ResNetConfig& resnet, const FpnConfig& config) {

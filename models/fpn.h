@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "usol/models/backbone.h"
@@ -38,10 +39,13 @@ class Fpn : public Backbone {
   std::vector<FeatureSpec> outputs_;
 };
 
-/// The settings of a training with a ResNet and a feature pyramid, with norms throughout and nothing frozen.
+/// The settings of a training with a ResNet and a feature pyramid; by default with norms throughout and nothing frozen.
 struct ResNetFpnSettings : BackboneSettings {
   std::vector<std::int64_t> blocks{3, 4, 6, 3};  // of res2 ... res5
   std::int64_t resnet_channels = 256;            // of res2's result
+  std::string norm = "SyncBN";                   // or "FrozenBN": the pyramid has none then, as in Detectron2
+  std::string freeze = "none";                   // the last part without gradients: "stem", "res2" ... "res5"
+  std::string usual_norm = norm;                 // the default of `norm`, which a detector may have another of
 
   void declare(Settings& settings) override;
   MakeBackbone make(std::int64_t channels) const override;

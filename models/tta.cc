@@ -67,9 +67,18 @@ Detections merged(const std::vector<Detections>& found, const std::vector<View>&
 
 }  // namespace
 
+void check_augmentable(const Detector& model) {
+  check(
+      !model.info().whole_masks, ErrorKind::kUsage,
+      "test-time augmentation merges the boxes of several views and asks for masks inside them; {} finds masks of the "
+      "whole picture and has none for boxes: use it without",
+      model.info().name);
+}
+
 Detections detect_augmented(const Detector& model, const std::vector<Tensor>& pictures, bool mirrored, const Size& size,
                             const DetectOptions& options) {
   check(!pictures.empty(), "detect_augmented: no views of the picture");
+  check_augmentable(model);
   const NoGrad no_grad;
   std::vector<View> views;
   for (const Tensor& picture : pictures) {

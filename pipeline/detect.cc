@@ -51,8 +51,12 @@ std::vector<FoundObject> to_picture(const detection::Detections& detections, con
     object.label = classes[at];
     if (all.masks.defined()) {
       // One by one: a hundred masks of a large picture would be gigabytes.
-      detection::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1)};
+      detection::Detections one{all.boxes.slice(0, i, i + 1), {}, {}, all.masks.slice(0, i, i + 1), all.frame};
       object.mask = io::rle_encode(full_masks(one, to).to(Device{}).select(0, 0));
+      if (all.has_whole_masks()) {
+        object.box = io::rle_to_box(object.mask);
+        if (io::rle_area(object.mask) == 0) continue;
+      }
     } else {
       object.mask = io::rle_from_box(object.box, to.height, to.width);
     }

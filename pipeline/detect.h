@@ -14,7 +14,7 @@ namespace usol {
 /// An object found, in pixels of the picture.
 struct FoundObject {
   io::Rle mask;
-  io::Box box{};  // the detector's own, not the mask's
+  io::Box box{};  // the detector's own; the mask's where masks are whole (detection::MaskFrame)
   double score = 0;
   std::int64_t label = 0;  // from 0
 
@@ -33,7 +33,8 @@ struct TestViews {
   /// The picture (u8 [H, W, 3]) in each size; a size that comes again is left out.
   std::vector<Tensor> of(const Tensor& picture) const;
 };
-/// What the network found in `resized` as objects of `picture`, by descending score.
+/// What the network found in `resized` as objects of `picture`, by descending score. Whole masks that have no pixel
+/// left are dropped.
 std::vector<FoundObject> to_picture(const detection::Detections& detections, const Tensor& resized,
                                     const Tensor& picture);
 /// The objects in a picture; `resized` is resized_for_network() of it.

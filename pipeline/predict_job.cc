@@ -24,7 +24,7 @@ namespace {
 
 detection::Detections on_cpu(const detection::Detections& d) {
   return {d.boxes.to(Device{}), d.scores.to(Device{}), d.classes.to(Device{}),
-          d.masks.defined() ? d.masks.to(Device{}) : d.masks};
+          d.masks.defined() ? d.masks.to(Device{}) : d.masks, d.frame};
 }
 
 // Each weight meets the map at a sixteenth of the picture's sides, on average over a feature pyramid; a pixel's share
@@ -188,6 +188,7 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
       load_detector(std::move(checkpoint.tensors), weights, device, run.precision);
   const Detector& model = *detector;
   const detection::Info about = model.info();
+  if (tta) detection::check_augmentable(model);
   Predictor predictor{*this, model};
   if (predictor.job.short_px == 0) predictor.job.short_px = about.short_px;
   if (predictor.job.long_px == 0) predictor.job.long_px = about.long_px;

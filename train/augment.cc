@@ -106,6 +106,7 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
   const double scale_x = static_cast<double>(width) / static_cast<double>(sample.width());
   const double scale_y = static_cast<double>(height) / static_cast<double>(sample.height());
   Sample result;
+  result.file_height = sample.height();
   result.image = resize(sample.image, height, width, io::Filter::kBilinear).clone();
   if (flip) mirror(result.image.template mutable_data<std::uint8_t>(), height, width, 3);
   const std::vector<std::int64_t> rows = io::nearest_samples(sample.height(), height),
@@ -166,6 +167,7 @@ Sample with_objects(const Sample& sample, const std::vector<std::int64_t>& objec
                 Tensor::empty({n, sample.masks.size(1), sample.masks.size(2)}, DType::kU8),
                 Tensor::empty({n, 4}),
                 {}};
+  result.file_height = sample.file_height;
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t from = objects[static_cast<std::size_t>(i)];
     result.masks.select(0, i).copy_from(sample.masks.select(0, from));

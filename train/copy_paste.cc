@@ -248,6 +248,7 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Pr
   if (masks.empty()) return unchanged();
 
   Sample result;
+  result.file_height = target.file_height;
   result.image = pasted_image(target, stretched, where, paste);
   std::vector<BitMask> all;
   for (std::int64_t i = 0; i < target.size(); ++i) {

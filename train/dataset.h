@@ -26,6 +26,7 @@ struct Sample {
   std::vector<std::int64_t> classes;  // [G], from 0
   // [G], outside of which the masks are 0; not known if empty. Whoever changes masks clears it.
   std::vector<PixelBox> rooms = {};
+  std::int64_t file_height = 0;  // of the picture before it was resized; 0: it was not
 
   std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
   std::int64_t height() const { return image.size(0); }

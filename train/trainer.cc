@@ -49,7 +49,10 @@ class Buffers {
 };
 
 detection::Truths truths_of(const Sample& sample, const Device& device) {
-  return {sample.boxes.to(device), Tensor::from(sample.classes, {sample.size()}).to(device), sample.masks.to(device)};
+  detection::Truths truths{sample.boxes.to(device), Tensor::from(sample.classes, {sample.size()}).to(device),
+                           sample.masks.to(device)};
+  truths.file_height = sample.file_height;
+  return truths;
 }
 
 }  // namespace
@@ -90,7 +93,7 @@ Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, 
   of_layers.set_position(nn::drop_path_start(first_picture));
   detection::Losses losses;
   try {
-    losses = model_.losses(pictures, truths, {generator, first_picture},
+    losses = model_.losses(pictures, truths, {generator, first_picture, iteration_},
                            {.training = true, .rng = &of_layers, .ranks = options_.ranks, .dtype = options_.precision});
   } catch (const detection::Diverged&) {
     report.total = std::nan("");

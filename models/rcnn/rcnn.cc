@@ -1,44 +1,18 @@
 #include "usol/models/rcnn/rcnn.h"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/models/image_batch.h"
 #include "usol/models/rcnn/describe.h"
 #include "usol/models/rcnn/settings.h"
 #include "usol/models/vitdet.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
-#include "usol/tensor/parallel.h"
 
 namespace usol {
 namespace {
-
-constexpr std::array<float, 3> kMean{123.675f, 116.28f, 103.53f}, kStd{58.395f, 57.12f, 57.375f};
-
-// (value - mean) / std of one picture into [3, H', W'] of the batch.
-template <class T>
-void normalise(const T* pixels, const Size& size, std::int64_t height, std::int64_t width, float* to) {
-  parallel_for(0, size.height, 16, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t c = 0; c < 3; ++c) {
-      const float mean = kMean[static_cast<std::size_t>(c)], std = kStd[static_cast<std::size_t>(c)];
-      for (std::int64_t y = first; y < last; ++y) {
-        const T* from = pixels + y * size.width * 3 + c;
-        float* row = to + (c * height + y) * width;
-        for (std::int64_t x = 0; x < size.width; ++x) row[x] = (static_cast<float>(from[3 * x]) - mean) / std;
-      }
-    }
-  });
-}
-
-Size size_of(const Tensor& picture) { return {picture.size(0), picture.size(1)}; }
-
-std::vector<Size> sizes_of(const std::vector<Tensor>& pictures) {
-  std::vector<Size> sizes;
-  for (const Tensor& picture : pictures) sizes.push_back(size_of(picture));
-  return sizes;
-}
 
 // p2 ... p5: the region heads do not use p6.
 std::vector<Tensor> for_heads(const std::vector<Tensor>& features) { return {features.begin(), features.end() - 1}; }
@@ -198,30 +172,7 @@ detection::Info Rcnn::info() const {
 }
 
 Tensor Rcnn::preprocess(const std::vector<Tensor>& pictures, Communicator* ranks) const {
-  check(!pictures.empty(), "rcnn: no pictures");
-  Size most;
-  for (const Tensor& p : pictures) {
-    check(p.rank() == 3 && p.size(2) == 3 && p.size(0) > 0 && p.size(1) > 0 && p.is_cpu() &&
-              (p.dtype() == DType::kU8 || p.dtype() == DType::kF32),
-          "rcnn: expected pictures u8 or f32 [H, W, 3] on the CPU, got {} {}", p.dtype(), p.shape());
-    most = {std::max(most.height, p.size(0)), std::max(most.width, p.size(1))};
-  }
-  most = {std::max(most.height, backbone_->square_px()), std::max(most.width, backbone_->square_px())};
-  most = {static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.height), ranks)),
-          static_cast<std::int64_t>(max_over_ranks(static_cast<double>(most.width), ranks))};
-  const std::int64_t step = backbone_->size_divisibility_px();
-  const std::int64_t height = (most.height + step - 1) / step * step, width = (most.width + step - 1) / step * step;
-  const auto n = static_cast<std::int64_t>(pictures.size());
-  Tensor images = Tensor::zeros({n, 3, height, width});
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Tensor dense = pictures[static_cast<std::size_t>(i)].contiguous();
-    float* to = images.mutable_data<float>() + i * 3 * height * width;
-    if (dense.dtype() == DType::kU8)
-      normalise(dense.data<std::uint8_t>(), size_of(dense), height, width, to);
-    else
-      normalise(dense.data<float>(), size_of(dense), height, width, to);
-  }
-  return images;
+  return image_batch("rcnn", pictures, backbone_->size_divisibility_px(), backbone_->square_px(), ranks);
 }
 
 std::vector<Tensor> Rcnn::features(const Tensor& images, const Context& context) const {
