@@ -230,7 +230,7 @@ if __name__ == "__main__":
     out = {}
     for n, (p, t) in enumerate(zip(pictures, objects)):
         out[f"picture_{n}"], out[f"truth_boxes_{n}"] = p, t.gt_boxes.tensor
-        out[f"truth_masks_{n}"], out[f"truth_classes_{n}"] = t.gt_masks.tensor.to(torch.uint8), t.gt_classes
+        out[f"truth_masks_{n}"], out[f"truth_classes_{n}"] = t.gt_masks.tensor.to(torch.uint8), t.gt_classes.clone()
         out[f"truth_embeddings_{n}"] = t.gt_embs
     suppression(sys.modules["adelaidet_solov2.utils"], out)
     shrinking(sys.modules["adelaidet_solov2.utils"].imrescale, out)
@@ -281,7 +281,7 @@ if __name__ == "__main__":
         out[f"similar_{n}"] = (truth.image_color_similarity[0] >= 0.3).to(torch.uint8)
     # What both say alike, once.
     for key in list(out):
-        if key.startswith("unused/") or (key.startswith("freesolo/release/grad") and "emb_pred" not in key
+        if key.startswith(("unused/", "freesolo/found_masks", "level_1", "level_2", "level_3")) or (key.startswith("freesolo/release/grad") and "emb_pred" not in key
                                          and "cate_tower" not in key):
             del out[key]
     save_file({k: v.contiguous() for k, v in out.items()}, os.path.join(OUT, "solov2.safetensors"),
