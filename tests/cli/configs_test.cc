@@ -73,7 +73,20 @@ const Changes kVitDetOnMasks = with(
     kVitDet,
     {{"batch", 16}, {"iterations", 40000}, {"steps", list({35556, 38519})}, {"droploss", true}, {"copy-paste", true}});
 
+// AdelaiDet's and FreeSOLO's settings beside Detectron2's; what the detector itself has stands in its settings.
+const Changes kSolov2 = {{"detector", "solov2"},   {"short-sides", list({640, 672, 704, 736, 768, 800})},
+                         {"copy-paste", false},    {"gamma", 0.1},
+                         {"weight-decay", 0.0001}, {"clip", 0}};
+
 const std::map<std::string, Changes> kTrain = {
+    {"solov2_r50.toml",
+     with(kSolov2, {{"freeze", "res2"}, {"iterations", 270000}, {"lr", 0.01}, {"steps", list({210000, 250000})}})},
+    {"freesolo_r101.toml", with(kSolov2, {{"loss", "freesolo"},
+                                          {"blocks", list({3, 4, 23, 3})},
+                                          {"iterations", 30000},
+                                          {"lr", 0.001},
+                                          {"steps", list({29999})},
+                                          {"gamma", 1}})},
     {"cutler_cascade.toml", {}},
     {"cutler_mask_rcnn.toml", {{"stages", 1}}},
     {"cutler_cascade_self_train.toml", kSelfTrainRound},
@@ -122,10 +135,12 @@ Changes values(const std::string& verb, const std::vector<std::string>& argument
 }
 
 void expect_settings(const std::string& verb, const std::string& name, const Changes& changes) {
-  // A backbone's settings are there where it is chosen.
-  const auto arch = changes.find("arch");
-  const Changes own = values(verb, arch == changes.end() ? Words{} : Words{"--arch", arch->second.get<std::string>()}),
-                got = values(verb, {"--config", config(name)});
+  // A detector's settings, a backbone's and a loss's are there where it is chosen.
+  Words chosen;
+  for (const char* choice : {"detector", "arch", "loss"})
+    if (const auto word = changes.find(choice); word != changes.end())
+      chosen.insert(chosen.end(), {std::string("--") + choice, word->second.get<std::string>()});
+  const Changes own = values(verb, chosen), got = values(verb, {"--config", config(name)});
   EXPECT_EQ(got, with(own, changes)) << name;
 }
 
@@ -215,6 +230,27 @@ TEST(VerbDefaults, Train) {
   EXPECT_FALSE(recorded.contains("detector"));
   EXPECT_EQ(settings.at("detector"), "rcnn");
   EXPECT_THROW(verb_settings("train", {"--vit-depth", "12"}), Error);
+}
+
+// Source: AdelaiDet's MODEL.SOLOV2; the release of FreeSOLO.
+TEST(VerbDefaults, TrainSolov2) {
+  const Changes settings = values("train", {"--detector", "solov2"});
+  const Changes expected = {{"arch", "resnet"},     {"norm", "FrozenBN"},       {"freeze", "none"},
+                            {"channels", 256},      {"instance-channels", 512}, {"instance-convolutions", 4},
+                            {"mask-channels", 128}, {"kernel-channels", 256},   {"loss", "supervised"},
+                            {"dice-weight", 3}};
+  for (const auto& [key, value] : expected) {
+    ASSERT_TRUE(settings.contains(key)) << key;
+    EXPECT_EQ(settings.at(key), value) << key;
+  }
+  EXPECT_FALSE(settings.contains("stages") || settings.contains("droploss") || settings.contains("pairwise-weight"));
+  const Changes free = values("train", {"--detector", "solov2", "--loss", "freesolo"});
+  EXPECT_EQ(free.at("pairwise-weight"), 1);
+  EXPECT_EQ(free.at("pairwise-warmup"), 1000);
+  EXPECT_EQ(free.at("bottom-px"), 10);
+  EXPECT_EQ(free.at("embedding"), 128);
+  EXPECT_EQ(values("train", {}).at("norm"), "SyncBN");
+  EXPECT_THROW(verb_settings("train", {"--detector", "solov2", "--pairwise-weight", "2"}), Error);
 }
 
 TEST(VerbDefaults, MaskcutSelfTrainAndPredict) {

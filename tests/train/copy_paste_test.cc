@@ -350,6 +350,8 @@ TEST(Augment, RunsAndRoomsChangeNothing) {
       ASSERT_TRUE(same(got.masks, expected.masks));
       ASSERT_EQ(got.classes, expected.classes);
       ASSERT_EQ(got.rooms.size(), got.classes.size());
+      ASSERT_EQ(got.file_height, side);
+      ASSERT_EQ(with_objects(got, {}).file_height, side);
       Sample unknown = got;
       unknown.rooms.clear();
       const Paste paste = choose_paste(other, got, {}, generator), back = choose_paste(got, other, {}, generator);
@@ -357,6 +359,7 @@ TEST(Augment, RunsAndRoomsChangeNothing) {
           same(pasted(other, got, paste, Preset::kPaper).masks, pasted(other, unknown, paste, Preset::kPaper).masks));
       ASSERT_TRUE(
           same(pasted(got, other, back, Preset::kPaper).masks, pasted(unknown, other, back, Preset::kPaper).masks));
+      ASSERT_EQ(pasted(got, other, back, Preset::kPaper).file_height, side);
     }
   }
 }

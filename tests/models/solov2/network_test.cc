@@ -190,6 +190,20 @@ TEST(Solov2, CheckpointsAreRecognised) {
   EXPECT_FALSE(solov2::config_of({{"ins_head.cate_pred.weight", Tensor::zeros({1, 1, 3, 3})}}));
 }
 
+// Source: AdelaiDet's NUM_GRIDS, FPN_SCALE_RANGES and FPN_INSTANCE_STRIDES; NMS_PRE.
+TEST(Solov2, PublishedLevels) {
+  const std::int64_t grids[] = {40, 36, 24, 16, 12}, strides[] = {8, 8, 16, 32, 32};
+  const double ranges[][2] = {{1, 96}, {48, 192}, {96, 384}, {192, 768}, {384, 2048}};
+  const solov2::Config config;
+  for (std::size_t l = 0; l < config.levels.size(); ++l) {
+    EXPECT_EQ(config.levels[l].grid, grids[l]);
+    EXPECT_EQ(config.levels[l].least_mask, strides[l]);
+    EXPECT_EQ(config.levels[l].least_px, ranges[l][0]);
+    EXPECT_EQ(config.levels[l].most_px, ranges[l][1]);
+  }
+  EXPECT_EQ(config.finding.most_before, 500);
+}
+
 TEST(Solov2, AFreshNetworkSaysOneInAHundred) {
   ParamStore store(0);
   solov2::Config config = golden_solov2_config("solov2");

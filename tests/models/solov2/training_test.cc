@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
 #include "tests/models/solov2/golden_model.h"
 #include "tests/support/op_case.h"
+#include "tests/support/thread_ranks.h"
 #include "usol/autograd/tape.h"
 #include "usol/models/solov2/colour_pairs.h"
 #include "usol/models/solov2/settings.h"
@@ -170,6 +172,33 @@ TEST(Solov2Training, NoObjectsAtAll) {
       }
     }
   }
+}
+
+// Each of two processes has one picture: their losses add up to those of the batch.
+TEST(Solov2Training, LossesOfRanksAddUp) {
+  for (const std::string run : {"solov2", "freesolo"}) {
+    const GoldenSolov2 golden(run);
+    const auto losses_of = [&](const std::vector<Tensor>& pictures, const std::vector<detection::Truths>& truths,
+                               Communicator* ranks) {
+      return golden.model.losses(pictures, truths, {Generator(0), 0, kStep}, {.training = true, .ranks = ranks});
+    };
+    const auto whole = losses_of(solov2_pictures(), solov2_truths(run), nullptr);
+    std::array<detection::Losses, 2> shares;
+    ThreadRanks::run(2, [&](ThreadRanks::Rank& rank) {
+      const auto own = static_cast<std::size_t>(rank.rank());
+      shares[own] = losses_of({solov2_pictures()[own]}, {solov2_truths(run)[own]}, &rank);
+    });
+    for (const auto& [name, loss] : whole)
+      EXPECT_NEAR(shares[0].at(name).item() + shares[1].at(name).item(), loss.item(), 1e-5) << run << " " << name;
+  }
+}
+
+TEST(Solov2Training, APredictionThatIsNotFiniteIsDivergence) {
+  const GoldenSolov2 golden("solov2");
+  Tensor bias = golden.store.entries().at("ins_head.cate_pred.bias").tensor;
+  bias.fill(std::nan(""));
+  EXPECT_THROW(golden.model.losses(solov2_pictures(), solov2_truths("solov2"), {Generator(0)}, {.training = true}),
+               detection::Diverged);
 }
 
 TEST(Solov2Training, SettingsThatDoNotFitAreRefused) {
