@@ -111,6 +111,19 @@ PatchMaps PatchBackbone::maps(const Tensor& images, const FeatureParts& wanted, 
   return {concat(found.parts, 1), found.attention};
 }
 
+Tensor PatchBackbone::class_tokens(const Tensor& images) const {
+  const std::int64_t p = patch_px();
+  check(images.rank() == 4 && images.size(1) == 3 && images.size(2) > 0 && images.size(3) > 0 &&
+            images.size(2) % p == 0 && images.size(3) % p == 0,
+        "class tokens: expected images [N, 3, H, W] with H and W multiples of {}, got {}", p, images.shape());
+  check(has_class_token(), ErrorKind::kUsage, "{} has no class token: it needs a vision transformer's weights", name());
+  return tokens_of_class(images);
+}
+
+Tensor PatchBackbone::tokens_of_class(const Tensor&) const {
+  fail(ErrorKind::kInvalidArgument, fmt::format("{}: no class token", name()));
+}
+
 std::unique_ptr<PatchBackbone> load_patch_backbone(StateDict state, std::string_view what, Device device, DType dtype) {
   std::vector<std::string> known;
   for (const PatchBackboneKind& kind : Registry<PatchBackboneKind>::all()) {

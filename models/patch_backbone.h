@@ -70,6 +70,7 @@ class PatchBackbone {
   virtual bool has_attention() const { return true; }
   /// Whether pictures may have any size: then a map has as many patches as cover the picture.
   virtual bool takes_any_size() const { return false; }
+  virtual bool has_class_token() const { return false; }
   /// What maps() needs and what depends only on the weights and the grid of h x w patches (positions). Callers who
   /// look at many pictures of one size make it once. Undefined if there is no such thing.
   virtual Tensor position(std::int64_t h, std::int64_t w) const = 0;
@@ -98,7 +99,13 @@ class PatchBackbone {
     return maps(images, {{kind, layer}}, true);
   }
 
+  /// The class token after the network's last norm, one vector for a whole picture: images as for maps() -> f32 [N, D].
+  /// Throws Error on other images, and Error(kUsage) for a network without one.
+  Tensor class_tokens(const Tensor& images) const;
+
  protected:
+  /// What class_tokens() gives, of images that have a fitting shape; called where has_class_token().
+  virtual Tensor tokens_of_class(const Tensor& images) const;
   /// The map of each part, f32 [N, D, h, w] with patches of layer_patch_px(); the attention, if it is wanted.
   struct PartMaps {
     std::vector<Tensor> parts;

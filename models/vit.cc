@@ -334,6 +334,10 @@ PatchBackbone::PartMaps Vit::part_maps(const Tensor& images, const FeatureParts&
   return maps;
 }
 
+Tensor Vit::tokens_of_class(const Tensor& images) const {
+  return cast(contiguous(select(forward(images), 1, 0)), DType::kF32);
+}
+
 Tensor Vit::last_qkv(const Tensor& images) const {
   check(!blocks_.empty(), "vit: a model without blocks has no features");
   const nn::TransformerBlock& block = blocks_.back();

@@ -64,6 +64,7 @@ class Vit : public PatchBackbone {
   std::string family() const override { return config_.family(); }
   std::int64_t patch_px() const override { return config_.patch; }
   std::int64_t layers() const override { return config_.depth; }
+  bool has_class_token() const override { return true; }
   Normalisation normalisation() const override { return config_.normalisation; }
 
   /// The position embedding of a grid of h x w patches, [1, 1 + h w, D]; of a rotary model the cosines and the sines
@@ -83,6 +84,7 @@ class Vit : public PatchBackbone {
   /// One pass for all parts. What none of them needs is not computed: the attention and MLP of the last block, say, if
   /// only its keys are asked for.
   PartMaps part_maps(const Tensor& images, const FeatureParts& parts, bool attention, const Tensor& at) const override;
+  Tensor tokens_of_class(const Tensor& images) const override;
 
  private:
   /// position() of the images' grid, or `at` if it is that.

@@ -158,6 +158,10 @@ class BackboneSource : public FeatureSource {
       return each;
     };
   }
+  bool has_class_token() const override { return backbone_->has_class_token(); }
+  Tensor class_token(const Tensor& image, const io::Box& box, const CropOptions& options) const override {
+    return crop_class_token(*backbone_, image, box, options, normalisation_, device_);
+  }
   std::int64_t patch() const override { return patch_; }
   // As of a vision transformer: each token meets each weight once, and attention costs its share of that.
   PictureCost cost() const override {
@@ -290,6 +294,12 @@ BatchFeatures FeatureSource::batch_features(std::int64_t, bool) const {
     for (const PreparedPicture* picture : pictures) each.push_back(features(*picture));
     return each;
   };
+}
+
+Tensor FeatureSource::class_token(const Tensor&, const io::Box&, const CropOptions&) const {
+  fail(ErrorKind::kUsage,
+       "these features have no class token: give a vision transformer's weights (scripts/download-weights fetches "
+       "them)");
 }
 
 Size FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }

@@ -12,6 +12,7 @@
 #include "usol/maskcut/frame.h"
 #include "usol/maskcut/usual_tau.h"
 #include "usol/models/patch_backbone.h"
+#include "usol/pipeline/crop_descriptor.h"
 #include "usol/pipeline/inputs.h"
 #include "usol/pipeline/pictures_at_once.h"
 #include "usol/pipeline/run.h"
@@ -45,6 +46,10 @@ class FeatureSource {
   /// stream. A picture's features are the same bits whatever the others are: the device always gets `batch` pictures of
   /// one shape (short batches are padded), or one. `graph`: pass what is always of one shape through a GraphedFunction.
   virtual BatchFeatures batch_features(std::int64_t batch, bool graph) const;
+  /// The class token of the network on a crop of a picture u8 [H, W, 3], crop_class_token(): f32 [D] of length 1, on
+  /// the CPU. Throws Error(kUsage) where the features are not a vision transformer's.
+  virtual Tensor class_token(const Tensor& image, const io::Box& box, const CropOptions& options = {}) const;
+  virtual bool has_class_token() const { return false; }
   /// Side of a patch, in pixels of the frame.
   virtual std::int64_t patch() const = 0;
   /// Of the features of a picture of the frame's size.

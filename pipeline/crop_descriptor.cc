@@ -1,0 +1,84 @@
+#include "usol/pipeline/crop_descriptor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "usol/autograd/grad_mode.h"
+#include "usol/ops/interpolate.h"
+#include "usol/tensor/check.h"
+
+namespace usol {
+namespace {
+
+struct Span {
+  std::int64_t first = 0, end = 0;
+};
+
+// Whole pixels of [from, from + length), limited to 0 ... size, one at least.
+Span whole_pixels(double from, double length, std::int64_t size) {
+  const auto most = static_cast<double>(size);
+  const double first = std::clamp(std::nearbyint(from), 0.0, most - 1);
+  const double end = std::clamp(std::nearbyint(from + length), first + 1, most);
+  return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(end)};
+}
+
+// Each row at length 1. The floor of PyTorch's normalize.
+void make_unit_length(float* row, std::int64_t n) {
+  double squares = 0;
+  for (std::int64_t i = 0; i < n; ++i) squares += static_cast<double>(row[i]) * row[i];
+  const double length = std::max(std::sqrt(squares), 1e-12);
+  for (std::int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(row[i] / length);
+}
+
+}  // namespace
+
+Tensor crop_input(const Tensor& image, const io::Box& box, std::int64_t patch_px, const CropOptions& options,
+                  const Normalisation& by) {
+  check(image.rank() == 3 && image.size(2) == 3 && image.numel() > 0,
+        "crop_input: expected a picture [H, W, 3], got {}", image.shape());
+  check(options.short_px >= patch_px, ErrorKind::kUsage,
+        "crops: expected a shorter side of at least the network's patch, {} px, got {}", patch_px, options.short_px);
+  check(options.longest >= 1, ErrorKind::kUsage, "crops: expected a longest side of at least 1 times the shorter one");
+  const Span x = whole_pixels(box[0], box[2], image.size(1)), y = whole_pixels(box[1], box[3], image.size(0));
+  const Tensor crop = normalised(image.slice(0, y.first, y.end).slice(1, x.first, x.end), by);
+  const std::int64_t h = crop.size(2), w = crop.size(3), side = options.short_px;
+  const std::int64_t longer = std::min(
+      static_cast<std::int64_t>(static_cast<double>(side * std::max(h, w)) / static_cast<double>(std::min(h, w))),
+      side * options.longest);
+  const std::int64_t height = w < h ? longer : side, width = w < h ? side : longer;
+  const Tensor resized =
+      height == h && width == w ? crop : interpolate(crop, height, width, {.mode = InterpolateMode::kBicubic});
+  return resized.slice(2, 0, height / patch_px * patch_px).slice(3, 0, width / patch_px * patch_px).contiguous();
+}
+
+Tensor crop_class_token(const PatchBackbone& backbone, const Tensor& image, const io::Box& box,
+                        const CropOptions& options, const Normalisation& by, Device device) {
+  const NoGrad no_grad;
+  const Tensor input = crop_input(image, box, backbone.patch_px(), options, by);
+  Tensor token = backbone.class_tokens(input.to(device)).select(0, 0).to(Device{}).clone();
+  make_unit_length(token.mutable_data<float>(), token.numel());
+  return token;
+}
+
+Tensor whitened(const Tensor& descriptors) {
+  check(descriptors.rank() == 2 && descriptors.dtype() == DType::kF32 && descriptors.is_cpu(),
+        "whitened: expected f32 descriptors [N, D] on the CPU, got {} {}", descriptors.dtype(), descriptors.shape());
+  Tensor result = descriptors.contiguous().clone();
+  const std::int64_t rows = result.size(0), width = result.size(1);
+  auto* const values = result.mutable_data<float>();
+  std::vector<double> mean(static_cast<std::size_t>(width)), variance(mean);
+  const auto for_each = [&](auto visit) {
+    for (std::int64_t i = 0; i < rows * width; ++i) visit(static_cast<std::size_t>(i % width), values[i]);
+  };
+  const auto count = static_cast<double>(std::max<std::int64_t>(rows, 1));
+  for_each([&](std::size_t d, float& v) { mean[d] += v / count; });
+  for_each([&](std::size_t d, float& v) { variance[d] += (v - mean[d]) * (v - mean[d]) / count; });
+  for_each([&](std::size_t d, float& v) {
+    if (variance[d] > 0) v = static_cast<float>(v / std::sqrt(variance[d]));
+  });
+  for (std::int64_t i = 0; i < rows; ++i) make_unit_length(values + i * width, width);
+  return result;
+}
+
+}  // namespace usol
