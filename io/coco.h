@@ -150,7 +150,7 @@ AnnotationSet read_coco(const std::filesystem::path& path, const CocoReadOptions
 
 // ---- writing ----
 
-/// The records that CocoWriter writes, as text: for journals, which keep them until the file is assembled.
+/// The records that CocoWriter writes, as text, for journals. An object's mask is left out if it has no counts.
 std::string coco_image_json(const CocoImage& image);
 std::string coco_annotation_json(const CocoAnnotation& annotation, const Rle& mask);
 

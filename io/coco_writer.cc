@@ -99,9 +99,11 @@ void write_record(std::string& line, const CocoImage& image) {
 
 void write_record(std::string& line, const CocoAnnotation& annotation, const Rle& mask) {
   start_annotation(line, annotation);
-  add_rle(line, mask.height, mask.width, rle_to_string(mask));
-  add_number(line, "width", mask.width);
-  add_number(line, "height", mask.height);
+  if (!mask.counts.empty()) {
+    add_rle(line, mask.height, mask.width, rle_to_string(mask));
+    add_number(line, "width", mask.width);
+    add_number(line, "height", mask.height);
+  }
   line += '}';
 }
 

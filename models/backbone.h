@@ -65,6 +65,8 @@ struct BackboneKind {
   std::string bottom;
   /// The settings of a training with it, with their defaults; null for a kind that is not trained.
   std::unique_ptr<BackboneSettings> (*settings)() = nullptr;
+  /// Where else in a detector parts of that network lie: "roi_heads." for the res5 of a C4. Empty: nowhere.
+  std::string elsewhere = {};
 };
 
 /// The backbone behind `prefix`; empty if no kind recognises it.

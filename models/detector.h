@@ -144,6 +144,8 @@ class DetectorSettings {
   virtual void declare(Settings& settings) = 0;
   /// Throws Error(kUsage) on values that do not fit together.
   virtual MakeDetector make(const DetectorPlan& plan) const = 0;
+  /// Whether the truths must have masks.
+  virtual bool learns_masks() const { return true; }
   virtual std::unique_ptr<DetectorSettings> clone() const = 0;
 };
 

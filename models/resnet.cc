@@ -16,7 +16,7 @@ std::int64_t in_channels(const ResNetConfig& c, int stage, std::int64_t index) {
 }
 std::int64_t width(const ResNetConfig& c, int stage) { return (c.groups * c.width_per_group) << (stage - kFirstStage); }
 std::int64_t dilation(const ResNetConfig& c, int stage) { return stage == 5 ? c.res5_dilation : 1; }
-std::int64_t stride(const ResNetConfig& c, int stage, std::int64_t index) {
+std::int64_t stage_stride(const ResNetConfig& c, int stage, std::int64_t index) {
   return index > 0 || stage == kFirstStage || dilation(c, stage) > 1 ? 1 : 2;
 }
 
@@ -56,7 +56,7 @@ std::int64_t count_numbered(const StateDict& state, const std::string& prefix) {
 
 }  // namespace
 
-std::optional<ResNetConfig> resnet_config(const StateDict& state, const std::string& prefix) {
+std::optional<ResNetConfig> resnet_config(const StateDict& state, const std::string& prefix, int last_stage) {
   // Sizes beyond this are no model's: tensors without elements may claim any, and products must not overflow.
   constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
   const auto size = [&](const std::string& name, int dim, std::int64_t otherwise) {
@@ -65,7 +65,8 @@ std::optional<ResNetConfig> resnet_config(const StateDict& state, const std::str
   };
   if (!any_begins_with(state, prefix + "res2.0.conv3.")) return std::nullopt;  // no bottlenecks
   ResNetConfig c;
-  for (int stage = kFirstStage; stage < kFirstStage + 4; ++stage) {
+  c.last_stage = last_stage;
+  for (int stage = kFirstStage; stage <= last_stage; ++stage) {
     const std::int64_t blocks = count_numbered(state, fmt::format("{}res{}.", prefix, stage));
     if (blocks == 0) return std::nullopt;
     c.blocks[static_cast<std::size_t>(stage - kFirstStage)] = blocks;
@@ -86,28 +87,43 @@ std::string resnet_name(const std::array<std::int64_t, 4>& blocks) {
   return fmt::format("ResNet with {} bottlenecks", fmt::join(blocks, "-"));
 }
 
-ResNet::Block::Block(const Scope& scope, const ResNetConfig& c, int stage, std::int64_t index)
+ResNetStage::Block::Block(const Scope& scope, const ResNetConfig& c, int stage, std::int64_t index)
     : conv1(scope / "conv1", in_channels(c, stage, index), width(c, stage), 1,
-            conv_config(c, true, c.stride_in_1x1 ? stride(c, stage, index) : 1)),
+            conv_config(c, true, c.stride_in_1x1 ? stage_stride(c, stage, index) : 1)),
       conv2(scope / "conv2", width(c, stage), width(c, stage), 3,
-            spatial_config(c, stage, c.stride_in_1x1 ? 1 : stride(c, stage, index))),
+            spatial_config(c, stage, c.stride_in_1x1 ? 1 : stage_stride(c, stage, index))),
       conv3(scope / "conv3", width(c, stage), out_channels(c, stage), 1, conv_config(c, true)),
       first(index == 0) {
   if (in_channels(c, stage, index) != out_channels(c, stage))
     shortcut.emplace(scope / "shortcut", in_channels(c, stage, index), out_channels(c, stage), 1,
-                     conv_config(c, false, stride(c, stage, index)));
+                     conv_config(c, false, stage_stride(c, stage, index)));
 }
 
-Tensor ResNet::Block::operator()(const Tensor& x, const Context& context) const {
+Tensor ResNetStage::Block::operator()(const Tensor& x, const Context& context) const {
   const Tensor branch = conv2(conv1(x, context), context);
   // conv3 may write over what it is added to.
   const Tensor straight = shortcut ? (*shortcut)(x, context) : first ? affine(x, 1) : x;
   return conv3.add_to(straight, branch, context);
 }
 
-void ResNet::Block::freeze() {
+void ResNetStage::Block::freeze() {
   for (nn::Conv2d* conv : {&conv1, &conv2, &conv3}) conv->freeze();
   if (shortcut) shortcut->freeze();
+}
+
+ResNetStage::ResNetStage(const Scope& scope, const ResNetConfig& config, int stage)
+    : channels_(out_channels(config, stage)), stride_(stage_stride(config, stage, 0)) {
+  for (std::int64_t b = 0; b < config.blocks[static_cast<std::size_t>(stage - kFirstStage)]; ++b)
+    blocks_.emplace_back(scope / b, config, stage, b);
+}
+
+Tensor ResNetStage::operator()(Tensor x, const Context& context) const {
+  for (const Block& block : blocks_) x = block(x, context);
+  return x;
+}
+
+void ResNetStage::freeze() {
+  for (Block& block : blocks_) block.freeze();
 }
 
 ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
@@ -115,17 +131,16 @@ ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
   check(config.freeze_at >= 0 && config.freeze_at <= 5, "resnet: expected freeze_at in 0..5, got {}", config.freeze_at);
   check(config.res5_dilation == 1 || config.res5_dilation == 2, "resnet: expected a res5_dilation of 1 or 2, got {}",
         config.res5_dilation);
+  check(config.last_stage == 4 || config.last_stage == 5, "resnet: expected a last stage of 4 or 5, got {}",
+        config.last_stage);
   if (config.freeze_at >= 1) stem_.freeze();
   std::int64_t stride_px = 4;
-  for (int stage = kFirstStage; stage <= 5; ++stage) {
-    const auto i = static_cast<std::size_t>(stage - kFirstStage);
+  for (int stage = kFirstStage; stage <= config.last_stage; ++stage) {
     const std::string name = fmt::format("res{}", stage);
-    for (std::int64_t b = 0; b < config.blocks[i]; ++b) {
-      stages_[i].emplace_back(scope / name / b, config, stage, b);
-      if (config.freeze_at >= stage) stages_[i].back().freeze();
-    }
-    stride_px *= stride(config, stage, 0);
-    outputs_.push_back({name, out_channels(config, stage), stride_px});
+    stages_.emplace_back(scope / name, config, stage);
+    if (config.freeze_at >= stage) stages_.back().freeze();
+    stride_px *= stages_.back().stride();
+    outputs_.push_back({name, stages_.back().channels(), stride_px});
   }
 }
 
@@ -138,7 +153,7 @@ std::vector<Tensor> ResNet::first_maps(const Tensor& images, const Context& cont
   Tensor x = max_pool2d(stem_(images, context), {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
   std::vector<Tensor> features;
   for (std::size_t i = 0; i < stages; ++i) {
-    for (const Block& block : stages_[i]) x = block(x, context);
+    x = stages_[i](x, context);
     features.push_back(x);
   }
   return features;

@@ -13,7 +13,7 @@ io::CocoAnnotation FoundObject::annotation(std::int64_t image_id, std::int64_t c
   annotation.image_id = image_id;
   annotation.category_id = category_id;
   annotation.box = box;
-  annotation.area = static_cast<double>(io::rle_area(mask));
+  annotation.area = mask.counts.empty() ? box[2] * box[3] : static_cast<double>(io::rle_area(mask));
   annotation.score = score;
   annotation.has_category = annotation.has_box = annotation.has_area = annotation.has_score = true;
   return annotation;
@@ -57,8 +57,6 @@ std::vector<FoundObject> to_picture(const detection::Detections& detections, con
         object.box = io::rle_to_box(object.mask);
         if (io::rle_area(object.mask) == 0) continue;
       }
-    } else {
-      object.mask = io::rle_from_box(object.box, to.height, to.width);
     }
     found.push_back(std::move(object));
   }
@@ -72,7 +70,10 @@ std::vector<FoundObject> find_objects(const Detector& model, const Tensor& pictu
 
 Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found) {
   std::vector<io::OverlayObject> objects;
-  for (const FoundObject& f : found) objects.push_back({io::rle_decode(f.mask), f.box, fmt::format("{:.2f}", f.score)});
+  for (const FoundObject& f : found) {
+    const Tensor mask = f.mask.counts.empty() ? Tensor() : io::rle_decode(f.mask);
+    objects.push_back({mask, f.box, fmt::format("{:.2f}", f.score)});
+  }
   return io::draw_overlay(picture, objects);
 }
 

@@ -13,7 +13,7 @@ namespace usol {
 
 /// An object found, in pixels of the picture.
 struct FoundObject {
-  io::Rle mask;
+  io::Rle mask;   // without counts if the detector finds boxes alone
   io::Box box{};  // the detector's own; the mask's where masks are whole (detection::MaskFrame)
   double score = 0;
   std::int64_t label = 0;  // from 0

@@ -154,8 +154,8 @@ eval::CocoEvalResult score_type(const Run& run, const io::AnnotationSet& truth, 
 }
 
 void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation& evaluation) {
-  const std::vector<eval::IouType> types = to_iou_types(config.box_only ? "box" : config.iou);
-  const bool masks = !config.corloc && (types.size() > 1 || types[0] == eval::IouType::kMask);
+  std::vector<eval::IouType> types = to_iou_types(config.box_only ? "box" : config.iou);
+  bool masks = !config.corloc && (types.size() > 1 || types[0] == eval::IouType::kMask);
   const io::CocoReadOptions reading{.segmentations = masks, .image_root = config.image_root, .apply_exif = config.exif};
   const io::AnnotationSet truth = io::read_coco(config.truth, reading);
   io::AnnotationSet predictions = io::read_coco(config.predictions, reading);
@@ -171,6 +171,11 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
     return;
   }
   if (config.pseudo_masks) fill_scores(run, predictions);
+  if (types.size() > 1 && !has_masks(predictions)) {
+    run.note("{} has no masks: boxes alone are compared", predictions.name);
+    types = {eval::IouType::kBox};
+    masks = false;
+  }
   for (const io::AnnotationSet* set : {&truth, static_cast<const io::AnnotationSet*>(&predictions)})
     check(!masks || has_masks(*set), ErrorKind::kUsage, "{} has no masks; box-only compares boxes alone", set->name);
   eval::CocoEvalOptions options;
@@ -223,7 +228,7 @@ void EvaluateConfig::declare(Settings& settings) {
                OptionKind::kRun);
   settings.flag("no-exif", exif, "Those heights and widths: without turning as cameras note it in their files");
   settings.group("What is compared");
-  settings.add("iou TYPES", iou, "box, mask, or box,mask");
+  settings.add("iou TYPES", iou, "box, mask, or box,mask (boxes alone if the predictions have no masks)");
   settings.flag("box-only", box_only, "Boxes alone: the same as iou box");
   settings.flag("class-agnostic", class_agnostic, "One class for everything");
   settings.flag("pseudo-masks", pseudo_masks,

@@ -293,6 +293,7 @@ class Loop {
   void check_data() const {
     if (!config_.eval_annotations.empty()) {
       TrainConfig evaluation;
+      evaluation.detector = config_.base.detector;
       evaluation.pictures = config_.pictures.for_another_job();
       evaluation.pictures.exif = config_.predict.pictures.exif;
       evaluation.eval_annotations = config_.eval_annotations;

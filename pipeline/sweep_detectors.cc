@@ -84,6 +84,7 @@ void DetectorSweep::plan(const SelfTrainConfig& base, const std::vector<eval::Sw
 void DetectorSweep::check_data(bool masks_exist) const {
   const Detector& first = detectors_.front();  // they differ in what they make of the data
   TrainConfig evaluation;
+  evaluation.detector = first.config.base.detector;
   evaluation.eval_annotations = first.config.eval_annotations;
   evaluation.eval_image_root = first.config.eval_image_root;
   check_evaluation(run_, evaluation);

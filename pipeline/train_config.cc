@@ -137,7 +137,7 @@ train::LoaderOptions TrainConfig::loading(std::uint64_t seed) const {
   loading.boxes = train::parse_truth_boxes(truth_boxes);
   if (views == "weak-and-strong") loading.strong_views.emplace();
   loading.copy_paste.reset();
-  if (copy_paste) {
+  if (copy_paste && detector.chosen().learns_masks()) {
     loading.copy_paste = paste;
     loading.copy_paste->preset = parse_preset(preset);
     loading.copy_paste->any_number = paste_objects == "any";

@@ -57,8 +57,10 @@ std::pair<std::size_t, FoundObject> take(const double*& at) {
 
 TrainEvaluation::TrainEvaluation(const TrainConfig& settings, std::int64_t classes)
     : settings_(settings),
-      truth_(io::read_coco(settings.eval_annotations,
-                           {.image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
+      masks_(settings.detector.chosen().learns_masks()),
+      truth_(io::read_coco(
+          settings.eval_annotations,
+          {.segmentations = masks_, .image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
       class_agnostic_(classes == 1) {
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "eval-image-root {}: no such folder",
         settings.eval_image_root);
@@ -67,8 +69,12 @@ TrainEvaluation::TrainEvaluation(const TrainConfig& settings, std::int64_t class
   if (class_agnostic_ && categories_.empty()) categories_.push_back(1);
   check(class_agnostic_ || static_cast<std::int64_t>(categories_.size()) == classes, ErrorKind::kUsage,
         "eval-annotations {}: {} categories, but the training has {}", truth_.name, categories_.size(), classes);
-  for (const eval::IouType type : {eval::IouType::kBox, eval::IouType::kMask})
-    eval::check_truth(truth_, type, {.class_agnostic = class_agnostic_});
+  for (const eval::IouType type : types()) eval::check_truth(truth_, type, {.class_agnostic = class_agnostic_});
+}
+
+std::vector<eval::IouType> TrainEvaluation::types() const {
+  if (masks_) return {eval::IouType::kBox, eval::IouType::kMask};
+  return {eval::IouType::kBox};
 }
 
 train::PictureReport TrainEvaluation::check_pictures(const std::function<bool()>& stop) const {
@@ -134,12 +140,12 @@ std::optional<TrainEvaluation::Scores> TrainEvaluation::run(const Detector& mode
       }
       io::CocoAnnotation annotation =
           object.annotation(truth_.images[image].id, categories_[static_cast<std::size_t>(object.label)]);
-      annotation.segmentation = found.add(object.mask);
+      if (masks_) annotation.segmentation = found.add(object.mask);
       found.annotations.push_back(std::move(annotation));
     }
   }
   if (rank > 0) return scores;
-  for (const eval::IouType type : {eval::IouType::kBox, eval::IouType::kMask}) {
+  for (const eval::IouType type : types()) {
     const std::string prefix = type == eval::IouType::kBox ? "bbox/" : "segm/";
     const eval::CocoEvalResult result = eval::evaluate_coco(truth_, found, type, {.class_agnostic = class_agnostic_});
     for (const auto& [name, value] : result.metrics)

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "usol/eval/coco_eval.h"
 #include "usol/io/coco.h"
 #include "usol/models/detector.h"
 #include "usol/ops/all_reduce.h"
@@ -19,9 +20,9 @@ namespace usol {
 class TrainEvaluation {
  public:
   /// Reads the truth of settings.eval_annotations, and finds everything in it that scoring would stumble over. A model
-  /// of one class is scored without regard to classes; one of more has the truth's categories in order of their ids.
-  /// Throws what read_coco() and evaluate_coco() throw, Error(kFormat) for a malformed mask, and Error(kUsage) if there
-  /// is no folder of pictures or the number of categories is another.
+  /// of one class is scored without regard to classes; one of more has the truth's categories in order of their ids;
+  /// one without masks by boxes alone. Throws what read_coco() and evaluate_coco() throw, Error(kFormat) for a
+  /// malformed mask, and Error(kUsage) if there is no folder of pictures or the number of categories is another.
   TrainEvaluation(const TrainConfig& settings, std::int64_t classes);
 
   const io::AnnotationSet& truth() const { return truth_; }
@@ -39,7 +40,10 @@ class TrainEvaluation {
                             Communicator* ranks = nullptr) const;
 
  private:
+  std::vector<eval::IouType> types() const;
+
   const TrainConfig& settings_;
+  bool masks_;
   io::AnnotationSet truth_;
   std::vector<std::int64_t> categories_;  // ids by class
   bool class_agnostic_;

@@ -1,6 +1,7 @@
 #include "usol/pipeline/train_job.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
@@ -56,7 +57,8 @@ TrainingFolder folder_of(const std::string& out, std::int64_t keep = 1) {
 
 void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& files) {
   check(!files.out.empty(), ErrorKind::kUsage, "out is missing: the folder of all results");
-  check(!files.annotations.empty(), ErrorKind::kUsage, "annotations are missing: a COCO file with masks");
+  check(!files.annotations.empty(), ErrorKind::kUsage, "annotations are missing: a COCO file with {}",
+        settings.detector.chosen().learns_masks() ? "masks" : "boxes");
   check(!files.image_root.empty(), ErrorKind::kUsage, "image-root is missing: the folder of the pictures");
   const std::vector<std::string> reads{files.annotations, files.weights, settings.eval_annotations};
   for (const std::string& file : reads)
@@ -128,6 +130,21 @@ Due parse_due(const std::string& name) {
 
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A picture with the objects that are to be learned.
+Tensor draw_truth(const train::Sample& sample) {
+  std::vector<Tensor> masks;
+  std::vector<io::OverlayObject> boxes;
+  const std::vector<float> sides = sample.boxes.to_vector<float>();
+  for (std::int64_t k = 0; k < sample.size(); ++k) {
+    const float* const b = sides.data() + 4 * k;
+    if (sample.masks.defined())
+      masks.push_back(sample.masks.select(0, k).contiguous());
+    else
+      boxes.push_back({{}, std::array<double, 4>{b[0], b[1], b[2] - b[0], b[3] - b[1]}, {}});
+  }
+  return sample.masks.defined() ? draw_masks(sample.image, masks) : io::draw_overlay(sample.image, boxes);
+}
 
 // A training in progress: its parts, and what goes on between them.
 class Training {
@@ -345,11 +362,9 @@ class Training {
     if (!pictures_) pictures_ = std::make_unique<io::OutputFolder>(folder_.pictures());
     for (std::size_t i = 0; i < std::min(batch.size(), kMost); ++i) {
       const train::Sample& sample = batch[i];
-      std::vector<Tensor> masks;
-      for (std::int64_t k = 0; k < sample.size(); ++k) masks.push_back(sample.masks.select(0, k).contiguous());
       const auto found = find_objects(*model_, sample.image, sample.image, {.score = 0.3, .most = 20});
-      const Tensor drawn = io::draw_side_by_side(
-          {{draw_masks(sample.image, masks), "to be learned"}, {draw_found(sample.image, found), "found"}});
+      const Tensor drawn =
+          io::draw_side_by_side({{draw_truth(sample), "to be learned"}, {draw_found(sample.image, found), "found"}});
       const std::vector<std::byte> jpeg = io::encode_jpeg(drawn);
       const std::string name = fmt::format("step_{:07}_{}.jpg", step, i);
       // What is in the way of a picture is no reason to end a training.
@@ -403,7 +418,8 @@ class Training {
 
 void TrainFiles::declare(Settings& settings) {
   settings.group("Files");
-  settings.add("annotations FILE", annotations, "COCO file with masks", OptionKind::kRun);
+  settings.add("annotations FILE", annotations, "COCO file with masks (or boxes, for a detector of boxes alone)",
+               OptionKind::kRun);
   settings.add("image-root DIR", image_root, "The folder of its pictures", OptionKind::kRun);
   settings.add("weights FILE", weights,
                "Start: a ResNet (DINO, MoCo-v2, Detectron2) or a whole detector. Without it, random numbers",
@@ -428,7 +444,11 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
     run.note("{} is there already", (folder.path() / kFinalModel).string());
     return fs::exists(folder.skipped_list()) ? kSomeInputsFailed : kSuccess;
   }
-  const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode());
+  const bool masks = settings.detector.chosen().learns_masks();
+  const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode(),
+                            masks ? train::Learned::kMasks : train::Learned::kBoxes);
+  if (!masks && settings.copy_paste)
+    run.note("copy-paste is off: it needs masks, and this detector learns boxes alone");
   Json info = make_info(run, settings_json(settings, "train"));
   if (!files.weights.empty()) info["weights_sha256"] = io::checkpoint_sha256(files.weights);
   if (!files.entry.empty()) info["weights_entry"] = files.entry;

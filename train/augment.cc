@@ -63,7 +63,8 @@ PixelBox move_mask(const Placed& mask, std::int64_t width, const std::vector<std
 // The masks of a sample one after another, each valid until the next is asked for.
 class DenseMasks {
  public:
-  explicit DenseMasks(const Sample& sample) : masks_(sample.masks.contiguous()) {}
+  explicit DenseMasks(const Sample& sample) : masks_(sample.masks.defined() ? sample.masks.contiguous() : Tensor()) {}
+  bool any() const { return masks_.defined(); }
   Placed operator()(std::int64_t i) {
     const std::int64_t height = masks_.size(1), width = masks_.size(2);
     const std::uint8_t* pixels = std::as_const(masks_).data<std::uint8_t>() + i * height * width;
@@ -77,8 +78,10 @@ class DenseMasks {
 // Runs are written into one picture's memory, which is cleared only where the last mask was.
 class DecodedMasks {
  public:
-  explicit DecodedMasks(const CompactSample& sample)
-      : sample_(sample), pixels_(Tensor::zeros({sample.height(), sample.width()}, DType::kU8)) {}
+  explicit DecodedMasks(const CompactSample& sample) : sample_(sample) {
+    if (sample.has_masks) pixels_ = Tensor::zeros({sample.height(), sample.width()}, DType::kU8);
+  }
+  bool any() const { return sample_.has_masks; }
   Placed operator()(std::int64_t i) {
     const io::Rle& rle = sample_.masks[static_cast<std::size_t>(i)];
     check(rle.height == sample_.height() && rle.width == sample_.width(),
@@ -112,8 +115,8 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
   const std::vector<std::int64_t> rows = io::nearest_samples(sample.height(), height),
                                   columns = io::nearest_samples(sample.width(), width);
   const std::vector<float> boxes = sample.boxes.template to_vector<float>();
-  Tensor masks = zero_masks(sample.size(), height, width);
-  std::uint8_t* to = masks.mutable_data<std::uint8_t>();
+  Tensor masks = masks_of.any() ? zero_masks(sample.size(), height, width) : Tensor();
+  std::uint8_t* to = masks_of.any() ? masks.mutable_data<std::uint8_t>() : nullptr;
   std::vector<float> kept;
   for (std::int64_t i = 0; i < sample.size(); ++i) {
     const float* box = boxes.data() + 4 * i;
@@ -125,15 +128,17 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
         static_cast<float>(std::clamp(b[0], 0.0, w)), static_cast<float>(std::clamp(b[1], 0.0, h)),
         static_cast<float>(std::clamp(b[2], 0.0, w)), static_cast<float>(std::clamp(b[3], 0.0, h))};
     if (clipped[2] - clipped[0] <= kLeastSide || clipped[3] - clipped[1] <= kLeastSide) continue;
-    const PixelBox room = move_mask(masks_of(i), sample.width(), rows, columns, flip, to);
-    if (room.empty()) continue;
-    result.rooms.push_back(room);
-    to += height * width;
+    if (masks_of.any()) {
+      const PixelBox room = move_mask(masks_of(i), sample.width(), rows, columns, flip, to);
+      if (room.empty()) continue;
+      result.rooms.push_back(room);
+      to += height * width;
+    }
     kept.insert(kept.end(), clipped.begin(), clipped.end());
     result.classes.push_back(sample.classes[static_cast<std::size_t>(i)]);
   }
   result.boxes = Tensor::from(kept, {result.size(), 4});
-  result.masks = masks.slice(0, 0, result.size());
+  if (masks_of.any()) result.masks = masks.slice(0, 0, result.size());
   return result;
 }
 

@@ -17,7 +17,7 @@ struct AugmentOptions {
 };
 
 /// Picture (bilinear), masks (nearest) and boxes at another size, mirrored if `flip`. Boxes are clipped to the picture;
-/// objects without box or mask left are dropped.
+/// objects without box or (where there are masks) mask left are dropped.
 Sample transformed(const Sample& sample, std::int64_t height, std::int64_t width, bool flip);
 Sample transformed(const CompactSample& sample, std::int64_t height, std::int64_t width, bool flip);
 /// transformed() with a size and a side that the generator chooses. One mask at a time is decoded.

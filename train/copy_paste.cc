@@ -270,6 +270,9 @@ std::vector<Sample> copy_pasted(const std::vector<Sample>& targets, const std::v
   const std::size_t n = targets.size();
   check(sources.size() == n && generators.size() == n, "copy_paste: {} targets, {} sources, {} generators", n,
         sources.size(), generators.size());
+  for (const std::vector<Sample>* samples : {&targets, &sources})
+    for (const Sample& sample : *samples)
+      check(sample.masks.defined(), "copy_paste: expected samples with masks, got one of boxes alone");
   std::vector<Sample> result;
   for (std::size_t i = 0; i < n; ++i) {
     const Sample& source = sources[n - 1 - i];

@@ -11,10 +11,13 @@ namespace fs = std::filesystem;
 
 namespace usol::train {
 
-Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::DecodeOptions& decode)
-    : set_(io::read_coco(annotations, {.image_root = image_root, .apply_exif = decode.apply_exif})),
+Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::DecodeOptions& decode, Learned learned)
+    : set_(io::read_coco(
+          annotations,
+          {.segmentations = learned == Learned::kMasks, .image_root = image_root, .apply_exif = decode.apply_exif})),
       image_root_(std::move(image_root)),
-      decode_(decode) {
+      decode_(decode),
+      masks_(learned == Learned::kMasks) {
   check(fs::is_directory(image_root_), ErrorKind::kUsage, "{}: no such folder of pictures", image_root_.string());
   check(!set_.is_results, ErrorKind::kUsage, "{}: a list of results; training needs images and categories as well",
         set_.name);
@@ -26,9 +29,12 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::Dec
   for (std::size_t a = 0; a < set_.annotations.size(); ++a) {
     const io::CocoAnnotation& annotation = set_.annotations[a];
     if (annotation.is_crowd || annotation.lost_mask) continue;
+    check(annotation.has_box && annotation.has_category, ErrorKind::kFormat,
+          "{}: training needs its bbox and category_id", set_.place(annotation));
     check(
-        annotation.has_box && annotation.has_category && annotation.segmentation.kind != io::Segmentation::Kind::kNone,
-        ErrorKind::kFormat, "{}: training needs its bbox, category_id and segmentation", set_.place(annotation));
+        !masks_ || annotation.segmentation.kind != io::Segmentation::Kind::kNone, ErrorKind::kFormat,
+        "{}: it has no segmentation, which a detector of masks needs; one without a mask head learns from boxes alone",
+        set_.place(annotation));
     check(std::binary_search(category_ids_.begin(), category_ids_.end(), annotation.category_id), ErrorKind::kFormat,
           "{}: category {} is not in the file's categories", set_.place(annotation), annotation.category_id);
     image_of[a] = by_id.find(annotation.image_id);
@@ -60,8 +66,9 @@ std::span<const std::int64_t> Dataset::annotations_of(std::int64_t index) const 
 }
 
 Sample decoded(const CompactSample& sample) {
-  Sample result{sample.image, Tensor::empty({sample.size(), sample.height(), sample.width()}, DType::kU8), sample.boxes,
-                sample.classes};
+  Sample result{sample.image, {}, sample.boxes, sample.classes};
+  if (!sample.has_masks) return result;
+  result.masks = Tensor::empty({sample.size(), sample.height(), sample.width()}, DType::kU8);
   for (std::int64_t i = 0; i < sample.size(); ++i)
     result.masks.select(0, i).copy_from(io::rle_decode(sample.masks[static_cast<std::size_t>(i)]));
   return result;
@@ -89,6 +96,7 @@ CompactSample Dataset::load(std::int64_t index) const {
   const io::CocoImage& about = image(index);
   CompactSample sample;
   sample.image = picture(index);
+  sample.has_masks = masks_;
   const std::int64_t height = sample.image.size(0), width = sample.image.size(1);
   check(height == about.height && width == about.width, ErrorKind::kFormat,
         "{}: {} x {} pixels (height x width), but {} says {} x {}", path(index).string(), height, width, set_.name,
@@ -99,7 +107,7 @@ CompactSample Dataset::load(std::int64_t index) const {
   for (std::int64_t i = 0; i < n; ++i) {
     const io::CocoAnnotation& annotation =
         set_.annotations[static_cast<std::size_t>(annotations[static_cast<std::size_t>(i)])];
-    sample.masks.push_back(set_.rle(annotation, height, width));
+    if (masks_) sample.masks.push_back(set_.rle(annotation, height, width));
     const auto& [left, top, w, h] = annotation.box;
     for (double side : {left, top, left + w, top + h}) boxes.push_back(static_cast<float>(side));
     const auto place = std::lower_bound(category_ids_.begin(), category_ids_.end(), annotation.category_id);

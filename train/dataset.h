@@ -21,7 +21,7 @@ namespace usol::train {
 /// A picture with its objects, decoded.
 struct Sample {
   Tensor image;                       // u8 [H, W, 3] RGB
-  Tensor masks;                       // u8 [G, H, W] of 0 and 1
+  Tensor masks;                       // u8 [G, H, W] of 0 and 1; undefined in a data set of boxes alone
   Tensor boxes;                       // f32 [G, 4], x0 y0 x1 y1
   std::vector<std::int64_t> classes;  // [G], from 0
   // [G], outside of which the masks are 0; not known if empty. Whoever changes masks clears it.
@@ -35,7 +35,8 @@ struct Sample {
 
 /// A picture with its objects' masks as runs: hundreds of objects of a large picture need little memory.
 struct CompactSample {
-  Tensor image;  // as in Sample
+  Tensor image;           // as in Sample
+  bool has_masks = true;  // false: of a data set of boxes alone, `masks` is empty
   std::vector<io::Rle> masks;
   Tensor boxes;
   std::vector<std::int64_t> classes;
@@ -44,17 +45,20 @@ struct CompactSample {
   std::int64_t height() const { return image.size(0); }
   std::int64_t width() const { return image.size(1); }
 };
-/// With all masks decoded.
+/// With all masks decoded, if it has any.
 Sample decoded(const CompactSample& sample);
+
+/// What a detector learns of an object.
+enum class Learned { kMasks, kBoxes };
 
 class Dataset {
  public:
   /// Reads the annotations. Crowds and objects that lost their masks (AnnotationSet::report counts them) are left out,
-  /// and pictures without other objects too. Classes are the categories by ascending id. Throws what read_coco()
-  /// throws; Error(kFormat) for an annotation that had no box, category or mask; Error(kUsage) if no picture has
-  /// objects or `image_root` is no folder.
+  /// and pictures without other objects too. Classes are the categories by ascending id. For kBoxes masks are neither
+  /// needed nor kept. Throws what read_coco() throws; Error(kFormat) for an annotation that had no box, category or
+  /// (for kMasks) mask; Error(kUsage) if no picture has objects or `image_root` is no folder.
   Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root,
-          const io::DecodeOptions& decode = {});
+          const io::DecodeOptions& decode = {}, Learned learned = Learned::kMasks);
 
   /// Pictures with objects.
   std::int64_t size() const { return static_cast<std::int64_t>(images_.size()); }
@@ -79,6 +83,7 @@ class Dataset {
   io::AnnotationSet set_;
   std::filesystem::path image_root_;
   io::DecodeOptions decode_;
+  bool masks_;
   std::vector<std::int64_t> category_ids_;   // ascending
   std::vector<std::int64_t> images_;         // positions in set_.images
   std::vector<std::int64_t> first_, order_;  // annotations of images_[i]: order_[first_[i] .. first_[i + 1])

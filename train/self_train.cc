@@ -36,6 +36,21 @@ io::Rle mask_of(const io::AnnotationSet& set, const io::CocoAnnotation& annotati
   return set.rle(annotation, runs ? own.height : image.height, runs ? own.width : image.width);
 }
 
+bool has_mask(const io::CocoAnnotation& annotation) {
+  return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
+}
+
+// Whether each annotation has a mask; else all are compared by their boxes.
+bool all_have_masks(const Positions& annotations) {
+  return std::all_of(annotations.begin(), annotations.end(), [](const auto* a) { return has_mask(*a); });
+}
+
+std::vector<io::Box> boxes_of(const Positions& annotations) {
+  std::vector<io::Box> boxes;
+  for (const io::CocoAnnotation* annotation : annotations) boxes.push_back(annotation->box);
+  return boxes;
+}
+
 std::vector<io::Rle> masks_of(const io::AnnotationSet& set, const Positions& annotations, const io::CocoImage& image) {
   std::vector<io::Rle> masks;
   for (const io::CocoAnnotation* annotation : annotations) masks.push_back(mask_of(set, *annotation, image));
@@ -80,9 +95,12 @@ class Round {
     return previous_.images[static_cast<std::size_t>(images_.find(id))];
   }
 
-  // An empty mask teaches nothing.
+  // An empty mask or box teaches nothing.
   bool dropped(const io::AnnotationSet& set, const io::CocoAnnotation& annotation) const {
+    check(has_mask(annotation) || annotation.has_box, ErrorKind::kFormat, "{}: it has neither segmentation nor bbox",
+          set.place(annotation));
     if (options_.preset == Preset::kRelease) return false;
+    if (!has_mask(annotation)) return annotation.box[2] <= 0 || annotation.box[3] <= 0;
     return io::rle_area(mask_of(set, annotation, image_of(annotation.image_id))) == 0;
   }
 
@@ -96,6 +114,7 @@ class Round {
     const Positions& old = *old_.find(id);
     const Positions* found = found_.find(id);
     if (found == nullptr) return keep(previous_, old, result_.previous);
+    if (!all_have_masks(old) || !all_have_masks(*found)) return compare_boxes(old, *found);
     const io::CocoImage& image = image_of(id);
     const std::vector<io::Rle> old_masks = masks_of(previous_, old, image);
     const std::vector<io::Rle> found_masks = masks_of(predictions_, *found, image);
@@ -117,6 +136,18 @@ class Round {
     }
     result_.found_again += static_cast<std::int64_t>(old.size() - surviving.size());
     keep(predictions_, *found, result_.predicted);
+    keep(previous_, surviving, result_.previous);
+  }
+
+  void compare_boxes(const Positions& old, const Positions& found) {
+    const std::vector<double> iou = io::box_iou(boxes_of(old), boxes_of(found));
+    Positions surviving;
+    for (std::size_t i = 0; i < old.size(); ++i) {
+      const std::span<const double> row(iou.data() + i * found.size(), found.size());
+      if (std::all_of(row.begin(), row.end(), [&](double v) { return v < options_.iou; })) surviving.push_back(old[i]);
+    }
+    result_.found_again += static_cast<std::int64_t>(old.size() - surviving.size());
+    keep(predictions_, found, result_.predicted);
     keep(previous_, surviving, result_.previous);
   }
 
@@ -154,17 +185,18 @@ std::vector<io::CocoImage> round_images(const io::AnnotationSet& previous, const
 }
 
 std::string round_record(const RoundObject& object, std::int64_t id, Preset preset) {
-  const io::Rle mask = mask_of(*object.set, *object.annotation, *object.image);
+  const bool masked = has_mask(*object.annotation);
+  const io::Rle mask = masked ? mask_of(*object.set, *object.annotation, *object.image) : io::Rle{};
   io::CocoAnnotation annotation = *object.annotation;
   annotation.id = id;
   if (preset == Preset::kPaper) {
-    annotation.area = static_cast<double>(io::rle_area(mask));
+    annotation.area = masked ? static_cast<double>(io::rle_area(mask)) : annotation.box[2] * annotation.box[3];
     return io::coco_annotation_json(annotation, mask);
   }
   annotation.is_crowd = false;
   annotation.area = annotation.box[2] * annotation.box[3];
   auto record = nlohmann::ordered_json::parse(io::coco_annotation_json(annotation, mask));
-  std::swap(record["width"], record["height"]);
+  if (masked) std::swap(record["width"], record["height"]);
   return record.dump();
 }
 

@@ -35,8 +35,9 @@ struct RoundResult {
   std::int64_t differing_sizes = 0;  // pictures; kRelease only
 };
 
-/// Chooses the objects of the next round. Both sets must outlive the result. Throws Error(kFormat) naming the record
-/// for a prediction without score or mask, of a picture or category that `previous` lacks, or (kPaper) of another size
+/// Chooses the objects of the next round; of a picture in which some have no mask, by the overlap of boxes. Both sets
+/// must outlive the result. Throws Error(kFormat) naming the record for a prediction without score, for an object with
+/// neither mask nor box, for a prediction of a picture or category that `previous` lacks, or (kPaper) of another size
 /// than the picture's masks.
 RoundResult next_round(const io::AnnotationSet& previous, const io::AnnotationSet& predictions,
                        const RoundOptions& options);

@@ -11,17 +11,20 @@ namespace usol::train {
 namespace {
 
 // Where in a detector a network trained by itself has its place: "backbone.bottom_up." for a ResNet, "backbone.net."
-// for a ViT.
+// for a ViT, "backbone." and "roi_heads." for a ResNet whose last stage is in the heads.
 std::vector<std::string> bottoms() {
   std::vector<std::string> prefixes;
-  for (const BackboneKind& kind : Registry<BackboneKind>::all()) prefixes.push_back("backbone." + kind.bottom);
+  for (const BackboneKind& kind : Registry<BackboneKind>::all()) {
+    prefixes.push_back("backbone." + kind.bottom);
+    if (!kind.elsewhere.empty()) prefixes.push_back(kind.elsewhere);
+  }
   return prefixes;
 }
 
 }  // namespace
 
 StartReport start_from(ParamStore& store, StateDict state, const std::string& what) {
-  if (state.contains("layer1.0.conv1.weight")) io::resnet_to_detectron2(state, "backbone.bottom_up.");
+  if (state.contains("layer1.0.conv1.weight")) io::resnet_to_detectron2(state);
   StartReport report;
   std::set<std::string> used;
   const std::vector<std::string> places = bottoms();

@@ -51,25 +51,25 @@ Tensor classes_of(const Matches& matches, const Truths& truths, std::int64_t bac
   return where(equal(matches.label, static_cast<double>(kPositive)), index_select(truths.classes, matches.truth), none);
 }
 
-// One picture's objects: boxes [R, 4] and scores [R, classes + 1] of its regions.
+// One picture's objects: boxes [R, 4], or [R, 4 * classes], and scores [R, classes + 1] of its regions.
 Detections choose(Tensor boxes, Tensor scores, const Size& size, const DetectOptions& options) {
   const Tensor valid = logical_and(finite_rows(boxes), finite_rows(scores));
   if (const Tensor rows = nonzero(valid); rows.numel() < boxes.size(0)) {
     boxes = index_select(boxes, rows);
     scores = index_select(scores, rows);
   }
-  const std::int64_t classes = scores.size(1) - 1;
+  const std::int64_t classes = scores.size(1) - 1, of_region = boxes.size(1) / 4;
   const Tensor foreground = scores.slice(1, 0, classes).contiguous();
-  boxes = clip(boxes, size);
+  boxes = clip(boxes.reshape({boxes.size(0) * of_region, 4}), size);
   const Tensor found = nonzero(greater(foreground, options.score));  // row-major: region, class
-  std::vector<std::int64_t> region, label;
+  std::vector<std::int64_t> row, label;
   for (const std::int64_t i : found.to_vector<std::int64_t>()) {
-    region.push_back(i / classes);
+    row.push_back(of_region == 1 ? i / classes : i);
     label.push_back(i % classes);
   }
   const Device device = boxes.device();
   const Tensor labels = Tensor::from(label, {found.numel()}).to(device);
-  boxes = index_select(boxes, Tensor::from(region, {found.numel()}).to(device));
+  boxes = index_select(boxes, Tensor::from(row, {found.numel()}).to(device));
   return best_of(boxes, index_select(foreground.reshape({foreground.numel()}), found), labels, options);
 }
 
@@ -77,12 +77,21 @@ Detections choose(Tensor boxes, Tensor scores, const Size& size, const DetectOpt
 
 RoiHeads::RoiHeads(const Scope& scope, const RoiHeadsConfig& config) : config_(config) {
   check(config.stages == 1 || config.stages == 3, "roi heads: expected 1 or 3 stages, got {}", config.stages);
+  check(config.box.boxes() == 1 || (config.stages == 1 && !config.droploss.preset),
+        "roi heads: a box for each of {} classes goes with one stage and without DropLoss", config.box.classes);
+  check(!config.box.res5 || (config.stages == 1 && !config.mask),
+        "roi heads: those of C4, with res5, have one stage and no masks");
   for (std::int64_t k = 0; k < config.stages; ++k) {
     const auto of_stage = [&](const char* name) { return config.stages == 1 ? scope / name : scope / name / k; };
-    box_heads_.emplace_back(of_stage("box_head"), of_stage("box_predictor"), config.box,
+    box_heads_.emplace_back(of_stage(config.box.res5 ? "res5" : "box_head"), of_stage("box_predictor"), config.box,
                             BoxCoder{kStages[static_cast<std::size_t>(k)].weights});
   }
   if (config.mask) mask_head_.emplace(scope / "mask_head", *config.mask);
+}
+
+Tensor RoiHeads::pool(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t size,
+                      bool channels_last) const {
+  return pool_regions(features, boxes, size, channels_last, config_.first_stride_px);
 }
 
 std::vector<Samples> RoiHeads::sample(const std::vector<Proposals>& proposals, const std::vector<Truths>& truths,
@@ -127,7 +136,7 @@ std::vector<Samples> RoiHeads::relabel(const std::vector<Tensor>& decoded, const
 
 BoxPredictions RoiHeads::run_stage(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes,
                                    std::int64_t stage, const Context& context) const {
-  Tensor pooled = pool_regions(features, boxes, config_.box.pooled, config_.box.convolutions > 0);
+  Tensor pooled = pool(features, boxes, config_.box.pooled, config_.box.convolutions > 0 || config_.box.res5);
   if (context.training && config_.stages > 1)
     pooled = scale_gradient(pooled, 1.0 / static_cast<double>(config_.stages));
   return box_heads_[static_cast<std::size_t>(stage)](pooled, context);
@@ -136,8 +145,13 @@ BoxPredictions RoiHeads::run_stage(const std::vector<Tensor>& features, const st
 std::vector<Tensor> RoiHeads::decode(const BoxPredictions& predictions, const std::vector<Tensor>& boxes,
                                      std::int64_t stage) const {
   const NoGrad no_grad;
-  const Tensor decoded = box_heads_[static_cast<std::size_t>(stage)].coder().decode(predictions.deltas, concat(boxes));
-  return split(decoded, counts_of(boxes));
+  const BoxCoder& coder = box_heads_[static_cast<std::size_t>(stage)].coder();
+  const Tensor from = concat(boxes);
+  const std::int64_t regions = from.size(0), each = config_.box.boxes();
+  if (each == 1) return split(coder.decode(predictions.deltas, from), counts_of(boxes));
+  const Tensor repeated = from.unsqueeze(1).expand({regions, each, 4}).contiguous().reshape({regions * each, 4});
+  const Tensor decoded = coder.decode(predictions.deltas.detach().reshape({regions * each, 4}), repeated);
+  return split(decoded.reshape({regions, each * 4}), counts_of(boxes));
 }
 
 Losses RoiHeads::losses(const std::vector<Tensor>& features, const std::vector<Proposals>& proposals,
@@ -149,7 +163,8 @@ Losses RoiHeads::losses(const std::vector<Tensor>& features, const std::vector<P
   for (std::int64_t k = 0; k < config_.stages; ++k) {
     const std::vector<Tensor> boxes = boxes_of(samples);
     const BoxPredictions predictions = run_stage(features, boxes, k, context);
-    const std::vector<Tensor> decoded = decode(predictions, boxes, k);
+    std::vector<Tensor> decoded;
+    if (config_.droploss.preset || k + 1 < config_.stages) decoded = decode(predictions, boxes, k);
     const Tensor weights = stage_weights(config_.droploss, samples, decoded, truths, context.ranks);
     std::vector<Tensor> gt_boxes, classes;
     for (const Samples& s : samples) {
@@ -182,7 +197,7 @@ Tensor RoiHeads::mask_loss(const std::vector<Tensor>& features, const std::vecto
     targets.push_back(
         crop_masks(truths[n].masks, index_select(samples[n].truth, rows), boxes.back(), 2 * config_.mask_pooled));
   }
-  const Tensor logits = (*mask_head_)(pool_regions(features, boxes, config_.mask_pooled, true), context);
+  const Tensor logits = (*mask_head_)(pool(features, boxes, config_.mask_pooled, true), context);
   const Tensor chosen = MaskHead::of_class(logits, concat(classes));
   return MaskHead::loss(chosen,
                         targets.empty() ? Tensor::zeros(chosen.shape(), DType::kF32, chosen.device()) : concat(targets),
@@ -220,7 +235,7 @@ void RoiHeads::add_masks(const std::vector<Tensor>& features, std::vector<Detect
     boxes.push_back(d.boxes);
     classes.push_back(d.classes);
   }
-  const Tensor logits = (*mask_head_)(pool_regions(features, boxes, config_.mask_pooled, true), Context{});
+  const Tensor logits = (*mask_head_)(pool(features, boxes, config_.mask_pooled, true), Context{});
   const Tensor masks = sigmoid(MaskHead::of_class(logits, concat(classes)));
   const std::vector<Tensor> of_image = split(masks, counts_of(boxes));
   for (std::size_t n = 0; n < detections.size(); ++n) detections[n].masks = of_image[n];

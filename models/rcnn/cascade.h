@@ -1,7 +1,8 @@
 #pragma once
-// The region heads: one box stage (Mask R-CNN) or a cascade of three, each refining the boxes of the one before, and
-// the mask head. Parameter names: roi_heads.box_head[.k], .box_predictor[.k], .mask_head. Source: He et al. 2017, "Mask
-// R-CNN"; Cai & Vasconcelos 2018, "Cascade R-CNN"; Detectron2's StandardROIHeads and CascadeROIHeads.
+// The region heads: one box stage (Faster and Mask R-CNN) or a cascade of three, each refining the boxes of the one
+// before, and the mask head, if there is one. Parameter names: roi_heads.box_head[.k], .box_predictor[.k], .mask_head;
+// .res5 on C4. Source: Ren et al. 2015, "Faster R-CNN"; He et al. 2017, "Mask R-CNN"; Cai & Vasconcelos 2018, "Cascade
+// R-CNN"; Detectron2's StandardROIHeads, CascadeROIHeads and Res5ROIHeads.
 
 #include <cstdint>
 #include <optional>
@@ -20,15 +21,18 @@ namespace usol::rcnn {
 struct RoiHeadsConfig {
   std::int64_t stages = 3;  // 1 or 3
   BoxHeadConfig box;
-  std::optional<MaskHeadConfig> mask = MaskHeadConfig{};
+  std::optional<MaskHeadConfig> mask = MaskHeadConfig{};  // nothing: boxes alone
   std::int64_t mask_pooled = 14;
-  std::int64_t samples = 512;  // regions per picture in training
+  std::int64_t samples = 512;        // regions per picture in training
+  std::int64_t first_stride_px = 4;  // of the maps; 16 on C4
   double positive_fraction = 0.25;
   DropLoss droploss;
 };
 
 class RoiHeads {
  public:
+  /// Throws Error on other numbers of stages, on a cascade or DropLoss with a box for each of several classes, and on
+  /// masks or a cascade on C4.
   RoiHeads(const Scope& scope, const RoiHeadsConfig& config);
 
   /// The first stage's regions: proposals and truths together, matched at IoU 0.5, sampled.
@@ -42,7 +46,7 @@ class RoiHeads {
   /// training the gradient that reaches the features is divided by the number of stages.
   BoxPredictions run_stage(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t stage,
                            const Context& context) const;
-  /// Each picture's decoded boxes; no gradient.
+  /// Each picture's decoded boxes [R, 4], or [R, 4 K] with one for each class; no gradient.
   std::vector<Tensor> decode(const BoxPredictions& predictions, const std::vector<Tensor>& boxes,
                              std::int64_t stage) const;
 
@@ -65,6 +69,9 @@ class RoiHeads {
   const std::vector<BoxHead>& box_heads() const { return box_heads_; }
 
  private:
+  Tensor pool(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t size,
+              bool channels_last) const;
+
   RoiHeadsConfig config_;
   std::vector<BoxHead> box_heads_;
   std::optional<MaskHead> mask_head_;

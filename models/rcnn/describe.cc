@@ -33,7 +33,9 @@ std::optional<Description> describe(const StateDict& tensors) {
   Description out;
   const std::int64_t stages = count_numbered(tensors, "roi_heads.box_predictor.");
   const bool masks = any_begins_with(tensors, "roi_heads.mask_head.");
-  out.architecture = fmt::format("{}{} R-CNN", stages > 0 ? "Cascade " : "", masks ? "Mask" : "Faster");
+  out.architecture = stages > 0 ? masks ? "Cascade Mask R-CNN" : "Cascade R-CNN"
+                     : masks    ? "Mask R-CNN"
+                                : "Faster R-CNN";
   if (stages > 0) out.facts.emplace_back("cascade stages", std::to_string(stages));
   std::string backbone = "unknown";
   for (const BackboneKind& kind : Registry<BackboneKind>::all()) {

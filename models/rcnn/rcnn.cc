@@ -7,15 +7,28 @@
 #include "usol/models/image_batch.h"
 #include "usol/models/rcnn/describe.h"
 #include "usol/models/rcnn/settings.h"
+#include "usol/models/resnet_c4.h"
 #include "usol/models/vitdet.h"
+#include "usol/ops/gather.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 namespace {
 
-// p2 ... p5: the region heads do not use p6.
-std::vector<Tensor> for_heads(const std::vector<Tensor>& features) { return {features.begin(), features.end() - 1}; }
+// p2 ... p5: the region heads do not use p6. C4's one map serves both.
+std::vector<Tensor> for_heads(const std::vector<Tensor>& features) {
+  return features.size() == 1 ? features : std::vector<Tensor>{features.begin(), features.end() - 1};
+}
+
+// As many rows of a picture's proposals, spread evenly.
+Tensor spread(const Tensor& boxes, std::int64_t count) {
+  const std::int64_t n = boxes.size(0);
+  if (n <= count) return boxes;
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < count; ++i) rows.push_back(i * n / count);
+  return index_select(boxes, Tensor::from(rows, {count}).to(boxes.device()));
+}
 
 // Reads numbers off a state dict's shapes.
 class Shapes {
@@ -58,8 +71,8 @@ MakeDetector recognise(const StateDict& state) {
 }
 
 constexpr const char* kRecognised =
-    "a Mask R-CNN or Cascade Mask R-CNN on a ResNet with a feature pyramid or on ViTDet (no backbone.bottom_up or "
-    "backbone.net, proposal_generator and roi_heads that fit together)";
+    "a Faster, Mask or Cascade R-CNN on a ResNet with a feature pyramid, on ViTDet or on C4 (no backbone.bottom_up, "
+    "backbone.net or backbone.res4, proposal_generator and roi_heads that fit together)";
 std::unique_ptr<DetectorSettings> settings() { return std::make_unique<RcnnSettings>(); }
 
 const Registry<DetectorKind>::Add kRcnn({"rcnn", kRecognised, recognise, leave_out, rcnn::describe, settings});
@@ -86,8 +99,43 @@ RcnnConfig vitdet_rcnn_config(std::int64_t stages, std::int64_t classes) {
   return config;
 }
 
+RcnnConfig c4_config(const ResNetConfig& resnet, bool norm_after, std::int64_t classes) {
+  RcnnConfig config = cutler_config(1, classes);
+  config.backbone = resnet_c4(resnet);
+  config.rpn.channels = config.heads.box.channels = resnet.res2_channels << 2;  // of res4
+  config.rpn.first_stride_px = config.heads.first_stride_px = 16;
+  config.rpn.anchor_sizes = {1, 2, 4, 8, 16};
+  config.rpn.nms = 0.7;
+  config.rpn.pre_nms_train = 12000;
+  config.rpn.pre_nms_test = 6000;
+  config.rpn.post_nms_train = 2000;
+  config.heads.mask.reset();
+  config.heads.box.res5 = rcnn::Res5Config{resnet, norm_after};
+  config.heads.box.pooled = 14;
+  config.heads.box.class_agnostic = false;
+  return config;
+}
+
+namespace {
+
+// Sizes of a Faster R-CNN on C4.
+std::optional<RcnnConfig> read_c4_config(const StateDict& state, const Shapes& shapes) {
+  const std::string heads = "roi_heads.", scores = heads + "box_predictor.cls_score.weight";
+  auto resnet = resnet_config(state, "backbone.", 4);
+  if (!resnet || !shapes.has(scores) || !shapes.has(heads + "res5.0.conv1.weight")) return std::nullopt;
+  resnet->blocks[3] = shapes.count(heads + "res5.", ".conv1.weight");
+  RcnnConfig c = c4_config(*resnet, shapes.has(heads + "res5.norm.weight"), shapes.size(scores, 0) - 1);
+  c.rpn.channels = shapes.size("proposal_generator.rpn_head.conv.weight", 0);
+  c.heads.box.class_agnostic = shapes.size(heads + "box_predictor.bbox_pred.weight", 0) == 4;
+  if (!is_reasonable(c)) return std::nullopt;
+  return c;
+}
+
+}  // namespace
+
 std::optional<RcnnConfig> rcnn_config(const StateDict& state) {
   const Shapes shapes(state);
+  if (auto c4 = read_c4_config(state, shapes)) return c4;
   const std::string rpn = "proposal_generator.rpn_head.conv.";
   const std::string box = "roi_heads.box_predictor.", mask = "roi_heads.mask_head.";
   const bool cascade = shapes.has(box + "0.cls_score.weight");
@@ -136,11 +184,14 @@ Rcnn::Rcnn(const Scope& scope, const RcnnConfig& config, Device device, DType dt
       rpn_(std::make_shared<rcnn::Rpn>(scope / "proposal_generator", config.rpn)),
       heads_(std::make_shared<rcnn::RoiHeads>(scope / "roi_heads", config.heads)) {
   const std::vector<FeatureSpec>& maps = backbone_->outputs();
-  check(maps.size() == 5 && maps[0].stride_px == 4 && maps[0].channels == config.rpn.channels &&
+  const std::size_t expected = config.heads.box.res5 ? 1 : 5;
+  check(maps.size() == expected && maps[0].stride_px == config.rpn.first_stride_px &&
+            maps[0].stride_px == config.heads.first_stride_px && maps[0].channels == config.rpn.channels &&
             maps[0].channels == config.heads.box.channels &&
             (!config.heads.mask || maps[0].channels == config.heads.mask->channels),
-        "rcnn: expected maps p2 ... p6 with the heads' channels ({} and {}), got {} maps of {} channels, stride {}",
-        config.rpn.channels, config.heads.box.channels, maps.size(), maps[0].channels, maps[0].stride_px);
+        "rcnn: expected {} with the heads' channels ({} and {}), got {} maps of {} channels, stride {}",
+        config.heads.box.res5 ? "C4's map" : "maps p2 ... p6", config.rpn.channels, config.heads.box.channels,
+        maps.size(), maps[0].channels, maps[0].stride_px);
 }
 
 Rcnn Rcnn::from_state(StateDict state, std::string_view what, Device device, DType dtype) {
@@ -162,9 +213,12 @@ MakeDetector rcnn_maker(const RcnnConfig& config) {
 
 detection::Info Rcnn::info() const {
   detection::Info info;
-  info.name = config_.heads.stages == 1 ? "Mask R-CNN" : "Cascade Mask R-CNN";
   info.classes = config_.heads.box.classes;
   info.masks = config_.heads.mask.has_value();
+  info.name = std::string(config_.heads.stages > 1 ? "Cascade "
+                          : info.masks             ? ""
+                                                   : "Faster ") +
+              (info.masks ? "Mask R-CNN" : "R-CNN");
   info.step_px = backbone_->size_divisibility_px();
   if (!backbone_->name().empty()) info.name += " on " + backbone_->name();
   if (const std::int64_t square = backbone_->square_px(); square > 0) info.short_px = info.long_px = square;
@@ -219,7 +273,14 @@ rcnn::Losses Rcnn::losses(const std::vector<Tensor>& pictures, const std::vector
 
 void Rcnn::run_norms(const std::vector<Tensor>& pictures, const Context& context) const {
   const NoGrad no_grad;
-  features(preprocess(pictures, context.ranks).to(device_), context);
+  const std::vector<Tensor> maps = features(preprocess(pictures, context.ranks).to(device_), context);
+  if (!config_.heads.box.res5) return;
+  const auto proposals =
+      training_proposals(rpn_->anchors(maps), rpn_->predict(maps, context), sizes_of(pictures), context.ranks);
+  std::vector<Tensor> regions;
+  for (const rcnn::Proposals& of_picture : proposals)
+    regions.push_back(spread(of_picture.boxes, config_.heads.samples));
+  heads_->run_stage(for_heads(maps), regions, 0, context);
 }
 
 detection::Seen Rcnn::see(const std::vector<Tensor>& pictures, const rcnn::DetectOptions& options) const {

@@ -28,12 +28,13 @@ Tensor assign_levels(const Tensor& boxes, std::int64_t levels) {
 }
 
 Tensor pool_regions(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t size,
-                    bool channels_last) {
+                    bool channels_last, std::int64_t first_stride_px) {
   check(!features.empty() && static_cast<std::int64_t>(boxes.size()) == features[0].size(0),
         "roi pooler: expected features and boxes of as many pictures, got {} levels and {} pictures", features.size(),
         boxes.size());
   std::vector<double> scales;
-  for (std::size_t l = 0; l < features.size(); ++l) scales.push_back(std::ldexp(0.25, -static_cast<int>(l)));
+  for (std::size_t l = 0; l < features.size(); ++l)
+    scales.push_back(std::ldexp(1.0 / static_cast<double>(first_stride_px), -static_cast<int>(l)));
   const Tensor rois = with_image_index(boxes);
   const Tensor level = assign_levels(rois.slice(1, 1, 5), static_cast<std::int64_t>(features.size()));
   return roi_align(features, scales, rois, level, {.height = size, .width = size, .channels_last = channels_last});

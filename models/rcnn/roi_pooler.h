@@ -12,11 +12,11 @@ namespace usol::rcnn {
 /// 2, limited. Source: Lin et al. 2017, "Feature Pyramid Networks", eq. 1, with Detectron2's constants.
 Tensor assign_levels(const Tensor& boxes, std::int64_t levels);
 
-/// features: p2, p3, ... [N, C, H, W] with strides 4, 8, ...; boxes: of each picture. -> [R, C, size, size], R over all
-/// pictures in order. RoIAlign, aligned, adaptive sampling. `channels_last`: the result's order in memory, for
-/// convolutions. Gradient to the features.
+/// features: p2, p3, ... [N, C, H, W] with strides 4, 8, ... (or from `first_stride_px` on); boxes: of each picture. ->
+/// [R, C, size, size], R over all pictures in order. RoIAlign, aligned, adaptive sampling. `channels_last`: the
+/// result's order in memory, for convolutions. Gradient to the features.
 Tensor pool_regions(const std::vector<Tensor>& features, const std::vector<Tensor>& boxes, std::int64_t size,
-                    bool channels_last);
+                    bool channels_last, std::int64_t first_stride_px = 4);
 
 /// Truth masks cut out by boxes: masks [G, H, W] (u8 or bool), truth i64 [R] (which mask), boxes [R, 4] -> f32 [R,
 /// size, size] of 0 and 1: RoIAlign of the mask, 1 where it is at least 0.5.

@@ -23,7 +23,10 @@
 namespace usol::rcnn {
 namespace {
 
-constexpr auto kRatios = static_cast<std::int64_t>(std::size(kAnchorRatios));
+// Anchors at a place.
+std::int64_t anchors_of(const RpnConfig& config) {
+  return static_cast<std::int64_t>(std::size(kAnchorRatios) * config.anchor_sizes.size());
+}
 
 // The best candidates of one level and one picture, decoded.
 struct Candidates {
@@ -47,8 +50,10 @@ Candidates keep(const Candidates& c, const Tensor& mask) {
 
 Rpn::Rpn(const Scope& scope, const RpnConfig& config)
     : config_(config),
-      objectness_(scope / "rpn_head" / "objectness_logits", config.channels, kRatios, 1, {.init = init::normal(0.01f)}),
-      deltas_(scope / "rpn_head" / "anchor_deltas", config.channels, 4 * kRatios, 1, {.init = init::normal(0.01f)}) {
+      objectness_(scope / "rpn_head" / "objectness_logits", config.channels, anchors_of(config), 1,
+                  {.init = init::normal(0.01f)}),
+      deltas_(scope / "rpn_head" / "anchor_deltas", config.channels, 4 * anchors_of(config), 1,
+              {.init = init::normal(0.01f)}) {
   const Scope conv = scope / "rpn_head" / "conv";
   for (std::int64_t i = 0; i < config.convolutions; ++i)
     convolutions_.emplace_back(config.convolutions == 1 ? conv : conv / ("conv" + std::to_string(i)), config.channels,
@@ -63,7 +68,7 @@ Rpn::Output Rpn::predict(const std::vector<Tensor>& features, const Context& con
     for (const nn::Conv2d& layer : convolutions_) hidden = layer(hidden, context);
     const std::int64_t n = feature.size(0);
     output.logits.push_back(reshape(permute(objectness_(hidden, context), {0, 2, 3, 1}), {n, -1}));
-    // Channels are (ratio, coordinate).
+    // Channels are (size, ratio, coordinate).
     output.deltas.push_back(reshape(permute(deltas_(hidden, context), {0, 2, 3, 1}), {n, -1, 4}));
   }
   return output;
@@ -73,8 +78,10 @@ std::vector<Tensor> Rpn::anchors(const std::vector<Tensor>& features) const {
   std::vector<Tensor> result;
   for (std::size_t l = 0; l < features.size(); ++l) {
     const auto level = static_cast<int>(l);
-    result.push_back(level_anchors(features[l].size(2), features[l].size(3), std::int64_t{4} << level,
-                                   std::ldexp(config_.first_anchor_px, level), features[l].device()));
+    std::vector<double> sizes;
+    for (const double size : config_.anchor_sizes) sizes.push_back(std::ldexp(config_.first_anchor_px * size, level));
+    result.push_back(level_anchors(features[l].size(2), features[l].size(3), config_.first_stride_px << level, sizes,
+                                   features[l].device()));
   }
   return result;
 }

@@ -17,9 +17,12 @@ namespace usol::rcnn {
 
 struct RpnConfig {
   std::int64_t channels = 256;
-  std::int64_t convolutions = 1;  // before the predictions; ViTDet has 2
-  double first_anchor_px = 32;    // on p2; twice that on every next level
-  double nms = 0.65;              // proposals of one level that overlap more are one; 0.7 in the self-training rounds
+  std::int64_t convolutions = 1;     // before the predictions; ViTDet has 2
+  std::int64_t first_stride_px = 4;  // of p2; twice that of every next level. On C4: 16, and one level
+  double first_anchor_px = 32;       // on the first level; twice that on every next one
+  /// The anchors' sizes at a place of a level, as multiples of that one. On C4: 1, 2, 4, 8, 16.
+  std::vector<double> anchor_sizes{1};
+  double nms = 0.65;  // proposals of one level that overlap more are one; 0.7 in the self-training rounds
   std::int64_t pre_nms_train = 2000, pre_nms_test = 1000;    // candidates per level
   std::int64_t post_nms_train = 4000, post_nms_test = 1000;  // proposals over all levels
   double negative_below = 0.3, positive_from = 0.7;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "usol/models/backbone.h"
 #include "usol/models/choice.h"
@@ -10,9 +11,13 @@
 
 namespace usol {
 
+struct RcnnConfig;
+
 struct RcnnSettings : DetectorSettings {
   Choice<BackboneKind> backbone{"resnet"};
-  std::int64_t stages = 3;  // 3: Cascade Mask R-CNN; 1: Mask R-CNN
+  std::int64_t stages = 3;        // 3: Cascade Mask R-CNN; 1: Mask R-CNN
+  std::string mask_head = "on";   // "off": Cascade R-CNN, Faster R-CNN, from boxes alone
+  std::string box_of = "region";  // "class": a box for each class of each region
   std::int64_t channels = 256, hidden = 1024, proposals = 4000;
   double rpn_nms = 0.65;
   bool droploss = true;
@@ -20,7 +25,12 @@ struct RcnnSettings : DetectorSettings {
 
   void declare(Settings& settings) override;
   MakeDetector make(const DetectorPlan& plan) const override;
+  bool learns_masks() const override { return mask_head == "on"; }
   std::unique_ptr<DetectorSettings> clone() const override { return std::make_unique<RcnnSettings>(*this); }
+
+ private:
+  /// With the sizes that go with the backbone.
+  RcnnConfig config_of_backbone(std::int64_t classes) const;
 };
 
 }  // namespace usol

@@ -30,7 +30,7 @@ namespace {
 using Numbers = std::vector<std::int64_t>;
 
 TEST(Anchors, ShapesAndOrder) {
-  const auto a = rcnn::level_anchors(2, 3, 16, 32).to_vector<float>();
+  const auto a = rcnn::level_anchors(2, 3, 16, {32}).to_vector<float>();
   ASSERT_EQ(a.size(), 2u * 3 * 3 * 4);
   // The square one at the origin, then that of the next place to the right, then below.
   EXPECT_EQ(std::vector<float>(a.begin() + 4, a.begin() + 8), (std::vector<float>{-16, -16, 16, 16}));
