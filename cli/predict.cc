@@ -14,8 +14,9 @@ class PredictVerb : public Verb {
   void declare(Options& options) override {
     options.about(
         "Finds the objects in pictures with a detector: Cascade Mask R-CNN or Mask R-CNN on a ResNet with a feature "
-        "pyramid, as CutLER trains them, or on ViTDet. The objects go to a COCO file (compressed RLE masks, boxes, "
-        "scores), ready for evaluation or as the pseudo-masks of another round of training.");
+        "pyramid, as CutLER trains them, or on ViTDet; or detectors of boxes alone, Faster R-CNN also on C4. The "
+        "objects go to a COCO file (compressed RLE masks where there are any, boxes, scores), ready for evaluation or "
+        "as the pseudo-masks of another round of training.");
     job_.declare(options);
     outputs_.declare(options);
     options.example("usol predict images --weights cutler_cascade_final.pth --out found.json --overlays look",

@@ -74,6 +74,8 @@ std::string to_line(const eval::Metrics& metrics) {
 // What can be said before any file is read.
 void check_config(const EvaluateConfig& config) {
   check(!(config.corloc && config.saliency), ErrorKind::kUsage, "corloc and saliency exclude each other");
+  check(config.voc == "off" || !(config.corloc || config.saliency || config.class_agnostic || config.curves),
+        ErrorKind::kUsage, "voc compares categories, and has no curves; leave out what is for other metrics");
   check(!config.curves || !(config.corloc || config.saliency), ErrorKind::kUsage,
         "curves are of average precision; corloc and saliency have none");
   to_max_dets(config.max_dets);
@@ -153,9 +155,25 @@ eval::CocoEvalResult score_type(const Run& run, const io::AnnotationSet& truth, 
   return result;
 }
 
+eval::VocEvalResult score_voc(const Run& run, const io::AnnotationSet& truth, const io::AnnotationSet& predictions,
+                              bool groups) {
+  const eval::VocEvalResult result =
+      eval::evaluate_voc(truth, predictions, groups ? eval::VocGroups::kAreAssigned : eval::VocGroups::kAreCategories);
+  run.note("VOC  {}", to_line(result.metrics));
+  for (const eval::VocEvalResult::Category& category : result.categories)
+    run.detail("VOC  {:<20} {}{}", category.name, to_line(category.metrics),
+               !groups          ? ""
+               : category.group ? fmt::format("  group {}", *category.group)
+                                : "  no group");
+  if (result.unknown_category > 0)
+    run.warn("{} predictions are of {} and were left out", result.unknown_category,
+             groups ? "groups without a category" : "categories that the truth lacks");
+  return result;
+}
+
 void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation& evaluation) {
   std::vector<eval::IouType> types = to_iou_types(config.box_only ? "box" : config.iou);
-  bool masks = !config.corloc && (types.size() > 1 || types[0] == eval::IouType::kMask);
+  bool masks = !config.corloc && config.voc == "off" && (types.size() > 1 || types[0] == eval::IouType::kMask);
   const io::CocoReadOptions reading{.segmentations = masks, .image_root = config.image_root, .apply_exif = config.exif};
   const io::AnnotationSet truth = io::read_coco(config.truth, reading);
   io::AnnotationSet predictions = io::read_coco(config.predictions, reading);
@@ -171,6 +189,10 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
     return;
   }
   if (config.pseudo_masks) fill_scores(run, predictions);
+  if (config.voc != "off") {
+    evaluation.voc = score_voc(run, truth, predictions, config.voc == "groups");
+    return;
+  }
   if (types.size() > 1 && !has_masks(predictions)) {
     run.note("{} has no masks: boxes alone are compared", predictions.name);
     types = {eval::IouType::kBox};
@@ -236,6 +258,11 @@ void EvaluateConfig::declare(Settings& settings) {
   settings.add("max-dets LIST", max_dets, "Detections per image that count; AP uses the last");
   settings.choice("match", match, {"id", "file_name"}, "How images of the two files belong together");
   settings.group("Other metrics");
+  settings.choice(
+      "voc", voc, {"off", "categories", "groups"},
+      "VOC's average precision of boxes (the area below the curve). groups: the predictions' categories are "
+      "groups without names, which are assigned to the truth's categories so that the mean AP50 is largest, "
+      "as LOST's detectors are scored");
   settings.flag(
       "corloc", corloc,
       "Share of images whose best box has IoU >= 0.5 with any truth; beside it that of the best constant box and "
@@ -259,6 +286,18 @@ Json Evaluation::json() const {
   if (saliency) {
     metrics["saliency"] = eval::metrics_json(saliency->metrics());
     metrics["saliency"]["images"] = saliency->images();
+    return metrics;
+  }
+  if (voc) {
+    metrics["voc"] = eval::metrics_json(voc->metrics);
+    metrics["per_category"] = Json::array();
+    for (const eval::VocEvalResult::Category& category : voc->categories)
+      metrics["per_category"].push_back({{"id", category.id},
+                                         {"name", category.name},
+                                         {"truths", category.truths},
+                                         {"group", category.group ? Json(*category.group) : Json()},
+                                         {"voc", eval::metrics_json(category.metrics)}});
+    metrics["left_out"] = {{"predictions_of_unknown_categories", voc->unknown_category}};
     return metrics;
   }
   if (corloc) {

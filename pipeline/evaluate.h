@@ -12,6 +12,7 @@
 #include "usol/eval/coco_eval.h"
 #include "usol/eval/corloc.h"
 #include "usol/eval/saliency.h"
+#include "usol/eval/voc_eval.h"
 #include "usol/pipeline/picture_options.h"
 #include "usol/pipeline/run.h"
 #include "usol/pipeline/settings.h"
@@ -31,25 +32,30 @@ struct EvaluateConfig {
   std::string max_dets = "1,10,100";  // detections per image that count, ascending; AP uses the last
   std::string match = "id";           // how images of the two files belong together: "id" or "file_name"
   bool ids_are_certain = false;       // "id" even where an id stands for pictures of two names
-  bool corloc = false;                // CorLoc instead: the best box of each image
-  bool saliency = false;              // metrics of foreground maps instead
-  PictureOptions pictures = {};       // how maps and masks that are pictures are read
-  bool curves = false;                // keep CocoEvalResult::precision, recall and scores
+  /// VOC's average precision of boxes instead: of the truth's "categories", or of "groups" that are assigned to them
+  /// first; "off": COCO's.
+  std::string voc = "off";
+  bool corloc = false;           // CorLoc instead: the best box of each image
+  bool saliency = false;         // metrics of foreground maps instead
+  PictureOptions pictures = {};  // how maps and masks that are pictures are read
+  bool curves = false;           // keep CocoEvalResult::precision, recall and scores
 
   /// Declares all but `ids_are_certain` and `curves`.
   void declare(Settings& settings);
 };
 
-/// What evaluate() has found: one of the three.
+/// What evaluate() has found: one of the four.
 struct Evaluation {
   std::vector<std::pair<eval::IouType, eval::CocoEvalResult>> coco = {};
+  std::optional<eval::VocEvalResult> voc = {};
   std::optional<eval::CorLocResult> corloc = {};
   std::optional<eval::SaliencyMean> saliency = {};
   /// Pipes, sockets and devices among the maps, which were left out.
   std::vector<std::filesystem::path> left_out = {};
 
   /// The metrics as `usol eval` writes them, fractions, without "info": {"box": {"AP": ...}, "mask", "per_category",
-  /// "left_out"}, {"corloc": {...}} with "constant_box" and "whole_frame" where the truth has sizes, or
+  /// "left_out"}, {"voc": {"AP": ..., "per_category"}}, {"corloc": {...}} with "constant_box" and "whole_frame" where
+  /// the truth has sizes, or
   /// {"saliency": {...}}.
   nlohmann::ordered_json json() const;
 };

@@ -131,12 +131,16 @@ class Round {
     Positions surviving;
     for (std::size_t i = 0; i < old.size(); ++i) {
       const std::span<const double> row(iou.data() + i * found->size(), found->size());
-      const bool stays = std::all_of(row.begin(), row.end(), [&](double v) { return v < options_.iou; });
-      if (stays && !undefined(old_masks[i], found_masks)) surviving.push_back(old[i]);
+      if (stays(row) && !undefined(old_masks[i], found_masks)) surviving.push_back(old[i]);
     }
     result_.found_again += static_cast<std::int64_t>(old.size() - surviving.size());
     keep(predictions_, *found, result_.predicted);
     keep(previous_, surviving, result_.previous);
+  }
+
+  // Whether an object of before stays, by its overlaps with what was found.
+  bool stays(std::span<const double> overlaps) const {
+    return std::all_of(overlaps.begin(), overlaps.end(), [&](double v) { return v < options_.iou; });
   }
 
   void compare_boxes(const Positions& old, const Positions& found) {
@@ -144,7 +148,7 @@ class Round {
     Positions surviving;
     for (std::size_t i = 0; i < old.size(); ++i) {
       const std::span<const double> row(iou.data() + i * found.size(), found.size());
-      if (std::all_of(row.begin(), row.end(), [&](double v) { return v < options_.iou; })) surviving.push_back(old[i]);
+      if (stays(row)) surviving.push_back(old[i]);
     }
     result_.found_again += static_cast<std::int64_t>(old.size() - surviving.size());
     keep(predictions_, found, result_.predicted);

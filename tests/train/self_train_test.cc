@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "usol/io/rle.h"
@@ -63,6 +64,31 @@ TEST(NextRound, AMaskThatIsHalfOfAPredictionHasBeenFoundAgain) {
   EXPECT_EQ(result.objects[0].annotation, &found.annotations[0]);
   EXPECT_EQ(result.objects[1].annotation, &found.annotations[1]);
   EXPECT_EQ(result.objects[2].annotation, &previous.annotations[1]);
+}
+
+void add_box(io::AnnotationSet& set, const io::Box& box, double score) {
+  add_run(set, 0, 1, score);
+  io::CocoAnnotation& annotation = set.annotations.back();
+  annotation.segmentation = {};
+  annotation.box = box;
+  annotation.has_box = true;
+}
+
+// One object without a mask, and the picture's objects are compared by their boxes.
+TEST(NextRound, BoxesWhereMasksAreMissing) {
+  io::AnnotationSet previous = picture(), found = picture();
+  add_run(previous, 0, 4, 1);
+  previous.annotations[0].box = {0, 0, 4, 1};
+  add_box(previous, {8, 0, 3, 1}, 1);
+  add_box(previous, {0, 0, 0, 1}, 1);  // empty
+  add_box(found, {0, 0, 8, 1}, 0.9);   // IoU 4 / 8: found again
+  const RoundResult result = next_round(previous, found, {});
+  ASSERT_EQ(result.objects.size(), 2u);
+  EXPECT_EQ(result.found_again, 1);
+  EXPECT_EQ(result.objects[1].annotation, &previous.annotations[1]);
+  const std::string record = round_record(result.objects[0], 5, Preset::kPaper);
+  EXPECT_EQ(record.find("segmentation"), std::string::npos) << record;
+  EXPECT_NE(record.find("\"area\": 8"), std::string::npos) << record;
 }
 
 TEST(NextRound, APictureOfOneSideAlone) {
