@@ -291,9 +291,25 @@ bool SettingsTable::is_default(const Offer& offer, const std::string& key) const
   });
 }
 
+// A choice within an alternative (arch, of a detector's backbones) takes the words of the choice around it, too: arch =
+// "solov2" is detector = "solov2". Null unless that is so here.
+const SettingsTable::Option* SettingsTable::outer_choice(const std::string& key, const std::string& word) const {
+  const auto has_word = [&](const Option& option) {
+    return std::find(option.allowed.begin(), option.allowed.end(), word) != option.allowed.end();
+  };
+  const Option* outer = nullptr;
+  for (const auto& option : options_) {
+    if (option->key != key) continue;
+    if (option->choice == nullptr || option->allowed.empty() || has_word(*option)) return nullptr;
+    if (has_word(*option->choice)) outer = option->choice;
+  }
+  return outer;
+}
+
 void SettingsTable::offer(const std::string& key, std::vector<std::string> values, Source source,
                           const std::string& where) {
-  std::vector<Offer>& offers = offers_[key];
+  const Option* outer = values.size() == 1 ? outer_choice(key, values.front()) : nullptr;
+  std::vector<Offer>& offers = offers_[outer != nullptr ? outer->key : key];
   const auto weaker =
       std::find_if(offers.begin(), offers.end(), [&](const Offer& other) { return other.source <= source; });
   offers.insert(weaker, {std::move(values), source, where});

@@ -86,6 +86,7 @@ class SettingsTable : public Settings {
   Option& get(const std::string& key) const;
   /// The value as a person reads it; empty for switches.
   static std::string text_of(const Option& option);
+  const Option* outer_choice(const std::string& key, const std::string& word) const;
   /// Notes what a source says of a setting, for settle(); `where` opens errors.
   void offer(const std::string& key, std::vector<std::string> values, Source source, const std::string& where);
   /// The text that is noted for a setting so far, from the strongest source.

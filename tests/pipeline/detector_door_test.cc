@@ -215,7 +215,10 @@ TEST_F(DetectorDoor, TheVerbOffersItsSettings) {
   EXPECT_EQ(settings["detector"], "one-box");
   EXPECT_EQ(settings["box-weight"], 2);
   EXPECT_FALSE(settings.contains("arch") || settings.contains("droploss"));
+  EXPECT_EQ(cli::verb_settings("train", {"--arch", "one-box", "--box-weight", "2"}), settings);
   for (const std::vector<std::string>& words : {std::vector<std::string>{"--detector", "one-box", "--stages", "3"},
+                                                {"--arch", "two-boxes"},
+                                                {"--detector", "one-box", "--arch", "resnet-fpn"},
                                                 {"--detector", "one-box", "--no-droploss"},
                                                 {"--box-weight", "1"}})
     EXPECT_THROW(cli::verb_settings("train", words), Error) << words.back();
