@@ -2,9 +2,9 @@
 // weights 2^(score - base), and weights times values. Both products are Bf16Products; what is between them is f32 with
 // Highway.
 //
-// The base of a row is its largest score of the first panel of keys. A larger one later only makes weights larger than 1,
-// which bf16 holds as well; not until their sum reaches 2^64 is the base moved. So no maximum has to be known before the
-// weights are made.
+// The base of a row is its largest score of the first panel of keys. A larger one later only makes weights larger than
+// 1, which bf16 holds as well; not until their sum reaches 2^64 is the base moved. So no maximum has to be known before
+// the weights are made.
 //
 // Keys are packed once per head as panels of kColumns. Of 32 neighbouring keys, key j and key j + 16 are a pair: the
 // weights of two vectors of scores then become pairs without moving a lane. Their values are packed likewise.
@@ -41,14 +41,14 @@ constexpr std::int64_t tiled(std::int64_t count, std::int64_t tile) { return (co
 struct Sizes {
   std::int64_t queries, keys, width;
   float scale;
-  std::int64_t pairs() const { return (width + 1) / 2; }                 // of a row of q or k
+  std::int64_t pairs() const { return (width + 1) / 2; }  // of a row of q or k
   std::int64_t panels() const { return tiled(keys, kColumns) / kColumns; }
   std::int64_t columns() const { return tiled(width, kColumns); }        // of a row of values, padded
   std::int64_t panel_words() const { return pairs() * kColumns; }        // keys of one panel
   std::int64_t value_words() const { return kColumns / 2 * columns(); }  // values of one panel
 };
 
-struct Workspace {  // of one tile of rows
+struct Workspace {            // of one tile of rows
   std::vector<bf16> q;        // [kTileRows, 2 pairs]
   std::vector<float> scores;  // [kTileRows, kChunk]
   std::vector<bf16> weights;  // [kTileRows, kChunk], in the order of pairs
@@ -94,9 +94,9 @@ using F = hn::CappedTag<float, kApart>;
 
 // What the rows of a tile have come to.
 struct Rows {
-  float base[kTileRows];                       // what is subtracted from a row's scores
-  alignas(64) float sums[kTileRows][kApart];   // of the weights, before they are rounded
-  alignas(64) float before[kTileRows][kApart]; // the same, before this chunk
+  float base[kTileRows];                        // what is subtracted from a row's scores
+  alignas(64) float sums[kTileRows][kApart];    // of the weights, before they are rounded
+  alignas(64) float before[kTileRows][kApart];  // the same, before this chunk
 };
 
 float largest(const float* scores, std::int64_t count) {
@@ -259,14 +259,14 @@ void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads
                     std::int64_t queries, std::int64_t keys, std::int64_t width, float scale) {
   const Sizes s{queries, keys, width, scale};
   const std::int64_t panels = s.panels(), blocks = tiled(queries, kBlockRows) / kBlockRows;
-  // A few heads at a time, so that the packed keys and values stay small beside the model.
-  constexpr std::int64_t kHeadsAtOnce = 4;
   const std::int64_t key_words = panels * s.panel_words(), words = key_words + panels * s.value_words();
-  Tensor packed = Tensor::empty({std::min(kHeadsAtOnce, head_count), words}, DType::kI32);
+  // As many heads at a time as keep the packed keys and values small beside the model (8 MB).
+  const std::int64_t at_once = std::clamp<std::int64_t>((std::int64_t{1} << 21) / words, 1, head_count);
+  Tensor packed = Tensor::empty({at_once, words}, DType::kI32);
   const auto keys_of = [base = reinterpret_cast<std::uint32_t*>(packed.mutable_data<std::int32_t>()),
                         words](std::int64_t h) { return base + h * words; };
-  for (std::int64_t h0 = 0; h0 < head_count; h0 += kHeadsAtOnce) {
-    const std::int64_t count = std::min(kHeadsAtOnce, head_count - h0);
+  for (std::int64_t h0 = 0; h0 < head_count; h0 += at_once) {
+    const std::int64_t count = std::min(at_once, head_count - h0);
     parallel_for(0, count * panels, 4, [&](std::int64_t first, std::int64_t end) {
       for (std::int64_t i = first; i < end; ++i) {
         const Bf16AttentionHead& head = heads[h0 + i / panels];

@@ -20,8 +20,8 @@ struct Bf16AttentionHead {
 };
 
 /// softmax(q k^T * scale) v for all heads, on all threads; scale > 0. Scores, sums and results are f32 until the end;
-/// the weights exp((score - base of the row) * scale) are rounded to bf16 for the second product. The result does not depend on the
-/// thread count.
+/// the weights exp((score - base of the row) * scale) are rounded to bf16 for the second product. The result does not
+/// depend on the thread count.
 void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads, std::int64_t head_count,
                     std::int64_t queries, std::int64_t keys, std::int64_t width, float scale);
 

@@ -21,7 +21,8 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D f, const bf16* from) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToUnsigned<D> u;
   const hn::Rebind<std::uint16_t, D> half;
-  return hn::BitCast(f, hn::ShiftLeft<16>(hn::PromoteTo(u, hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from)))));
+  return hn::BitCast(
+      f, hn::ShiftLeft<16>(hn::PromoteTo(u, hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from)))));
 }
 template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D f, const float* from) {

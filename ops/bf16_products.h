@@ -10,7 +10,7 @@ namespace usol {
 
 /// A product of a few rows with a panel of columns, over pairs of neighbouring elements.
 struct Bf16Tile {
-  const bf16* a;           // `rows` rows of 2 `pairs` elements, a_stride elements apart
+  const bf16* a;  // `rows` rows of 2 `pairs` elements, a_stride elements apart
   std::int64_t a_stride;
   const std::uint32_t* b;  // `pairs` rows of kColumns words, b_stride words apart: word (i, c) holds elements 2i (low
   std::int64_t b_stride;   // half) and 2i + 1 of column c
@@ -24,8 +24,8 @@ struct Bf16Tile {
 struct Bf16Products {
   static constexpr int kRows = 6, kColumns = 64;
 
-  /// sums[r][c] (+)= a[r] . b[.][c]. To each sum, pair by pair, first the product of the odd elements is added, then that
-  /// of the even ones, rounding after each (to nearest even; subnormals count as zero): what VDPBF16PS does.
+  /// sums[r][c] (+)= a[r] . b[.][c]. To each sum, pair by pair, first the product of the odd elements is added, then
+  /// that of the even ones, rounding after each (to nearest even; subnormals count as zero): what VDPBF16PS does.
   void (*multiply)(const Bf16Tile& tile);
 };
 
@@ -33,8 +33,8 @@ struct Bf16Products {
 const Bf16Products* avx512_bf16_products();
 /// The same bits by plain arithmetic: what the instruction is held to. Slow.
 const Bf16Products* emulated_bf16_products();
-/// What attention() and linear() use for bf16 tensors: avx512_bf16_products() unless a test sets another. Null: widen to
-/// f32.
+/// What attention() and linear() use for bf16 tensors: avx512_bf16_products() unless a test sets another. Null: widen
+/// to f32.
 const Bf16Products* bf16_products();
 void set_bf16_products(const Bf16Products* products);
 

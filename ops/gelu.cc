@@ -17,9 +17,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 void gelu(const float* from, float* to, std::int64_t n) {
-  for_vectors(n, [&](auto f, std::int64_t i) {
-    hn::StoreU(gelu_of(f, hn::LoadU(f, from + i)), f, to + i);
-  });
+  for_vectors(n, [&](auto f, std::int64_t i) { hn::StoreU(gelu_of(f, hn::LoadU(f, from + i)), f, to + i); });
 }
 
 }  // namespace HWY_NAMESPACE

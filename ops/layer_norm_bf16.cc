@@ -41,10 +41,11 @@ void layer_norm(const bf16* x, std::int64_t rows, std::int64_t columns, const bf
   const auto count = static_cast<float>(columns);
   for (std::int64_t r = 0; r < rows; ++r, x += columns, out += columns) {
     const float m = row_sum(columns, [&](auto d, std::int64_t i) { return load(d, x + i); }) / count;
-    const float variance = row_sum(columns, [&](auto d, std::int64_t i) {
-                             const auto apart = hn::Sub(load(d, x + i), hn::Set(d, m));
-                             return hn::Mul(apart, apart);
-                           }) /
+    const float variance = row_sum(columns,
+                                   [&](auto d, std::int64_t i) {
+                                     const auto apart = hn::Sub(load(d, x + i), hn::Set(d, m));
+                                     return hn::Mul(apart, apart);
+                                   }) /
                            count;
     const float s = 1 / std::sqrt(variance + epsilon);
     const auto result = [&](auto d, std::int64_t i) {

@@ -1,6 +1,7 @@
 // Linear layers in bf16: rows of x as they lie in memory times a packed weight, in tiles of Bf16Products whose sums are
-// finished (bias, activation, residual) and rounded while they are in the L1 cache. A task is a block of rows: a panel of
-// the weight, 64 columns of it, goes from the L2 cache past all of the block's rows before the next one.
+// finished (bias, activation, residual) and rounded while they are in the L1 cache. A task is a block of rows times
+// some panels of the weight, 64 columns each: a panel goes from the L2 cache past all of the block's rows before the
+// next one.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "usol/ops/linear_bf16.cc"
 #include <hwy/foreach_target.h>
@@ -27,7 +28,7 @@ HWY_INLINE void finish(D f, const float* sums, const float* bias, bool accumulat
   auto x = hn::Add(hn::LoadU(f, sums), hn::LoadU(f, bias));
   if (accumulate) x = hn::Add(x, load(f, out));
   if constexpr (kActivation == Activation::kRelu) x = hn::Max(x, hn::Zero(f));
-  if constexpr (kActivation == Activation::kGelu) x = gelu_of(f, x);
+  if constexpr (kActivation == Activation::kGelu) x = gelu_for_bf16(f, x);
   store(f, x, out);
 }
 
@@ -69,7 +70,9 @@ HWY_EXPORT(finish_tile);
 namespace {
 
 constexpr std::int64_t kTileRows = Bf16Products::kRows, kColumns = Bf16Products::kColumns;
-constexpr std::int64_t kBlockRows = 16 * kTileRows;  // of x for one task: they stay in the L2 cache beside a panel
+// Of a task: rows of x, which stay in the L2 cache beside a panel, and panels, few enough for even shares of small
+// layers.
+constexpr std::int64_t kBlockRows = 16 * kTileRows, kPanels = 2;
 
 std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
 
@@ -92,7 +95,7 @@ PackedWeight pack(const Tensor& weight) {
 }
 
 PackedWeight packed_weight(const Tensor& weight) {
-  if (grad_enabled()) return pack(weight);                 // it changes after every step
+  if (grad_enabled()) return pack(weight);              // it changes after every step
   static auto& cache = *new WeightCache<PackedWeight>;  // outlives every tensor
   const auto fits = [&](const PackedWeight& p) { return p.outputs == weight.size(0) && p.inputs == weight.size(1); };
   if (auto found = cache.find(weight, fits)) return *found;
@@ -114,10 +117,12 @@ void linear_bf16(const Bf16Products& products, const Tensor& x, const Tensor& we
   const bf16* from = x.data<bf16>();
   const auto* words = reinterpret_cast<const std::uint32_t*>(packed.words.data<std::int32_t>());
   bf16* to = out.mutable_data<bf16>();
-  parallel_for_each(0, tiles(rows, kBlockRows), [&](std::int64_t block) {
+  const std::int64_t parts = tiles(panels, kPanels);
+  parallel_for_each(0, tiles(rows, kBlockRows) * parts, [&](std::int64_t task) {
     alignas(64) float sums[kTileRows * kColumns];
-    const std::int64_t first = block * kBlockRows, end = std::min(rows, first + kBlockRows);
-    for (std::int64_t p = 0; p < panels; ++p)
+    const std::int64_t first = task / parts * kBlockRows, end = std::min(rows, first + kBlockRows);
+    const std::int64_t first_panel = task % parts * kPanels, end_panel = std::min(panels, first_panel + kPanels);
+    for (std::int64_t p = first_panel; p < end_panel; ++p)
       for (std::int64_t r = first; r < end; r += kTileRows) {
         const std::int64_t some = std::min(kTileRows, end - r), column = p * kColumns;
         products.multiply({from + r * inputs, inputs, words + p * panel_words, kColumns, sums, kColumns, inputs / 2,

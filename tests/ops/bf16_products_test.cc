@@ -81,8 +81,8 @@ struct Data {
   }
   std::vector<float> multiplied(const Bf16Products& products, const Case& c) const {
     std::vector<float> out = sums;
-    products.multiply({a.data() + 1, a_stride, b.data(), b_stride, out.data(), sums_stride, c.pairs, c.rows,
-                       c.accumulate});
+    products.multiply(
+        {a.data() + 1, a_stride, b.data(), b_stride, out.data(), sums_stride, c.pairs, c.rows, c.accumulate});
     return out;
   }
 };
