@@ -43,7 +43,7 @@ bool is_verb(const std::string& name) {
 Run Common::run(const std::string& verb, const Options& options, Communicator* ranks) const {
   Run run;
   run.device = device(ranks);
-  run.precision = compute_dtype(run.device);
+  run.precision = compute_dtype(run.device, verb == "train" || verb == "pretrain" || verb == "self-train");
   run.seed = static_cast<std::uint64_t>(seed);
   run.deterministic = deterministic;
   run.ranks = ranks;
@@ -75,9 +75,9 @@ Device Common::device(const Communicator* ranks) const {
   return device;
 }
 
-DType Common::compute_dtype(const Device& device) const {
+DType Common::compute_dtype(const Device& device, bool trains) const {
   try {
-    return precision_on(device, precision);
+    return precision_on(device, precision, trains);
   } catch (const Error& error) {
     fail(error.kind(), fmt::format("--{}; use --precision f32", error.what()));
   }

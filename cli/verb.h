@@ -45,7 +45,7 @@ struct Common {
 
  private:
   Device device(const Communicator* ranks) const;
-  DType compute_dtype(const Device& device) const;
+  DType compute_dtype(const Device& device, bool trains) const;
 };
 
 class Verb {

@@ -40,7 +40,7 @@ HWY_INLINE V gelu_of(D f, V x) {
   return gelu_by(f, x, 5.5f, kErf);
 }
 
-/// Enough for a result that becomes bf16: within 4e-6 |x|. Past 4.5 erf is 1 but for 7e-6.
+/// Enough for a result that becomes bf16: within 8e-6 |x|. Past 4.5 erf is 1 but for 7e-6.
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V gelu_for_bf16(D f, V x) {
   constexpr float kErf[] = {-0.0038610457f, 0.00992540736f, -0.0121404249f, 0.0193064455f, -0.0369679258f,

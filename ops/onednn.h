@@ -12,6 +12,8 @@ namespace usol {
 
 /// True if this CPU multiplies bf16 (AVX512-BF16) and oneDNN may use that: ONEDNN_MAX_CPU_ISA can forbid it.
 bool onednn_has_bf16();
+/// True if it multiplies bf16 by tiles (AMX), several times as fast as AVX512-BF16 does.
+bool onednn_has_amx();
 /// True if oneDNN computes bf16 at all: with AVX-512 it emulates the products, slowly. For tests.
 bool onednn_computes_bf16();
 

@@ -65,6 +65,14 @@ bool onednn_has_bf16() {
 #endif
 }
 
+bool onednn_has_amx() {
+#if defined(__x86_64__)
+  return has_isa(dnnl::cpu_isa::avx512_core_amx);
+#else
+  return false;
+#endif
+}
+
 template <class T>
 bool onednn_takes(const Gemm<T>& g) {
   // 3.7 reads a transposed row A with gaps, and writes a column C with gaps, as if the elements lay one after another,

@@ -57,7 +57,7 @@ DetectorSweep::Detector DetectorSweep::make_detector(const SelfTrainConfig& base
   if (!named.empty()) detector.name = eval::sweep_name(named);
   config.rounds = own.rounds;
   detector.run.seed = static_cast<std::uint64_t>(own.seed);
-  detector.run.precision = precision_on(run_.device, own.precision);
+  detector.run.precision = precision_on(run_.device, own.precision, true);
   detector.run.made_by = "usol self-train";
   detector.run.settings_json.clear();
   return detector;
