@@ -24,7 +24,7 @@ struct MatmulKey {
   bool accumulate, bias;
   Activation activation;
   memory::data_type type;
-  int threads;  // that the primitive cuts its work for
+  int threads = library_threads();  // that the primitive cuts its work for
   auto operator<=>(const MatmulKey&) const = default;
 };
 
@@ -71,9 +71,8 @@ dnnl::matmul& cached_matmul(const MatmulKey& key) {
 template <class T>
 void run(const Gemm<T>& g, memory::data_type type) {
   try {
-    const int threads = library_threads();
     const MatmulKey key{g.transpose_a, g.transpose_b,     g.m,          g.n, g.k, g.lda, g.ldb, g.ldc,
-                        g.accumulate,  g.bias != nullptr, g.activation, type,    threads};
+                        g.accumulate,  g.bias != nullptr, g.activation, type};
     dnnl::matmul& matmul = cached_matmul(key);
     const auto wrap = [&](const memory::desc& desc, const T* data) {
       return memory(desc, engine(), const_cast<T*>(data));

@@ -30,23 +30,16 @@ struct Key {
   std::array<std::int64_t, 2> stride, padding, dilation;
   std::int64_t groups;
   bool relu, accumulate, bias;
-  int threads;  // that the primitive cuts its work for
+  int threads = library_threads();  // that the primitive cuts its work for
   auto operator<=>(const Key&) const = default;
 };
 
 Key make_key(Conv2dPass pass, const Tensor& map, const Shape& x, const Shape& weight, const Shape& y,
              const Conv2dOptions& o) {
-  return {pass,
-          map.dtype(),
-          {x[0], x[1], x[2], x[3], y[1], weight[2], weight[3], y[2], y[3]},
-          o.stride,
-          o.padding,
-          o.dilation,
-          o.groups,
-          false,
-          false,
-          false,
-          library_threads()};
+  return {pass,     map.dtype(), {x[0], x[1], x[2], x[3], y[1], weight[2], weight[3], y[2], y[3]},
+          o.stride, o.padding,   o.dilation,
+          o.groups, false,       false,
+          false};
 }
 
 // A primitive and the layouts it wants its weights in; maps are always channels last.
