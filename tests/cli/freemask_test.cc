@@ -17,6 +17,7 @@
 #include "usol/io/npy.h"
 #include "usol/io/resize.h"
 #include "usol/io/safetensors.h"
+#include "usol/maskcut/frame.h"
 #include "usol/models/resnet_patches.h"
 #include "usol/models/vit.h"
 
@@ -181,6 +182,12 @@ TEST_F(FreeMaskTest, ATransformersPicturesAreResizedToWholePatches) {
   // A square frame is asked for.
   const auto square = with_weights({"--size", "96", "--out", at("c.json")});
   EXPECT_EQ(square.status, kSuccess) << square.err;
+}
+
+// Source: Detectron2's INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
+TEST(ShortSide, IsDetectron2s) {
+  EXPECT_EQ(maskcut::ShortSide{}.px, 800);
+  EXPECT_EQ(maskcut::ShortSide{}.most_px, 1333);
 }
 
 TEST_F(FreeMaskTest, SidesMustFitTogether) {

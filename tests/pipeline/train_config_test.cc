@@ -48,6 +48,22 @@ TEST(TrainConfig, TheSettingsThatAreListsReachTheirParts) {
   EXPECT_EQ(config.loading(0).augment.short_sides, std::vector<std::int64_t>{320});
 }
 
+// FreeSOLO's training pictures are off unless asked for, and none of a norm's statistics.
+TEST(TrainConfig, ViewsBoxesAndPastesReachTheLoader) {
+  TrainConfig config;
+  EXPECT_FALSE(config.loading(0).strong_views.has_value());
+  EXPECT_EQ(config.loading(0).boxes, train::TruthBoxes::kFile);
+  EXPECT_FALSE(config.loading(0).copy_paste->any_number);
+  config.views = "weak-and-strong";
+  config.truth_boxes = "corners";
+  config.paste_objects = "any";
+  EXPECT_TRUE(config.loading(0).strong_views.has_value());
+  EXPECT_EQ(config.loading(0).boxes, train::TruthBoxes::kCorners);
+  EXPECT_TRUE(config.loading(0).copy_paste->any_number);
+  EXPECT_FALSE(config.precise_loading(0).strong_views.has_value());
+  EXPECT_FALSE(config.precise_loading(0).copy_paste.has_value());
+}
+
 // A count that is written with a point would be refused when it is read again.
 TEST(Defaults, ListsOfWholeNumbersAreWrittenAsSuch) {
   TrainConfig config;

@@ -202,30 +202,39 @@ TEST_F(LoaderTest, WeakViewsArePastedIntoStrongOnes) {
   const Dataset data = dataset();
   LoaderOptions options{.batch = 4, .seed = 9, .augment = {.short_sides = {20, 24, 32}}};
   options.copy_paste = CopyPasteOptions{.preset = Preset::kRelease, .least_ratio = 1};
-  options.strong_views = StrongViewOptions{.jitter = 0, .grey = 0, .blur = 0, .erasings = {}};
+  // The same numbers are drawn for both, but the colours of the one stay.
+  options.strong_views = StrongViewOptions{.jitter = 1, .grey = 0, .blur = 0, .ranges = {}, .erasings = {}};
   Loader plain(data, options);
-  options.strong_views = StrongViewOptions{.jitter = 1, .grey = 1, .blur = 0, .erasings = {}};
-  Loader grey(data, options);
+  options.strong_views->ranges = StrongViewOptions{}.ranges;
+  Loader jittered(data, options);
   options.threads = 3;
   options.ranks = 2;
   Loader first(data, options);
   options.rank = 1;
   Loader second(data, options);
-  int pasted = 0;
-  for (int i = 0; i < 4; ++i) {
-    const std::vector<Sample> all = grey.next(), untouched = plain.next();
-    for (std::size_t group = 0; group < 2; ++group)
-      for (std::size_t k = 0; k < 2; ++k) {
-        // The one whose objects are pasted was the other one of the group, before anything was done to it.
-        const Sample &strong = untouched[4 * group + k], &weak = untouched[4 * group + 2 + k];
-        pasted += strong.image.to_vector<std::uint8_t>() != weak.image.to_vector<std::uint8_t>();
-        EXPECT_EQ(bytes_of({all[4 * group + 2 + k]}), bytes_of({weak}));
+  int pasted = 0, changed = 0;
+  for (int i = 0; i < 8; ++i) {
+    const std::vector<Sample> all = jittered.next(), untouched = plain.next();
+    for (const std::size_t strong : {0, 1, 4, 5}) {
+      const auto with_paste = untouched[strong].image.to_vector<std::uint8_t>(),
+                 without = untouched[strong + 2].image.to_vector<std::uint8_t>(),
+                 other = all[strong].image.to_vector<std::uint8_t>();
+      EXPECT_EQ(bytes_of({all[strong + 2]}), bytes_of({untouched[strong + 2]}));
+      for (std::size_t at = 0; at < other.size(); ++at) {
+        if (with_paste[at] == without[at]) {
+          changed += other[at] != without[at];
+          continue;
+        }
+        EXPECT_EQ(other[at], with_paste[at]) << "what is pasted has its own colours";
+        ++pasted;
       }
+    }
     std::vector<Sample> of_ranks = first.next();
     for (Sample& sample : second.next()) of_ranks.push_back(std::move(sample));
     EXPECT_EQ(bytes_of(of_ranks), bytes_of(all)) << "threads and ranks change nothing";
   }
-  EXPECT_GT(pasted, 4);
+  EXPECT_GT(pasted, 1000);
+  EXPECT_GT(changed, 1000);
 }
 
 TEST_F(LoaderTest, BoxesAreThoseAskedFor) {

@@ -16,8 +16,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
 #include "usol/io/rle.h"
-#include "usol/maskcut/discoverer.h"
-#include "usol/pipeline/settings.h"
+#include "usol/maskcut/components.h"
 #include "usol/tensor/error.h"
 
 namespace usol::maskcut {
