@@ -193,8 +193,8 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
     evaluation.voc = score_voc(run, truth, predictions, config.voc == "groups");
     return;
   }
-  if (types.size() > 1 && !has_masks(predictions)) {
-    run.note("{} has no masks: boxes alone are compared", predictions.name);
+  if (types.size() > 1 && !has_masks(truth) && (predictions.annotations.empty() || !has_masks(predictions))) {
+    run.note("neither {} nor {} has masks: boxes alone are compared", truth.name, predictions.name);
     types = {eval::IouType::kBox};
     masks = false;
   }
@@ -250,7 +250,7 @@ void EvaluateConfig::declare(Settings& settings) {
                OptionKind::kRun);
   settings.flag("no-exif", exif, "Those heights and widths: without turning as cameras note it in their files");
   settings.group("What is compared");
-  settings.add("iou TYPES", iou, "box, mask, or box,mask (boxes alone if the predictions have no masks)");
+  settings.add("iou TYPES", iou, "box, mask, or box,mask (boxes alone if neither file has masks)");
   settings.flag("box-only", box_only, "Boxes alone: the same as iou box");
   settings.flag("class-agnostic", class_agnostic, "One class for everything");
   settings.flag("pseudo-masks", pseudo_masks,

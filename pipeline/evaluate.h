@@ -25,7 +25,7 @@ struct EvaluateConfig {
   std::string predictions;            // results, or COCO JSON with scores; with `saliency` also a folder of maps
   std::string image_root = {};        // the pictures, for images whose height and width the truth lacks; may be empty
   bool exif = true;                   // those heights and widths: of pictures turned as cameras note it in their files
-  std::string iou = "box,mask";       // what overlaps are of: "box", "mask" or both, if the predictions have masks
+  std::string iou = "box,mask";       // what overlaps are of: "box", "mask" or both (boxes alone if neither has masks)
   bool box_only = false;              // the same as iou = "box"
   bool class_agnostic = false;        // one class for everything
   bool pseudo_masks = false;          // class-agnostic, and masks without a score count with 1

@@ -220,7 +220,7 @@ class Loop {
     const fs::path metrics = out_ / name / "eval" / "metrics.json";
     add_prediction(name + "/eval-predict", config_.eval_annotations, config_.eval_image_root, model, found, 0,
                    config_.predict.most);
-    add_evaluation(name + "/eval", found, metrics);
+    add_evaluation(name + "/eval", found, metrics, own.detector.chosen().learns_masks());
     result_.detectors.back().predictions = found;
     result_.detectors.back().metrics = metrics;
   }
@@ -248,11 +248,12 @@ class Loop {
     });
   }
 
-  void add_evaluation(const std::string& name, const fs::path& found, const fs::path& out) {
+  void add_evaluation(const std::string& name, const fs::path& found, const fs::path& out, bool masks) {
     add(name, EvaluateStage{config_.evaluate, config_.evaluate_outputs}, {}, out, [&](EvaluateStage& stage) {
       stage.config.truth = config_.eval_annotations;
       stage.config.predictions = found.string();
       stage.config.class_agnostic = true;
+      if (!masks) stage.config.box_only = true;
       stage.config.pictures = stage.config.pictures.for_another_job();
       stage.outputs.metrics = out.string();
     });
