@@ -69,11 +69,12 @@ void conv2d_winograd(const Tensor& x, const Tensor& weight, const Tensor& bias, 
                      bool accumulate, Tensor& out) {
   static auto& cache = *new WeightCache<Tensor>;  // outlives every tensor
   const std::int64_t height = x.size(2), width = x.size(3), ins = x.size(1), outs = out.size(1);
-  const auto found = cache.find(weight, [&](const Tensor& made) {
-    return made.shape() == Shape{kPositions, ins, outs};
-  });
-  const Tensor kernels = found ? *found : transformed(weight);
-  if (!found) cache.keep(weight, kernels);
+  const Tensor kernels = cache.find_or_make(
+      weight,
+      [&](const Tensor& made) {
+        return made.shape() == Shape{kPositions, ins, outs};
+      },
+      [&] { return transformed(weight); });
   const std::int64_t out_height = out.size(2), out_width = out.size(3);
   const std::int64_t across = tiles_along(out_width), per_map = across * tiles_along(out_height);
   const std::int64_t tiles = tiles_of(out);

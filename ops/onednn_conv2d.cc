@@ -162,11 +162,14 @@ void with_packed_weight(const Convolution& c, const Tensor& weight, bool keep, F
     stream().wait();
     return;
   }
-  if (const auto found = cache.find(weight, [&](const memory& packed) { return packed.get_desc() == c.weight; }))
-    return use(*found);
-  const memory packed(c.weight, engine());
-  reorder(plain, packed);
-  cache.keep(weight, packed);
+  const memory packed = cache.find_or_make(
+      weight, [&](const memory& made) { return made.get_desc() == c.weight; },
+      [&] {
+        const memory made(c.weight, engine());
+        reorder(plain, made);
+        stream().wait();
+        return made;
+      });
   use(packed);
 }
 

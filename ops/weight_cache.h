@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "usol/tensor/tensor.h"
 
@@ -17,6 +18,17 @@ namespace usol {
 template <class Made>
 class WeightCache {
  public:
+  /// What was made of the weight and satisfies `fits(const Made&)`; if there is none, what `make()` returns, which is
+  /// kept. Threads that need the same at the same time wait for the first one, so there is one copy.
+  template <class Fits, class Make>
+  Made find_or_make(const Tensor& weight, Fits&& fits, Make&& make) {
+    if (std::optional<Made> found = find(weight, fits)) return std::move(*found);
+    const std::lock_guard lock(making_);
+    if (std::optional<Made> found = find(weight, fits)) return std::move(*found);
+    Made made = make();
+    keep(weight, made);
+    return made;
+  }
   /// What was made of the weight and satisfies `fits(const Made&)`, if it is still good.
   template <class Fits>
   std::optional<Made> find(const Tensor& weight, Fits&& fits) {
@@ -43,7 +55,7 @@ class WeightCache {
       return storage && storage->version() == version;
     }
   };
-  std::mutex mutex_;
+  std::mutex making_, mutex_;  // the first is held while something is made
   std::multimap<const std::byte*, Entry> entries_;
 };
 
