@@ -191,7 +191,8 @@ TEST(ShortSide, IsDetectron2s) {
 }
 
 TEST_F(FreeMaskTest, SidesMustFitTogether) {
-  const auto result = with_weights({"--long-side", "100", "--out", at("a.json")});
+  const auto result = test::run_usol({"discover", at("in"), "--method", "freemask", "--weights", at("r.safetensors"),
+                                      "--short-side", "200", "--long-side", "100", "--out", at("a.json")});
   EXPECT_EQ(result.status, kBadUsage);
   EXPECT_THAT(result.err, HasSubstr("short-side 200: longer than long-side 100"));
   EXPECT_EQ(test::run_usol({"features", at("in"), "--weights", at("r.safetensors"), "--padded", "--short-side", "64",
