@@ -23,7 +23,7 @@ constexpr std::int64_t kSide = 600, kCell = 20;
 train::CompactSample cells(std::int64_t count) {
   std::int64_t columns = 1;
   while (columns * columns < count) ++columns;
-  train::CompactSample sample{Tensor::full({kSide, kSide, 3}, 90, DType::kU8), true, {}, {}, {}};
+  train::CompactSample sample{Tensor::full({kSide, kSide, 3}, 90, DType::kU8), {}, {}, {}};
   std::vector<float> boxes;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t x = i % columns * (kSide - kCell) / columns, y = i / columns * (kSide - kCell) / columns;
