@@ -35,11 +35,11 @@ struct Sample {
 
 /// A picture with its objects' masks as runs: hundreds of objects of a large picture need little memory.
 struct CompactSample {
-  Tensor image;           // as in Sample
-  bool has_masks = true;  // false: of a data set of boxes alone, `masks` is empty
+  Tensor image;  // as in Sample
   std::vector<io::Rle> masks;
   Tensor boxes;
   std::vector<std::int64_t> classes;
+  bool has_masks = true;  // false: of a data set of boxes alone, `masks` is empty
 
   std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
   std::int64_t height() const { return image.size(0); }
