@@ -125,9 +125,9 @@ CropLoader::CropLoader(const InputList& inputs, const io::DecodeOptions& decode,
   check(options.batch > 0 && options.batch <= inputs.size(), ErrorKind::kUsage,
         "batch {}: there are {} pictures, and a batch has each at most once; take a smaller batch", options.batch,
         inputs.size());
-  check(options.batch % options.ranks == 0, ErrorKind::kUsage,
-        "batch {}: cannot be shared equally by {} processes; take a multiple of their number", options.batch,
-        options.ranks);
+  check(options.batch % (options.ranks * options.passes) == 0, ErrorKind::kUsage,
+        "batch {}: cannot be shared equally by {} processes{}; take a multiple of {}", options.batch, options.ranks,
+        options.passes == 1 ? "" : fmt::format(" in {} passes", options.passes), options.ranks * options.passes);
   stream_ = std::make_unique<Stream>(inputs, decode, options, first);
 }
 

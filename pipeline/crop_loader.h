@@ -22,6 +22,7 @@ struct CropLoaderOptions {
   std::uint64_t seed = 0;
   int threads = 2;
   std::int64_t rank = 0, ranks = 1;  // this process makes its share of each batch
+  std::int64_t passes = 1;           // that a share is trained on in
   std::int64_t hidden_grid = 0;      // patches along a side of a global crop, some of which are hidden; 0: none are
 };
 
@@ -29,7 +30,7 @@ class CropLoader {
  public:
   /// Begins with batch number `first` (0 is the first of all). An epoch has whole batches of all pictures; what is left
   /// over waits for the next one's order. `inputs` must outlive this. Throws Error(kUsage) if a batch has more pictures
-  /// than there are, or cannot be shared equally.
+  /// than there are, or cannot be shared equally by ranks and passes.
   CropLoader(const InputList& inputs, const io::DecodeOptions& decode, const CropLoaderOptions& options,
              std::int64_t first = 0);
   ~CropLoader();

@@ -9,8 +9,37 @@ namespace {
 
 constexpr double kReferenceBatch = 256;  // that rates are given for
 
-// The arguments that the public code's README gives, and two for little data and compute, which nobody has published.
-const std::map<std::string, std::map<std::string, std::string>> kPresets = {
+using Preset = std::map<std::string, std::string>;
+
+// For little data and compute; nobody has published that it works.
+const Preset kTiny = {{"width", "128"},
+                      {"depth", "6"},
+                      {"patch", "8"},
+                      {"drop-path", "0"},
+                      {"global-px", "96"},
+                      {"local-px", "48"},
+                      {"local-crops", "4"},
+                      {"global-scale", "0.5,1"},
+                      {"local-scale", "0.15,0.5"},
+                      {"head-hidden", "512"},
+                      {"bottleneck", "128"},
+                      {"out-dim", "2048"},
+                      {"patch-loss", "1"},
+                      {"teacher-temp", "0.07"},
+                      {"warmup-teacher-temp-epochs", "20"},
+                      {"batch", "128"},
+                      {"lr", "0.001"},
+                      {"weight-decay-end", "0.2"},
+                      {"momentum-teacher", "0.99"}};
+
+// `preset` with other values.
+Preset with(Preset preset, const Preset& changes) {
+  for (const auto& [key, value] : changes) preset[key] = value;
+  return preset;
+}
+
+// The arguments that the public code's README gives, and ours.
+const std::map<std::string, Preset> kPresets = {
     {"dino-vits16", {}},
     {"dino-vits16-boosted",
      {{"epochs", "300"},
@@ -19,45 +48,8 @@ const std::map<std::string, std::map<std::string, std::string>> kPresets = {
       {"warmup-teacher-temp-epochs", "30"},
       {"norm-last-layer", "false"}}},
     {"dino-vitb16", {{"width", "768"}, {"batch", "1024"}}},
-    {"small",
-     {{"width", "192"},
-      {"patch", "8"},
-      {"drop-path", "0"},
-      {"global-px", "96"},
-      {"local-px", "48"},
-      {"local-crops", "4"},
-      {"global-scale", "0.5,1"},
-      {"local-scale", "0.15,0.5"},
-      {"head-hidden", "512"},
-      {"bottleneck", "128"},
-      {"out-dim", "4096"},
-      {"patch-loss", "1"},
-      {"teacher-temp", "0.07"},
-      {"warmup-teacher-temp-epochs", "20"},
-      {"batch", "256"},
-      {"lr", "0.001"},
-      {"weight-decay-end", "0.2"},
-      {"momentum-teacher", "0.99"}}},
-    {"tiny",
-     {{"width", "128"},
-      {"depth", "6"},
-      {"patch", "8"},
-      {"drop-path", "0"},
-      {"global-px", "96"},
-      {"local-px", "48"},
-      {"local-crops", "4"},
-      {"global-scale", "0.5,1"},
-      {"local-scale", "0.15,0.5"},
-      {"head-hidden", "512"},
-      {"bottleneck", "128"},
-      {"out-dim", "2048"},
-      {"patch-loss", "1"},
-      {"teacher-temp", "0.07"},
-      {"warmup-teacher-temp-epochs", "20"},
-      {"batch", "128"},
-      {"lr", "0.001"},
-      {"weight-decay-end", "0.2"},
-      {"momentum-teacher", "0.99"}}},
+    {"small", with(kTiny, {{"width", "192"}, {"depth", "12"}, {"out-dim", "4096"}, {"batch", "256"}})},
+    {"tiny", kTiny},
 };
 
 }  // namespace
@@ -90,6 +82,12 @@ void PretrainConfig::declare(Settings& settings) {
   settings.add("solarize P", crops.solarize, "... of inverted light parts, in the second large crop").between(0, 1);
   settings.group("Losses and steps");
   settings.add("batch N", batch, "Pictures per step, of all processes together").at_least(1);
+  settings
+      .add("accumulate N", accumulate,
+           "Passes per step, each over an equal share of the batch, to need less memory; the steps are the same but "
+           "for rounding",
+           OptionKind::kRun)
+      .at_least(1);
   settings.add("epochs N", epochs, "Passes over all pictures").at_least(1);
   settings.add("lr RATE", learning_rate, "Learning rate for a batch of 256, scaled linearly to the batch").at_least(0);
   settings.add("min-lr RATE", least_rate, "... at the end").at_least(0);
@@ -119,9 +117,7 @@ void PretrainConfig::declare(Settings& settings) {
       .between(0, 1);
   settings.add("workers N", workers, "Threads that prepare pictures", OptionKind::kRun).between(1, 256);
   settings.group("Output");
-  settings.add("checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun).at_least(1);
-  settings.add("keep N", keep, "Checkpoints that stay", OptionKind::kRun).at_least(1);
-  settings.add("log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun).at_least(1);
+  output.declare(settings);
   settings
       .add("pictures-every N", pictures_every,
            "Steps between pictures of what the teacher attends to, in DIR/pictures; 0: none", OptionKind::kRun)
@@ -140,6 +136,8 @@ train::PretrainerOptions PretrainConfig::pretrainer(std::int64_t count, std::int
         epochs);
   check(batch <= count, ErrorKind::kUsage,
         "batch {}: there are {} pictures, and a batch has each at most once; take a smaller batch", batch, count);
+  check(batch % accumulate == 0, ErrorKind::kUsage, "accumulate {}: a batch of {} has no so many equal shares",
+        accumulate, batch);
   train::PretrainerOptions o;
   o.vit = {.width = width,
            .depth = depth,
@@ -159,6 +157,7 @@ train::PretrainerOptions PretrainConfig::pretrainer(std::int64_t count, std::int
   o.momentum = {.first = momentum, .last = 1, .iterations = steps};
   o.teacher_temperature = teacher_temperature;
   o.frozen_epochs = frozen_epochs;
+  o.accumulate = accumulate;
   o.student_temperature = student_temperature;
   o.centre_momentum = centre_momentum;
   o.patch_weight = patch_loss;
@@ -172,6 +171,7 @@ CropLoaderOptions PretrainConfig::loading(std::uint64_t seed) const {
           .batch = batch,
           .seed = seed,
           .threads = static_cast<int>(workers),
+          .passes = accumulate,
           .hidden_grid = patch_loss > 0 ? grid() : 0};
 }
 

@@ -8,6 +8,7 @@
 #include "usol/pipeline/crop_loader.h"
 #include "usol/pipeline/picture_options.h"
 #include "usol/pipeline/settings.h"
+#include "usol/pipeline/training_output.h"
 #include "usol/train/multi_crop.h"
 #include "usol/train/pretrainer.h"
 
@@ -24,13 +25,14 @@ struct PretrainConfig {
   double student_temperature = 0.1, centre_momentum = 0.9, patch_loss = 0;
   train::TemperatureSchedule teacher_temperature;
   // Steps.
-  std::int64_t batch = 512, epochs = 100, warmup_epochs = 10, frozen_epochs = 1;
+  std::int64_t batch = 512, accumulate = 1, epochs = 100, warmup_epochs = 10, frozen_epochs = 1;
   double learning_rate = 0.0005, least_rate = 1e-6;  // learning_rate: for batches of 256, scaled linearly
   double weight_decay = 0.04, weight_decay_end = 0.4, momentum = 0.996, clip = 3;
   // Reading and output.
   PictureOptions pictures;
   double most_skipped = 0.01;
-  std::int64_t checkpoint_every = 1000, keep = 2, log_every = 20, pictures_every = 1000, workers = 2;
+  TrainingOutput output{.checkpoint_every = 1000};
+  std::int64_t pictures_every = 1000, workers = 2;
   bool overlap = true;
 
   /// Declares all of these.

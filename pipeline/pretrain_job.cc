@@ -98,7 +98,7 @@ class Pretraining {
         leads_(run.leads()),
         settings_(settings),
         inputs_(inputs),
-        folder_(folder_of(files.out, settings.keep)),
+        folder_(folder_of(files.out, settings.output.keep)),
         info_(std::move(info)),
         skipped_(
             inputs.size(), [this](std::int64_t index) { return why_unreadable(index); }, settings.most_skipped,
@@ -127,7 +127,7 @@ class Pretraining {
       const train::StepReport report = step(loader);
       progress.step(report.bad);
       const bool stop = stop_asked() && !pretrainer_.finished();
-      if (stop || pretrainer_.finished() || pretrainer_.iteration() % settings_.checkpoint_every == 0) save();
+      if (stop || pretrainer_.finished() || pretrainer_.iteration() % settings_.output.checkpoint_every == 0) save();
       if (stop) {
         run_.note("stopped after step {}", pretrainer_.iteration());
         return 128 + signal_;
@@ -193,7 +193,7 @@ class Pretraining {
     if (report.bad) run_.warn("step {}: loss or gradient is not finite; {} such steps", done, pretrainer_.bad_steps());
     metrics_->add(report, data_seconds, since(begin));
     if (settings_.pictures_every > 0 && (done % settings_.pictures_every == 0 || pretrainer_.finished())) draw();
-    if (done % settings_.log_every == 0 || pretrainer_.finished()) {
+    if (done % settings_.output.log_every == 0 || pretrainer_.finished()) {
       const std::string line =
           metrics_->write(pretrainer_.iterations(), allocator(run_.device.type).stats().peak_bytes);
       if (!line.empty()) run_.note("{}", line);

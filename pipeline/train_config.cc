@@ -89,9 +89,7 @@ void TrainConfig::declare(Settings& settings) {
       .at_least(0);
   settings.add("precise-bn-every N", precise_bn_every, "... and every so many steps; 0: only then").at_least(0);
   settings.group("Output");
-  settings.add("checkpoint-every N", checkpoint_every, "Steps between checkpoints", OptionKind::kRun).at_least(1);
-  settings.add("keep N", keep, "Checkpoints that stay", OptionKind::kRun).at_least(1);
-  settings.add("log-every N", log_every, "Steps per line of metrics.json", OptionKind::kRun).at_least(1);
+  output.declare(settings);
   settings
       .add("pictures-every N", pictures_every,
            "Steps between pictures of what is learned and found in a batch, in DIR/pictures; 0: none", OptionKind::kRun)

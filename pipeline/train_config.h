@@ -9,6 +9,7 @@
 #include "usol/models/detector.h"
 #include "usol/pipeline/picture_options.h"
 #include "usol/pipeline/settings.h"
+#include "usol/pipeline/training_output.h"
 #include "usol/train/augment.h"
 #include "usol/train/copy_paste.h"
 #include "usol/train/loader.h"
@@ -39,7 +40,8 @@ struct TrainConfig {
   double ema = 0;
   std::int64_t precise_bn = 200, precise_bn_every = 0;
   // Output.
-  std::int64_t checkpoint_every = 5000, keep = 2, log_every = 20, pictures_every = 0, workers = 2;
+  TrainingOutput output;
+  std::int64_t pictures_every = 0, workers = 2;
   bool overlap = true;
   // Evaluation while training; none without annotations.
   std::string eval_annotations, eval_image_root;

@@ -155,7 +155,7 @@ class Training {
         leads_(run.leads()),
         settings_(settings),
         files_(files),
-        folder_(folder_of(files.out, settings.keep)),
+        folder_(folder_of(files.out, settings.output.keep)),
         data_(data),
         info_(std::move(info)),
         skipped_(
@@ -228,7 +228,7 @@ class Training {
       if (leads_) {
         metrics->add(report, data_seconds, since(begin));
         if (settings_.pictures_every > 0 && trainer_.iteration() % settings_.pictures_every == 0) draw(batch);
-        if (trainer_.iteration() % settings_.log_every == 0 || trainer_.finished()) {
+        if (trainer_.iteration() % settings_.output.log_every == 0 || trainer_.finished()) {
           const std::string line = metrics->write(trainer_.iterations(), allocator(device_.type).stats().peak_bytes);
           if (!line.empty()) run_.note("{}", line);
         }
@@ -334,7 +334,7 @@ class Training {
       return false;
     }
     const bool stop = stop_asked() && !trainer_.finished();
-    const bool saves = all && (stop || is_time(settings_.checkpoint_every));
+    const bool saves = all && (stop || is_time(settings_.output.checkpoint_every));
     if (saves) save(evaluates ? Due::kEvaluation : Due::kNothing);
     if (stop) return false;
     if (!evaluates || evaluate()) return true;

@@ -1,6 +1,5 @@
 #include "usol/train/pretrainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -50,8 +49,10 @@ Tensor patch_tokens(const Tensor& tokens) {
   return reshape(patches, {patches.size(0) * patches.size(1), patches.size(2)});
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+// Pictures `first` to `last` of a batch.
+CropBatch part_of(const CropBatch& batch, std::int64_t first, std::int64_t last) {
+  const auto part = [&](const Tensor& crops) { return crops.defined() ? crops.slice(0, first, last) : crops; };
+  return {part(batch.globals), part(batch.locals), part(batch.hidden)};
 }
 
 }  // namespace
@@ -112,6 +113,7 @@ Pretrainer::Pretrainer(const PretrainerOptions& options, Device device)
   check(o.student_temperature > 0 && o.teacher_temperature.first > 0 && o.teacher_temperature.last > 0,
         ErrorKind::kUsage, "pretrainer: expected temperatures above 0, got {}, {} and {}", o.student_temperature,
         o.teacher_temperature.first, o.teacher_temperature.last);
+  check(o.accumulate >= 1, ErrorKind::kUsage, "pretrainer: expected at least one pass a step, got {}", o.accumulate);
   check(o.patch_weight == 0 || o.vit.mask_token, "pretrainer: hidden patches need a mask token");
   teacher_store_.load(student_store_.state_dict()).require_ok("teacher");
   if (o.ranks) sums_.emplace(optimizer_.parameters(), *o.ranks, GradientSumsOptions{.overlap = o.overlap});
@@ -150,9 +152,9 @@ Pretrainer::Taught Pretrainer::teach(const Tensor& globals, const Hidden& hidden
 }
 
 // [N, C, K] of all crops; `patch_scores` becomes those of hidden patches [M, K], if there are any.
-Tensor Pretrainer::student_scores(const CropBatch& batch, const Hidden& hidden, Tensor& patch_scores) {
+Tensor Pretrainer::student_scores(const CropBatch& batch, std::int64_t first_picture, const Hidden& hidden,
+                                  Tensor& patch_scores) const {
   const std::int64_t n = batch.globals.size(0), width = options_.vit.width;
-  const std::int64_t first_picture = options_.ranks ? options_.ranks->rank() * n : 0;
   const auto tokens_of = [&](const Tensor& crops, std::uint64_t stream, const Tensor& mask) {
     Generator generator(options_.seed, stream | static_cast<std::uint64_t>(iteration_));
     generator.set_position(nn::drop_path_start(first_picture * crops.size(1)));
@@ -169,49 +171,41 @@ Tensor Pretrainer::student_scores(const CropBatch& batch, const Hidden& hidden, 
   return student_head_(features);
 }
 
-// What ranks have to add up, which travels together.
+// What passes and ranks have to add up, in one stretch of numbers that travels together.
 struct Pretrainer::Totals {
-  Tensor losses;  // [2]: of the crops, of hidden patches
-  TeacherSums teacher;
-  Tensor scores, patch_scores;  // [K], sums of the teacher's; patch_scores undefined without hidden patches
+  std::int64_t width, prototypes;  // D, K
+  // f32: losses [2] (of the crops, of hidden patches), the teacher's sums [1 + D + K], the sums of its scores [K], and
+  // of those of patches [K] if some may be hidden.
+  Tensor numbers;
 
-  Totals over(Communicator* ranks) const {
-    std::vector<Tensor> parts{losses, teacher.entropy, teacher.directions, teacher.probabilities, scores};
-    if (patch_scores.defined()) parts.push_back(patch_scores);
-    Tensor all = concat(parts);
-    if (ranks) ranks->all_reduce_sum(all);
-    std::int64_t end = 0;
-    for (Tensor& part : parts) {
-      const std::int64_t begin = end;
-      end += part.numel();
-      part = all.slice(0, begin, end);
-    }
-    return {parts[0],
-            {.probabilities = parts[3], .directions = parts[2], .entropy = parts[1]},
-            parts[4],
-            patch_scores.defined() ? parts[5] : Tensor()};
+  Tensor part(std::int64_t begin, std::int64_t count) const { return numbers.slice(0, begin, begin + count); }
+  Tensor losses() const { return part(0, 2); }
+  TeacherSums teacher() const {
+    return {.probabilities = part(3 + width, prototypes), .directions = part(3, width), .entropy = part(2, 1)};
   }
+  Tensor scores() const { return part(3 + width + prototypes, prototypes); }
+  bool has_patches() const { return numbers.numel() > 3 + width + 2 * prototypes; }
+  Tensor patch_scores() const { return part(3 + width + 2 * prototypes, prototypes); }
 };
 
 // The centres move towards the mean scores of the batch, after its loss.
 void Pretrainer::take_centres(const Totals& totals, std::int64_t crops) {
   const NoGrad no_grad;
   const double share = 1 / static_cast<double>(crops);
-  move_average(centre_, affine(totals.scores, share), options_.centre_momentum);
-  if (totals.patch_scores.defined())
-    move_average(patch_centre_, affine(totals.patch_scores, share), options_.centre_momentum);
+  move_average(centre_, affine(totals.scores(), share), options_.centre_momentum);
+  if (totals.has_patches()) move_average(patch_centre_, affine(totals.patch_scores(), share), options_.centre_momentum);
 }
 
-// Losses, figures, gradients and the next centres. False if a loss is not finite.
-bool Pretrainer::compute(const CropBatch& batch, StepReport& report) {
-  const auto start = std::chrono::steady_clock::now();
+// The loss of a share of the batch, which begins with that picture of the whole batch and has so many of its `crops`
+// for the teacher.
+Tensor Pretrainer::pass(const CropBatch& batch, std::int64_t first_picture, std::int64_t crops, Totals& totals,
+                        StepReport& report) const {
   const std::int64_t n = batch.globals.size(0), k = options_.head.out;
-  const std::int64_t crops = 2 * n * (options_.ranks ? options_.ranks->size() : 1);
   const double share = 1 / static_cast<double>(crops), student_temperature = options_.student_temperature;
   const Hidden hidden(batch.hidden, device_);
   const Taught taught = teach(flat(batch.globals).to(device_), hidden);
   Tensor patch_scores;
-  const Tensor scores = student_scores(batch, hidden, patch_scores);
+  const Tensor scores = student_scores(batch, first_picture, hidden, patch_scores);
   const Tensor probabilities = exp(taught.log_probabilities).reshape({n, 2, k});
   const Tensor loss = reshape(affine(crops_loss(scores, probabilities, student_temperature), 2 * share), {1});
   Tensor patch_loss = Tensor::zeros({1}, DType::kF32, device_);
@@ -219,29 +213,35 @@ bool Pretrainer::compute(const CropBatch& batch, StepReport& report) {
     const Tensor sum = patches_loss(patch_scores, taught.patch_probabilities, hidden.weights, student_temperature);
     patch_loss = reshape(affine(sum, share), {1});
   }
-  Totals own{concat({loss.detach(), patch_loss.detach()}),
-             TeacherSums::of(taught.log_probabilities, taught.features),
-             sum(taught.scores, {0}),
-             {}};
-  if (taught.patch_scores.defined()) own.patch_scores = taught.patch_scores.select(0, 0);
-  const Totals totals = own.over(options_.ranks);
-  const std::vector<float> losses = totals.losses.to(Device{}).to_vector<float>();
+  const TeacherSums teacher = TeacherSums::of(taught.log_probabilities, taught.features);
+  std::vector<Tensor> parts{loss.detach(),      patch_loss.detach(),   teacher.entropy,
+                            teacher.directions, teacher.probabilities, sum(taught.scores, {0})};
+  if (taught.patch_scores.defined()) parts.push_back(taught.patch_scores.select(0, 0));
+  Tensor numbers = concat(parts);
+  if (options_.ranks) options_.ranks->all_reduce_sum(numbers);
+  totals.numbers = totals.numbers.defined() ? add(totals.numbers, numbers) : numbers;
+  const std::vector<float> losses = totals.losses().to(Device{}).to_vector<float>();
   report.losses["loss_dino"] = static_cast<double>(losses[0]);
   if (options_.patch_weight > 0) report.losses["loss_patch"] = static_cast<double>(losses[1]);
   report.total = static_cast<double>(losses[0]) + options_.patch_weight * static_cast<double>(losses[1]);
-  report.seconds.forward += seconds_since(start);
-  if (!std::isfinite(report.total)) return false;
-  figures_ = totals.teacher.figures(crops);
+  return patch_scores.defined() ? add(loss, affine(patch_loss, options_.patch_weight)) : loss;
+}
+
+// Losses, figures, gradients and the next centres. False if a loss is not finite.
+bool Pretrainer::compute(const CropBatch& batch, StepReport& report) {
+  const std::int64_t n = batch.globals.size(0), share = n / options_.accumulate;
+  const std::int64_t rank = options_.ranks ? options_.ranks->rank() : 0;
+  const std::int64_t crops = 2 * n * (options_.ranks ? options_.ranks->size() : 1);
+  Totals totals{options_.vit.width, options_.head.out, {}};
+  const auto loss = [&](std::int64_t i) {
+    return pass(part_of(batch, i * share, (i + 1) * share), rank * n + i * share, crops, totals, report);
+  };
+  if (!collect_gradients(options_.accumulate, scale_.factor, optimizer_, sums_ ? &*sums_ : nullptr, report, loss))
+    return false;
+  figures_ = totals.teacher().figures(crops);
   report.figures = {{"feature_spread", figures_.spread},
                     {"teacher_entropy", figures_.entropy},
                     {"teacher_information", figures_.information}};
-  const auto middle = std::chrono::steady_clock::now();
-  const Tensor total = patch_scores.defined() ? add(loss, affine(patch_loss, options_.patch_weight)) : loss;
-  optimizer_.zero_grad();
-  if (sums_) sums_->expect_last_backward();
-  backward(total, Tensor::full({1}, scale_.factor, total.dtype(), device_));
-  if (sums_) sums_->finish();
-  report.seconds.backward += seconds_since(middle);
   take_centres(totals, crops);
   return true;
 }
@@ -253,6 +253,8 @@ void Pretrainer::freeze_last_layer() const {
 }
 
 StepReport Pretrainer::step(const CropBatch& batch) {
+  check(batch.globals.size(0) > 0 && batch.globals.size(0) % options_.accumulate == 0, ErrorKind::kUsage,
+        "pretrainer: {} pictures for {} passes", batch.globals.size(0), options_.accumulate);
   StepReport report;
   report.iteration = iteration_;
   report.learning_rate = options_.rate.value(iteration_);
@@ -260,7 +262,7 @@ StepReport Pretrainer::step(const CropBatch& batch) {
   const Tensor centre = centre_.clone(), patch_centre = patch_centre_.clone();
   bool good = compute(batch, report);
   if (good) {
-    const auto start = std::chrono::steady_clock::now();
+    const AddTime time(report.seconds.optimizer);
     freeze_last_layer();
     optimizer_.set_weight_decay(options_.weight_decay.value(iteration_));
     good = optimizer_.step(report.learning_rate, 1 / report.loss_scale);
@@ -272,7 +274,6 @@ StepReport Pretrainer::step(const CropBatch& batch) {
         Tensor average = entry.tensor;
         move_average(average, student_store_.entries().at(name).tensor, momentum);
       }
-    report.seconds.optimizer += seconds_since(start);
   }
   if (!good) {
     centre_ = centre;

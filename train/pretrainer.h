@@ -16,7 +16,7 @@
 #include "usol/train/gradient_sums.h"
 #include "usol/train/optimizer.h"
 #include "usol/train/schedule.h"
-#include "usol/train/trainer.h"
+#include "usol/train/step.h"
 
 namespace usol::train {
 
@@ -45,6 +45,9 @@ struct PretrainerOptions {
   double patch_weight = 0;  // of the term of hidden patches; 0: there is none
   double clip_norm = 3;     // of each parameter's gradient by itself; 0: no clipping
   std::uint64_t seed = 0;
+  /// A step is so many passes, each over an equal share of the batch, one after the other: the losses, gradients and
+  /// centres are those of one pass over all of it, but for rounding.
+  std::int64_t accumulate = 1;
   DType precision = DType::kF32;     // of products; parameters, losses and averages are f32
   std::int64_t most_bad_steps = 50;  // one after the other, before training is given up
   /// The processes that train together; null: this one alone. Each has its share of every batch, of one size.
@@ -61,7 +64,8 @@ class Pretrainer {
   /// does not fit; `what` names the file.
   void start_from(const StateDict& backbone, const std::string& what);
   /// Trains on a batch, or on this rank's share of it; the report is that of the whole batch on every rank. A step
-  /// whose loss or gradient is not finite changes nothing. Throws Error after too many of them in a row.
+  /// whose loss or gradient is not finite changes nothing. Throws Error after too many of them in a row, and
+  /// Error(kUsage) if the batch is not so many equal shares as there are passes.
   StepReport step(const CropBatch& batch);
 
   std::int64_t iteration() const { return iteration_; }
@@ -90,7 +94,10 @@ class Pretrainer {
   struct Hidden;  // which patches are hidden
   struct Totals;
   Taught teach(const Tensor& globals, const Hidden& hidden) const;
-  Tensor student_scores(const CropBatch& batch, const Hidden& hidden, Tensor& patch_scores);
+  Tensor student_scores(const CropBatch& batch, std::int64_t first_picture, const Hidden& hidden,
+                        Tensor& patch_scores) const;
+  Tensor pass(const CropBatch& batch, std::int64_t first_picture, std::int64_t crops, Totals& totals,
+              StepReport& report) const;
   void take_centres(const Totals& totals, std::int64_t crops);
   bool compute(const CropBatch& batch, StepReport& report);
   void freeze_last_layer() const;

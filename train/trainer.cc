@@ -1,10 +1,8 @@
 #include "usol/train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <utility>
 
-#include "usol/autograd/tape.h"
 #include "usol/nn/drop_path.h"
 #include "usol/ops/elementwise.h"
 #include "usol/tensor/check.h"
@@ -19,19 +17,6 @@ constexpr const char* kModel = "model/";
 constexpr const char* kEma = "ema/";
 constexpr const char* kCounts = "trainer/counts";
 constexpr const char* kScale = "trainer/loss_scale";
-
-// Adds the time it lives to `seconds`.
-class AddTime {
- public:
-  explicit AddTime(double& seconds) : seconds_(seconds) {}
-  ~AddTime() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  AddTime(const AddTime&) = delete;
-  AddTime& operator=(const AddTime&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Statistics that a forward pass writes, to be put back after a bad step.
 class Buffers {
@@ -56,16 +41,6 @@ detection::Truths truths_of(const Sample& sample, const Device& device) {
 }
 
 }  // namespace
-
-void LossScale::update(bool good) {
-  if (!good) {
-    factor *= kBackoff;
-    good_steps = 0;
-  } else if (++good_steps == kGrowthInterval) {
-    factor *= kGrowth;
-    good_steps = 0;
-  }
-}
 
 Trainer::Trainer(ParamStore& store, const Detector& model, const TrainerOptions& options)
     : store_(store), model_(model), options_(options), optimizer_(store, options.optimizer) {
@@ -120,33 +95,18 @@ Tensor Trainer::pass(std::span<const Sample> batch, std::int64_t first_picture, 
 
 // Losses and gradients. False if a loss is not finite.
 bool Trainer::compute(const std::vector<Sample>& batch, StepReport& report) {
-  const auto passes = static_cast<std::size_t>(options_.accumulate), share = batch.size() / passes;
-  const auto rank = static_cast<std::size_t>(options_.ranks ? options_.ranks->rank() : 0);
-  const auto ranks = static_cast<std::size_t>(options_.ranks ? options_.ranks->size() : 1);
-  bool first = true;
-  for (std::size_t i = 0; i < passes; ++i) {
-    const auto first_picture = static_cast<std::int64_t>((i * ranks + rank) * share);
-    Tensor total;
-    {
-      const AddTime time(report.seconds.forward);
-      total = pass(std::span(batch).subspan(i * share, share), first_picture, report);
-    }
-    if (!std::isfinite(report.total)) {
-      // The optimiser may go on with what there is: last step's sums, or those of the first passes.
-      if (!first && sums_) sums_->finish();
-      return false;
-    }
-    if (first) optimizer_.zero_grad();
-    first = false;
-    collected_scale_ = scale_.factor;
-    if (sums_ && i + 1 == passes) sums_->expect_last_backward();
-    const double seed = scale_.factor / static_cast<double>(passes);
-    const AddTime time(report.seconds.backward);
-    backward(total, Tensor::full(total.shape(), seed, total.dtype(), total.device()));
-  }
-  const AddTime time(report.seconds.backward);
-  if (sums_) sums_->finish();
-  return true;
+  const std::int64_t passes = options_.accumulate, share = static_cast<std::int64_t>(batch.size()) / passes;
+  const std::int64_t rank = options_.ranks ? options_.ranks->rank() : 0;
+  const std::int64_t ranks = options_.ranks ? options_.ranks->size() : 1;
+  const auto loss = [&](std::int64_t i) {
+    const auto pictures =
+        std::span(batch).subspan(static_cast<std::size_t>(i * share), static_cast<std::size_t>(share));
+    Tensor total = pass(pictures, (i * ranks + rank) * share, report);
+    if (std::isfinite(report.total)) collected_scale_ = scale_.factor;
+    return total;
+  };
+  return collect_gradients(passes, scale_.factor / static_cast<double>(passes), optimizer_, sums_ ? &*sums_ : nullptr,
+                           report, loss);
 }
 
 StepReport Trainer::step(const std::vector<Sample>& batch) {

@@ -4,7 +4,6 @@
 // stopped.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +16,7 @@
 #include "usol/train/gradient_sums.h"
 #include "usol/train/optimizer.h"
 #include "usol/train/schedule.h"
+#include "usol/train/step.h"
 
 namespace usol::train {
 
@@ -40,32 +40,6 @@ struct TrainerOptions {
   Communicator* ranks = nullptr;
   /// Sums of gradients travel during backward; false: after it. The results are the same bits.
   bool overlap = true;
-};
-
-struct StepReport {
-  std::int64_t iteration = 0;            // from 0
-  std::map<std::string, double> losses;  // Detectron2's names; empty if the step was bad before they were known
-  double total = 0, learning_rate = 0;
-  std::map<std::string, double> figures;  // others that are worth a curve
-  double gradient_norm = 0;               // of all parameters together, before clipping
-  bool bad = false;                       // loss or gradient not finite
-  double loss_scale = 1;                  // that the step was made with
-  /// Wall time by part, waits for other processes included. Kernels of a GPU count where they are waited for: those of
-  /// backward with the optimiser.
-  struct {
-    double forward = 0, backward = 0, optimizer = 0;
-  } seconds;
-};
-
-/// The factor by which losses are multiplied before gradients of f16 are taken, so that small ones do not vanish.
-/// Source: Micikevicius et al. 2018, "Mixed Precision Training"; PyTorch's GradScaler.
-struct LossScale {
-  static constexpr double kFirst = 65536, kGrowth = 2, kBackoff = 0.5;
-  static constexpr std::int64_t kGrowthInterval = 2000;  // good steps
-  double factor = 1;
-  std::int64_t good_steps = 0;  // since the factor changed
-
-  void update(bool good);
 };
 
 class Trainer {

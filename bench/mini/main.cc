@@ -16,18 +16,27 @@ namespace usol {
 namespace {
 
 constexpr const char* kUsage =
-    "usage: usol_mini scenes DIR SEED COUNT        writes pictures and truth.json\n"
-    "       usol_mini tables DIR OUT.md OUT.svg    what scripts/mini-reproduction found";
+    "usage: usol_mini scenes|textures DIR SEED COUNT        writes pictures and truth.json\n"
+    "       usol_mini tables DIR OUT.md OUT.svg             what scripts/mini-reproduction found\n"
+    "       usol_mini closed-tables DIR OUT.md              ... with --closed\n"
+    "       usol_mini best-tau SWEEP                        the best one of a `usol sweep --param tau=...`";
 
 void run(const std::vector<std::string>& words) {
-  check(words.size() == 4 && (words[0] == "scenes" || words[0] == "tables"), ErrorKind::kUsage, "{}", kUsage);
-  if (words[0] == "scenes") {
+  const std::string verb = words.empty() ? "" : words[0];
+  if ((verb == "scenes" || verb == "textures") && words.size() == 4) {
     test::SceneOptions options;
+    options.kind = verb == "textures" ? test::SceneKind::kTextures : test::SceneKind::kColours;
     options.seed = std::stoull(words[2]);
     test::write_scenes(words[1], options, std::stoll(words[3]));
-  } else {
+  } else if (verb == "tables" && words.size() == 4) {
     io::write_file(words[2], mini_tables(words[1]));
     io::write_file(words[3], mini_plot(words[1]));
+  } else if (verb == "closed-tables" && words.size() == 3) {
+    io::write_file(words[2], closed_tables(words[1]));
+  } else if (verb == "best-tau" && words.size() == 2) {
+    fmt::print("{}\n", best_tau(words[1]));
+  } else {
+    fail(ErrorKind::kUsage, kUsage);
   }
 }
 

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "bench/mini/rows.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -17,62 +18,35 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-struct Column {
-  const char *type, *metric;
-};
-constexpr std::array kColumns{Column{"box", "AP50"},  Column{"box", "AP"},  Column{"box", "AR100"},
-                              Column{"mask", "AP50"}, Column{"mask", "AP"}, Column{"mask", "AR100"}};
+constexpr std::array kColumns{MetricColumn{"box", "AP50"},  MetricColumn{"box", "AP"},  MetricColumn{"box", "AR100"},
+                              MetricColumn{"mask", "AP50"}, MetricColumn{"mask", "AP"}, MetricColumn{"mask", "AR100"}};
 constexpr std::size_t kMaskAp50 = 3, kMaskAp = 4;
 
-using Values = std::array<double, kColumns.size()>;  // percentages
+std::vector<double> metrics(const fs::path& path) { return read_metrics(path, kColumns); }
 
-// A row of a table: one entry per seed; a method without randomness has one.
-struct Row {
-  std::string name;
-  std::vector<Values> seeds;
-};
-
-Values read_metrics(const fs::path& path) {
-  std::ifstream file(path);
-  const auto json = nlohmann::json::parse(file, nullptr, false);
-  check(json.is_object(), ErrorKind::kFormat, "{}: expected metrics of usol eval", path.string());
-  Values values{};
-  for (std::size_t c = 0; c < kColumns.size(); ++c) {
-    const auto [type, metric] = kColumns[c];
-    const auto found = json.contains(type) ? json[type].value(metric, -2.0) : -2.0;
-    check(found > -2, ErrorKind::kFormat, "{}: lacks {}.{}", path.string(), type, metric);
-    values[c] = 100 * found;
-  }
-  return values;
-}
-
-std::vector<fs::path> seed_folders(const fs::path& folder) {
-  std::vector<fs::path> seeds;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().filename().string().starts_with("seed")) seeds.push_back(entry.path());
-  std::sort(seeds.begin(), seeds.end());
-  check(!seeds.empty(), ErrorKind::kUsage, "{}: no folder seed*", folder.string());
-  return seeds;
-}
-
-std::vector<Row> main_rows(const fs::path& folder) {
-  std::vector<Row> rows{{"one cut", {read_metrics(folder / "cuts" / "one-metrics.json")}},
-                        {"MaskCut", {read_metrics(folder / "cuts" / "three-metrics.json")}}};
+// The detector after its first training and after each round.
+std::vector<Row> stage_rows(const fs::path& folder) {
+  std::vector<Row> rows;
   const auto seeds = seed_folders(folder);
   for (int round = 0; fs::exists(seeds[0] / "run" / (round == 0 ? "base" : fmt::format("round{}", round))); ++round) {
     const std::string stage = round == 0 ? "base" : fmt::format("round{}", round);
     Row row{round == 0 ? "detector" : fmt::format("round {}", round), {}};
-    for (const fs::path& seed : seeds)
-      row.seeds.push_back(read_metrics(seed / "run" / stage / "eval" / "metrics.json"));
+    for (const fs::path& seed : seeds) row.seeds.push_back(metrics(seed / "run" / stage / "eval" / "metrics.json"));
     rows.push_back(std::move(row));
   }
   return rows;
 }
 
+std::vector<Row> main_rows(const fs::path& folder) {
+  std::vector<Row> rows{{"one cut", {metrics(folder / "cuts" / "one-metrics.json")}},
+                        {"MaskCut", {metrics(folder / "cuts" / "three-metrics.json")}}};
+  for (Row& row : stage_rows(folder)) rows.push_back(std::move(row));
+  return rows;
+}
+
 // What a variation of the first training gave, beside the first training itself.
 std::vector<Row> variations(const fs::path& folder, const std::string& prefix, const std::string& base_name) {
-  std::vector<Row> rows{
-      {base_name, {read_metrics(seed_folders(folder)[0] / "run" / "base" / "eval" / "metrics.json")}}};
+  std::vector<Row> rows{{base_name, {metrics(seed_folders(folder)[0] / "run" / "base" / "eval" / "metrics.json")}}};
   std::vector<std::string> names;
   if (fs::exists(folder / "variations")) {
     for (const auto& entry : fs::directory_iterator(folder / "variations")) {
@@ -82,70 +56,30 @@ std::vector<Row> variations(const fs::path& folder, const std::string& prefix, c
   }
   std::sort(names.begin(), names.end());
   for (const std::string& name : names)
-    rows.push_back({name.substr(prefix.size()), {read_metrics(folder / "variations" / name / "metrics.json")}});
+    rows.push_back({name.substr(prefix.size()), {metrics(folder / "variations" / name / "metrics.json")}});
   return rows;
 }
 
-double mean(const Row& row, std::size_t column) {
-  double sum = 0;
-  for (const Values& values : row.seeds) sum += values[column];
-  return sum / static_cast<double>(row.seeds.size());
-}
-
-// The range over the seeds: with three of them, a deviation would say no more.
-std::pair<double, double> range(const Row& row, std::size_t column) {
-  const auto less = [column](const Values& a, const Values& b) { return a[column] < b[column]; };
-  const auto [low, high] = std::minmax_element(row.seeds.begin(), row.seeds.end(), less);
-  return {(*low)[column], (*high)[column]};
-}
-
-// "better", if it is so with every seed.
-std::string verdict(const Row& before, const Row& row, std::size_t column) {
-  std::size_t better = 0, worse = 0;
-  const std::size_t n = std::max(before.seeds.size(), row.seeds.size());
-  const auto at = [column](const Row& r, std::size_t i) { return r.seeds[std::min(i, r.seeds.size() - 1)][column]; };
-  for (std::size_t i = 0; i < n; ++i) {
-    better += at(row, i) > at(before, i);
-    worse += at(row, i) < at(before, i);
-  }
-  const std::string change = fmt::format("{:+.1f}", mean(row, column) - mean(before, column));
-  if (better == n) return change + (n > 1 ? ", better with every seed" : "");
-  if (worse == n) return change + (n > 1 ? ", does not help: worse with every seed" : "");
-  return fmt::format("{}, no clear help: better with {} of {} seeds", change, better, n);
-}
-
 std::string table(const std::vector<Row>& rows, bool against_first) {
-  std::string text = "| |";
-  for (const Column& c : kColumns) text += fmt::format(" {} {} |", c.type, c.metric);
-  const char* other = against_first ? "the first row" : "the row before";
-  text += fmt::format(" mask AP50 against {0} | mask AP against {0} |\n|---|", other);
-  for (std::size_t c = 0; c < kColumns.size() + 2; ++c) text += "---|";
-  text += '\n';
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    text += fmt::format("| {} |", rows[r].name);
-    for (std::size_t c = 0; c < kColumns.size(); ++c) {
-      const auto [low, high] = range(rows[r], c);
-      text += rows[r].seeds.size() == 1 ? fmt::format(" {:.1f} |", low)
-                                        : fmt::format(" {:.1f} ({:.1f} - {:.1f}) |", mean(rows[r], c), low, high);
-    }
-    if (r == 0) {
-      text += " | |\n";
-      continue;
-    }
-    const Row& before = rows[against_first ? 0 : r - 1];
-    text += fmt::format(" {} | {} |\n", verdict(before, rows[r], kMaskAp50), verdict(before, rows[r], kMaskAp));
-  }
-  return text;
+  std::vector<std::string> columns;
+  for (const MetricColumn& c : kColumns) columns.push_back(fmt::format("{} {}", c.type, c.metric));
+  const auto other = [=](std::size_t row) {
+    return row == 0 ? std::nullopt : std::optional<std::size_t>(against_first ? 0 : row - 1);
+  };
+  return markdown(columns, rows, {against_first ? "the first row" : "the row before", {kMaskAp50, kMaskAp}, other});
+}
+
+std::string of_seeds(std::size_t seeds) {
+  return seeds > 1 ? fmt::format("; mean over {} seeds, and their range in brackets", seeds) : "";
 }
 
 }  // namespace
 
 std::string mini_tables(const fs::path& folder) {
   const std::vector<Row> rows = main_rows(folder);
-  const std::size_t seeds = rows.back().seeds.size();
-  std::string text = fmt::format(
-      "### From one cut to the last round\n\nHeld-out scenes; class-agnostic; percent{}.\n\n{}",
-      seeds > 1 ? fmt::format("; mean over {} seeds, and their range in brackets", seeds) : "", table(rows, false));
+  std::string text =
+      fmt::format("### From one cut to the last round\n\nHeld-out scenes; class-agnostic; percent{}.\n\n{}",
+                  of_seeds(rows.back().seeds.size()), table(rows, false));
   const auto droploss = variations(folder, "droploss-", "overlap 0.01");
   if (droploss.size() > 1)
     text += fmt::format(
@@ -180,7 +114,7 @@ std::string mini_plot(const fs::path& folder) {
     for (std::size_t r = 0; r < rows.size(); ++r) {
       const double x = kLeft + kStep * (static_cast<double>(r) + 0.5);
       points += fmt::format("{:.1f},{:.1f} ", x, y_of(mean(rows[r], column)));
-      for (const Values& values : rows[r].seeds)
+      for (const auto& values : rows[r].seeds)
         svg +=
             fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x, y_of(values[column]), colour);
     }
@@ -194,6 +128,77 @@ std::string mini_plot(const fs::path& folder) {
       "</text>\n</svg>\n",
       kLeft, kLeft + 90);
   return svg;
+}
+
+// ---- the closed loop
+
+namespace {
+
+// A kind of features: what its MaskCut gives, from one network or from that of each seed.
+Row feature_row(const fs::path& folder, const std::string& name) {
+  constexpr std::array kCorLoc{MetricColumn{"corloc", "CorLoc"}};
+  const auto read = [&](const fs::path& from) {
+    std::vector<double> values = read_metrics(from / "corloc.json", kCorLoc);
+    const std::vector<double> more = metrics(from / "metrics.json");
+    values.insert(values.end(), more.begin(), more.end());
+    return values;
+  };
+  Row row{name, {}};
+  if (fs::exists(folder / "corloc.json"))
+    row.seeds.push_back(read(folder));
+  else
+    for (const fs::path& seed : seed_folders(folder)) row.seeds.push_back(read(seed));
+  return row;
+}
+
+Row constant_row(const fs::path& corloc, const std::string& key, const std::string& name) {
+  std::ifstream file(corloc);
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  check(json.is_object() && json.contains("corloc") && json["corloc"].contains(key), ErrorKind::kFormat,
+        "{}: lacks corloc.{}", corloc.string(), key);
+  return {name, {{100 * json["corloc"][key].at("CorLoc").get<double>()}}};
+}
+
+}  // namespace
+
+std::string closed_tables(const fs::path& folder) {
+  const fs::path features = folder / "features";
+  const std::vector<Row> rows{constant_row(features / "colour" / "corloc.json", "whole_frame", "whole frame"),
+                              constant_row(features / "colour" / "corloc.json", "constant_box", "best constant box"),
+                              feature_row(features / "colour", "colour features"),
+                              feature_row(features / "contrast", "contrast features"),
+                              feature_row(features / "random", "random weights"),
+                              feature_row(features / "pretrained", "pre-trained")};
+  std::vector<std::string> columns{"CorLoc"};
+  for (const MetricColumn& c : kColumns) columns.push_back(fmt::format("{} {}", c.type, c.metric));
+  const std::size_t random = rows.size() - 2;
+  const auto other = [=](std::size_t row) { return row > random ? std::optional(random) : std::nullopt; };
+  std::string text = fmt::format(
+      "### MaskCut on features from nowhere else\n\nHeld-out scenes of textures; class-agnostic; percent{}.\n\n{}",
+      of_seeds(rows.back().seeds.size()), markdown(columns, rows, {"random weights", {0, 1 + kMaskAp50}, other}));
+  for (const auto& [name, row] : {std::pair{"colour", 2U}, {"pretrained", 5U}}) {
+    std::vector<Row> stages{rows[row]};
+    stages[0].name = "MaskCut";
+    for (auto& seed : stages[0].seeds) seed.erase(seed.begin());
+    for (Row& stage : stage_rows(folder / "loops" / name)) stages.push_back(std::move(stage));
+    text += fmt::format("\n### The loop from them: {}\n\nLikewise.\n\n{}", rows[row].name, table(stages, false));
+  }
+  return text;
+}
+
+std::string best_tau(const fs::path& sweep) {
+  std::ifstream file(sweep / "sweep.json");
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  check(json.is_object() && json.contains("points") && !json["points"].empty(), ErrorKind::kFormat,
+        "{}: expected a sweep", (sweep / "sweep.json").string());
+  const auto& points = json["points"];
+  const auto less = [](const auto& a, const auto& b) {
+    const auto value = [](const auto& point) {
+      return point.at("metrics").at("mask").at("AP50").template get<double>();
+    };
+    return value(a) < value(b);
+  };
+  return std::max_element(points.begin(), points.end(), less)->at("settings").at("tau").template get<std::string>();
 }
 
 }  // namespace usol

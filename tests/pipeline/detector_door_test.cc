@@ -133,7 +133,7 @@ class DetectorDoor : public testing::Test {
     config.base_schedule.warmup = 0;
     config.precise_bn = 0;
     config.copy_paste = false;
-    config.log_every = 1;
+    config.output.log_every = 1;
     config.eval_annotations = {};
     return config;
   }

@@ -59,7 +59,7 @@ class PipelineSelfTrainTest : public testing::Test {
     base.base_schedule.iterations = 3;
     base.base_schedule.warmup = 1;
     base.base_schedule.steps = {2};
-    base.checkpoint_every = 2;
+    base.output.checkpoint_every = 2;
     config.round = base;
     config.round.detector.as<RcnnSettings>().droploss = false;
     config.predict.short_px = 48;

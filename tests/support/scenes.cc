@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 #include <numbers>
 #include <span>
 #include <string>
@@ -53,15 +54,20 @@ double value_noise(std::uint32_t key, double x, double y) {
   return top * (1 - fy) + bottom * fy;
 }
 
-// Two colours and the pattern between them.
 struct Texture {
+  virtual ~Texture() = default;
+  virtual Colour at(double x, double y) const = 0;
+};
+
+// Two colours and the pattern between them.
+struct Pattern : Texture {
   enum Kind : std::int64_t { kPlain, kStripes, kChecks, kClouds, kDots, kKinds };
   std::int64_t kind = kPlain;
   Colour a{}, b{};
   double period = 8, angle = 0, phase = 0;
   std::uint32_t key = 0;
 
-  Texture(Generator& random, double hue, double saturation, double value, double variety)
+  Pattern(Generator& random, double hue, double saturation, double value, double variety)
       : kind(whole(random, 0, kKinds - 1)),
         a(from_hsv(hue, saturation, value)),
         b(from_hsv(hue + random.uniform(-0.06, 0.06) * variety, saturation,
@@ -71,7 +77,7 @@ struct Texture {
         phase(random.uniform(0, 1)),
         key(random.next_word()) {}
 
-  Colour at(double x, double y) const {
+  Colour at(double x, double y) const override {
     const double u = (x * std::cos(angle) + y * std::sin(angle)) / period + phase;
     const double v = (y * std::cos(angle) - x * std::sin(angle)) / period + phase;
     double t = 0;
@@ -82,6 +88,34 @@ struct Texture {
     Colour colour;
     for (std::size_t c = 0; c < 3; ++c) colour[c] = a[c] + t * (b[c] - a[c]);
     return colour;
+  }
+};
+
+// Grey waves of one length, crossing or not. Each kind's directions have cosines and sines of the same mean square, so
+// all kinds have the same mean, the same deviation and the same mean square of the slopes across and down: what a patch
+// of colours is described by (maskcut/colour_features.h) is the same for all, and only how the waves lie differs.
+struct Waves : Texture {
+  static constexpr double kLength = 5, kMean = 0.5, kDeviation = 0.16;  // pixels; grey values
+  static constexpr std::int64_t kKinds = 6;
+  struct Wave {
+    double across, down, phase;  // turns per pixel; turns
+  };
+  std::vector<Wave> waves;
+
+  Waves(Generator& random, std::int64_t kind) {
+    static const std::array<std::vector<double>, kKinds> directions{
+        {{45}, {135}, {0, 90}, {45, 135}, {22.5, 112.5}, {67.5, 157.5}}};
+    for (const double degrees : directions[static_cast<std::size_t>(kind)]) {
+      const double angle = degrees * kPi / 180;
+      waves.push_back({std::cos(angle) / kLength, std::sin(angle) / kLength, random.uniform(0, 1)});
+    }
+  }
+
+  Colour at(double x, double y) const override {
+    double sum = 0;
+    for (const Wave& wave : waves) sum += std::sin(2 * kPi * (wave.across * x + wave.down * y + wave.phase));
+    const double grey = kMean + kDeviation * sum * std::sqrt(2 / static_cast<double>(waves.size()));
+    return {grey, grey, grey};
   }
 };
 
@@ -131,14 +165,14 @@ class Painter {
   }
 
   Scene paint() {
-    const double hue = random_.uniform(0, 1);
-    textures_.emplace_back(random_, hue, random_.uniform(0.1, 0.5), random_.uniform(0.35, 0.85), 1.0);
+    if (options_.kind == SceneKind::kTextures) draw_kinds();
+    hue_ = random_.uniform(0, 1);
+    add_texture();
     const std::int64_t count = whole(random_, 1, options_.most_objects);
     for (std::int64_t i = 0; i < count; ++i) {
       for (int attempt = 0; attempt < kTries; ++attempt) {
         if (!place(Outline(random_, options_, static_cast<double>(width_), static_cast<double>(height_)))) continue;
-        textures_.emplace_back(random_, hue + random_.uniform(0.17, 0.83), random_.uniform(0.45, 0.95),
-                               random_.uniform(0.35, 0.95), 1.0);
+        add_texture();
         break;
       }
     }
@@ -147,6 +181,24 @@ class Painter {
 
  private:
   std::size_t at(std::int64_t y, std::int64_t x) const { return static_cast<std::size_t>(y * width_ + x); }
+
+  // No two textures of a scene are of one kind, as far as there are kinds.
+  void draw_kinds() {
+    for (std::int64_t i = 0; i < Waves::kKinds; ++i) kinds_.insert(kinds_.begin() + whole(random_, 0, i), i);
+  }
+
+  // Of the background, which is the first, or of the next object.
+  void add_texture() {
+    if (options_.kind == SceneKind::kTextures) {
+      textures_.push_back(std::make_unique<Waves>(random_, kinds_[textures_.size() % kinds_.size()]));
+      return;
+    }
+    const bool background = textures_.empty();
+    const double value = random_.uniform(0.35, background ? 0.85 : 0.95);
+    const double saturation = background ? random_.uniform(0.1, 0.5) : random_.uniform(0.45, 0.95);
+    const double hue = background ? hue_ : hue_ + random_.uniform(0.17, 0.83);
+    textures_.push_back(std::make_unique<Pattern>(random_, hue, saturation, value, 1.0));
+  }
 
   // False, and nothing is changed, if too little of an object would be left visible.
   bool place(const Outline& outline) {
@@ -175,7 +227,7 @@ class Painter {
     for (std::int64_t y = 0; y < height_; ++y) {
       for (std::int64_t x = 0; x < width_; ++x) {
         const double px = static_cast<double>(x), py = static_cast<double>(y);
-        const Colour colour = textures_[static_cast<std::size_t>(owner_[at(y, x)] + 1)].at(px, py);
+        const Colour colour = textures_[static_cast<std::size_t>(owner_[at(y, x)] + 1)]->at(px, py);
         const double slope = std::cos(light) * (px / static_cast<double>(width_) - 0.5) +
                              std::sin(light) * (py / static_cast<double>(height_) - 0.5);
         for (const double channel : colour) {
@@ -201,9 +253,11 @@ class Painter {
   SceneOptions options_;
   Generator random_;
   std::int64_t height_ = 0, width_ = 0;
-  std::vector<std::int64_t> owner_;   // per pixel: the object in front, -1: background
-  std::vector<std::int64_t> pixels_;  // per object, before others covered it
-  std::vector<Texture> textures_;     // background, then objects
+  double hue_ = 0;                                  // of the background, in turns
+  std::vector<std::int64_t> owner_;                 // per pixel: the object in front, -1: background
+  std::vector<std::int64_t> pixels_;                // per object, before others covered it
+  std::vector<std::int64_t> kinds_;                 // of Waves, in the order in which they are used
+  std::vector<std::unique_ptr<Texture>> textures_;  // background, then objects
 };
 
 }  // namespace

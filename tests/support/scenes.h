@@ -1,7 +1,7 @@
 #pragma once
 // Synthetic scenes with exact truth: textured objects of several shapes and sizes on textured backgrounds, some in
 // front of others. What the whole method is tried on where there are neither photographs nor time
-// (bench/mini_reproduction.cc).
+// (scripts/mini-reproduction).
 
 #include <cstdint>
 #include <filesystem>
@@ -11,7 +11,14 @@
 
 namespace usol::test {
 
+/// What tells objects from their backgrounds.
+enum class SceneKind {
+  kColours,   // hue and lightness first, and one of five patterns
+  kTextures,  // the pattern alone: grey waves of one length, of equal mean, deviation and slopes in both directions
+};
+
 struct SceneOptions {
+  SceneKind kind = SceneKind::kColours;
   std::uint64_t seed = 0;
   std::int64_t short_px = 96, long_px = 128;  // half of the scenes are wide, half are high
   std::int64_t most_objects = 5;              // each scene has 1 to this many
