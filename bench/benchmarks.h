@@ -15,6 +15,8 @@ void register_bf16_benchmarks();
 /// Registers "backbone/infer" and "backbone/train" where their case is given (backbone_bench.cc).
 void register_backbone_benchmarks();
 void register_detector_benchmarks();
+/// Registers "pretrain/step" where its case is given (pretrain_bench.cc).
+void register_pretrain_benchmarks();
 /// Registers "cells/N/plain" and "cells/N/copy_paste" (cells_bench.cc).
 void register_cells_benchmarks();
 

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
     usol::register_cut_benchmarks();
     usol::register_backbone_benchmarks();
     usol::register_detector_benchmarks();
+    usol::register_pretrain_benchmarks();
     usol::register_cells_benchmarks();
     usol::register_bf16_benchmarks();
     benchmark::RunSpecifiedBenchmarks();

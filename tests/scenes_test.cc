@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
 
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
@@ -30,6 +33,69 @@ TEST(Scenes, VisiblePartsAreApartAndLargeEnough) {
     EXPECT_LE(*std::max_element(owners.begin(), owners.end()), 1);
   }
   EXPECT_GT(several, 10u);
+}
+
+// What a grey picture is like where `inside` is set: mean, deviation, and mean squares of differences in four
+// directions.
+struct Look {
+  double mean = 0, deviation = 0, across = 0, down = 0, falling = 0, rising = 0;
+};
+
+Look look_at(const Tensor& image, const std::vector<std::uint8_t>& inside) {
+  const std::int64_t h = image.size(0), w = image.size(1);
+  const auto pixels = image.to_vector<std::uint8_t>();
+  const auto at = [&](std::int64_t y, std::int64_t x) { return static_cast<std::size_t>(y * w + x); };
+  const auto grey = [&](std::int64_t y, std::int64_t x) { return static_cast<double>(pixels[3 * at(y, x)]); };
+  Look look;
+  double count = 0, pairs = 0, squares = 0;
+  for (std::int64_t y = 1; y + 1 < h; ++y)
+    for (std::int64_t x = 0; x + 1 < w; ++x) {
+      if (!inside[at(y, x)]) continue;
+      ++count;
+      look.mean += grey(y, x);
+      squares += grey(y, x) * grey(y, x);
+      if (!inside[at(y, x + 1)] || !inside[at(y + 1, x)] || !inside[at(y + 1, x + 1)] || !inside[at(y - 1, x + 1)])
+        continue;
+      ++pairs;
+      const auto square = [&](double v) { return v * v; };
+      look.across += square(grey(y, x + 1) - grey(y, x));
+      look.down += square(grey(y + 1, x) - grey(y, x));
+      look.falling += square(grey(y + 1, x + 1) - grey(y, x));
+      look.rising += square(grey(y - 1, x + 1) - grey(y, x));
+    }
+  look.mean /= count;
+  look.deviation = std::sqrt(squares / count - look.mean * look.mean);
+  for (double* sum : {&look.across, &look.down, &look.falling, &look.rising}) *sum /= pairs;
+  return look;
+}
+
+// The light changes brightness and contrast by an eighth at most, and a wave has few turns in a small object.
+TEST(Scenes, OfTexturesHaveNothingElseToTellObjectsBy) {
+  const test::SceneOptions options{.kind = test::SceneKind::kTextures, .seed = 3, .least_px = 40};
+  int objects = 0, of_other_directions = 0;
+  for (std::int64_t i = 0; i < 20; ++i) {
+    const test::Scene scene = test::make_scene(options, i);
+    std::vector<std::uint8_t> rest(static_cast<std::size_t>(scene.image.size(0) * scene.image.size(1)), 1);
+    for (const Tensor& mask : scene.masks) {
+      const auto inside = mask.to_vector<std::uint8_t>();
+      for (std::size_t p = 0; p < rest.size(); ++p) rest[p] = rest[p] && !inside[p];
+    }
+    const Look background = look_at(scene.image, rest);
+    for (const Tensor& mask : scene.masks) {
+      const auto inside = mask.to_vector<std::uint8_t>();
+      if (std::count(inside.begin(), inside.end(), 1) < 900) continue;
+      const Look object = look_at(scene.image, inside);
+      EXPECT_NEAR(object.mean, background.mean, 16) << i;
+      EXPECT_NEAR(object.deviation / background.deviation, 1, 0.2) << i;
+      EXPECT_NEAR(object.across / background.across, 1, 0.35) << i;
+      EXPECT_NEAR(object.down / background.down, 1, 0.35) << i;
+      ++objects;
+      of_other_directions += std::abs(std::log(object.falling / background.falling)) > 0.35 ||
+                             std::abs(std::log(object.rising / background.rising)) > 0.35;
+    }
+  }
+  EXPECT_GT(objects, 15);
+  EXPECT_GT(of_other_directions, objects / 3);
 }
 
 TEST(Scenes, FilesHoldTheTruth) {

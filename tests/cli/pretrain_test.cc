@@ -18,6 +18,7 @@
 #include "usol/cli/verb.h"
 #include "usol/io/image.h"
 #include "usol/io/safetensors.h"
+#include "usol/tensor/generator.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -82,13 +83,21 @@ TEST_F(PretrainTest, AnInterruptedRunIsTheUndisturbedOne) {
   EXPECT_NE(resumed.err.find("going on after step 8"), std::string::npos) << resumed.err;
   expect_same_run("whole", "killed");
 
-  // Stopped by a signal, again and again, and killed at any moment.
+  // Stopped by a signal, again and again, and killed at random moments.
   const auto stopped =
       test::run_stopped([&](const test::ProcessOptions& options) { return pretrain("stopped", {"--resume"}, options); },
                         SIGTERM, 0.3, 1.3, [&] { fs::remove_all(folder_ / "stopped"); });
   ASSERT_EQ(stopped.last.status, 0) << stopped.last.err;
   EXPECT_GT(stopped.stops, 0);
   expect_same_run("whole", "stopped");
+  Generator random(13);
+  const auto shot =
+      test::run_stopped([&](const test::ProcessOptions& options) { return pretrain("shot", {"--resume"}, options); },
+                        SIGKILL, 0.4, 1.25, [&] { fs::remove_all(folder_ / "shot"); }, &random);
+  ASSERT_EQ(shot.last.status, 0) << shot.moments << shot.last.err;
+  EXPECT_GT(shot.stops, 0);
+  SCOPED_TRACE("killed after" + shot.moments);
+  expect_same_run("whole", "shot");
 
   // A finished one is left alone, other settings are refused, so is a training without --resume.
   EXPECT_EQ(pretrain("killed", {"--resume"}).status, 0);
@@ -125,19 +134,33 @@ TEST_F(PretrainTest, OtherVerbsTakeTheResult) {
   EXPECT_NE(other.err.find("depth 2"), std::string::npos) << other.err;
 }
 
-TEST_F(PretrainTest, TwoProcessesMakeTheStepsOfOne) {
-  if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
+TEST_F(PretrainTest, PassesAndProcessesMakeTheStepsOfOne) {
   ASSERT_EQ(pretrain("one", {"--log-every", "1"}).status, 0);
-  const auto both = test::run_ranks(2, arguments("two", {"--log-every", "1"}));
-  ASSERT_EQ(both.status, 0) << both.err;
-  const auto one = metrics("one"), two = metrics("two");
+  const auto one = metrics("one");
   ASSERT_EQ(one.size(), 12U);
-  ASSERT_EQ(two.size(), 12U);
-  for (std::size_t i = 0; i < one.size(); ++i)
-    for (const auto& [key, value] : one[i].items()) {
-      const auto expected = value.get<double>();
-      EXPECT_NEAR(expected, two[i].at(key).get<double>(), 1e-5 * std::max(1.0, expected)) << key << " of line " << i;
-    }
+  const auto expect_near = [&](const std::string& other) {
+    const auto lines = metrics(other);
+    ASSERT_EQ(lines.size(), 12U) << other;
+    for (std::size_t i = 0; i < one.size(); ++i)
+      for (const auto& [key, value] : one[i].items()) {
+        const auto expected = value.get<double>();
+        EXPECT_NEAR(expected, lines[i].at(key).get<double>(), 1e-5 * std::max(1.0, expected))
+            << key << " of line " << i << " of " << other;
+      }
+  };
+  const auto passes = pretrain("passes", {"--log-every", "1", "--accumulate", "4"});
+  ASSERT_EQ(passes.status, 0) << passes.err;
+  expect_near("passes");
+  const auto refused = pretrain("none", {"--accumulate", "3"});
+  EXPECT_EQ(refused.status, kBadUsage);
+  EXPECT_NE(refused.err.find("accumulate 3"), std::string::npos) << refused.err;
+  if (const std::string why = test::no_ranks(); !why.empty()) GTEST_SKIP() << why;
+  const auto two = test::run_ranks(2, arguments("two", {"--log-every", "1"}));
+  ASSERT_EQ(two.status, 0) << two.err;
+  expect_near("two");
+  const auto both = test::run_ranks(2, arguments("both", {"--log-every", "1", "--accumulate", "2"}));
+  ASSERT_EQ(both.status, 0) << both.err;
+  expect_near("both");
 }
 
 // A teacher so hot that all its outputs are alike.

@@ -16,6 +16,7 @@
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/scenes.h"
+#include "tests/support/stopped_run.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 #include "usol/cli/run_verb.h"
@@ -107,14 +108,11 @@ TEST_F(SelfTrainTest, ARunThatIsKilledAgainAndAgainIsTheUndisturbedOne) {
   Generator random(11);
   Words resumed = evaluated();
   resumed.push_back("--resume");
-  int kills = 0;
-  for (double longest = 0.02;; longest *= 1.15, ++kills) {
-    ASSERT_LT(kills, 80);
-    const auto part = run("shot", resumed, {.kill_after_seconds = longest * random.uniform(0.5, 1)});
-    if (part.status == kSuccess) break;
-    ASSERT_EQ(part.status, 128 + 9) << part.err;
-  }
-  EXPECT_GT(kills, 1);
+  const auto shot =
+      test::run_stopped([&](const test::ProcessOptions& options) { return run("shot", resumed, options); }, SIGKILL,
+                        0.02, 1.15, [&] { fs::remove_all(folder_ / "shot"); }, &random);
+  ASSERT_EQ(shot.last.status, kSuccess) << shot.moments << shot.last.err;
+  EXPECT_GT(shot.stops, 1);
   expect_same_files("whole", "shot");
 }
 

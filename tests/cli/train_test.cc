@@ -15,12 +15,14 @@
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
 #include "tests/support/rectangles.h"
+#include "tests/support/stopped_run.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 #include "usol/cli/verb.h"
 #include "usol/io/event_file.h"
 #include "usol/io/image.h"
 #include "usol/io/safetensors.h"
+#include "usol/tensor/generator.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -117,10 +119,14 @@ TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
   ASSERT_EQ(late.status, 0) << late.err;
   expect_same_run("whole", "late");
 
-  // A real kill at any moment.
-  const auto killed = train("shot", all, {.kill_after_seconds = 0.7});
-  const auto again = train("shot", resume);
-  ASSERT_EQ(again.status, 0) << killed.err << again.err;
+  // Real kills at random moments.
+  Generator random(12);
+  const auto shot =
+      test::run_stopped([&](const test::ProcessOptions& options) { return train("shot", resume, options); }, SIGKILL,
+                        0.5, 1.5, [&] { fs::remove_all(folder_ / "shot"); }, &random);
+  ASSERT_EQ(shot.last.status, 0) << shot.moments << shot.last.err;
+  EXPECT_GT(shot.stops, 0);
+  SCOPED_TRACE("killed after" + shot.moments);
   expect_same_run("whole", "shot");
 
   // Changed settings are refused, so is an existing training without --resume.

@@ -66,7 +66,15 @@ TEST(PretrainConfig, PresetsAreWhatTheySay) {
   EXPECT_EQ(tiny.pretrainer(1000, tiny.grid()).vit.name(), "ViT width 128 depth 6 patch 8");
   EXPECT_TRUE(tiny.pretrainer(1000, tiny.grid()).vit.mask_token);
   EXPECT_EQ(tiny.loading(0).hidden_grid, 12);
-  EXPECT_EQ(preset("small").pretrainer(1000, 12).vit.name(), "ViT-Ti/8");
+  const PretrainConfig small = preset("small");
+  EXPECT_EQ(small.pretrainer(1000, 12).vit.name(), "ViT-Ti/8");
+  EXPECT_EQ(small.head.out, 4096);
+  EXPECT_EQ(small.batch, 256);
+  // What it shares with tiny.
+  EXPECT_EQ(small.crops.global_px, 96);
+  EXPECT_EQ(small.head.hidden, 512);
+  EXPECT_EQ(small.patch_loss, 1);
+  EXPECT_EQ(small.momentum, 0.99);
 }
 
 TEST(PretrainConfig, NumbersThatDoNotFitAreRefused) {
@@ -80,6 +88,7 @@ TEST(PretrainConfig, NumbersThatDoNotFitAreRefused) {
   refused([](PretrainConfig& c) { c.crops.local_px = 44; });
   refused([](PretrainConfig& c) { c.warmup_epochs = c.epochs; });
   refused([](PretrainConfig& c) { c.batch = 1001; });
+  refused([](PretrainConfig& c) { c.accumulate = 3; });
   refused([](PretrainConfig& c) { c.crops.local_scale = {0.5}; });
 }
 
