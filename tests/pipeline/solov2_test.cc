@@ -49,7 +49,7 @@ TrainConfig tiny_solov2(const std::string& loss) {
   tiny.base_schedule.warmup = 0;
   tiny.precise_bn = 1;
   tiny.copy_paste = false;
-  tiny.log_every = 1;
+  tiny.output.log_every = 1;
   return tiny;
 }
 
@@ -127,8 +127,8 @@ TEST_F(Solov2Door, ATinySetIsLearnedAndFound) {
 TEST_F(Solov2Door, AResumedTrainingIsTheSameToTheBit) {
   for (const std::string loss : {"supervised", "freesolo"}) {
     TrainConfig config = steps(tiny_solov2(loss), 4);
-    config.checkpoint_every = 2;
-    config.keep = 5;
+    config.output.checkpoint_every = 2;
+    config.output.keep = 5;
     config.detector.as<Solov2Settings>().pairwise_warmup = 3;
     ASSERT_EQ(run_training(usol::Run{}, config, files(loss)), kSuccess);
     const auto metrics = test::read_metrics(folder_ / loss / "metrics.json");
