@@ -23,6 +23,8 @@ class EvalVerb : public Verb {
                     "How good are the pseudo-masks?");
     options.example("usol eval --gt gt.json --pred results.json --class-agnostic --box-only --out metrics.json",
                     "Class-agnostic boxes");
+    options.example("usol eval --gt gt.json --pred found.json --assign --out metrics.json",
+                    "What a detector that was trained on groups without names knows of the truth's categories");
     options.example("usol eval --saliency --gt DUTS/masks --pred maps --out metrics.json", "Saliency maps");
   }
 

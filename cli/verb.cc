@@ -20,8 +20,9 @@ std::vector<VerbEntry>& registry() {
 }
 
 // The order of the help. A verb that is not here comes last.
-constexpr std::array kOrder = {"run",        "maskcut", "features", "discover", "merge", "predict", "train", "pretrain",
-                               "self-train", "eval",    "report",   "sweep",    "info",  "weights", "gt"};
+constexpr std::array kOrder = {"run",   "maskcut",  "features",   "discover", "merge", "predict",
+                               "train", "pretrain", "self-train", "group",    "eval",  "report",
+                               "sweep", "info",     "weights",    "gt"};
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "usol/io/coco.h"
+#include "usol/io/coco_record.h"
 #include "usol/io/json_text.h"
 #include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
@@ -107,6 +108,17 @@ void write_record(std::string& line, const CocoAnnotation& annotation, const Rle
   line += '}';
 }
 
+void write_record(std::string& line, const CocoAnnotation& annotation, const AnnotationSet& set) {
+  const Segmentation& segmentation = annotation.segmentation;
+  start_annotation(line, annotation);
+  if (segmentation.kind == Segmentation::Kind::kRle) {
+    add_rle(line, segmentation.height, segmentation.width, set.arena.view(segmentation.bytes));
+  } else if (segmentation.kind == Segmentation::Kind::kPolygons) {
+    add_polygons(line, set.polygons(segmentation));
+  }
+  line += '}';
+}
+
 }  // namespace
 
 std::string coco_image_json(const CocoImage& image) {
@@ -118,6 +130,12 @@ std::string coco_image_json(const CocoImage& image) {
 std::string coco_annotation_json(const CocoAnnotation& annotation, const Rle& mask) {
   std::string line;
   write_record(line, annotation, mask);
+  return line;
+}
+
+std::string coco_annotation_json(const CocoAnnotation& annotation, const AnnotationSet& set) {
+  std::string line;
+  write_record(line, annotation, set);
   return line;
 }
 
@@ -184,14 +202,7 @@ void CocoWriter::add_annotation(const CocoAnnotation& annotation, const Rle& mas
 }
 
 void CocoWriter::add_annotation(const CocoAnnotation& annotation, const AnnotationSet& set) {
-  const Segmentation& segmentation = annotation.segmentation;
-  start_annotation(line_, annotation);
-  if (segmentation.kind == Segmentation::Kind::kRle) {
-    add_rle(line_, segmentation.height, segmentation.width, set.arena.view(segmentation.bytes));
-  } else if (segmentation.kind == Segmentation::Kind::kPolygons) {
-    add_polygons(line_, set.polygons(segmentation));
-  }
-  line_ += '}';
+  write_record(line_, annotation, set);
   add_annotation_json(line_);
 }
 

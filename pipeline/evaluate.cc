@@ -74,8 +74,10 @@ std::string to_line(const eval::Metrics& metrics) {
 // What can be said before any file is read.
 void check_config(const EvaluateConfig& config) {
   check(!(config.corloc && config.saliency), ErrorKind::kUsage, "corloc and saliency exclude each other");
-  check(config.voc == "off" || !(config.corloc || config.saliency || config.class_agnostic || config.curves),
+  check(config.voc == "off" || !(config.corloc || config.saliency || config.class_agnostic || config.assign || config.curves),
         ErrorKind::kUsage, "voc compares categories, and has no curves; leave out what is for other metrics");
+  check(!config.assign || !(config.corloc || config.saliency || config.class_agnostic || config.pseudo_masks),
+        ErrorKind::kUsage, "assign is for metrics that compare categories");
   check(!config.curves || !(config.corloc || config.saliency), ErrorKind::kUsage,
         "curves are of average precision; corloc and saliency have none");
   to_max_dets(config.max_dets);
@@ -171,6 +173,23 @@ eval::VocEvalResult score_voc(const Run& run, const io::AnnotationSet& truth, co
   return result;
 }
 
+// The predictions get the categories that their groups are taken for.
+eval::GroupAssignment assign(const Run& run, const io::AnnotationSet& truth, io::AnnotationSet& predictions,
+                             eval::IouType type) {
+  eval::GroupAssignment assignment = eval::assign_groups(truth, predictions, type);
+  const std::int64_t left_out = eval::take_categories(predictions, assignment);
+  const auto assigned = std::count_if(assignment.groups.begin(), assignment.groups.end(),
+                                      [](const auto& group) { return group.category.has_value(); });
+  run.note("{} groups, {} assigned to categories by {} objects that match: {}", assignment.groups.size(), assigned,
+           assignment.agreement.objects, to_line(assignment.agreement.metrics()));
+  for (const eval::GroupAssignment::Group& group : assignment.groups)
+    run.detail("{} {}: {} objects match; {}", group.id, group.name, group.matched,
+               group.category ? fmt::format("taken for {}, {} of them right", group.category_name, group.right)
+                              : "no category");
+  if (left_out > 0) run.note("{} predictions are of groups without a category, and were left out", left_out);
+  return assignment;
+}
+
 void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation& evaluation) {
   std::vector<eval::IouType> types = to_iou_types(config.box_only ? "box" : config.iou);
   bool masks = !config.corloc && config.voc == "off" && (types.size() > 1 || types[0] == eval::IouType::kMask);
@@ -188,7 +207,7 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
     evaluation.corloc = score_corloc(run, truth, predictions);
     return;
   }
-  if (config.pseudo_masks) fill_scores(run, predictions);
+  if (config.pseudo_masks || config.assign) fill_scores(run, predictions);
   if (config.voc != "off") {
     evaluation.voc = score_voc(run, truth, predictions, config.voc == "groups");
     return;
@@ -200,6 +219,7 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
   }
   for (const io::AnnotationSet* set : {&truth, static_cast<const io::AnnotationSet*>(&predictions)})
     check(!masks || has_masks(*set), ErrorKind::kUsage, "{} has no masks; box-only compares boxes alone", set->name);
+  if (config.assign) evaluation.assignment = assign(run, truth, predictions, types.back());
   eval::CocoEvalOptions options;
   options.class_agnostic = config.class_agnostic || config.pseudo_masks;
   options.max_dets = to_max_dets(config.max_dets);
@@ -255,6 +275,10 @@ void EvaluateConfig::declare(Settings& settings) {
   settings.flag("class-agnostic", class_agnostic, "One class for everything");
   settings.flag("pseudo-masks", pseudo_masks,
                 "Predictions are MaskCut's: class-agnostic, with its own scores (1 where it gave none)");
+  settings.flag(
+      "assign", assign,
+      "The predictions' categories are groups without names: assign the truth's categories to them, so that as "
+      "many objects as possible (IoU >= 0.5) are right, and say purity, NMI and accuracy");
   settings.add("max-dets LIST", max_dets, "Detections per image that count; AP uses the last");
   settings.choice("match", match, {"id", "file_name"}, "How images of the two files belong together");
   settings.group("Other metrics");
@@ -280,6 +304,24 @@ void EvaluateOutputs::declare(Settings& settings) {
                "Also write precision [T, R, K, A, M], recall [T, K, A, M] and scores, as safetensors",
                OptionKind::kRun);
 }
+
+namespace {
+
+Json assignment_json(const eval::GroupAssignment& assignment) {
+  Json json = eval::metrics_json(assignment.agreement.metrics());
+  json["objects"] = assignment.agreement.objects;
+  Json& groups = json["groups"] = Json::array();
+  for (const eval::GroupAssignment::Group& group : assignment.groups)
+    groups.push_back({{"id", group.id},
+                      {"name", group.name},
+                      {"category_id", group.category ? Json(*group.category) : Json()},
+                      {"category", group.category_name},
+                      {"matched", group.matched},
+                      {"right", group.right}});
+  return json;
+}
+
+}  // namespace
 
 Json Evaluation::json() const {
   Json metrics = Json::object();
@@ -324,6 +366,7 @@ Json Evaluation::json() const {
       categories[c][name_of(type)] = eval::metrics_json(category.metrics);
     }
   }
+  if (assignment) metrics["assignment"] = assignment_json(*assignment);
   metrics["per_category"] = std::move(categories);
   metrics["left_out"] = {
       {"predictions_of_unknown_categories", coco.empty() ? std::int64_t{0} : coco.back().second.unknown_category}};

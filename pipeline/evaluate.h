@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "usol/eval/clusters.h"
 #include "usol/eval/coco_eval.h"
 #include "usol/eval/corloc.h"
 #include "usol/eval/saliency.h"
@@ -35,7 +36,8 @@ struct EvaluateConfig {
   /// VOC's average precision of boxes instead: of the truth's "categories", or of "groups" that are assigned to them
   /// first; "off": COCO's.
   std::string voc = "off";
-  bool corloc = false;           // CorLoc instead: the best box of each image
+  bool assign = false;  // categories of the predictions are groups: assign the truth's to them first; no score counts 1
+  bool corloc = false;  // CorLoc instead: the best box of each image
   bool saliency = false;         // metrics of foreground maps instead
   PictureOptions pictures = {};  // how maps and masks that are pictures are read
   bool curves = false;           // keep CocoEvalResult::precision, recall and scores
@@ -48,14 +50,16 @@ struct EvaluateConfig {
 struct Evaluation {
   std::vector<std::pair<eval::IouType, eval::CocoEvalResult>> coco = {};
   std::optional<eval::VocEvalResult> voc = {};
+  std::optional<eval::GroupAssignment> assignment = {};  // before `coco`, where groups were assigned
   std::optional<eval::CorLocResult> corloc = {};
   std::optional<eval::SaliencyMean> saliency = {};
   /// Pipes, sockets and devices among the maps, which were left out.
   std::vector<std::filesystem::path> left_out = {};
 
   /// The metrics as `usol eval` writes them, fractions, without "info": {"box": {"AP": ...}, "mask", "per_category",
-  /// "left_out"}, {"voc": {"AP": ..., "per_category"}}, {"corloc": {...}} with "constant_box" and "whole_frame" where
-  /// the truth has sizes, or
+  /// "left_out"} and with groups "assignment": {"purity", "NMI", "accuracy", "objects", "groups": [...]},
+  /// {"voc": {"AP": ..., "per_category"}}, {"corloc": {...}} with "constant_box" and "whole_frame" where the truth has
+  /// sizes, or
   /// {"saliency": {...}}.
   nlohmann::ordered_json json() const;
 };

@@ -14,6 +14,7 @@
 #include "usol/models/detector.h"
 #include "usol/models/tta.h"
 #include "usol/pipeline/batch_pipeline.h"
+#include "usol/pipeline/detector_categories.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
@@ -49,7 +50,8 @@ struct Picture {
 struct Predictor {
   PredictJob job;
   const Detector& model;
-  std::shared_ptr<io::OutputFolder> look = {};  // for the overlays
+  std::vector<io::CocoCategory> categories = {};  // of each class
+  std::shared_ptr<io::OutputFolder> look = {};    // for the overlays
 
   Picture read(const InputImage& input) const {
     Picture picture{input, io::decode_image(input.path, job.pictures.decode()), {}, {}};
@@ -117,7 +119,7 @@ struct Predictor {
     result.record.image =
         io::coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
     for (const FoundObject& f : found) {
-      io::CocoAnnotation annotation = f.annotation(input.id, f.label + 1);
+      io::CocoAnnotation annotation = f.annotation(input.id, categories[static_cast<std::size_t>(f.label)].id);
       annotation.id = static_cast<std::int64_t>(result.record.annotations.size()) + 1;
       result.record.annotations.push_back(io::coco_annotation_json(annotation, f.mask));
     }
@@ -193,17 +195,14 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
   if (predictor.job.short_px == 0) predictor.job.short_px = about.short_px;
   if (predictor.job.long_px == 0) predictor.job.long_px = about.long_px;
   if (tta) predictor.job.batch = 1;  // a picture's own sizes are the batch
-  const std::int64_t classes = about.classes;
+  predictor.categories = detector_categories(checkpoint.metadata, about.classes);
   run.note("{}: {} on {}", weights, about.name, to_string(device));
   job.output = outputs.coco;
   job.shard = Shard::parse(shard.text);
   job.reads = inputs.inputs;
   job.reads.push_back(weights);
   predictor.look = job.add_folder(run, "overlays", outputs.overlays, ".jpg");
-  for (std::int64_t k = 1; k <= classes; ++k) {
-    const std::string label = classes == 1 ? "fg" : fmt::format("class {}", k);
-    job.categories.push_back({k, label, label});
-  }
+  job.categories = predictor.categories;
   job.info = make_info(run, settings_json(*this, "predict"), sha256.get());
   if (!entry.empty()) job.info["weights_entry"] = entry;  // as much a part of the result as the weights
   job.info["detector"] = about.name;

@@ -37,7 +37,8 @@ struct PredictJob {
 
   /// Declares everything but where the results go.
   void declare(Settings& settings);
-  /// Does the work, and returns a status, as run_image_job(). Throws Error if the weights are no detector's.
+  /// Does the work, and returns a status, as run_image_job(). The categories are those that the detector was trained
+  /// on, where its weights name them (pipeline/detector_categories.h). Throws Error if the weights are no detector's.
   int run(const Run& run, const PredictOutputs& outputs) const;
 };
 

@@ -23,6 +23,7 @@
 #include "usol/models/detector.h"
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/detect.h"
+#include "usol/pipeline/detector_categories.h"
 #include "usol/pipeline/overlay.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
@@ -280,7 +281,9 @@ class Training {
   }
 
   void write_model(const char* name, const StateDict& state) const {
-    train::save_checked(folder_.path() / name, state, {{TrainingFolder::kInfo, info_.dump()}});
+    train::save_checked(
+        folder_.path() / name, state,
+        {{TrainingFolder::kInfo, info_.dump()}, {kCategoriesKey, categories_text(data_.annotations().categories)}});
     run_.note("wrote {}", (folder_.path() / name).string());
   }
 

@@ -31,6 +31,9 @@ namespace {
 
 constexpr std::size_t kMostBytesEach = 120'000;  // of a picture in a page with few of them
 constexpr std::int64_t kColours = 24;
+// Of each group's row.
+constexpr std::size_t kTypicalCrops = 12, kMarginalCrops = 6, kMostBytesOfACrop = 4'000;
+constexpr std::int64_t kCropPx = 128;
 
 // Annotations of one set, by the position of their picture; the best first.
 using ByPicture = std::vector<std::vector<const io::CocoAnnotation*>>;
@@ -405,6 +408,62 @@ class Report {
     return escape_html(text);
   }
 
+  // ---- groups ----
+
+  // The picture of an object, with some of what is around it.
+  std::string crop_of(const Tensor& image, const io::CocoImage& picture, const io::Box& box, std::size_t bytes) const {
+    const double scale_y = static_cast<double>(image.size(0)) / static_cast<double>(picture.height),
+                 scale_x = static_cast<double>(image.size(1)) / static_cast<double>(picture.width);
+    const auto span = [](double from, double length, std::int64_t size) {
+      const double room = std::max(length * 0.1, 2.0);
+      const auto first = std::clamp<std::int64_t>(std::llround(from - room), 0, size - 1);
+      return std::pair(first, std::clamp<std::int64_t>(std::llround(from + length + room), first + 1, size));
+    };
+    const auto [left, right] = span(box[0] * scale_x, box[2] * scale_x, image.size(1));
+    const auto [top, bottom] = span(box[1] * scale_y, box[3] * scale_y, image.size(0));
+    return jpeg_data_uri(jpeg_within(image.slice(0, top, bottom).slice(1, left, right).contiguous(), bytes, kCropPx));
+  }
+
+  // Of the first run that has groups.
+  std::string groups_section() {
+    const auto run = std::find_if(sources_.runs.begin(), sources_.runs.end(),
+                                  [](const ReportRun& source) { return !source.groups.empty(); });
+    if (run == sources_.runs.end() || !options_.picture) return {};
+    const std::vector<GroupRow> rows = group_rows(run->groups, kTypicalCrops, kMarginalCrops);
+    std::map<std::size_t, std::vector<std::size_t>> shown;  // annotations by picture
+    std::size_t count = 0;
+    for (const GroupRow& row : rows)
+      for (const auto* list : {&row.typical, &row.marginal})
+        for (const std::size_t annotation : *list) {
+          shown[static_cast<std::size_t>(ids_.find(run->set.annotations[annotation].image_id))].push_back(annotation);
+          ++count;
+        }
+    // Crops get up to a quarter of the page.
+    const std::size_t bytes = std::min(
+        kMostBytesOfACrop, static_cast<std::size_t>(options_.page_mb * 1e6 / 4 * 3 / 4 / static_cast<double>(count)));
+    std::vector<std::pair<std::size_t, std::vector<std::size_t>>> pictures(shown.begin(), shown.end());
+    std::vector<std::string> crops(run->set.annotations.size()), failures(pictures.size());
+    parallel_for_each(0, static_cast<std::int64_t>(pictures.size()), [&](std::int64_t p) {
+      const auto& [picture, annotations] = pictures[static_cast<std::size_t>(p)];
+      try {
+        const Tensor image = decode(pictures_[picture]);
+        for (const std::size_t annotation : annotations)
+          crops[annotation] = crop_of(image, pictures_[picture], run->set.annotations[annotation].box, bytes);
+      } catch (const Error& error) {
+        failures[static_cast<std::size_t>(p)] = error.what();
+      }
+    });
+    std::vector<const GroupedObject*> about(run->set.annotations.size());
+    for (const GroupedObject& object : run->groups) about[object.annotation] = &object;
+    return group_rows_html(
+        rows, [&](std::size_t annotation) { return crops[annotation]; },
+        [&](std::size_t annotation) {
+          const auto picture = static_cast<std::size_t>(ids_.find(run->set.annotations[annotation].image_id));
+          return fmt::format("{}: similarity {:.2f}, margin {:.2f}", pictures_[picture].file_name,
+                             about[annotation]->similarity, about[annotation]->margin);
+        });
+  }
+
   std::string gallery() const {
     if (chosen_.empty()) return {};
     std::string run_choice, panels;
@@ -435,19 +494,16 @@ class Report {
     }
     const auto& runs = sources_.runs;
     const std::vector<std::pair<std::string, std::string>> parts = {
-        {"compare", "Figures"},
-        {"sweep", "Sweep"},
-        {"pictures", "Pictures"},
-        {"spread", "Distributions"},
-        {"curves", "Precision and recall"},
-        {"training", "Training"},
-        {"time", "Time"},
-        {"how", "How it was made"},
-        {"next", "Where to go next"},
+        {"compare", "Figures"},      {"sweep", "Sweep"},
+        {"groups", "Groups"},        {"pictures", "Pictures"},
+        {"spread", "Distributions"}, {"curves", "Precision and recall"},
+        {"training", "Training"},    {"time", "Time"},
+        {"how", "How it was made"},  {"next", "Where to go next"},
     };
     std::map<std::string, std::string> content = {
         {"compare", compare_table(runs, figures_, scores_, sources_.metrics)},
         {"sweep", sweep_tables(sources_.sweeps)},
+        {"groups", groups_section()},
         {"spread", distribution_charts(runs, figures_)},
         {"curves", precision_recall_charts(runs, scores_)},
         {"training", training_charts(sources_.trainings)},

@@ -162,6 +162,7 @@ class Reader {
 
   void add_run(const std::string& name, const fs::path& path) {
     ReportRun run{unique(name), io::read_coco(path, {.image_root = image_root_}), nullptr, {}};
+    run.groups = read_grouped_objects(path, run.set);
     if (!run.set.info_json.empty()) {
       run.info = Json::parse(run.set.info_json, nullptr, false);
       if (!run.info.is_object()) run.info = nullptr;

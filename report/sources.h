@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/report/groups.h"
 
 namespace usol::report {
 
@@ -18,8 +19,9 @@ namespace usol::report {
 struct ReportRun {
   std::string name;
   io::AnnotationSet set;
-  nlohmann::ordered_json info;   // how it was made; null if the file does not say
-  std::filesystem::path stages;  // folder of the arrays that MaskCut dumped, or empty
+  nlohmann::ordered_json info;             // how it was made; null if the file does not say
+  std::filesystem::path stages;            // folder of the arrays that MaskCut dumped, or empty
+  std::vector<GroupedObject> groups = {};  // of a file of groups
 };
 
 /// metrics.json of a training: by key ("total_loss", "lr", ...) the values at their iterations.

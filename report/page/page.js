@@ -1,4 +1,36 @@
 "use strict";
+// Groups that are named: a box each, and a button that saves the names file.
+(() => {
+const boxes = [...document.querySelectorAll("#group-rows input")], button = document.getElementById("save-names");
+if (!button) return;
+const clean = box => box.value.replace(/\s+/g, " ").trim();
+const say = () => {
+  const names = boxes.map(clean).filter(name => name), kinds = new Set(names.filter(name => name !== "-"));
+  document.getElementById("named").textContent =
+    names.length + " of " + boxes.length + " groups named, " + kinds.size + (kinds.size === 1 ? " category" : " categories");
+};
+const move = (from, by) => {
+  const to = boxes[boxes.indexOf(from) + by];
+  if (to) { to.focus(); to.select(); to.closest(".group").scrollIntoView({block: "nearest"}); }
+};
+for (const box of boxes) {
+  box.oninput = say;
+  box.onkeydown = event => {
+    const by = {Enter: 1, ArrowDown: 1, ArrowUp: -1}[event.key];
+    if (by) { move(box, by); event.preventDefault(); }
+    event.stopPropagation();
+  };
+}
+button.onclick = () => {
+  const lines = boxes.filter(clean).map(box => box.dataset.group + ", " + clean(box) + "\n");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(lines, {type: "text/plain"}));
+  link.download = "names.txt";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+say();
+})();
 (() => {
 const $ = id => document.getElementById(id);
 const index = JSON.parse($("index").textContent);
