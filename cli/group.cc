@@ -54,8 +54,7 @@ class GroupVerb : public Verb {
  private:
   // What says how groups are made.
   static bool is_grouping(const std::string& key) {
-    for (const char* own : {"describe", "crop-size", "weights", "backbone", "features", "layer", "size", "method",
-                            "groups", "threshold", "image-list", "vectors"})
+    for (const char* own : {"describe", "method", "groups", "threshold", "image-list", "vectors"})
       if (key == own) return true;
     return false;
   }
