@@ -64,9 +64,10 @@ std::string group_rows_html(const std::vector<GroupRow>& rows, const std::functi
   if (rows.empty()) return {};
   std::string html =
       "<p>Name the groups: <kbd>Enter</kbd> or <kbd>&darr;</kbd> goes on to the next one, <kbd>&uarr;</kbd> back. "
-      "Groups "
-      "of one name become one category; <kbd>-</kbd> leaves a group out, and so does no name. Then save the names, and "
-      "<code>usol group groups.json --names names.txt --out named.json</code> makes the categories.</p>\n"
+      "Groups of one name become one category; <kbd>-</kbd> leaves a group out, and so does no name. Then save the "
+      "names: <code>usol group</code> makes categories of the groups by them. Dashed are the objects that are almost "
+      "in "
+      "another group.</p>\n"
       "<p><button id=\"save-names\" type=\"button\">save names.txt</button> <span id=\"named\" class=\"soft\" "
       "role=\"status\"></span></p>\n<div id=\"group-rows\">\n";
   for (const GroupRow& row : rows) {
