@@ -20,7 +20,6 @@ Solov2Settings::Solov2Settings() {
 }
 
 void Solov2Settings::declare(Settings& settings) {
-  settings.group("Detector");
   backbone.declare(settings, "arch",
                    "The backbone: a ResNet with a feature pyramid, or a plain ViT with patches of 16 px");
   backbone.declare_settings(settings, "arch");
@@ -30,7 +29,6 @@ void Solov2Settings::declare(Settings& settings) {
   settings.add("instance-convolutions N", instance_convolutions, "Convolutions of each tower").between(1, 64);
   settings.add("mask-channels N", mask_channels, "Width of the mask branch; a multiple of 32").at_least(32);
   settings.add("kernel-channels N", kernel_channels, "Numbers of a mask's 1 x 1 kernel; a multiple of 32").at_least(32);
-  settings.group("Losses and steps");
   settings.choice("loss", loss, {"supervised", "freesolo"},
                   "supervised: dice over whole masks. freesolo: for coarse masks of one class, their projections, "
                   "neighbours of one colour and embeddings");
