@@ -52,8 +52,7 @@ struct Loaded {
 };
 
 Loaded load(const ImageJob& job, std::int64_t index) {
-  Loaded loaded;
-  loaded.index = index;
+  Loaded loaded{index, {}, {}};
   try {
     loaded.compute = job.load(job.inputs[index]);
   } catch (...) {
@@ -86,8 +85,7 @@ class OneByOne : public PicturesInWork {
             kReadAhead) {}
   std::optional<DonePicture> next() override {
     const std::optional<Loaded> item = reader_.next();
-    if (!item) return std::nullopt;
-    return compute(*item);
+    return item ? std::optional(compute(*item)) : std::nullopt;
   }
 
  private:
@@ -394,7 +392,7 @@ class Runner {
   bool takes_batches() const { return job_.batched.batch > 0; }
 
   AtOnce plan(std::size_t pictures) const {
-    if (takes_batches() || !job_.cost) return {.pictures = 1, .threads = thread_count()};
+    if (takes_batches() || !job_.cost || !run_.device.is_cpu()) return {.pictures = 1, .threads = thread_count()};
     return pictures_at_once(*job_.cost, static_cast<std::int64_t>(pictures), thread_count(), memory_for_pictures());
   }
 

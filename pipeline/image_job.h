@@ -79,7 +79,7 @@ struct ImageJob {
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
   /// Of one picture, for pictures_at_once(): several are then read and computed at the same time, by `load` and what it
-  /// returns on several threads. `save` is called in order, on one. Not set: one after the other.
+  /// returns on several threads. `save` is called in order, on one. Not set, or not on a CPU: one after the other.
   std::optional<PictureCost> cost = {};
   /// Takes the place of `load` if its batch is not 0. Failures are taken as above; `save` is called in order, on one
   /// thread.
