@@ -45,6 +45,7 @@ const std::map<std::string, std::string> kCliMayInclude = {
     {"tensor/device_count.h", "--device: the GPUs there are"},
     {"tensor/dtype.h", "--precision"},
     {"tensor/parallel.h", "--threads"},
+    {"tensor/openmp_wait.h", "the same: how the threads of the whole process wait, which no job decides"},
     {"train/distributed.h", "processes that mpirun has started together"},
     {"ops/all_reduce.h", "the same, as every Run has them"},
     {"io/wait.h", "signals end waits"},
