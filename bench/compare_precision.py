@@ -69,7 +69,8 @@ def figures(usol, verb, truth, masks, folder, name):
     subprocess.run([usol, "eval", "--gt", truth, "--pred", masks, kind, "--match", "file_name", "--out", out], check=True,
                    capture_output=True)
     with open(out) as file:
-        return json.load(file)
+        metrics = json.load(file)
+    return {kind: {name: round(metrics[kind][name], 5) for name in ("AP", "AP50", "AR100")} for kind in ("box", "mask")}
 
 
 def main():
