@@ -42,6 +42,13 @@ nn::ConvConfig stem_config(const ResNetConfig& c) {
   return config;
 }
 
+// For what does not learn: batch norms are frozen ones, whose numbers are no parameters.
+ResNetConfig frozen_if(bool frozen, ResNetConfig config) {
+  if (frozen && (config.norm == nn::NormKind::kSyncBn || config.norm == nn::NormKind::kBn))
+    config.norm = nn::NormKind::kFrozenBn;
+  return config;
+}
+
 bool any_begins_with(const StateDict& state, const std::string& prefix) {
   const auto first = state.lower_bound(prefix);
   return first != state.end() && first->first.starts_with(prefix);
@@ -127,7 +134,8 @@ void ResNetStage::freeze() {
 }
 
 ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
-    : stem_(scope / "stem" / "conv1", 3, config.stem_channels, 7, stem_config(config)) {
+    : stem_(scope / "stem" / "conv1", 3, config.stem_channels, 7,
+            stem_config(frozen_if(config.freeze_at >= 1, config))) {
   check(config.freeze_at >= 0 && config.freeze_at <= 5, "resnet: expected freeze_at in 0..5, got {}", config.freeze_at);
   check(config.res5_dilation == 1 || config.res5_dilation == 2, "resnet: expected a res5_dilation of 1 or 2, got {}",
         config.res5_dilation);
@@ -137,7 +145,7 @@ ResNet::ResNet(const Scope& scope, const ResNetConfig& config)
   std::int64_t stride_px = 4;
   for (int stage = kFirstStage; stage <= config.last_stage; ++stage) {
     const std::string name = fmt::format("res{}", stage);
-    stages_.emplace_back(scope / name, config, stage);
+    stages_.emplace_back(scope / name, frozen_if(config.freeze_at >= stage, config), stage);
     if (config.freeze_at >= stage) stages_.back().freeze();
     stride_px *= stages_.back().stride();
     outputs_.push_back({name, stages_.back().channels(), stride_px});

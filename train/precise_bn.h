@@ -15,7 +15,7 @@ namespace usol::train {
 /// Replaces running means and variances by those of `batches` batches that `next` gives, pooled over all values.
 /// Only those parts of the detector are run that have norms. `stop` is asked before each batch: once it says yes (on
 /// all ranks at once), nothing is changed, and the result is false. With `ranks`, `next` gives this rank's shares of
-/// the batches. Throws Error if the detector leaves a norm out.
+/// the batches. Frozen norms stay as they are. Throws Error if the detector leaves another one out.
 bool precise_batch_norm(const Detector& model, const ParamStore& store, std::int64_t batches,
                         const std::function<std::vector<Sample>()>& next, const std::function<bool()>& stop,
                         Communicator* ranks = nullptr);
