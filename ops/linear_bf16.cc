@@ -98,10 +98,7 @@ PackedWeight packed_weight(const Tensor& weight) {
   if (grad_enabled()) return pack(weight);              // it changes after every step
   static auto& cache = *new WeightCache<PackedWeight>;  // outlives every tensor
   const auto fits = [&](const PackedWeight& p) { return p.outputs == weight.size(0) && p.inputs == weight.size(1); };
-  if (auto found = cache.find(weight, fits)) return *found;
-  const PackedWeight packed = pack(weight);
-  cache.keep(weight, packed);
-  return packed;
+  return cache.find_or_make(weight, fits, [&] { return pack(weight); });
 }
 
 }  // namespace

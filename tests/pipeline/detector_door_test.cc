@@ -95,6 +95,7 @@ struct OneBoxSettings : DetectorSettings {
     check(plan.classes == 1, ErrorKind::kUsage, "one box: expected one class, got {}", plan.classes);
     return [weight = weight](const Scope& scope, Device, DType) { return std::make_unique<OneBox>(scope, weight); };
   }
+  bool learns_masks() const override { return false; }
   std::unique_ptr<DetectorSettings> clone() const override { return std::make_unique<OneBoxSettings>(*this); }
 };
 
