@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "usol/eval/assignment.h"
+#include "usol/eval/clusters.h"
 #include "usol/io/rle.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
@@ -86,7 +87,7 @@ double average_precision(const std::vector<Found>& found, const Wanted& wanted, 
 
 class Evaluation {
  public:
-  Evaluation(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
+  Evaluation(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, VocGroups groups) : groups_(groups) {
     check(!truth.is_results, ErrorKind::kFormat,
           "{}: expected a COCO data set with images, got a list of results as the truth", truth.name);
     const io::IdIndex images = io::index_images(truth);
@@ -108,7 +109,11 @@ class Evaluation {
       category->second.of_image[image_of(truth, annotation)].push_back({annotation.box, annotation.is_crowd});
       category->second.count += !annotation.is_crowd;
     }
+    std::set<std::int64_t> none;  // objects of no group
+    for (const io::CocoCategory& category : predictions.categories)
+      if (groups == VocGroups::kAreAssigned && category.supercategory == kNoGroup) none.insert(category.id);
     for (const io::CocoAnnotation& annotation : predictions.annotations) {
+      if (annotation.has_category && none.contains(annotation.category_id)) continue;
       check(annotation.has_score, ErrorKind::kFormat, "{}.score: missing", predictions.place(annotation));
       check(annotation.has_category, ErrorKind::kFormat, "{}.category_id: missing", predictions.place(annotation));
       found_[annotation.category_id].push_back({image_of(predictions, annotation), annotation.box, annotation.score});
@@ -118,8 +123,8 @@ class Evaluation {
                        [](const Found& a, const Found& b) { return a.score > b.score; });
   }
 
-  VocEvalResult run(VocGroups groups) const {
-    const std::map<std::int64_t, std::int64_t> group_of = groups == VocGroups::kAreAssigned ? assigned() : own();
+  VocEvalResult run() const {
+    const std::map<std::int64_t, std::int64_t> group_of = groups_ == VocGroups::kAreAssigned ? assigned() : own();
     VocEvalResult result;
     std::set<std::int64_t> scored;
     std::array<double, 3> sums{};
@@ -187,6 +192,7 @@ class Evaluation {
     return result;
   }
 
+  VocGroups groups_;
   std::map<std::int64_t, Wanted> wanted_;  // by category
   std::map<std::int64_t, std::string> names_;
   std::map<std::int64_t, std::vector<Found>> found_;  // by group
@@ -195,7 +201,7 @@ class Evaluation {
 }  // namespace
 
 VocEvalResult evaluate_voc(const io::AnnotationSet& truth, const io::AnnotationSet& predictions, VocGroups groups) {
-  return Evaluation(truth, predictions).run(groups);
+  return Evaluation(truth, predictions, groups).run();
 }
 
 }  // namespace usol::eval

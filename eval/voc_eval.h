@@ -29,7 +29,8 @@ struct VocEvalResult {
 
 enum class VocGroups {
   kAreCategories,  // the predictions' categories are the truth's
-  kAreAssigned     // they are groups: to each category one, so that the mean of AP50 is largest (Hungarian method)
+  kAreAssigned  // they are groups: to each category one, so that the mean of AP50 is largest (Hungarian method); of the
+                // category "other" of `usol group` no detection counts
 };
 
 /// By descending score (equals in the file's order), each detection takes the truth of its image and category that it

@@ -1,7 +1,7 @@
 // The product of bf16_products.h with AVX512-BF16 (VDPBF16PS: sixteen dot products of pairs into f32). Highway 1.0 has
-// no such operation, so this is the one file of intrinsics. Only what is marked USOL_TARGET is compiled for these
-// instructions; everything else here runs on any CPU. A test compiles this file once more with VDPBF16PS replaced by
-// AVX-512's plain operations.
+// no such operation, so this file has intrinsics (ops/attention_bf16.cc has one more, for 2^n). Only what is marked
+// USOL_TARGET is compiled for these instructions; everything else here runs on any CPU. A test compiles this file once
+// more with VDPBF16PS replaced by AVX-512's plain operations.
 #include "usol/ops/bf16_products.h"
 
 #if defined(__x86_64__)

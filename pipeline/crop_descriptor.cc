@@ -61,24 +61,4 @@ Tensor crop_class_token(const PatchBackbone& backbone, const Tensor& image, cons
   return token;
 }
 
-Tensor whitened(const Tensor& descriptors) {
-  check(descriptors.rank() == 2 && descriptors.dtype() == DType::kF32 && descriptors.is_cpu(),
-        "whitened: expected f32 descriptors [N, D] on the CPU, got {} {}", descriptors.dtype(), descriptors.shape());
-  Tensor result = descriptors.contiguous().clone();
-  const std::int64_t rows = result.size(0), width = result.size(1);
-  auto* const values = result.mutable_data<float>();
-  std::vector<double> mean(static_cast<std::size_t>(width)), variance(mean);
-  const auto for_each = [&](auto visit) {
-    for (std::int64_t i = 0; i < rows * width; ++i) visit(static_cast<std::size_t>(i % width), values[i]);
-  };
-  const auto count = static_cast<double>(std::max<std::int64_t>(rows, 1));
-  for_each([&](std::size_t d, float& v) { mean[d] += v / count; });
-  for_each([&](std::size_t d, float& v) { variance[d] += (v - mean[d]) * (v - mean[d]) / count; });
-  for_each([&](std::size_t d, float& v) {
-    if (variance[d] > 0) v = static_cast<float>(v / std::sqrt(variance[d]));
-  });
-  for (std::int64_t i = 0; i < rows; ++i) make_unit_length(values + i * width, width);
-  return result;
-}
-
 }  // namespace usol

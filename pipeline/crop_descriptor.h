@@ -33,9 +33,4 @@ Tensor crop_input(const Tensor& image, const io::Box& box, std::int64_t patch_px
 Tensor crop_class_token(const PatchBackbone& backbone, const Tensor& image, const io::Box& box,
                         const CropOptions& options = {}, const Normalisation& by = {}, Device device = {});
 
-/// Descriptors f32 [N, D] on the CPU as LOST clusters them: every dimension divided by its standard deviation over the
-/// N (where that is 0, by 1), then every row at length 1 (rows of zeros stay so). Source: SciPy's vq.whiten, and
-/// cluster_for_OD.py.
-Tensor whitened(const Tensor& descriptors);
-
 }  // namespace usol

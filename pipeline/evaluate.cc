@@ -74,7 +74,8 @@ std::string to_line(const eval::Metrics& metrics) {
 // What can be said before any file is read.
 void check_config(const EvaluateConfig& config) {
   check(!(config.corloc && config.saliency), ErrorKind::kUsage, "corloc and saliency exclude each other");
-  check(config.voc == "off" || !(config.corloc || config.saliency || config.class_agnostic || config.assign || config.curves),
+  check(config.voc == "off" ||
+            !(config.corloc || config.saliency || config.class_agnostic || config.assign || config.curves),
         ErrorKind::kUsage, "voc compares categories, and has no curves; leave out what is for other metrics");
   check(!config.assign || !(config.corloc || config.saliency || config.class_agnostic || config.pseudo_masks),
         ErrorKind::kUsage, "assign is for metrics that compare categories");

@@ -370,6 +370,9 @@ void GroupJob::declare(Settings& settings) {
       "method", method, {"kmeans", "agglomerate"},
       "kmeans: spherical k-means. agglomerate: average linkage up to a distance, which says how many groups "
       "there are");
+  settings.flag("whiten", groups.whiten,
+                "Each number of the descriptions is divided by its standard deviation first, as LOST does with class "
+                "tokens of crops");
   settings.when("method", "kmeans", [this](Settings& of_kmeans) {
     of_kmeans
         .add("groups N", groups.groups,

@@ -130,7 +130,7 @@ FoundGroups find_groups(const Rows& given, const GroupOptions& options) {
         options.groups, options.most_groups, options.starts, options.least_size);
   FoundGroups found;
   if (given.count == 0) return found;
-  const Rows rows = unit_rows(given);
+  const Rows rows = unit_rows(options.whiten ? whitened_rows(given) : given);
   std::int64_t groups = 0;
   if (options.how == Grouping::kAgglomerate) {
     found.labels = agglomerate(rows, {.threshold = options.threshold, .seed = options.seed});

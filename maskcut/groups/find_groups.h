@@ -14,6 +14,7 @@ enum class Grouping { kKmeans, kAgglomerate };
 
 struct GroupOptions {
   Grouping how = Grouping::kKmeans;
+  bool whiten = false;  // whitened_rows() first
   /// Of k-means. 0: the number of largest mean silhouette (maskcut/groups/silhouette.h) among 2, 3, 4, 6, 8, 12, 16,
   /// ..., at most `most_groups`, on a sample of kSilhouetteRows.
   std::int64_t groups = 0, most_groups = 64;
@@ -38,9 +39,9 @@ struct FoundGroups {
   std::vector<std::pair<std::int64_t, double>> silhouettes;  // by number of groups, where it was to be chosen
 };
 
-/// Rows by their directions. Equal arguments give equal results, whatever the number of threads. Memory: as kmeans(),
-/// and the sample of kSilhouetteRows. There are no more groups than rows. Throws Error for rows that are not finite and
-/// options below one.
+/// Rows by their directions (once they are whitened, if they are to be). Equal arguments give equal results, whatever
+/// the number of threads. Memory: as kmeans(), and the sample of kSilhouetteRows. There are no more groups than rows.
+/// Throws Error for rows that are not finite and options below one.
 FoundGroups find_groups(const Rows& rows, const GroupOptions& options);
 
 }  // namespace usol::maskcut

@@ -42,6 +42,29 @@ Rows unit_rows(Rows rows) {
   return unit;
 }
 
+Rows whitened_rows(Rows rows) {
+  const auto dim = static_cast<std::size_t>(rows.dim);
+  std::vector<float> row(dim), deviation(dim);
+  std::vector<double> mean(dim), square(dim);
+  const auto for_each_row = [&](auto visit) {
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      rows.read(i, 1, row.data());
+      for (std::size_t k = 0; k < dim; ++k) visit(k, static_cast<double>(row[k]));
+    }
+  };
+  const auto count = static_cast<double>(std::max<std::int64_t>(rows.count, 1));
+  for_each_row([&](std::size_t k, double value) { mean[k] += value / count; });
+  for_each_row([&](std::size_t k, double value) { square[k] += (value - mean[k]) * (value - mean[k]) / count; });
+  for (std::size_t k = 0; k < dim; ++k) deviation[k] = square[k] > 0 ? static_cast<float>(std::sqrt(square[k])) : 1;
+  Rows whitened{rows.count, rows.dim, {}};
+  whitened.read = [rows = std::move(rows), deviation](std::int64_t first, std::int64_t n, float* to) {
+    rows.read(first, n, to);
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::size_t k = 0; k < deviation.size(); ++k) *to++ /= deviation[k];
+  };
+  return whitened;
+}
+
 Tensor sample_rows(const Rows& rows, std::int64_t most, std::uint64_t seed, std::vector<std::int64_t>* positions) {
   check(most >= 1, "sample of rows: expected at least one, got {}", most);
   const std::int64_t count = std::min(most, rows.count);

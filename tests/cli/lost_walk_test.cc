@@ -104,12 +104,14 @@ TEST_F(LostWalk, OneClass) {
 
 TEST_F(LostWalk, Classes) {
   discover();
-  boxes_alone("lost.json", "groups.json");
-  Json groups = read("groups.json");
-  groups["categories"] = {{{"id", 1}, {"name", "group 1"}}, {{"id", 2}, {"name", "group 2"}}};
-  std::int64_t next = 0;
-  for (Json& object : groups["annotations"]) object["category_id"] = 1 + next++ % 2;
-  write("groups.json", groups);
+  boxes_alone("lost.json", "alone.json");
+  const auto grouped =
+      usol({"group", at("alone.json"), "--image-root", at("photos"), "--weights",
+            test::source_path("tests/golden/vit_dino.safetensors"), "--describe", "crop", "--crop-size", "32",
+            "--whiten", "--groups", "2", "--least-size", "1", "--out", at("groups.json")});
+  ASSERT_EQ(grouped.status, 0) << grouped.err;
+  const Json groups = read("groups.json");
+  ASSERT_EQ(groups["annotations"].size(), read("alone.json")["annotations"].size());
   const auto trained = usol({"train", "--config", at("small.toml"), "--annotations", at("groups.json"), "--image-root",
                              at("photos"), "--out", at("classes")});
   ASSERT_EQ(trained.status, 0) << trained.err;

@@ -77,6 +77,18 @@ TEST_F(VocEvalTest, FewerGroupsThanCategoriesAndNone) {
   EXPECT_EQ(value(evaluate_voc(empty, found_).metrics, "AP50"), -1);
 }
 
+TEST_F(VocEvalTest, ObjectsOfNoGroupDoNotCount) {
+  const auto best = evaluate_voc(truth_, found_, VocGroups::kAreAssigned).categories.front().group;
+  ASSERT_TRUE(best.has_value());
+  io::AnnotationSet without = found_, other = found_;
+  std::erase_if(without.annotations, [&](const io::CocoAnnotation& a) { return a.category_id == *best; });
+  other.categories = {{*best, "other", "other"}};
+  const VocEvalResult expected = evaluate_voc(truth_, without, VocGroups::kAreAssigned),
+                      result = evaluate_voc(truth_, other, VocGroups::kAreAssigned);
+  EXPECT_NE(result.categories.front().group, best);
+  EXPECT_EQ(result.metrics, expected.metrics);
+}
+
 TEST_F(VocEvalTest, WhatIsMissingIsNamed) {
   found_.annotations[2].image_id = 999;
   EXPECT_THROW(evaluate_voc(truth_, found_), Error);
