@@ -80,7 +80,7 @@ TEST_F(VocEvalTest, FewerGroupsThanCategoriesAndNone) {
 TEST_F(VocEvalTest, ObjectsOfNoGroupDoNotCount) {
   const auto best = evaluate_voc(truth_, found_, VocGroups::kAreAssigned).categories.front().group;
   ASSERT_TRUE(best.has_value());
-  io::AnnotationSet without = found_, other = found_;
+  io::AnnotationSet without = io::read_coco(folder_ / "found.json"), other = io::read_coco(folder_ / "found.json");
   std::erase_if(without.annotations, [&](const io::CocoAnnotation& a) { return a.category_id == *best; });
   other.categories = {{*best, "other", "other"}};
   const VocEvalResult expected = evaluate_voc(truth_, without, VocGroups::kAreAssigned),
