@@ -107,10 +107,18 @@ TEST_F(LostWalk, OneClass) {
 TEST_F(LostWalk, Classes) {
   discover();
   boxes_alone("lost.json", "alone.json");
-  const auto grouped =
-      usol({"group", at("alone.json"), "--image-root", at("photos"), "--weights",
-            test::source_path("tests/golden/vit_dino.safetensors"), "--describe", "crop", "--crop-size", "32",
-            "--whiten", "--groups", "2", "--least-size", "1", "--out", at("groups.json")});
+  VitConfig config;
+  config.width = 64;
+  config.depth = 2;
+  config.patch = 8;
+  config.grid = 4;
+  config.mlp_hidden = 64;
+  ParamStore store(8);
+  const Vit vit(Scope(store), config);
+  io::save_checkpoint(folder_ / "dino.pth", store.state_dict());
+  const auto grouped = usol({"group", at("alone.json"), "--image-root", at("photos"), "--weights", at("dino.pth"),
+                             "--describe", "crop", "--crop-size", "32", "--whiten", "--groups", "2", "--least-size",
+                             "1", "--deviations", "0", "--out", at("groups.json")});
   ASSERT_EQ(grouped.status, 0) << grouped.err;
   const Json groups = read("groups.json");
   ASSERT_EQ(groups["annotations"].size(), read("alone.json")["annotations"].size());
