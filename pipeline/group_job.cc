@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -221,11 +222,14 @@ class Grouper {
     std::vector<float> vectors;
     for (const std::int64_t record : records) {
       const io::CocoAnnotation& object = set_.annotations[static_cast<std::size_t>(record)];
+      const auto begin = static_cast<std::ptrdiff_t>(vectors.size());
       if (features.defined()) append_pooled(vectors, features, mask_of(object, about));
-      if (job_.describe == "mask") continue;
-      const std::vector<float> token =
-          source_->class_token(image, box_of(object, about), {.short_px = job_.crop_px}).to_vector<float>();
-      vectors.insert(vectors.end(), token.begin(), token.end());
+      if (job_.describe != "mask") {
+        const std::vector<float> token =
+            source_->class_token(image, box_of(object, about), {.short_px = job_.crop_px}).to_vector<float>();
+        vectors.insert(vectors.end(), token.begin(), token.end());
+      }
+      if (is_empty(object, about)) std::fill(vectors.begin() + begin, vectors.end(), 0.0f);  // so it is in no group
     }
     const auto n = static_cast<std::int64_t>(records.size());
     const std::map<std::string, Tensor> tensors{
@@ -237,6 +241,13 @@ class Grouper {
                   [&](const fs::path& path) { io::save_safetensors(path, tensors, {}); });
     };
     return result;
+  }
+
+  // True of an object without a single pixel.
+  bool is_empty(const io::CocoAnnotation& object, const io::CocoImage& image) const {
+    if (object.has_box && object.box[2] > 0 && object.box[3] > 0) return false;
+    return object.segmentation.kind == io::Segmentation::Kind::kNone ||
+           io::rle_area(set_.rle(object, image.height, image.width)) == 0;
   }
 
   // What the object covers; an object without a mask, or whose mask is empty, its box.
@@ -259,14 +270,20 @@ class Grouper {
     make_folder_of(out_);
     VectorFile vectors(out_);
     std::vector<std::int64_t> records;  // of each vector, in the order of pictures
+    std::set<std::int64_t> described;   // the other pictures failed, which was said
+    for (const io::CocoImage& image : io::read_coco(list_path(), {.annotations = false}).images)
+      described.insert(image.id);
     for (std::int64_t i = 0; i < inputs_.size(); ++i) {
       run_.throw_if_stopped();
-      if (objects_->of(i).empty()) continue;
+      if (objects_->of(i).empty() || !described.contains(inputs_.id(i))) continue;
       const fs::path path = output_path(folder_, inputs_.file_name(i), ".safetensors");
-      if (!fs::exists(path)) continue;  // its picture failed, which was said
+      const char* remedy = "delete that list, and the objects are described again";
+      check(fs::exists(path), ErrorKind::kIo, "{} is missing, which {} lists: {}", path.string(), list_path(), remedy);
       const auto tensors = io::load_safetensors(path);
       const auto rows = tensors.at("vectors").to_vector<float>();
       const auto of_picture = tensors.at("records").to_vector<std::int64_t>();
+      check(of_picture == objects_->of(i), ErrorKind::kFormat, "{} describes other objects than those of {}: {}",
+            path.string(), inputs_.file_name(i), remedy);
       vectors.add(rows, tensors.at("vectors").size(1));
       records.insert(records.end(), of_picture.begin(), of_picture.end());
     }

@@ -12,6 +12,7 @@
 
 #include "usol/eval/clusters.h"
 #include "usol/io/coco.h"
+#include "usol/io/json_text.h"
 #include "usol/io/sha256.h"
 #include "usol/io/text_lines.h"
 #include "usol/pipeline/outputs.h"
@@ -48,6 +49,7 @@ class NamesReader {
   Names read() {
     io::TextLines lines(path_);
     for (std::string line; lines.next(line);) {
+      check_utf8(line, lines.number());
       const std::string_view text = trimmed(line);
       if (text.empty() || text.front() == '#') continue;
       add(text, lines.number());
@@ -56,6 +58,15 @@ class NamesReader {
   }
 
  private:
+  void check_utf8(const std::string& line, std::int64_t number) const {
+    try {
+      std::string quoted;
+      io::append_json_string(quoted, line);
+    } catch (const Error&) {
+      fail(ErrorKind::kUsage, fmt::format("{}:{}: expected UTF-8 text", path_, number));
+    }
+  }
+
   void add(std::string_view text, std::int64_t number) {
     const auto comma = text.find(',');
     check(comma != std::string_view::npos, ErrorKind::kUsage,

@@ -321,7 +321,7 @@ int run_pretraining(const Run& run, const PretrainConfig& settings, const Pretra
   say_reading(run, inputs);
   check_files(run, settings, files, inputs);
   const TrainingFolder folder = folder_of(files.out);
-  if (run.continues() && folder.is_finished(run)) {
+  if (run.continues() && folder.is_finished(run, settings_json(settings, "pretrain"))) {
     run.note("{} is there already", (folder.path() / kFinalBackbone).string());
     return fs::exists(folder.skipped_list()) ? kSomeInputsFailed : kSuccess;
   }

@@ -443,7 +443,7 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
   const auto report = settings.pictures.report_at_end(run);
   check_files(run, settings, files);
   const TrainingFolder folder = folder_of(files.out);
-  if (run.continues() && folder.is_finished(run)) {
+  if (run.continues() && folder.is_finished(run, settings_json(settings, "train"))) {
     run.note("{} is there already", (folder.path() / kFinalModel).string());
     return fs::exists(folder.skipped_list()) ? kSomeInputsFailed : kSuccess;
   }

@@ -6,6 +6,7 @@
 #include "usol/io/origin.h"
 #include "usol/pipeline/journal.h"
 #include "usol/pipeline/outputs.h"
+#include "usol/pipeline/provenance.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -46,12 +47,13 @@ void TrainingFolder::check_outputs(const Run& run, const std::vector<std::string
         folder_.string());
 }
 
-bool TrainingFolder::is_finished(const Run& run) const {
+bool TrainingFolder::is_finished(const Run& run, const std::string& settings) const {
   bool whole = fs::exists(folder_ / finals_.front());
+  std::string made_by;
   for (const std::string& name : finals_) {
     if (!whole || !name.ends_with(".safetensors") || !fs::exists(folder_ / name)) continue;
     try {
-      train::read_checked(folder_ / name);
+      made_by = train::read_checked(folder_ / name).metadata[kInfo];
     } catch (const Error& error) {
       check(checkpoints_.newest().has_value(), error.kind(),
             "{}; there is no checkpoint to make it anew from: train anew", error.what());
@@ -59,7 +61,12 @@ bool TrainingFolder::is_finished(const Run& run) const {
       whole = false;
     }
   }
-  return whole;
+  if (!whole || made_by.empty()) return whole;
+  const char* key = "settings";
+  const std::string differences = describe_differences({{key, nlohmann::ordered_json::parse(made_by).at(key)}},
+                                                       {{key, make_info(run, settings).at(key)}});
+  check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", folder_.string(), differences);
+  return true;
 }
 
 train::SavedState TrainingFolder::newest(const Run& run, const nlohmann::ordered_json& info, bool warns) const {

@@ -33,8 +33,9 @@ class TrainingFolder {
   void check_outputs(const Run& run, const std::vector<std::string>& reads, bool with_pictures,
                      const InputList* inputs = nullptr) const;
   /// True if the first of the final files is there and whole, and so are the others that are there. A damaged one is
-  /// made anew from the last checkpoint; throws Error where there is none.
-  bool is_finished(const Run& run) const;
+  /// made anew from the last checkpoint; throws Error where there is none, and Error(kUsage) for a finished training of
+  /// other `settings` (JSON, where the run has none).
+  bool is_finished(const Run& run, const std::string& settings) const;
   /// The newest checkpoint that is whole, to go on from; `warns`: of the damaged ones after it. Throws Error if there
   /// is none, and Error(kUsage) if its metadata say under kInfo that it was made with another `info`.
   train::SavedState newest(const Run& run, const nlohmann::ordered_json& info, bool warns) const;

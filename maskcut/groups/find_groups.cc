@@ -60,7 +60,7 @@ Tensor centres_of(const Rows& rows, const std::vector<std::int64_t>& labels, std
   return centres;
 }
 
-// Fills similarity and margin. A row of zeros is similar to nothing.
+// Fills similarity and margin. A row of zeros is similar to nothing, and in no group.
 void measure(const Rows& rows, const Tensor& centres, FoundGroups& found) {
   const std::vector<Nearest> nearest = nearest_centres(rows, centres);
   std::vector<float> row(at(rows.dim));
@@ -70,6 +70,7 @@ void measure(const Rows& rows, const Tensor& centres, FoundGroups& found) {
   for (std::size_t i = 0; i < nearest.size(); ++i) {
     rows.read(static_cast<std::int64_t>(i), 1, row.data());
     const std::int64_t own = found.labels[i], other = nearest[i].centre == own ? nearest[i].next : nearest[i].centre;
+    if (std::all_of(row.begin(), row.end(), [](float value) { return value == 0; })) found.labels[i] = kNoGroup;
     const double similarity = cosine(own);
     found.similarity.push_back(static_cast<float>(similarity));
     found.margin.push_back(static_cast<float>(other < 0 ? similarity : similarity - cosine(other)));
@@ -79,11 +80,13 @@ void measure(const Rows& rows, const Tensor& centres, FoundGroups& found) {
 void leave_out(const GroupOptions& options, std::int64_t groups, FoundGroups& found) {
   std::vector<double> sum(at(groups)), square(at(groups)), size(at(groups)), least(at(groups), -2);
   for (std::size_t i = 0; i < found.labels.size(); ++i) {
+    if (found.labels[i] == kNoGroup) continue;
     const std::size_t g = at(found.labels[i]);
     sum[g] += found.similarity[i];
     ++size[g];
   }
   for (std::size_t i = 0; i < found.labels.size(); ++i) {
+    if (found.labels[i] == kNoGroup) continue;
     const std::size_t g = at(found.labels[i]);
     const double away = found.similarity[i] - sum[g] / size[g];
     square[g] += away * away;
@@ -94,6 +97,7 @@ void leave_out(const GroupOptions& options, std::int64_t groups, FoundGroups& fo
   std::vector<std::int64_t> left(at(groups));
   for (std::size_t i = 0; i < found.labels.size(); ++i) {
     std::int64_t& label = found.labels[i];
+    if (label == kNoGroup) continue;
     if (found.similarity[i] < options.least_similarity || found.margin[i] < options.least_margin ||
         found.similarity[i] < least[at(label)])
       label = kNoGroup;

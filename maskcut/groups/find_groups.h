@@ -39,9 +39,9 @@ struct FoundGroups {
   std::vector<std::pair<std::int64_t, double>> silhouettes;  // by number of groups, where it was to be chosen
 };
 
-/// Rows by their directions (once they are whitened, if they are to be). Equal arguments give equal results, whatever
-/// the number of threads. Memory: as kmeans(), and the sample of kSilhouetteRows. There are no more groups than rows.
-/// Throws Error for rows that are not finite and options below one.
+/// Rows by their directions (once they are whitened, if they are to be); rows of zeros are in no group. Equal arguments
+/// give equal results, whatever the number of threads. Memory: as kmeans(), and the sample of kSilhouetteRows. There
+/// are no more groups than rows. Throws Error for rows that are not finite and options below one.
 FoundGroups find_groups(const Rows& rows, const GroupOptions& options);
 
 }  // namespace usol::maskcut

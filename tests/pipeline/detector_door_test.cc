@@ -155,6 +155,13 @@ TEST_F(DetectorDoor, ASecondKindTrainsAndIsRecognisedFromItsCheckpoint) {
              one = test::read_metrics(folder_ / "one/metrics.json");
   ASSERT_EQ(three.size(), 30u);
   EXPECT_NEAR(three[0]["loss_box"].get<double>(), 3 * one[0]["loss_box"].get<double>(), 1e-3);
+  // A finished training is left as it is, and is not taken for one of other settings.
+  usol::Run again;
+  again.existing = Existing::kContinue;
+  EXPECT_EQ(run_training(again, training, files("one")), kSuccess);
+  TrainConfig other = training;
+  other.base_schedule.learning_rate *= 2;
+  EXPECT_THROW(run_training(again, other, files("one")), Error);
   double first = 0, last = 0;
   for (int i = 0; i < 5; ++i) {
     first += one[i]["loss_box"].get<double>();

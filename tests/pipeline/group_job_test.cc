@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -157,6 +158,38 @@ TEST_F(GroupJobTest, AnotherGroupingTakesTheDescriptionsAsTheyAre) {
   EXPECT_THROW(job_.run(logged_.run, {at("c.json"), at("vectors")}), Error);
 }
 
+TEST_F(GroupJobTest, DescriptionsThatAreGoneOrOthersAreNoticed) {
+  ASSERT_EQ(job_.run(logged_.run, {at("a.json"), at("vectors")}), kSuccess);
+  const auto message = [&] {
+    try {
+      job_.run(logged_.run, {at("b.json"), at("vectors")});
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  fs::copy_file(folder_ / "vectors/p0.safetensors", folder_ / "vectors/p1.safetensors",
+                fs::copy_options::overwrite_existing);
+  EXPECT_THAT(message(), HasSubstr("p1.safetensors describes other objects than those of p1.png"));
+  fs::remove(folder_ / "vectors/p1.safetensors");
+  EXPECT_THAT(message(), HasSubstr("p1.safetensors is missing"));
+  EXPECT_FALSE(fs::exists(folder_ / "b.json"));
+}
+
+TEST_F(GroupJobTest, AnObjectWithoutAPixelIsInNoGroup) {
+  Json set = read("objects.json");
+  Json& object = set["annotations"][2];
+  object["segmentation"] = {{"size", {kSide, kSide}}, {"counts", {kSide * kSide}}};
+  object["bbox"] = {0, 0, 0, 0};
+  object["area"] = 0;
+  test::write_text(folder_ / "objects.json", set.dump());
+  ASSERT_EQ(job_.run(logged_.run, {at("a.json")}), kSuccess);
+  const std::vector<int> groups = groups_of(read("a.json"));
+  ASSERT_EQ(groups.size(), kinds_.size());
+  EXPECT_EQ(groups[2], 0);
+  EXPECT_EQ(std::count(groups.begin(), groups.end(), 0), 1);
+}
+
 TEST_F(GroupJobTest, EqualRunsGiveEqualBytes) {
   ASSERT_EQ(job_.run(logged_.run, {at("a.json")}), kSuccess);
   ASSERT_EQ(job_.run(logged_.run, {at("b.json")}), kSuccess);
@@ -233,6 +266,7 @@ TEST_F(GroupJobTest, NamesThatAreWrongAreNamed) {
   EXPECT_THAT(error_of("1, cat\n1, dog\n"), HasSubstr("names.txt:2: group 1 has a name already"));
   EXPECT_THAT(error_of("1 cat\n"), HasSubstr("names.txt:1: expected a group, a comma and its name"));
   EXPECT_THAT(error_of("1,\n"), HasSubstr("\"1, -\" leaves it out"));
+  EXPECT_THAT(error_of("1, cat\n2, caf\xe9\n"), HasSubstr("names.txt:2: expected UTF-8"));
   EXPECT_THAT(error_of("4, cat\n"), HasSubstr("has no group '4'"));  // the objects of none are "other"
   EXPECT_THAT(error_of("1, -\n"), HasSubstr("none of the objects"));
   EXPECT_THROW(name_groups(logged_.run, {at("objects.json"), at("names.txt")}, at("named.json")), Error);

@@ -92,7 +92,8 @@ TEST_P(FreeMaskGolden, MasksScoresBoxesAndEmbeddingsAreTheReleases) {
   ASSERT_EQ(found.masks.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const FreeMask& mask = found.masks[i];
-    EXPECT_EQ(io::rle_to_string(io::rle_encode(mask.mask)), expected[i]["segmentation"]["counts"]) << i;
+    EXPECT_EQ(io::rle_to_string(io::rle_encode(mask.mask)), expected[i]["segmentation"]["counts"].get<std::string>())
+        << i;
     EXPECT_NEAR(mask.maskness, expected[i]["score"].get<double>(), 1e-5);
     for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(mask.corners[k], expected[i]["bbox"][k].get<double>(), 1e-4);
     EXPECT_LT(largest_difference(mask.embedding, get("emb").select(0, static_cast<std::int64_t>(i)).to_vector<float>()),
