@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/mini/kinds.h"
 #include "bench/mini/tables.h"
 #include "tests/support/scenes.h"
 #include "usol/io/atomic_file.h"
@@ -16,16 +17,24 @@ namespace usol {
 namespace {
 
 constexpr const char* kUsage =
-    "usage: usol_mini scenes|textures DIR SEED COUNT        writes pictures and truth.json\n"
+    "usage: usol_mini scenes|textures|kinds DIR SEED COUNT  writes pictures and truth.json\n"
     "       usol_mini tables DIR OUT.md OUT.svg             what scripts/mini-reproduction found\n"
     "       usol_mini closed-tables DIR OUT.md              ... with --closed\n"
-    "       usol_mini best-tau SWEEP                        the best one of a `usol sweep --param tau=...`";
+    "       usol_mini kinds-table DIR OUT.md                ... with --kinds\n"
+    "       usol_mini best-tau SWEEP                        the best one of a `usol sweep --param tau=...`\n"
+    "       usol_mini network OUT SEED                      a small ResNet of random numbers\n"
+    "       usol_mini shuffle OBJECTS OUT SEED              the same objects with their categories dealt out anew";
+
+test::SceneKind scene_kind(const std::string& verb) {
+  if (verb == "textures") return test::SceneKind::kTextures;
+  return verb == "kinds" ? test::SceneKind::kKinds : test::SceneKind::kColours;
+}
 
 void run(const std::vector<std::string>& words) {
   const std::string verb = words.empty() ? "" : words[0];
-  if ((verb == "scenes" || verb == "textures") && words.size() == 4) {
+  if ((verb == "scenes" || verb == "textures" || verb == "kinds") && words.size() == 4) {
     test::SceneOptions options;
-    options.kind = verb == "textures" ? test::SceneKind::kTextures : test::SceneKind::kColours;
+    options.kind = scene_kind(verb);
     options.seed = std::stoull(words[2]);
     test::write_scenes(words[1], options, std::stoll(words[3]));
   } else if (verb == "tables" && words.size() == 4) {
@@ -33,6 +42,12 @@ void run(const std::vector<std::string>& words) {
     io::write_file(words[3], mini_plot(words[1]));
   } else if (verb == "closed-tables" && words.size() == 3) {
     io::write_file(words[2], closed_tables(words[1]));
+  } else if (verb == "kinds-table" && words.size() == 3) {
+    io::write_file(words[2], kinds_table(words[1]));
+  } else if (verb == "network" && words.size() == 3) {
+    write_random_network(words[1], std::stoull(words[2]));
+  } else if (verb == "shuffle" && words.size() == 4) {
+    shuffle_categories(words[1], words[2], std::stoull(words[3]));
   } else if (verb == "best-tau" && words.size() == 2) {
     fmt::print("{}\n", best_tau(words[1]));
   } else {

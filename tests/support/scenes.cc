@@ -154,6 +154,19 @@ struct Outline {
   }
 };
 
+// What the objects of a category have in common; hues in turns.
+struct Family {
+  const char* name;
+  Outline::Kind outline;
+  Pattern::Kind pattern;
+  double hue;
+};
+constexpr double kHueRange = 0.06;  // to both sides
+constexpr std::array<Family, 4> kFamilies{{{"disc", Outline::kEllipse, Pattern::kStripes, 0.0},
+                                           {"wedge", Outline::kTriangle, Pattern::kDots, 0.25},
+                                           {"box", Outline::kRectangle, Pattern::kChecks, 0.5},
+                                           {"star", Outline::kStar, Pattern::kPlain, 0.75}}};
+
 class Painter {
  public:
   Painter(const SceneOptions& options, std::int64_t index)
@@ -170,17 +183,23 @@ class Painter {
     add_texture();
     const std::int64_t count = whole(random_, 1, options_.most_objects);
     for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t family = of_kinds() ? whole(random_, 0, std::ssize(kFamilies) - 1) : 0;
       for (int attempt = 0; attempt < kTries; ++attempt) {
-        if (!place(Outline(random_, options_, static_cast<double>(width_), static_cast<double>(height_)))) continue;
+        Outline outline(random_, options_, static_cast<double>(width_), static_cast<double>(height_));
+        if (of_kinds()) outline.kind = kFamilies[static_cast<std::size_t>(family)].outline;
+        if (!place(outline)) continue;
+        categories_.push_back(family + 1);
         add_texture();
         break;
       }
     }
-    return {colours(), masks()};
+    return {colours(), masks(), categories_};
   }
 
  private:
   std::size_t at(std::int64_t y, std::int64_t x) const { return static_cast<std::size_t>(y * width_ + x); }
+
+  bool of_kinds() const { return options_.kind == SceneKind::kKinds; }
 
   // No two textures of a scene are of one kind, as far as there are kinds.
   void draw_kinds() {
@@ -196,6 +215,14 @@ class Painter {
     const bool background = textures_.empty();
     const double value = random_.uniform(0.35, background ? 0.85 : 0.95);
     const double saturation = background ? random_.uniform(0.1, 0.5) : random_.uniform(0.45, 0.95);
+    if (of_kinds() && !background) {
+      const Family& family = kFamilies[static_cast<std::size_t>(categories_.back() - 1)];
+      const double hue = family.hue + random_.uniform(-kHueRange, kHueRange);
+      auto pattern = std::make_unique<Pattern>(random_, hue, saturation, value, 1.0);
+      pattern->kind = family.pattern;
+      textures_.push_back(std::move(pattern));
+      return;
+    }
     const double hue = background ? hue_ : hue_ + random_.uniform(0.17, 0.83);
     textures_.push_back(std::make_unique<Pattern>(random_, hue, saturation, value, 1.0));
   }
@@ -256,6 +283,7 @@ class Painter {
   double hue_ = 0;                                  // of the background, in turns
   std::vector<std::int64_t> owner_;                 // per pixel: the object in front, -1: background
   std::vector<std::int64_t> pixels_;                // per object, before others covered it
+  std::vector<std::int64_t> categories_;            // of the objects, from 1
   std::vector<std::int64_t> kinds_;                 // of Waves, in the order in which they are used
   std::vector<std::unique_ptr<Texture>> textures_;  // background, then objects
 };
@@ -273,18 +301,22 @@ void write_scenes(const std::filesystem::path& folder, const SceneOptions& optio
     const std::string name = fmt::format("{:05}.png", i);
     io::write_png(folder / name, scene.image);
     writer.add_image({i + 1, scene.image.size(0), scene.image.size(1), name});
-    for (const Tensor& mask : scene.masks) {
-      const io::Rle rle = io::rle_encode(mask);
+    for (std::size_t k = 0; k < scene.masks.size(); ++k) {
+      const io::Rle rle = io::rle_encode(scene.masks[k]);
       io::CocoAnnotation annotation;
       annotation.id = ++id;
       annotation.image_id = i + 1;
-      annotation.category_id = 1;
+      annotation.category_id = scene.categories[k];
       annotation.box = io::rle_to_box(rle);
       annotation.area = static_cast<double>(io::rle_area(rle));
       writer.add_annotation(annotation, rle);
     }
   }
-  const std::vector<io::CocoCategory> categories{{1, "fg", "fg"}};
+  std::vector<io::CocoCategory> categories{{1, "fg", "fg"}};
+  if (options.kind == SceneKind::kKinds) {
+    categories.clear();
+    for (const Family& family : kFamilies) categories.push_back({std::ssize(categories) + 1, family.name, "thing"});
+  }
   writer.finish(categories);
 }
 
