@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -96,6 +97,54 @@ TEST(Scenes, OfTexturesHaveNothingElseToTellObjectsBy) {
   }
   EXPECT_GT(objects, 15);
   EXPECT_GT(of_other_directions, objects / 3);
+}
+
+// The hue of a colour in turns.
+double hue_of(double red, double green, double blue) {
+  const double most = std::max({red, green, blue}), spread = most - std::min({red, green, blue});
+  double sixths = 0;
+  if (most == red) sixths = (green - blue) / spread;
+  if (most == green) sixths = 2 + (blue - red) / spread;
+  if (most == blue) sixths = 4 + (red - green) / spread;
+  return sixths / 6 - std::floor(sixths / 6);
+}
+
+TEST(Scenes, OfKindsHaveOneHueForEachKind) {
+  const test::SceneOptions options{.kind = test::SceneKind::kKinds, .seed = 3};
+  std::vector<int> objects(5, 0);
+  for (std::int64_t i = 0; i < 30; ++i) {
+    const test::Scene scene = test::make_scene(options, i);
+    ASSERT_EQ(scene.categories.size(), scene.masks.size());
+    const auto pixels = scene.image.to_vector<std::uint8_t>();
+    for (std::size_t k = 0; k < scene.masks.size(); ++k) {
+      const std::int64_t category = scene.categories[k];
+      ASSERT_GE(category, 1);
+      ASSERT_LE(category, 4);
+      ++objects[static_cast<std::size_t>(category)];
+      const auto inside = scene.masks[k].to_vector<std::uint8_t>();
+      std::array<double, 3> sum{};
+      for (std::size_t p = 0; p < inside.size(); ++p)
+        for (std::size_t c = 0; c < 3; ++c) sum[c] += inside[p] * pixels[3 * p + c];
+      const double turn = hue_of(sum[0], sum[1], sum[2]) - static_cast<double>(category - 1) / 4;
+      EXPECT_LT(std::abs(turn - std::round(turn)), 0.11) << i << ": object " << k << " of category " << category;
+    }
+  }
+  for (std::size_t category = 1; category <= 4; ++category) EXPECT_GT(objects[category], 10) << category;
+}
+
+TEST(Scenes, FilesNameTheKinds) {
+  const test::TempDir folder;
+  const test::SceneOptions options{.kind = test::SceneKind::kKinds, .seed = 4};
+  test::write_scenes(folder.path(), options, 6);
+  const io::AnnotationSet truth = io::read_coco(folder / "truth.json");
+  ASSERT_EQ(truth.categories.size(), 4u);
+  EXPECT_EQ(truth.categories[2].id, 3);
+  EXPECT_EQ(truth.categories[2].name, "box");
+  std::size_t next = 0;
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (const std::int64_t category : test::make_scene(options, i).categories)
+      EXPECT_EQ(truth.annotations.at(next++).category_id, category);
+  EXPECT_EQ(next, truth.annotations.size());
 }
 
 TEST(Scenes, FilesHoldTheTruth) {

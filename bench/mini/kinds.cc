@@ -42,7 +42,9 @@ std::vector<double> values_of(const fs::path& folder, bool masks) {
   if (masks) append(values, folder / "metrics.json", kMask);
   if (fs::exists(folder / "named.json")) {
     append(values, folder / "named.json", kMask);
+    const std::size_t first = values.size();
     append(values, folder / "named.json", kGroups);
+    for (std::size_t i = first; i < values.size(); ++i) values[i] = std::max(values[i], 0.0);  // nothing was found
   }
   return values;
 }
