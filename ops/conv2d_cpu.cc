@@ -1,10 +1,11 @@
-// The CPU's convolutions: Winograd's for inference where it is faster; else oneDNN where it was found and takes the
-// dtype, and products of rows otherwise.
+// The CPU's convolutions: Winograd's for inference where it is faster, in f32 and in bf16; else oneDNN where it was
+// found and takes the dtype, and products of rows otherwise.
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/ops/conv2d.h"
 #include "usol/ops/conv2d_rows.h"
 #include "usol/ops/conv2d_winograd.h"
+#include "usol/ops/conv2d_winograd_bf16.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/gemm.h"
 #include "usol/ops/onednn.h"
@@ -24,6 +25,9 @@ void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const
   // Training stays with the plain sums: its gradients are theirs.
   if (!grad_enabled() && winograd_fits(x, weight, options, out))
     return conv2d_winograd(x, weight, bias, options, accumulate, out);
+  if (const Bf16Products* products = bf16_products();
+      products && !grad_enabled() && !onednn_multiplies_bf16_faster() && winograd_bf16_fits(x, weight, options, out))
+    return conv2d_winograd_bf16(*products, x, weight, bias, options, accumulate, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kForward, x, weight, out, options))
     return onednn_conv2d(x, weight, bias, options, accumulate, out);

@@ -90,6 +90,14 @@ bool trivial(const Gemm<T>& g) {
 
 bool has_backend(GemmBackend which) { return which == GemmBackend::kEigen || kDefault == GemmBackend::kOneDnn; }
 GemmBackend gemm_backend() { return backend; }
+bool onednn_multiplies_bf16_faster() {
+#if defined(USOL_WITH_ONEDNN)
+  static const bool has_amx = onednn_has_amx();
+  return has_amx && gemm_backend() == GemmBackend::kOneDnn;
+#else
+  return false;
+#endif
+}
 void set_gemm_backend(GemmBackend which) {
   check(has_backend(which), ErrorKind::kUnsupported, "gemm: this build has no oneDNN");
   backend = which;

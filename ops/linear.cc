@@ -88,16 +88,6 @@ namespace {
 // The rows of a matrix as the positions of a map, channels last.
 Tensor as_map(const Tensor& rows) { return rows.reshape({1, rows.size(0), 1, rows.size(1)}).permute({0, 3, 1, 2}); }
 
-// Whether oneDNN has better than AVX512-BF16.
-bool has_faster_bf16() {
-#if defined(USOL_WITH_ONEDNN)
-  static const bool has_amx = onednn_has_amx();
-  return has_amx && gemm_backend() == GemmBackend::kOneDnn;
-#else
-  return false;
-#endif
-}
-
 void linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation, bool accumulate,
                 Tensor& out) {
   // Inference: as a convolution of 1 x 1, whose weights are packed once. Of oneDNN's products this is the fastest.
@@ -110,7 +100,7 @@ void linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activ
     return;
   }
   if (const Bf16Products* products = bf16_products();
-      products && x.dtype() == DType::kBF16 && linear_bf16_takes(x.size(1)) && !has_faster_bf16())
+      products && x.dtype() == DType::kBF16 && linear_bf16_takes(x.size(1)) && !onednn_multiplies_bf16_faster())
     return linear_bf16(*products, x, weight, bias, activation, accumulate, out);
   dispatch_floating(x.dtype(), "linear", [&]<class T>() {
     Gemm<T> g;

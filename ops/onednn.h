@@ -42,3 +42,10 @@ void onednn_conv2d_grad_weight(const Tensor& x, const Tensor& grad, const Conv2d
 }  // namespace usol
 
 #endif
+
+namespace usol {
+
+/// True if products of bf16 are best left to oneDNN on this CPU: it is in use and multiplies by tiles (AMX).
+bool onednn_multiplies_bf16_faster();
+
+}  // namespace usol
