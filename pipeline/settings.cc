@@ -138,7 +138,6 @@ void SettingsTable::check_name(const Option& added) const {
 
 Settings::Bounds& SettingsTable::declare(const std::string& names, Target target, const std::string& help,
                                          OptionKind kind) {
-  check(kind != OptionKind::kLater, "settings: '{}' is no choice", names);
   Option& option = add_option(names, target, help, kind);
   if (std::holds_alternative<bool*>(target)) {
     option.shown = option.flags;

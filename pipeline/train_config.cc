@@ -30,7 +30,7 @@ void TrainConfig::declare(Settings& settings) {
            "them; more of them end the training",
            OptionKind::kRun)
       .between(0, 1);
-  // kLater, as for all choices that came after the first trainings: those go on.
+  // kLater, as for all settings that came after the first trainings: those go on.
   settings.choice("truth-boxes", truth_boxes, {"file", "masks", "corners"},
                   "The objects' boxes: the annotations', those around the masks, or the annotations' as FreeSOLO's "
                   "release reads its own, the far corner taken for a size (docs/deviations.md)",
@@ -64,7 +64,9 @@ void TrainConfig::declare(Settings& settings) {
   settings.add("lr RATE", base_schedule.learning_rate, "Learning rate");
   settings.add("steps N", base_schedule.steps, "Steps at which the rate is multiplied by gamma").at_least(1);
   settings.add("gamma FACTOR", base_schedule.gamma, "See steps");
-  settings.add("warmup N", base_schedule.warmup, "Steps over which the rate grows from a thousandth").at_least(0);
+  settings.add("warmup N", base_schedule.warmup, "Steps over which the rate grows").at_least(0);
+  settings.add("warmup-factor SHARE", base_schedule.warmup_factor, "... from this share of it", OptionKind::kLater)
+      .between(0, 1);
   settings.choice("optimizer", optimizer_name, {"sgd", "adamw"}, "What moves the weights");
   settings.add("momentum M", optimizer.momentum, "SGD's momentum").between(0, 1);
   settings.add("beta1 B", optimizer.beta1, "AdamW's average of gradients");

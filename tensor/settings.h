@@ -17,7 +17,7 @@ namespace usol {
 /// What the value of a setting changes.
 enum class OptionKind {
   kSetting,  // the result: recorded in `info`, compared when a run goes on
-  kLater,    // the same, of a choice: its usual word is not recorded, so that records are as before there was a choice
+  kLater,    // the same, of one that came later: its default is not recorded, so that records are as they were before
   kRun,      // where, how fast or how loud the work is done, never the result
 };
 

@@ -75,8 +75,18 @@ const Changes kVitDetOnMasks = with(
 
 // AdelaiDet's and FreeSOLO's settings beside Detectron2's; what the detector itself has stands in its settings.
 const Changes kSolov2 = {{"detector", "solov2"},   {"short-sides", list({640, 672, 704, 736, 768, 800})},
-                         {"copy-paste", false},    {"gamma", 0.1},
+                         {"warmup-factor", 0.01},  {"gamma", 0.1},
                          {"weight-decay", 0.0001}, {"clip", 0}};
+// The second round. FreeSOLO's rate is constant, for which there must be a step.
+const Changes kFreeSolo = with(kSolov2, {{"loss", "freesolo"},
+                                         {"blocks", list({3, 4, 23, 3})},
+                                         {"views", "weak-and-strong"},
+                                         {"paste-objects", "any"},
+                                         {"paste-least", 1},
+                                         {"iterations", 30000},
+                                         {"lr", 0.001},
+                                         {"steps", list({29999})},
+                                         {"gamma", 1}});
 const Changes kLost = {{"arch", "resnet-c4"},
                        {"stages", 1},
                        {"mask-head", "off"},
@@ -98,14 +108,13 @@ const Changes kLost = {{"arch", "resnet-c4"},
                        {"precise-bn-every", 5000}};
 
 const std::map<std::string, Changes> kTrain = {
-    {"solov2_r50.toml",
-     with(kSolov2, {{"freeze", "res2"}, {"iterations", 270000}, {"lr", 0.01}, {"steps", list({210000, 250000})}})},
-    {"freesolo_r101.toml", with(kSolov2, {{"loss", "freesolo"},
-                                          {"blocks", list({3, 4, 23, 3})},
-                                          {"iterations", 30000},
-                                          {"lr", 0.001},
-                                          {"steps", list({29999})},
-                                          {"gamma", 1}})},
+    {"solov2_r50.toml", with(kSolov2, {{"freeze", "res2"},
+                                       {"copy-paste", false},
+                                       {"iterations", 270000},
+                                       {"lr", 0.01},
+                                       {"steps", list({210000, 250000})}})},
+    {"freesolo_r101.toml", with(kFreeSolo, {{"truth-boxes", "corners"}})},
+    {"freesolo_r101_self_train.toml", kFreeSolo},
     {"cutler_cascade.toml", {}},
     {"cutler_mask_rcnn.toml", {{"stages", 1}}},
     {"cutler_cascade_self_train.toml", kSelfTrainRound},
@@ -215,6 +224,7 @@ TEST(VerbDefaults, Train) {
                             {"steps", list({80000})},
                             {"gamma", 0.2},
                             {"warmup", 1000},
+                            {"warmup-factor", 0.001},
                             {"optimizer", "sgd"},
                             {"momentum", 0.9},
                             {"weight-decay", 5e-5},
@@ -248,7 +258,7 @@ TEST(VerbDefaults, Train) {
                                  R"("vit-width":768,"vit-depth":12,"image-side":1024,"drop-path":0.1,"channels":256,)"
                                  R"("hidden":1024,"rpn-nms":0.65,"proposals":4000,"droploss":true,)"
                                  R"("droploss-iou":0.01,"batch":16,)"));
-  EXPECT_FALSE(recorded.contains("detector"));
+  EXPECT_FALSE(recorded.contains("detector") || recorded.contains("warmup-factor"));
   EXPECT_EQ(settings.at("detector"), "rcnn");
   EXPECT_THROW(verb_settings("train", {"--vit-depth", "12"}), Error);
 }

@@ -44,7 +44,9 @@ TEST(TrainConfig, TheSettingsThatAreListsReachTheirParts) {
   config.base_schedule.steps = {100, 200};
   config.augment.short_sides = {320};
   config.batch = 32;
+  config.base_schedule.warmup_factor = 0.5;
   EXPECT_EQ(config.schedule().steps, (std::vector<std::int64_t>{50, 100}));
+  EXPECT_EQ(config.schedule().rate(0), 0.01 * 0.5);
   EXPECT_EQ(config.loading(0).augment.short_sides, std::vector<std::int64_t>{320});
 }
 
