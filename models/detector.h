@@ -147,6 +147,8 @@ class DetectorSettings {
   /// Whether the truths must have masks.
   virtual bool learns_masks() const { return true; }
   virtual std::unique_ptr<DetectorSettings> clone() const = 0;
+  /// Numbers of an object's looks that are learned where truths have them (Truths::embeddings); 0: none.
+  virtual std::int64_t learned_embedding(Preset /*preset*/) const { return 0; }
 };
 
 /// One kind of detector, registered as Registry<DetectorKind>::Add.

@@ -448,10 +448,13 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
     return fs::exists(folder.skipped_list()) ? kSomeInputsFailed : kSuccess;
   }
   const bool masks = settings.detector.chosen().learns_masks();
+  const std::int64_t embedding = settings.detector.chosen().learned_embedding(parse_preset(settings.preset));
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode(),
-                            masks ? train::Learned::kMasks : train::Learned::kBoxes);
+                            masks ? train::Learned::kMasks : train::Learned::kBoxes, embedding);
   if (!masks && settings.copy_paste)
     run.note("copy-paste is off: it needs masks, and this detector learns boxes alone");
+  if (embedding > 0 && data.embedding() == 0)
+    run.note("no object has an embedding (\"emb\"): the detector learns masks alone");
   Json info = make_info(run, settings_json(settings, "train"));
   if (!files.weights.empty()) info["weights_sha256"] = io::checkpoint_sha256(files.weights);
   if (!files.entry.empty()) info["weights_entry"] = files.entry;

@@ -118,6 +118,7 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
   Tensor masks = masks_of.any() ? zero_masks(sample.size(), height, width) : Tensor();
   std::uint8_t* to = masks_of.any() ? masks.mutable_data<std::uint8_t>() : nullptr;
   std::vector<float> kept;
+  std::vector<std::int64_t> objects;  // that stay
   for (std::int64_t i = 0; i < sample.size(); ++i) {
     const float* box = boxes.data() + 4 * i;
     std::array<double, 4> b{static_cast<double>(box[0]) * scale_x, static_cast<double>(box[1]) * scale_y,
@@ -135,9 +136,11 @@ Sample moved(const AnySample& sample, std::int64_t height, std::int64_t width, b
       to += height * width;
     }
     kept.insert(kept.end(), clipped.begin(), clipped.end());
+    objects.push_back(i);
     result.classes.push_back(sample.classes[static_cast<std::size_t>(i)]);
   }
   result.boxes = Tensor::from(kept, {result.size(), 4});
+  result.embeddings = rows_at(sample.embeddings, objects);
   if (masks_of.any()) result.masks = masks.slice(0, 0, result.size());
   return result;
 }
@@ -173,6 +176,7 @@ Sample with_objects(const Sample& sample, const std::vector<std::int64_t>& objec
                 Tensor::empty({n, 4}),
                 {}};
   result.file_height = sample.file_height;
+  result.embeddings = rows_at(sample.embeddings, objects);
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t from = objects[static_cast<std::size_t>(i)];
     result.masks.select(0, i).copy_from(sample.masks.select(0, from));

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "usol/ops/concat.h"
 #include "usol/tensor/check.h"
 #include "usol/train/augment.h"
 #include "usol/train/bit_mask.h"
@@ -227,12 +228,14 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Pr
   check(paste.x >= 0 && paste.y >= 0 && paste.x + width <= target.width() && paste.y + height <= target.height(),
         "copy_paste: {} x {} pixels at ({}, {}) leave a picture of {} x {}", width, height, paste.x, paste.y,
         target.width(), target.height());
+  check(target.embeddings.defined() == source.embeddings.defined(),
+        "copy_paste: one of the two samples has embeddings, the other has none");
   std::vector<Existing> existing = existing_masks(target);
   const Stretched stretched(source, height, width);
   const Tensor source_masks = source.masks.contiguous();
 
   std::vector<BitMask> masks;
-  std::vector<std::int64_t> classes;
+  std::vector<std::int64_t> classes, added, left;                        // `added` of the source, `left` of the target
   BitMask where({paste.x, paste.y, paste.x + width, paste.y + height});  // any pasted object is
   for (std::int64_t object : paste.objects) {
     const std::uint8_t* pixels = source_masks.data<std::uint8_t>() + object * source.height() * source.width();
@@ -244,6 +247,7 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Pr
     where.add(mask);
     masks.push_back(std::move(mask));
     classes.push_back(source.classes[static_cast<std::size_t>(object)]);
+    added.push_back(object);
   }
   if (masks.empty()) return unchanged();
 
@@ -257,10 +261,13 @@ Sample pasted(const Sample& target, const Sample& source, const Paste& paste, Pr
     if (mask.area() == 0) continue;
     all.push_back(std::move(mask));
     result.classes.push_back(target.classes[static_cast<std::size_t>(i)]);
+    left.push_back(i);
   }
   std::move(masks.begin(), masks.end(), std::back_inserter(all));
   result.classes.insert(result.classes.end(), classes.begin(), classes.end());
   set_masks(result, all);
+  if (target.embeddings.defined())
+    result.embeddings = concat({rows_at(target.embeddings, left), rows_at(source.embeddings, added)});
   if (release && target.size() == 0) result.boxes = release_boxes(target, source, paste);
   return result;
 }

@@ -11,7 +11,8 @@ namespace fs = std::filesystem;
 
 namespace usol::train {
 
-Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::DecodeOptions& decode, Learned learned)
+Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::DecodeOptions& decode, Learned learned,
+                 std::int64_t embedding)
     : set_(io::read_coco(
           annotations,
           {.segmentations = learned == Learned::kMasks, .image_root = image_root, .apply_exif = decode.apply_exif})),
@@ -52,6 +53,7 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::Dec
   for (std::size_t a = 0; a < image_of.size(); ++a)
     if (image_of[a] >= 0)
       order_[static_cast<std::size_t>(at[static_cast<std::size_t>(image_of[a])]++)] = static_cast<std::int64_t>(a);
+  if (embedding > 0) embeddings_ = io::read_coco_embeddings(annotations, embedding);
   check(!images_.empty(), ErrorKind::kUsage, "{}: no image has objects to learn from", set_.name);
 }
 
@@ -65,8 +67,17 @@ std::span<const std::int64_t> Dataset::annotations_of(std::int64_t index) const 
                                    static_cast<std::size_t>(first_[i + 1] - first_[i]));
 }
 
+Tensor rows_at(const Tensor& rows, const std::vector<std::int64_t>& positions) {
+  if (!rows.defined()) return {};
+  Tensor result = Tensor::empty({static_cast<std::int64_t>(positions.size()), rows.size(1)}, rows.dtype());
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    result.select(0, static_cast<std::int64_t>(i)).copy_from(rows.select(0, positions[i]));
+  return result;
+}
+
 Sample decoded(const CompactSample& sample) {
   Sample result{sample.image, {}, sample.boxes, sample.classes};
+  result.embeddings = sample.embeddings;
   if (!sample.has_masks) return result;
   result.masks = Tensor::empty({sample.size(), sample.height(), sample.width()}, DType::kU8);
   for (std::int64_t i = 0; i < sample.size(); ++i)
@@ -103,7 +114,7 @@ CompactSample Dataset::load(std::int64_t index) const {
         about.height, about.width);
   const auto annotations = annotations_of(index);
   const auto n = static_cast<std::int64_t>(annotations.size());
-  std::vector<float> boxes;
+  std::vector<float> boxes, embeddings;
   for (std::int64_t i = 0; i < n; ++i) {
     const io::CocoAnnotation& annotation =
         set_.annotations[static_cast<std::size_t>(annotations[static_cast<std::size_t>(i)])];
@@ -112,7 +123,12 @@ CompactSample Dataset::load(std::int64_t index) const {
     for (double side : {left, top, left + w, top + h}) boxes.push_back(static_cast<float>(side));
     const auto place = std::lower_bound(category_ids_.begin(), category_ids_.end(), annotation.category_id);
     sample.classes.push_back(place - category_ids_.begin());
+    const std::int64_t position = annotations[static_cast<std::size_t>(i)];
+    const auto row = embeddings_.of(annotation.record < 0 ? position : annotation.record);
+    embeddings.insert(embeddings.end(), row.begin(), row.end());
+    embeddings.resize(static_cast<std::size_t>((i + 1) * embedding()));  // zeros for one without
   }
+  if (embedding() > 0) sample.embeddings = Tensor::from(embeddings, {n, embedding()});
   sample.boxes = Tensor::from(boxes, {n, 4});
   return sample;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/coco_embeddings.h"
 #include "usol/io/image.h"
 #include "usol/io/picture_path.h"
 #include "usol/tensor/tensor.h"
@@ -27,6 +28,8 @@ struct Sample {
   // [G], outside of which the masks are 0; not known if empty. Whoever changes masks clears it.
   std::vector<PixelBox> rooms = {};
   std::int64_t file_height = 0;  // of the picture before it was resized; 0: it was not
+  // f32 [G, E], numbers for the objects' looks; zeros for an object without; undefined in a data set without.
+  Tensor embeddings = {};
 
   std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
   std::int64_t height() const { return image.size(0); }
@@ -39,7 +42,8 @@ struct CompactSample {
   std::vector<io::Rle> masks;
   Tensor boxes;
   std::vector<std::int64_t> classes;
-  bool has_masks = true;  // false: of a data set of boxes alone, `masks` is empty
+  bool has_masks = true;   // false: of a data set of boxes alone, `masks` is empty
+  Tensor embeddings = {};  // as in Sample
 
   std::int64_t size() const { return static_cast<std::int64_t>(classes.size()); }
   std::int64_t height() const { return image.size(0); }
@@ -48,6 +52,9 @@ struct CompactSample {
 /// With all masks decoded, if it has any.
 Sample decoded(const CompactSample& sample);
 
+/// Rows of a tensor [N, E] at these positions, in this order; of an undefined one an undefined one.
+Tensor rows_at(const Tensor& rows, const std::vector<std::int64_t>& positions);
+
 /// What a detector learns of an object.
 enum class Learned { kMasks, kBoxes };
 
@@ -55,15 +62,19 @@ class Dataset {
  public:
   /// Reads the annotations. Crowds and objects that lost their masks (AnnotationSet::report counts them) are left out,
   /// and pictures without other objects too. Classes are the categories by ascending id. For kBoxes masks are neither
-  /// needed nor kept. Throws what read_coco() throws; Error(kFormat) for an annotation that had no box, category or
-  /// (for kMasks) mask; Error(kUsage) if no picture has objects or `image_root` is no folder.
+  /// needed nor kept. `embedding` numbers for an object's looks are read where annotations have them (0: they are not
+  /// looked at). Throws what read_coco() throws; Error(kFormat) for an annotation that had no box, category or
+  /// (for kMasks) mask; what read_coco_embeddings() throws; Error(kUsage) if no picture has objects or `image_root` is
+  /// no folder.
   Dataset(const std::filesystem::path& annotations, std::filesystem::path image_root,
-          const io::DecodeOptions& decode = {}, Learned learned = Learned::kMasks);
+          const io::DecodeOptions& decode = {}, Learned learned = Learned::kMasks, std::int64_t embedding = 0);
 
   /// Pictures with objects.
   std::int64_t size() const { return static_cast<std::int64_t>(images_.size()); }
   std::int64_t objects() const { return static_cast<std::int64_t>(order_.size()); }
   std::int64_t classes() const { return static_cast<std::int64_t>(category_ids_.size()); }
+  /// Numbers for the looks of each object; 0: no object has any, or they were not asked for.
+  std::int64_t embedding() const { return embeddings_.width; }
   const io::CocoImage& image(std::int64_t index) const;
   /// As they were read.
   const io::AnnotationSet& annotations() const { return set_; }
@@ -84,6 +95,7 @@ class Dataset {
   std::filesystem::path image_root_;
   io::DecodeOptions decode_;
   bool masks_;
+  io::CocoEmbeddings embeddings_;
   std::vector<std::int64_t> category_ids_;   // ascending
   std::vector<std::int64_t> images_;         // positions in set_.images
   std::vector<std::int64_t> first_, order_;  // annotations of images_[i]: order_[first_[i] .. first_[i + 1])

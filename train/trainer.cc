@@ -36,6 +36,7 @@ class Buffers {
 detection::Truths truths_of(const Sample& sample, const Device& device) {
   detection::Truths truths{sample.boxes.to(device), Tensor::from(sample.classes, {sample.size()}).to(device),
                            sample.masks.defined() ? sample.masks.to(device) : sample.masks};
+  if (sample.embeddings.defined()) truths.embeddings = sample.embeddings.to(device);
   truths.file_height = sample.file_height;
   return truths;
 }

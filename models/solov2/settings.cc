@@ -45,6 +45,14 @@ void Solov2Settings::declare(Settings& settings) {
   });
 }
 
+double Solov2Settings::embedding_weight_of(Preset preset) const {
+  return embedding_weight.value_or(preset == Preset::kRelease ? 0 : kPaperEmbeddingWeight);
+}
+
+std::int64_t Solov2Settings::learned_embedding(Preset preset) const {
+  return loss == "freesolo" && embedding_weight_of(preset) > 0 ? embedding : 0;
+}
+
 MakeDetector Solov2Settings::make(const DetectorPlan& plan) const {
   const bool free = loss == "freesolo", release = plan.preset == Preset::kRelease;
   check(!free || plan.classes == 1, ErrorKind::kUsage,
@@ -70,7 +78,7 @@ MakeDetector Solov2Settings::make(const DetectorPlan& plan) const {
     c.losses.pairwise_weight = pairwise_weight;
     c.losses.pairwise_warmup = pairwise_warmup;
     c.losses.bottom_px = bottom_px;
-    c.losses.embedding_weight = embedding_weight.value_or(release ? 0 : kPaperEmbeddingWeight);
+    c.losses.embedding_weight = embedding_weight_of(plan.preset);
   }
   return solov2::maker(c);
 }

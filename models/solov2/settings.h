@@ -22,10 +22,12 @@ struct Solov2Settings : DetectorSettings {
   double pairwise_weight = 1;       // FreeSOLO's, from here on
   std::int64_t pairwise_warmup = 1000, bottom_px = 10, embedding = 128;
   std::optional<double> embedding_weight;  // none: by the preset
+  double embedding_weight_of(Preset preset) const;
 
   Solov2Settings();
   void declare(Settings& settings) override;
   MakeDetector make(const DetectorPlan& plan) const override;
+  std::int64_t learned_embedding(Preset preset) const override;
   std::unique_ptr<DetectorSettings> clone() const override { return std::make_unique<Solov2Settings>(*this); }
 };
 

@@ -146,6 +146,40 @@ TEST_F(Solov2Door, AResumedTrainingIsTheSameToTheBit) {
   }
 }
 
+// FreeSOLO's loss of embeddings is there where the annotations have some, and changes no other loss.
+TEST_F(Solov2Door, EmbeddingsOfTheAnnotationsReachTheLoss) {
+  const auto losses = [&](const std::string& out, const std::string& preset, std::int64_t count) {
+    TrainConfig config = steps(tiny_solov2("freesolo"), count);
+    config.preset = preset;
+    config.views = "weak-and-strong";
+    config.copy_paste = true;
+    config.optimizer_name = "adamw";
+    config.base_schedule.learning_rate = 0.004;
+    EXPECT_EQ(run_training(usol::Run{}, config, files(out)), kSuccess);
+    return test::read_metrics(folder_ / out / "metrics.json");
+  };
+  const auto without = losses("without", "paper", 1).front();
+  std::string text = test::read_text(at("truth.json"));
+  const auto give = [&](const std::string& numbers) {
+    std::string with = text;
+    for (std::size_t at = 0; (at = with.find("\"category_id\": ", at)) != std::string::npos; at += 40)
+      with.insert(at, "\"emb\": " + numbers + ", ");
+    test::write_text(folder_ / "truth.json", with);
+  };
+  give("[0.5, -1, 2, 0.25]");
+  const auto with = losses("with", "paper", 30);
+  for (const char* name : {"loss_ins_max", "loss_ins", "loss_pairwise", "loss_cate"})
+    EXPECT_EQ(with.front()[name], without[name]) << name;
+  EXPECT_EQ(without["loss_emb"], 0);
+  EXPECT_GT(with.front()["loss_emb"], 0.1);
+  EXPECT_LT(with.front()["loss_emb"], 8);  // 4 (1 - cosine)
+  EXPECT_LT(with[29]["loss_emb"], 0.5 * with.front()["loss_emb"].get<double>());
+  EXPECT_EQ(losses("release", "release", 1).front()["loss_emb"], 0);
+  give("[0.5, -1]");
+  EXPECT_NO_THROW(losses("unread", "release", 1));
+  EXPECT_THROW(losses("short", "paper", 1), Error);
+}
+
 TEST_F(Solov2Door, TheReleaseOfFreeSoloHasASpareOutput) {
   TrainConfig config = steps(tiny_solov2("freesolo"), 1);
   config.preset = "release";

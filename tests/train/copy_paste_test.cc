@@ -66,6 +66,39 @@ TEST(Augment, ObjectsThatVanishAreDropped) {
   EXPECT_EQ(moved.boxes.to_vector<float>(), (std::vector<float>{2, 2, 8, 8}));
 }
 
+// Each object's class stands in its row.
+void tag(Sample& sample, std::int64_t first) {
+  std::vector<float> rows;
+  for (std::int64_t i = 0; i < sample.size(); ++i) {
+    sample.classes[static_cast<std::size_t>(i)] = first + i;
+    rows.insert(rows.end(), {static_cast<float>(first + i), 1});
+  }
+  sample.embeddings = Tensor::from(rows, {sample.size(), 2});
+}
+
+void expect_tags(const Sample& sample) {
+  ASSERT_TRUE(sample.embeddings.defined());
+  ASSERT_EQ(sample.embeddings.shape(), (Shape{sample.size(), 2}));
+  const auto rows = sample.embeddings.to_vector<float>();
+  for (std::size_t i = 0; i < sample.classes.size(); ++i)
+    EXPECT_EQ(rows[2 * i], static_cast<float>(sample.classes[i])) << i;
+}
+
+TEST(Augment, EmbeddingsGoWithTheirObjects) {
+  Sample sample{Tensor::zeros({8, 8, 3}, DType::kU8),
+                Tensor::full({3, 8, 8}, 1, DType::kU8),
+                Tensor::from<float>({0, 0, 8, 8, 3, 3, 3, 5, 1, 1, 4, 4}, {3, 4}),
+                {5, 6, 7}};
+  EXPECT_FALSE(transformed(sample, 16, 16, true).embeddings.defined());
+  EXPECT_FALSE(with_objects(sample, {0}).embeddings.defined());
+  tag(sample, 5);
+  const Sample moved = transformed(sample, 16, 16, true);  // without the second, whose box has no area
+  EXPECT_EQ(moved.classes, (std::vector<std::int64_t>{5, 7}));
+  expect_tags(moved);
+  expect_tags(with_objects(sample, {2, 0}));
+  expect_tags(with_objects(sample, {}));
+}
+
 TEST(Augment, DependsOnTheGeneratorAlone) {
   const Golden golden = test::load_golden("training_data.safetensors");
   const Sample sample = sample_of(golden, "transform/image", "transform/masks", "transform/boxes");
@@ -114,6 +147,16 @@ TEST_P(CopyPaste, ReleaseEqualsCutler) {
     different += a[i] != b[i] ? 1 : 0;
   }
   EXPECT_LE(different, a.size() / 100);
+}
+
+TEST_P(CopyPaste, EmbeddingsGoWithTheirObjects) {
+  EXPECT_FALSE(pasted(target_, source_, paste_, Preset::kPaper).embeddings.defined());
+  tag(target_, 0);
+  if (!paste_.objects.empty()) {
+    EXPECT_THROW(pasted(target_, source_, paste_, Preset::kPaper), Error);
+  }
+  tag(source_, 100);
+  for (const Preset preset : {Preset::kPaper, Preset::kRelease}) expect_tags(pasted(target_, source_, paste_, preset));
 }
 
 TEST_P(CopyPaste, PaperHasNoEmptyObjectsAndTightBoxes) {

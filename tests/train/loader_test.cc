@@ -257,6 +257,47 @@ TEST_F(LoaderTest, BoxesAreThoseAskedFor) {
   }
 }
 
+// The numbers for objects' looks: rows go with their objects through scales, flips, views and pastes.
+TEST_F(LoaderTest, EmbeddingsGoWithTheirObjects) {
+  const std::string text = test::read_text(folder_ / "truth.json");
+  EXPECT_FALSE(Dataset(folder_ / "truth.json", folder_.path(), {}, Learned::kMasks, 2).load(1).embeddings.defined());
+  const auto with_numbers = [&](const std::string& of_three) {
+    std::string result = text;
+    for (const auto& [id, numbers] : {std::pair<std::string, std::string>{"7", "[7, 1]"}, {"3", of_three}})
+      for (std::size_t at = 0; (at = result.find("\"category_id\": " + id + ",", at)) != std::string::npos; at += 20)
+        result.insert(at, "\"emb\": " + numbers + ", ");
+    test::write_text(folder_ / "numbers.json", result);
+    return folder_ / "numbers.json";
+  };
+  with_numbers("null");
+  const Dataset data(folder_ / "numbers.json", folder_.path(), {}, Learned::kMasks, 2);
+  EXPECT_EQ(data.embedding(), 2);
+  EXPECT_EQ(decoded(data.load(1)).embeddings.to_vector<float>(), (std::vector<float>{7, 1, 0, 0}));
+  EXPECT_FALSE(Dataset(folder_ / "numbers.json", folder_.path()).load(1).embeddings.defined());
+  Loader loader(data, {.batch = 4,
+                       .augment = {.short_sides = {20, 24}},
+                       .copy_paste = CopyPasteOptions{.any_number = true},
+                       .strong_views = StrongViewOptions{}});
+  std::int64_t objects = 0;
+  for (int b = 0; b < 6; ++b)
+    for (const Sample& sample : loader.next()) {
+      ASSERT_EQ(sample.embeddings.shape(), (Shape{sample.size(), 2}));
+      const auto rows = sample.embeddings.to_vector<float>();
+      objects += sample.size();
+      for (std::size_t i = 0; i < sample.classes.size(); ++i)
+        EXPECT_EQ(rows[2 * i], sample.classes[i] == 1 ? 7 : 0) << b << ' ' << i;
+    }
+  EXPECT_GT(objects, 48);
+  try {
+    Dataset(with_numbers("[1]"), folder_.path(), {}, Learned::kMasks, 2);
+    ADD_FAILURE() << "a row of another length was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kFormat);
+    EXPECT_NE(std::string(error.what()).find("annotations[2].emb: expected 2 numbers"), std::string::npos)
+        << error.what();
+  }
+}
+
 // Which picture of LoaderTest a sample without copy-paste is of: their backgrounds differ.
 std::int64_t picture_of(const Sample& sample) { return sample.image.to_vector<std::uint8_t>()[0] / 20; }
 
