@@ -1,7 +1,7 @@
 #pragma once
 // The numbers that stand for objects' looks, "emb" of a COCO file's annotations. They are many and few ask for them, so
 // they are read beside the annotations (io/coco.h), not with them.
-// Place: what `usol discover --embeddings` writes, and what a detector with a loss for them learns.
+// Place: what `usol discover` with embeddings writes, and what a detector with a loss for them learns.
 
 #include <cstdint>
 #include <filesystem>
