@@ -239,10 +239,14 @@ TEST_F(LoaderTest, WeakViewsArePastedIntoStrongOnes) {
 
 TEST_F(LoaderTest, BoxesAreThoseAskedFor) {
   const Dataset data = dataset();
-  const LoaderOptions plain{.batch = 2, .augment = {.short_sides = {24}, .flip = 0}, .copy_paste = {}};
-  LoaderOptions corners = plain;
-  corners.boxes = TruthBoxes::kCorners;
-  Loader a(data, plain), b(data, corners);
+  const auto options = [](TruthBoxes boxes) {
+    LoaderOptions made{.batch = 2, .copy_paste = {}};
+    made.augment.short_sides.assign(1, 24);
+    made.augment.flip = 0;
+    made.boxes = boxes;
+    return made;
+  };
+  Loader a(data, options(TruthBoxes::kFile)), b(data, options(TruthBoxes::kCorners));
   for (int i = 0; i < 4; ++i) {
     const std::vector<Sample> right = a.next(), release = b.next();
     for (std::size_t k = 0; k < 2; ++k) {
