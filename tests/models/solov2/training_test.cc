@@ -140,6 +140,12 @@ TEST(FreeSoloTraining, ReleaseLeavesTheEmbeddingOut) {
   EXPECT_GT(expect_run("freesolo", "freesolo/release/", config), 6);
 }
 
+// What the golden pictures are too small or too empty to show. Source: FreeSOLO's and AdelaiDet's configs.
+TEST(Solov2Config, DefaultsAreThePublished) {
+  EXPECT_EQ(solov2::LossOptions().bottom_px, 10);
+  EXPECT_EQ(solov2::FindingOptions().category_score, 0.1);
+}
+
 TEST(FreeSoloTraining, ThePairwiseLossGrows) {
   const GoldenSolov2 golden("freesolo");
   const auto at_step = [&](std::int64_t step) {
