@@ -23,12 +23,14 @@ Span whole_pixels(double from, double length, std::int64_t size) {
   return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(end)};
 }
 
-// Each row at length 1. The floor of PyTorch's normalize.
-void make_unit_length(float* row, std::int64_t n) {
+// At length 1, with the floor of PyTorch's normalize.
+void make_unit_length(Tensor& token) {
+  float* const values = token.mutable_data<float>();
+  const std::int64_t n = token.numel();
   double squares = 0;
-  for (std::int64_t i = 0; i < n; ++i) squares += static_cast<double>(row[i]) * row[i];
+  for (std::int64_t i = 0; i < n; ++i) squares += static_cast<double>(values[i]) * values[i];
   const double length = std::max(std::sqrt(squares), 1e-12);
-  for (std::int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(row[i] / length);
+  for (std::int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(values[i] / length);
 }
 
 }  // namespace
@@ -57,7 +59,7 @@ Tensor crop_class_token(const PatchBackbone& backbone, const Tensor& image, cons
   const NoGrad no_grad;
   const Tensor input = crop_input(image, box, backbone.patch_px(), options, by);
   Tensor token = backbone.class_tokens(input.to(device)).select(0, 0).to(Device{}).clone();
-  make_unit_length(token.mutable_data<float>(), token.numel());
+  make_unit_length(token);
   return token;
 }
 

@@ -144,6 +144,7 @@ class Grouper {
       check(path.empty() || fs::exists(path), ErrorKind::kUsage, "{}: no such file", path);
     const std::string list = job_.image_list.empty() ? job_.objects : job_.image_list;
     inputs_ = InputOptions{{list}, job_.image_root}.collect();
+    objects_sha256_ = io::sha256_file(job_.objects);
     set_ = io::read_coco(job_.objects, {.image_root = job_.image_root, .apply_exif = job_.pictures.exif});
     check(!set_.is_results || !job_.image_list.empty(), ErrorKind::kUsage,
           "{}: a list of results names no pictures: give the COCO file that does as image-list", job_.objects);
@@ -196,10 +197,7 @@ class Grouper {
     job.output = list_path();
     job.reads = {job_.objects, job_.image_list, job_.features.weights};
     const auto files = job.add_folder(run, "vectors", folder_, ".safetensors");
-    job.info = make_info(run, run.settings_json, features_.weights_sha256());
-    source_->describe(job.info);
-    features_.record(job.info);
-    job.info["objects_sha256"] = io::sha256_file(job_.objects);
+    job.info = info(run, run.settings_json);
     job.load = [&, files](const InputImage& input) -> ImageCompute {
       const std::vector<std::int64_t> records = objects_->of(input);
       io::CocoImage about{input.id, 0, 0, input.file_name};
@@ -333,11 +331,17 @@ class Grouper {
     writer.finish(categories, info(found).dump());
   }
 
-  Json info(const maskcut::FoundGroups& found) const {
-    Json info = make_info(run_, settings_json(job_, "group"), features_.weights_sha256());
+  // What the objects are and what describes them; `own`: the settings, where the run has none.
+  Json info(const Run& run, const std::string& own) const {
+    Json info = make_info(run, own, features_.weights_sha256());
     source_->describe(info);
     features_.record(info);
-    info["objects_sha256"] = io::sha256_file(job_.objects);
+    info["objects_sha256"] = objects_sha256_;
+    return info;
+  }
+
+  Json info(const maskcut::FoundGroups& found) const {
+    Json info = this->info(run_, settings_json(job_, "group"));
     info["groups"] = found.groups;
     if (!found.silhouettes.empty()) {
       Json& silhouettes = info["silhouettes"] = Json::object();
@@ -348,7 +352,7 @@ class Grouper {
 
   const Run& run_;
   const GroupJob& job_;
-  std::string out_, folder_;
+  std::string out_, folder_, objects_sha256_;
   FeatureOptions features_;
   InputList inputs_;
   io::AnnotationSet set_;

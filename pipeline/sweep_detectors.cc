@@ -25,18 +25,16 @@ struct PointSettings {
   }
 };
 
-bool is_of_training(const std::string& key) {
-  TrainConfig config;
-  SettingsTable settings("train");
-  config.declare(settings);
-  return settings.changes_results(key);
-}
-
 bool is_of_point(const std::string& key) { return key == "rounds" || key == "seed" || key == "precision"; }
 
 }  // namespace
 
-bool DetectorSweep::has(const std::string& key) { return is_of_point(key) || is_of_training(key); }
+bool DetectorSweep::has(const std::string& key) {
+  TrainConfig config;
+  SettingsTable of_training("train");
+  config.declare(of_training);
+  return is_of_point(key) || of_training.changes_results(key);
+}
 
 // But for its masks and folder.
 DetectorSweep::Detector DetectorSweep::make_detector(const SelfTrainConfig& base, const eval::SweepPoint& point) const {
@@ -50,9 +48,10 @@ DetectorSweep::Detector DetectorSweep::make_detector(const SelfTrainConfig& base
     if (key == "preset") config.use_preset(value);
     if (is_of_point(key)) of_point.set(key, value);
     if (key != "rounds") named.emplace_back(key, value);
-    if (is_of_training(key)) training.emplace_back(key, value);
   }
   config.base.declare(of_training);
+  for (const auto& setting : point.settings)
+    if (of_training.changes_results(setting.first)) training.push_back(setting);
   of_training.set(training);
   if (!named.empty()) detector.name = eval::sweep_name(named);
   config.rounds = own.rounds;

@@ -12,11 +12,10 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/small_vit.h"
 #include "tests/support/temp_dir.h"
-#include "usol/io/checkpoint.h"
 #include "usol/io/image.h"
 #include "usol/io/resize.h"
-#include "usol/models/vit.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
@@ -64,15 +63,7 @@ TEST(GroupsWalk, FromPicturesToADetectorWithNames) {
     io::write_png(folder / "photos" / entry.path().filename().replace_extension(".png"),
                   resize(image, image.size(0) / 5, image.size(1) / 5, io::Filter::kLanczos));
   }
-  VitConfig config;
-  config.width = 64;
-  config.depth = 2;
-  config.patch = 8;
-  config.grid = 4;
-  config.mlp_hidden = 64;
-  ParamStore store(8);
-  const Vit vit(Scope(store), config);
-  io::save_checkpoint(folder / "dino.pth", store.state_dict());
+  test::write_small_vit(folder / "dino.pth");
   // What makes it quick. A variable of a setting that a verb has not is not for it.
   const test::ProcessOptions options{.environment = {{"USOL_SIZE", "64"},
                                                      {"USOL_THREADS", "2"},

@@ -10,10 +10,9 @@
 #include "tests/support/golden.h"
 #include "tests/support/metrics.h"
 #include "tests/support/process.h"
+#include "tests/support/small_vit.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/verb.h"
-#include "usol/io/checkpoint.h"
-#include "usol/models/vit.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -107,15 +106,7 @@ TEST_F(LostWalk, OneClass) {
 TEST_F(LostWalk, Classes) {
   discover();
   boxes_alone("lost.json", "alone.json");
-  VitConfig config;
-  config.width = 64;
-  config.depth = 2;
-  config.patch = 8;
-  config.grid = 4;
-  config.mlp_hidden = 64;
-  ParamStore store(8);
-  const Vit vit(Scope(store), config);
-  io::save_checkpoint(folder_ / "dino.pth", store.state_dict());
+  test::write_small_vit(folder_ / "dino.pth");
   const auto grouped = usol({"group", at("alone.json"), "--image-root", at("photos"), "--weights", at("dino.pth"),
                              "--describe", "crop", "--crop-size", "32", "--whiten", "--groups", "2", "--least-size",
                              "1", "--deviations", "0", "--out", at("groups.json")});
