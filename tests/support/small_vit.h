@@ -1,6 +1,6 @@
 #pragma once
-// Weights of a vision transformer that is quick, of random numbers: what stands in the place of DINO's where a test takes
-// the way of a user.
+// Weights of a vision transformer that is quick, of random numbers: what stands in the place of DINO's where a test
+// takes the way of a user.
 
 #include <filesystem>
 
