@@ -50,6 +50,8 @@ class BackboneSettings {
   virtual void declare(Settings& settings) = 0;
   /// A backbone whose maps have so many channels. Throws Error(kUsage) on values that do not fit together.
   virtual MakeBackbone make(std::int64_t channels) const = 0;
+  /// Whether its maps are p2 ... p6, strides 4 ... 64.
+  virtual bool makes_pyramid() const { return true; }
   virtual std::unique_ptr<BackboneSettings> clone() const = 0;
 };
 

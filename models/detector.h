@@ -144,8 +144,10 @@ class DetectorSettings {
   virtual void declare(Settings& settings) = 0;
   /// Throws Error(kUsage) on values that do not fit together.
   virtual MakeDetector make(const DetectorPlan& plan) const = 0;
-  /// Whether the truths must have masks.
+  /// Whether it learns from masks, so that the truths must have some; from boxes alone if not.
   virtual bool learns_masks() const { return true; }
+  /// Whether the objects that it finds have masks.
+  virtual bool finds_masks() const { return learns_masks(); }
   virtual std::unique_ptr<DetectorSettings> clone() const = 0;
   /// Numbers of an object's looks that are learned where truths have them (Truths::embeddings); 0: none.
   virtual std::int64_t learned_embedding(Preset /*preset*/) const { return 0; }

@@ -38,6 +38,7 @@ struct ResNetC4Settings : BackboneSettings {
   void declare(Settings& settings) override;
   /// Whatever `channels` are asked for: res4 has its own.
   MakeBackbone make(std::int64_t channels) const override;
+  bool makes_pyramid() const override { return false; }
   std::unique_ptr<BackboneSettings> clone() const override { return std::make_unique<ResNetC4Settings>(*this); }
   /// Of the whole network, res5 included. Throws Error(kUsage) on values that do not fit together.
   ResNetConfig resnet() const;

@@ -10,6 +10,7 @@
 #include "usol/eval/saliency_files.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
+#include "usol/io/has_masks.h"
 #include "usol/io/safetensors.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
@@ -89,12 +90,8 @@ void check_config(const EvaluateConfig& config) {
         "image-root {}: no such folder", config.image_root);
 }
 
-bool has_masks(const io::AnnotationSet& set) {
-  const auto has_mask = [](const io::CocoAnnotation& annotation) {
-    return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
-  };
-  return set.annotations.empty() || std::any_of(set.annotations.begin(), set.annotations.end(), has_mask);
-}
+// Objects, but not one mask.
+bool has_boxes_alone(const io::AnnotationSet& set) { return !set.annotations.empty() && !io::has_masks(set); }
 
 // Throws Error(kFormat) for the first mask whose sides are its image's exchanged: its picture was turned, or not.
 void check_sides(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
@@ -213,13 +210,14 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
     evaluation.voc = score_voc(run, truth, predictions, config.voc == "groups");
     return;
   }
-  if (types.size() > 1 && !has_masks(truth) && (predictions.annotations.empty() || !has_masks(predictions))) {
-    run.note("neither {} nor {} has masks: boxes alone are compared", truth.name, predictions.name);
+  if (types.size() > 1 && has_boxes_alone(truth)) {
+    run.note("{} has no masks: boxes alone are compared", truth.name);
     types = {eval::IouType::kBox};
     masks = false;
   }
   for (const io::AnnotationSet* set : {&truth, static_cast<const io::AnnotationSet*>(&predictions)})
-    check(!masks || has_masks(*set), ErrorKind::kUsage, "{} has no masks; box-only compares boxes alone", set->name);
+    check(!masks || !has_boxes_alone(*set), ErrorKind::kUsage, "{} has no masks; box-only compares boxes alone",
+          set->name);
   if (config.assign) evaluation.assignment = assign(run, truth, predictions, types.back());
   eval::CocoEvalOptions options;
   options.class_agnostic = config.class_agnostic || config.pseudo_masks;
@@ -271,7 +269,7 @@ void EvaluateConfig::declare(Settings& settings) {
                OptionKind::kRun);
   settings.flag("no-exif", exif, "Those heights and widths: without turning as cameras note it in their files");
   settings.group("What is compared");
-  settings.add("iou TYPES", iou, "box, mask, or box,mask (boxes alone if neither file has masks)");
+  settings.add("iou TYPES", iou, "box, mask, or box,mask (boxes alone if the truth has no masks)");
   settings.flag("box-only", box_only, "Boxes alone: the same as iou box");
   settings.flag("class-agnostic", class_agnostic, "One class for everything");
   settings.flag("pseudo-masks", pseudo_masks,

@@ -220,7 +220,7 @@ class Loop {
     const fs::path metrics = out_ / name / "eval" / "metrics.json";
     add_prediction(name + "/eval-predict", config_.eval_annotations, config_.eval_image_root, model, found, 0,
                    config_.predict.most);
-    add_evaluation(name + "/eval", found, metrics, own.detector.chosen().learns_masks());
+    add_evaluation(name + "/eval", found, metrics, own.detector.chosen().finds_masks());
     result_.detectors.back().predictions = found;
     result_.detectors.back().metrics = metrics;
   }

@@ -11,6 +11,7 @@
 #include "usol/eval/match_images.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
+#include "usol/io/has_masks.h"
 #include "usol/io/origin.h"
 #include "usol/io/output_folder.h"
 #include "usol/pipeline/outputs.h"
@@ -41,12 +42,6 @@ std::vector<eval::SweepPoint> points_of(const SweepConfig& config) {
   return eval::sweep_points(parameters, config.one_at_a_time);
 }
 
-bool has_masks(const io::AnnotationSet& set) {
-  return std::any_of(set.annotations.begin(), set.annotations.end(), [](const io::CocoAnnotation& annotation) {
-    return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
-  });
-}
-
 Json to_json(const SweepScore& score) {
   Json entry{{"name", score.point.name}, {"settings", Json::object()}};
   for (const auto& [key, value] : score.point.settings) entry["settings"][key] = value;
@@ -67,7 +62,7 @@ std::map<std::string, eval::Metrics> score(const io::AnnotationSet& truth, io::A
   options.class_agnostic = true;
   std::map<std::string, eval::Metrics> metrics{
       {"box", eval::evaluate_coco(truth, masks, eval::IouType::kBox, options).metrics}};
-  if (has_masks(truth)) metrics["mask"] = eval::evaluate_coco(truth, masks, eval::IouType::kMask, options).metrics;
+  if (io::has_masks(truth)) metrics["mask"] = eval::evaluate_coco(truth, masks, eval::IouType::kMask, options).metrics;
   return metrics;
 }
 
@@ -199,7 +194,7 @@ class Sweep {
     truth_ = io::read_coco(config_.annotations, maskcut_.reading());
     say_reading(run_, *truth_);
     eval::check_truth(*truth_, eval::IouType::kBox, {.class_agnostic = true});
-    if (has_masks(*truth_)) eval::check_truth(*truth_, eval::IouType::kMask, {.class_agnostic = true});
+    if (io::has_masks(*truth_)) eval::check_truth(*truth_, eval::IouType::kMask, {.class_agnostic = true});
   }
 
   void score_points(SweepResult& result) const {

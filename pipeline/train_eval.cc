@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "usol/eval/coco_eval.h"
+#include "usol/io/has_masks.h"
 #include "usol/io/image.h"
 #include "usol/io/picture_path.h"
 #include "usol/ops/rank_values.h"
@@ -57,11 +58,13 @@ std::pair<std::size_t, FoundObject> take(const double*& at) {
 
 TrainEvaluation::TrainEvaluation(const TrainConfig& settings, std::int64_t classes)
     : settings_(settings),
-      masks_(settings.detector.chosen().learns_masks()),
+      masks_(settings.detector.chosen().finds_masks()),
       truth_(io::read_coco(
           settings.eval_annotations,
           {.segmentations = masks_, .image_root = settings.eval_image_root, .apply_exif = settings.pictures.exif})),
       class_agnostic_(classes == 1) {
+  // The truth of a detector that learns masks from boxes may be like what it learns from.
+  if (!settings.detector.chosen().learns_masks() && !io::has_masks(truth_)) masks_ = false;
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "eval-image-root {}: no such folder",
         settings.eval_image_root);
   for (const io::CocoCategory& category : truth_.categories) categories_.push_back(category.id);

@@ -21,8 +21,9 @@ class TrainEvaluation {
  public:
   /// Reads the truth of settings.eval_annotations, and finds everything in it that scoring would stumble over. A model
   /// of one class is scored without regard to classes; one of more has the truth's categories in order of their ids;
-  /// one without masks by boxes alone. Throws what read_coco() and evaluate_coco() throw, Error(kFormat) for a
-  /// malformed mask, and Error(kUsage) if there is no folder of pictures or the number of categories is another.
+  /// one without masks, or that learned them from boxes where the truth has none, by boxes alone. Throws what
+  /// read_coco() and evaluate_coco() throw, Error(kFormat) for a malformed mask, and Error(kUsage) if there is no
+  /// folder of pictures or the number of categories is another.
   TrainEvaluation(const TrainConfig& settings, std::int64_t classes);
 
   const io::AnnotationSet& truth() const { return truth_; }

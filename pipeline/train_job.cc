@@ -61,6 +61,8 @@ void check_files(const Run& run, const TrainConfig& settings, const TrainFiles& 
   check(!files.annotations.empty(), ErrorKind::kUsage, "annotations are missing: a COCO file with {}",
         settings.detector.chosen().learns_masks() ? "masks" : "boxes");
   check(!files.image_root.empty(), ErrorKind::kUsage, "image-root is missing: the folder of the pictures");
+  check(settings.truth_boxes != "masks" || settings.detector.chosen().learns_masks(), ErrorKind::kUsage,
+        "truth-boxes masks: this detector learns from boxes alone, and reads no masks");
   const std::vector<std::string> reads{files.annotations, files.weights, settings.eval_annotations};
   for (const std::string& file : reads)
     check(file.empty() || fs::exists(file), ErrorKind::kUsage, "{}: no such file", file);
@@ -421,8 +423,8 @@ class Training {
 
 void TrainFiles::declare(Settings& settings) {
   settings.group("Files");
-  settings.add("annotations FILE", annotations, "COCO file with masks (or boxes, for a detector of boxes alone)",
-               OptionKind::kRun);
+  settings.add("annotations FILE", annotations,
+               "COCO file with masks (or boxes, for a detector that learns from boxes alone)", OptionKind::kRun);
   settings.add("image-root DIR", image_root, "The folder of its pictures", OptionKind::kRun);
   settings.add("weights FILE", weights,
                "Start: a ResNet (DINO, MoCo-v2, Detectron2) or a whole detector. Without it, random numbers",
@@ -452,7 +454,7 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
   const train::Dataset data(files.annotations, files.image_root, settings.pictures.decode(),
                             masks ? train::Learned::kMasks : train::Learned::kBoxes, embedding);
   if (!masks && settings.copy_paste)
-    run.note("copy-paste is off: it needs masks, and this detector learns boxes alone");
+    run.note("copy-paste is off: it needs masks, and this detector learns from boxes alone");
   if (embedding > 0 && data.embedding() == 0)
     run.note("no object has an embedding (\"emb\"): the detector learns masks alone");
   Json info = make_info(run, settings_json(settings, "train"));

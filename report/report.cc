@@ -13,6 +13,7 @@
 #include "usol/io/atomic_file.h"
 #include "usol/io/colour.h"
 #include "usol/io/draw.h"
+#include "usol/io/has_masks.h"
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
 #include "usol/io/picture_path.h"
@@ -37,12 +38,6 @@ constexpr std::int64_t kCropPx = 128;
 
 // Annotations of one set, by the position of their picture; the best first.
 using ByPicture = std::vector<std::vector<const io::CocoAnnotation*>>;
-
-bool has_masks(const io::AnnotationSet& set) {
-  return std::any_of(set.annotations.begin(), set.annotations.end(), [](const io::CocoAnnotation& annotation) {
-    return annotation.segmentation.kind != io::Segmentation::Kind::kNone;
-  });
-}
 
 class Report {
  public:
@@ -147,7 +142,7 @@ class Report {
     for (std::size_t r = 0; r < sources_.runs.size(); ++r) {
       const io::AnnotationSet& set = sources_.runs[r].set;
       scores_[r].box = eval::evaluate_coco(truth_, set, eval::IouType::kBox, options);
-      if (has_masks(truth_) && has_masks(set))
+      if (io::has_masks(truth_) && io::has_masks(set))
         scores_[r].mask = eval::evaluate_coco(truth_, set, eval::IouType::kMask, options);
     }
   }

@@ -32,10 +32,10 @@ Dataset::Dataset(const fs::path& annotations, fs::path image_root, const io::Dec
     if (annotation.is_crowd || annotation.lost_mask) continue;
     check(annotation.has_box && annotation.has_category, ErrorKind::kFormat,
           "{}: training needs its bbox and category_id", set_.place(annotation));
-    check(
-        !masks_ || annotation.segmentation.kind != io::Segmentation::Kind::kNone, ErrorKind::kFormat,
-        "{}: it has no segmentation, which a detector of masks needs; one without a mask head learns from boxes alone",
-        set_.place(annotation));
+    check(!masks_ || annotation.segmentation.kind != io::Segmentation::Kind::kNone, ErrorKind::kFormat,
+          "{}: it has no segmentation, which this detector learns from; an R-CNN without a mask head and SOLOv2 with "
+          "BoxInst's loss learn from boxes alone",
+          set_.place(annotation));
     check(std::binary_search(category_ids_.begin(), category_ids_.end(), annotation.category_id), ErrorKind::kFormat,
           "{}: category {} is not in the file's categories", set_.place(annotation), annotation.category_id);
     image_of[a] = by_id.find(annotation.image_id);

@@ -34,16 +34,16 @@ struct FindingOptions {
   double least_score = 0.05;       // after it
 };
 
-enum class LossKind { kSupervised, kFreeSolo };
+enum class LossKind { kSupervised, kFreeSolo, kBoxInst };
 
 struct LossOptions {
   LossKind kind = LossKind::kSupervised;
   double dice_weight = 3, category_weight = 1;
   double alpha = 0.25, gamma = 2;  // of the focal loss
-  // FreeSOLO's.
+  // FreeSOLO's, and but for means and embeddings BoxInst's.
   double projection_max_weight = 1, projection_mean_weight = 0.1;
   double pairwise_weight = 1, alike = 0.3;  // neighbours of at least this colour similarity belong together
-  std::int64_t pairwise_warmup = 1000;      // steps over which the pairwise loss grows
+  std::int64_t pairwise_warmup = 1000;      // steps over which the pairwise loss grows; BoxInst's code: 10000
   std::int64_t bottom_px = 10;              // rows of the picture's file, at the bottom, in which pairs do not count
   double embedding_weight = 4;              // 0: as released, where that loss is computed and left out
 };

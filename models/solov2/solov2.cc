@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/models/solov2/boxinst_losses.h"
 #include "usol/models/solov2/finding.h"
 #include "usol/models/solov2/freesolo_losses.h"
 #include "usol/models/solov2/levels.h"
@@ -85,9 +86,16 @@ detection::Losses Solov2::losses(const std::vector<Tensor>& pictures, const std:
   require_finite(output.cells, output.features, context.ranks);
   const std::vector<LevelTargets> targets =
       make_targets(truths, sizes_of(pictures), {output.features.size(2), output.features.size(3)}, config_, device_);
-  if (config_.losses.kind == LossKind::kSupervised)
-    return supervised_losses(output.cells, output.features, targets, config_, context.ranks);
-  return freesolo_losses(output.cells, output.features, targets, pictures, truths, draws.step, config_, context.ranks);
+  const LossInputs inputs{output.cells, output.features, targets, pictures, truths, draws.step};
+  switch (config_.losses.kind) {
+    case LossKind::kFreeSolo:
+      return freesolo_losses(inputs, config_, context.ranks);
+    case LossKind::kBoxInst:
+      return boxinst_losses(inputs, config_, context.ranks);
+    case LossKind::kSupervised:
+      break;
+  }
+  return supervised_losses(output.cells, output.features, targets, config_, context.ranks);
 }
 
 void Solov2::run_norms(const std::vector<Tensor>& pictures, const Context& context) const {

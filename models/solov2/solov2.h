@@ -1,8 +1,9 @@
 #pragma once
 // SOLOv2: a detector without boxes. The cell in which an object's centre lies says its class and the kernel of a 1 x 1
 // convolution, which makes the object's mask of features of the whole picture. FreeSOLO is the same network with losses
-// for coarse masks. Parameter names are AdelaiDet's, so that its checkpoints and FreeSOLO's load by name.
-// Source: Wang et al. 2020, "SOLOv2"; Wang et al. 2022, "FreeSOLO".
+// for coarse masks; BoxInst's losses teach it masks from boxes alone. Parameter names are AdelaiDet's, so that its
+// checkpoints and FreeSOLO's load by name. Source: Wang et al. 2020, "SOLOv2"; Wang et al. 2022, "FreeSOLO"; Tian et
+// al. 2021, "BoxInst".
 
 #include <memory>
 #include <optional>
@@ -35,8 +36,8 @@ class Solov2 : public Detector {
   const InsHead& ins_head() const { return ins_head_; }
   const MaskHead& mask_head() const { return mask_head_; }
 
-  /// Supervised: "loss_ins", "loss_cate"; FreeSOLO's also "loss_ins_max", "loss_pairwise", "loss_emb". Nothing is
-  /// drawn.
+  /// Supervised: "loss_ins", "loss_cate"; FreeSOLO's also "loss_ins_max", "loss_pairwise", "loss_emb"; BoxInst's, which
+  /// looks at no masks: "loss_prj", "loss_pairwise", "loss_cate". Nothing is drawn.
   detection::Losses losses(const std::vector<Tensor>& pictures, const std::vector<detection::Truths>& truths,
                            const detection::Draws& draws, const Context& context) const override;
   /// All batch norms are in the backbone.

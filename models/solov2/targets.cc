@@ -1,6 +1,7 @@
 #include "usol/models/solov2/targets.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -11,6 +12,7 @@ namespace usol::solov2 {
 namespace {
 
 constexpr std::int64_t kStride = 4;      // pixels of a cell of the mask features
+constexpr std::int64_t kProbe = 2;       // the pixel of a cell, down and across, that says if it is in a box
 constexpr std::int64_t kOne = 1 << 11;   // OpenCV's weights are eleven bits
 constexpr std::int64_t kMostAround = 1;  // cells around the centre's that an object may have
 
@@ -52,13 +54,31 @@ struct Centre {
   float x, y;
 };
 
+struct CellSpan {
+  std::int64_t first, end;
+};
+
+// Of `count` cells along one side those whose probe lies in a box that was grown to whole pixels. Source: AdelaiDet's
+// add_bitmasks_from_boxes.
+CellSpan cells_of_side(float low, float high, std::int64_t count) {
+  const auto after = [count](float pixel) {
+    const auto whole = std::max<std::int64_t>(0, static_cast<std::int64_t>(pixel));
+    return std::min(count, (whole - kProbe + kStride - 1) / kStride);
+  };
+  return {after(low), after(high + 1)};
+}
+
 // An object, and what all levels need of it.
 struct Object {
   std::int64_t label;
-  float width, height, root;     // of the box; the root of its area
-  std::optional<Centre> centre;  // of mass; none without pixels
-  const std::uint8_t* mask;      // with rows `stride` apart
-  std::int64_t stride;
+  std::array<float, 4> box;
+  std::optional<Centre> centre = {};   // of mass, or the box's; none without pixels
+  const std::uint8_t* mask = nullptr;  // with rows `stride` apart; null where the box stands for it
+  std::int64_t stride = 0;
+
+  float width() const { return box[2] - box[0]; }
+  float height() const { return box[3] - box[1]; }
+  float root() const { return std::sqrt(width() * height()); }  // of the box's area
 };
 
 std::optional<Centre> centre_of_mass(const std::uint8_t* mask, const Size& size, std::int64_t stride) {
@@ -103,30 +123,43 @@ struct PictureTruths {
   std::vector<float> embeddings;  // all objects' or none
 };
 
+// `masks`: those of the truth, dense on the CPU; undefined where objects are their boxes.
 PictureTruths read(const detection::Truths& truth, const Tensor& masks, const Size& picture, const Config& config) {
   PictureTruths out;
   const auto boxes = truth.boxes.to_vector<float>();
   const auto classes = truth.classes.to_vector<std::int64_t>();
-  const std::int64_t stride = masks.size(2), plane = masks.size(1) * stride;
   for (std::size_t i = 0; i < classes.size(); ++i) {
     check(classes[i] >= 0 && classes[i] < config.classes, "solov2: expected classes 0 ... {}, got {}",
           config.classes - 1, classes[i]);
-    const float w = boxes[4 * i + 2] - boxes[4 * i], h = boxes[4 * i + 3] - boxes[4 * i + 1];
-    const std::uint8_t* mask =
-        reinterpret_cast<const std::uint8_t*>(masks.raw()) + static_cast<std::int64_t>(i) * plane;
-    out.objects.push_back({classes[i], w, h, std::sqrt(w * h), centre_of_mass(mask, picture, stride), mask, stride});
+    Object object{classes[i], {boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]}};
+    if (masks.defined()) {
+      object.stride = masks.size(2);
+      object.mask = reinterpret_cast<const std::uint8_t*>(masks.raw()) +
+                    static_cast<std::int64_t>(i) * masks.size(1) * object.stride;
+      object.centre = centre_of_mass(object.mask, picture, object.stride);
+    } else if (object.width() > 0 && object.height() > 0) {
+      object.centre = Centre{(object.box[0] + object.box[2]) / 2, (object.box[1] + object.box[3]) / 2};
+    }
+    out.objects.push_back(object);
   }
   if (truth.embeddings.defined()) out.embeddings = truth.embeddings.to_vector<float>();
   return out;
 }
 
 void add_mask(Growing& level, const Object& object, const Size& picture, const Size& features) {
-  const std::vector<std::uint8_t> small = quarter_mask(object.mask, picture, object.stride);
-  const std::int64_t height = quarter(picture.height), width = quarter(picture.width);
   level.masks.resize(level.masks.size() + static_cast<std::size_t>(features.height * features.width), 0);
   std::uint8_t* to = level.masks.data() + level.count * features.height * features.width;
-  for (std::int64_t y = 0; y < height; ++y) std::copy_n(small.data() + y * width, width, to + y * features.width);
   ++level.count;
+  if (object.mask == nullptr) {
+    const CellSpan rows = cells_of_side(object.box[1], object.box[3], features.height);
+    const CellSpan columns = cells_of_side(object.box[0], object.box[2], features.width);
+    for (std::int64_t y = rows.first; y < rows.end; ++y)
+      std::fill(to + y * features.width + columns.first, to + y * features.width + columns.end, std::uint8_t{1});
+    return;
+  }
+  const std::vector<std::uint8_t> small = quarter_mask(object.mask, picture, object.stride);
+  const std::int64_t height = quarter(picture.height), width = quarter(picture.width);
+  for (std::int64_t y = 0; y < height; ++y) std::copy_n(small.data() + y * width, width, to + y * features.width);
 }
 
 // One picture's objects into one level.
@@ -139,10 +172,11 @@ void add(Growing& level, const PictureTruths& truths, std::int64_t picture, cons
   const auto sigma = static_cast<float>(config.sigma);
   for (std::size_t i = 0; i < truths.objects.size(); ++i) {
     const Object& object = truths.objects[i];
-    if (!object.centre || object.root < static_cast<float>(of.least_px) || object.root > static_cast<float>(of.most_px))
+    if (!object.centre || object.root() < static_cast<float>(of.least_px) ||
+        object.root() > static_cast<float>(of.most_px))
       continue;
-    const CellRange rows = cells_around(object.centre->y, 0.5f * object.height * sigma, height, of.grid);
-    const CellRange columns = cells_around(object.centre->x, 0.5f * object.width * sigma, width, of.grid);
+    const CellRange rows = cells_around(object.centre->y, 0.5f * object.height() * sigma, height, of.grid);
+    const CellRange columns = cells_around(object.centre->x, 0.5f * object.width() * sigma, width, of.grid);
     if (rows.first > rows.last || columns.first > columns.last) continue;
     add_mask(level, object, size, features);
     for (std::int64_t y = rows.first; y <= rows.last; ++y) {
@@ -184,6 +218,7 @@ std::vector<LevelTargets> make_targets(const std::vector<detection::Truths>& tru
                                        const Size& features, const Config& config, const Device& device) {
   check(truths.size() == pictures.size(), "solov2: {} pictures, truths of {}", pictures.size(), truths.size());
   const auto n = static_cast<std::int64_t>(truths.size());
+  const bool by_box = config.losses.kind == LossKind::kBoxInst;
   const bool embeds = config.embedding > 0 &&
                       std::any_of(truths.begin(), truths.end(), [](const auto& t) { return t.embeddings.defined(); });
   std::vector<Growing> levels(kLevels);
@@ -196,15 +231,15 @@ std::vector<LevelTargets> make_targets(const std::vector<detection::Truths>& tru
     const detection::Truths& truth = truths[static_cast<std::size_t>(i)];
     const Size& picture = pictures[static_cast<std::size_t>(i)];
     const std::int64_t objects = truth.classes.numel();
-    check(truth.masks.defined() && truth.masks.rank() == 3 && truth.masks.size(0) == objects &&
-              truth.masks.size(1) >= picture.height && truth.masks.size(2) >= picture.width &&
-              (truth.masks.dtype() == DType::kU8 || truth.masks.dtype() == DType::kBool),
-          "solov2: expected masks u8 or bool [{}, {} or more, {} or more]; it learns from masks", objects,
-          picture.height, picture.width);
+    check(by_box || (truth.masks.defined() && truth.masks.rank() == 3 && truth.masks.size(0) == objects &&
+                     truth.masks.size(1) >= picture.height && truth.masks.size(2) >= picture.width &&
+                     (truth.masks.dtype() == DType::kU8 || truth.masks.dtype() == DType::kBool)),
+          "solov2: expected masks u8 or bool [{}, {} or more, {} or more]; with these losses it learns from masks",
+          objects, picture.height, picture.width);
     check(!truth.embeddings.defined() || truth.embeddings.shape() == Shape{objects, config.embedding},
           "solov2: expected embeddings [{}, {}], got {}", objects, config.embedding,
           truth.embeddings.defined() ? truth.embeddings.shape() : Shape{});
-    const Tensor masks = truth.masks.to(Device{}).contiguous();
+    const Tensor masks = by_box ? Tensor() : truth.masks.to(Device{}).contiguous();
     const PictureTruths read_truths = read(truth, masks, picture, config);
     for (std::size_t l = 0; l < kLevels; ++l)
       add(levels[l], read_truths, i, picture, features, config.levels[l], config);

@@ -113,6 +113,12 @@ const std::map<std::string, Changes> kTrain = {
                                        {"iterations", 270000},
                                        {"lr", 0.01},
                                        {"steps", list({210000, 250000})}})},
+    {"boxinst_solov2_r50.toml", with(kSolov2, {{"loss", "boxinst"},
+                                               {"freeze", "res2"},
+                                               {"copy-paste", false},
+                                               {"iterations", 90000},
+                                               {"lr", 0.01},
+                                               {"steps", list({60000, 80000})}})},
     {"freesolo_r101.toml", with(kFreeSolo, {{"truth-boxes", "corners"}})},
     {"freesolo_r101_self_train.toml", kFreeSolo},
     {"cutler_cascade.toml", {}},
@@ -263,7 +269,7 @@ TEST(VerbDefaults, Train) {
   EXPECT_THROW(verb_settings("train", {"--vit-depth", "12"}), Error);
 }
 
-// Source: AdelaiDet's MODEL.SOLOV2; the release of FreeSOLO.
+// Source: AdelaiDet's MODEL.SOLOV2 and MODEL.BOXINST; the release of FreeSOLO.
 TEST(VerbDefaults, TrainSolov2) {
   const Changes settings = values("train", {"--detector", "solov2"});
   const Changes expected = {{"arch", "resnet"},     {"norm", "FrozenBN"},       {"freeze", "none"},
@@ -280,6 +286,11 @@ TEST(VerbDefaults, TrainSolov2) {
   EXPECT_EQ(free.at("pairwise-warmup"), 1000);
   EXPECT_EQ(free.at("bottom-px"), 10);
   EXPECT_EQ(free.at("embedding"), 128);
+  const Changes boxes = values("train", {"--detector", "solov2", "--loss", "boxinst"});
+  EXPECT_EQ(boxes.at("pairwise-weight"), 1);
+  EXPECT_EQ(boxes.at("pairwise-warmup"), 10000);
+  EXPECT_EQ(boxes.at("bottom-px"), 10);
+  EXPECT_FALSE(boxes.contains("embedding") || boxes.contains("dice-weight"));
   EXPECT_EQ(values("train", {}).at("norm"), "SyncBN");
   EXPECT_THROW(verb_settings("train", {"--detector", "solov2", "--pairwise-weight", "2"}), Error);
 }

@@ -1,10 +1,13 @@
-// SOLOv2's and FreeSOLO's targets, losses and gradients against the public code.
+// SOLOv2's, FreeSOLO's and BoxInst's targets, losses and gradients against the public code.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/models/solov2/golden_model.h"
 #include "tests/support/op_case.h"
@@ -19,7 +22,7 @@
 namespace usol::test {
 namespace {
 
-constexpr std::int64_t kStep = 299;  // as in the script
+constexpr std::int64_t kStep = 299, kBoxInstStep = 2999;  // as in the scripts
 
 TEST(Solov2Targets, MasksShrinkAsOpenCvShrinksThem) {
   for (const std::string n : {"0", "1", "2", "3"}) {
@@ -32,22 +35,25 @@ TEST(Solov2Targets, MasksShrinkAsOpenCvShrinksThem) {
   }
 }
 
-TEST(Solov2Targets, CellsAndMasksAreTheReferences) {
-  const solov2::Config config = golden_solov2_config("solov2");
+// The targets of a run against those of the public code, whose names begin with `prefix`; how many rows there are.
+std::int64_t expect_targets(const std::string& run, const std::map<std::string, Tensor>& golden,
+                            const std::string& prefix) {
+  const solov2::Config config = golden_solov2_config(run);
   const auto targets =
-      solov2::make_targets(solov2_truths("solov2"), sizes_of(solov2_pictures()), {24, 32}, config, Device{});
+      solov2::make_targets(solov2_truths(run), sizes_of(solov2_pictures()), {24, 32}, config, Device{});
   std::int64_t rows = 0;
   for (std::size_t l = 0; l < targets.size(); ++l) {
     const std::string n = std::to_string(l);
     const std::int64_t cells = config.levels[l].grid * config.levels[l].grid;
     EXPECT_EQ(targets[l].classes.to_vector<std::int64_t>(),
-              solov2_at("solov2/target_classes_" + n).to_vector<std::int64_t>())
+              golden.at(prefix + "target_classes_" + n).to_vector<std::int64_t>())
         << l;
-    std::vector<std::int64_t> expected = solov2_at("solov2/target_cells_" + n).to_vector<std::int64_t>();
+    std::vector<std::int64_t> expected = golden.at(prefix + "target_cells_" + n).to_vector<std::int64_t>();
     for (std::int64_t& cell : expected) cell = cell / 1000 * cells + cell % 1000;
     EXPECT_EQ(targets[l].cell_of.to_vector<std::int64_t>(), expected) << l;
-    const Tensor masks = solov2_at("solov2/target_masks_" + n);
-    ASSERT_EQ(targets[l].size(), masks.size(0)) << l;
+    const Tensor masks = golden.at(prefix + "target_masks_" + n);
+    EXPECT_EQ(targets[l].size(), masks.size(0)) << l;
+    if (targets[l].size() != masks.size(0)) continue;
     const auto of = targets[l].mask_of.to_vector<std::int64_t>();
     for (std::size_t r = 0; r < of.size(); ++r)
       EXPECT_EQ(targets[l].masks.select(0, of[r]).contiguous().to_vector<std::uint8_t>(),
@@ -55,7 +61,28 @@ TEST(Solov2Targets, CellsAndMasksAreTheReferences) {
           << l << " row " << r;
     rows += targets[l].size();
   }
-  EXPECT_GT(rows, 20);
+  return rows;
+}
+
+TEST(Solov2Targets, CellsAndMasksAreTheReferences) {
+  EXPECT_GT(expect_targets("solov2", golden_solov2(), "solov2/"), 20);
+}
+
+TEST(BoxInstTargets, CellsAndBoxesAreTheReferences) { EXPECT_GT(expect_targets("boxinst", golden_boxinst(), ""), 20); }
+
+TEST(BoxInstTargets, ABoxWithoutAreaIsLeftOut) {
+  const auto rows_of = [](const std::vector<float>& box) {
+    const std::vector<detection::Truths> truths{{Tensor::from(box, {1, 4}), Tensor::zeros({1}, DType::kI64), {}}};
+    std::int64_t rows = 0;
+    for (const auto& level :
+         solov2::make_targets(truths, {{96, 128}}, {24, 32}, golden_solov2_config("boxinst"), Device{}))
+      rows += level.size();
+    return rows;
+  };
+  EXPECT_GT(rows_of({20, 30, 50, 60}), 0);
+  EXPECT_EQ(rows_of({20, 30, 20, 60}), 0);
+  EXPECT_EQ(rows_of({20, 30, 50, 30}), 0);
+  EXPECT_EQ(rows_of({50, 60, 20, 30}), 0);
 }
 
 TEST(Solov2Targets, Errors) {
@@ -102,21 +129,29 @@ Tensor total(const detection::Losses& losses) {
   return sum;
 }
 
+// A run of the public code: its file, what names there begin with, the step that it stands for.
+struct Reference {
+  const std::map<std::string, Tensor>& golden;
+  std::string prefix;
+  std::int64_t step = kStep;
+  std::size_t losses = 5;
+};
+
 // Losses within 1e-5, gradients within 1e-3 of each one's largest value. Returns how many gradients were compared.
-int expect_run(const std::string& weights, const std::string& run, const solov2::Config& config) {
-  const GoldenSolov2 golden(weights, config);
+int expect_run(const std::string& run, const Reference& reference, const solov2::Config& config) {
+  const GoldenSolov2 golden(run, config);
   const detection::Losses losses =
-      golden.model.losses(solov2_pictures(), solov2_truths(weights), {Generator(0), 0, kStep}, {.training = true});
-  EXPECT_EQ(losses.size(), weights == "solov2" ? 2u : 5u);
+      golden.model.losses(solov2_pictures(), solov2_truths(run), {Generator(0), 0, reference.step}, {.training = true});
+  EXPECT_EQ(losses.size(), reference.losses);
   for (const auto& [name, loss] : losses) {
-    const double expected = solov2_at(run + name).item();
+    const double expected = reference.golden.at(reference.prefix + name).item();
     EXPECT_NEAR(loss.item(), expected, 1e-5 * std::max(1.0, std::abs(expected))) << name;
   }
   backward(total(losses));
   int compared = 0;
   for (const auto& [name, entry] : golden.store.entries()) {
-    const auto expected = golden_solov2().find(run + "grad/" + name);
-    if (expected == golden_solov2().end()) continue;
+    const auto expected = reference.golden.find(reference.prefix + "grad/" + name);
+    if (expected == reference.golden.end()) continue;
     EXPECT_TRUE(grad(entry.tensor).defined()) << name;
     if (grad(entry.tensor).defined()) {
       EXPECT_LE(relative_error(grad(entry.tensor), expected->second), 1e-3) << name;
@@ -127,17 +162,32 @@ int expect_run(const std::string& weights, const std::string& run, const solov2:
 }
 
 TEST(Solov2Training, SupervisedLossesAndEveryGradient) {
-  EXPECT_GT(expect_run("solov2", "solov2/", golden_solov2_config("solov2")), 60);
+  EXPECT_GT(expect_run("solov2", {golden_solov2(), "solov2/", kStep, 2}, golden_solov2_config("solov2")), 60);
 }
 
 TEST(FreeSoloTraining, PaperLossesAndEveryGradient) {
-  EXPECT_GT(expect_run("freesolo", "freesolo/paper/", golden_solov2_config("freesolo")), 60);
+  EXPECT_GT(expect_run("freesolo", {golden_solov2(), "freesolo/paper/"}, golden_solov2_config("freesolo")), 60);
 }
 
 TEST(FreeSoloTraining, ReleaseLeavesTheEmbeddingOut) {
   solov2::Config config = golden_solov2_config("freesolo");
   config.losses.embedding_weight = 0;
-  EXPECT_GT(expect_run("freesolo", "freesolo/release/", config), 6);
+  EXPECT_GT(expect_run("freesolo", {golden_solov2(), "freesolo/release/"}, config), 6);
+}
+
+TEST(BoxInstTraining, LossesAndEveryGradient) {
+  EXPECT_GT(expect_run("boxinst", {golden_boxinst(), "", kBoxInstStep, 3}, golden_solov2_config("boxinst")), 60);
+}
+
+TEST(BoxInstTraining, MasksAreNotLookedAt) {
+  const GoldenSolov2 golden("boxinst");
+  const auto losses = [&](const std::vector<detection::Truths>& truths) {
+    return golden.model.losses(solov2_pictures(), truths, {Generator(0), 0, kBoxInstStep}, {});
+  };
+  std::vector<detection::Truths> truths = solov2_truths("solov2");
+  const detection::Losses with = losses(truths);
+  for (detection::Truths& truth : truths) truth.masks = {};
+  for (const auto& [name, loss] : losses(truths)) EXPECT_EQ(loss.item(), with.at(name).item()) << name;
 }
 
 // What the golden pictures are too small or too empty to show. Source: FreeSOLO's and AdelaiDet's configs.
@@ -146,19 +196,21 @@ TEST(Solov2Config, DefaultsAreThePublished) {
   EXPECT_EQ(solov2::FindingOptions().category_score, 0.1);
 }
 
-TEST(FreeSoloTraining, ThePairwiseLossGrows) {
-  const GoldenSolov2 golden("freesolo");
-  const auto at_step = [&](std::int64_t step) {
-    return golden.model.losses(solov2_pictures(), solov2_truths("freesolo"), {Generator(0), 0, step}, {})
-        .at("loss_pairwise")
-        .item();
-  };
-  EXPECT_NEAR(at_step(999), 2 * at_step(499), 1e-6);
-  EXPECT_EQ(at_step(5000), at_step(999));
+TEST(Solov2Training, ThePairwiseLossGrows) {
+  for (const auto& [run, steps] : {std::pair<std::string, std::int64_t>{"freesolo", 1000}, {"boxinst", 10000}}) {
+    const GoldenSolov2 golden(run);
+    const auto at_step = [&golden, &run = run](std::int64_t step) {
+      return golden.model.losses(solov2_pictures(), solov2_truths(run), {Generator(0), 0, step}, {})
+          .at("loss_pairwise")
+          .item();
+    };
+    EXPECT_NEAR(at_step(steps - 1), 2 * at_step(steps / 2 - 1), 1e-6) << run;
+    EXPECT_EQ(at_step(5 * steps), at_step(steps - 1)) << run;
+  }
 }
 
 TEST(Solov2Training, NoObjectsAtAll) {
-  for (const std::string run : {"solov2", "freesolo"}) {
+  for (const std::string run : {"solov2", "freesolo", "boxinst"}) {
     const GoldenSolov2 golden(run);
     std::vector<detection::Truths> none;
     for (const Size& size : sizes_of(solov2_pictures()))
@@ -182,7 +234,7 @@ TEST(Solov2Training, NoObjectsAtAll) {
 
 // Each of two processes has one picture: their losses add up to those of the batch.
 TEST(Solov2Training, LossesOfRanksAddUp) {
-  for (const std::string run : {"solov2", "freesolo"}) {
+  for (const std::string run : {"solov2", "freesolo", "boxinst"}) {
     const GoldenSolov2 golden(run);
     const auto losses_of = [&](const std::vector<Tensor>& pictures, const std::vector<detection::Truths>& truths,
                                Communicator* ranks) {
@@ -214,6 +266,15 @@ TEST(Solov2Training, SettingsThatDoNotFitAreRefused) {
   EXPECT_NO_THROW(settings.make({.classes = 1}));
   settings.mask_channels = 40;
   EXPECT_THROW(settings.make({.classes = 1}), Error);
+}
+
+TEST(Solov2Training, BoxInstLearnsAnyNumberOfClassesFromBoxes) {
+  Solov2Settings settings;
+  EXPECT_TRUE(settings.learns_masks() && settings.finds_masks());
+  settings.loss = "boxinst";
+  EXPECT_FALSE(settings.learns_masks());
+  EXPECT_TRUE(settings.finds_masks());
+  EXPECT_NO_THROW(settings.make({.classes = 80}));
 }
 
 }  // namespace
