@@ -266,6 +266,14 @@ TEST(Solov2Training, SettingsThatDoNotFitAreRefused) {
   EXPECT_NO_THROW(settings.make({.classes = 1}));
   settings.mask_channels = 40;
   EXPECT_THROW(settings.make({.classes = 1}), Error);
+  settings.mask_channels = 128;
+  settings.backbone.name = "resnet-c4";  // one map
+  try {
+    settings.make({.classes = 1});
+    ADD_FAILURE() << "a backbone without a pyramid was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+  }
 }
 
 TEST(Solov2Training, BoxInstLearnsAnyNumberOfClassesFromBoxes) {
