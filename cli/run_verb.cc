@@ -55,7 +55,7 @@ int run_verb(const std::string& name, const std::vector<std::string>& arguments)
   const std::unique_ptr<Communicator> ranks = train::join_ranks({.caught = pending_signal, .told = note_signal});
   set_thread_count(static_cast<int>(common.threads));
   let_openmp_sleep();
-  install_signal_handlers();
+  install_signal_handlers(!common.quiet && (!ranks || ranks->rank() == 0));
   const Run run = common.run(name, options, ranks.get());
   Run alone = run;
   alone.ranks = nullptr;
