@@ -41,6 +41,91 @@ double metric(const Json& point, const std::pair<std::string, std::string>& colu
   return group.contains(column.second) ? group.at(column.second).get<double>() : -1;
 }
 
+using Choices = std::vector<std::pair<std::string, std::string>>;
+
+std::string title(const SweepParameter& parameter) {
+  return parameter.alternative.empty() ? parameter.key : parameter.alternative + ":" + parameter.key;
+}
+
+bool has_key(const Choices& settings, const std::string& key) {
+  return std::any_of(settings.begin(), settings.end(), [&](const auto& setting) { return setting.first == key; });
+}
+
+// The parameters of a sweep, and how alternatives lead from one to the other.
+class Combinations {
+ public:
+  explicit Combinations(const std::vector<SweepParameter>& parameters) : parameters_(parameters) {
+    check(!parameters.empty(), ErrorKind::kUsage, "nothing to vary: give a parameter, such as tau=0.1,0.15,0.2");
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      for (std::size_t q = 0; q < p; ++q)
+        check(title(parameters[p]) != title(parameters[q]), ErrorKind::kUsage, "parameter {} comes twice",
+              title(parameters[p]));
+      choosers_.push_back(chooser(p));
+    }
+  }
+
+  /// Adds what the parameters from `next` on make of these settings.
+  void add_all(std::size_t next, const Choices& settings) {
+    if (next == parameters_.size()) return add(settings);
+    const std::string& alternative = parameters_[next].alternative;
+    if (alternative.empty() || std::find(settings.begin(), settings.end(),
+                                         std::pair(parameters_[choosers_[next]].key, alternative)) != settings.end())
+      add_values(next, settings, [&](const Choices& with_value) { add_all(next + 1, with_value); });
+    else
+      add_all(next + 1, settings);
+  }
+
+  void add_one_at_a_time() {
+    for (std::size_t p = 0; p < parameters_.size(); ++p)
+      add_values(p, chosen_for(p), [&](const Choices& settings) { add(settings); });
+  }
+
+  std::vector<SweepPoint> take() { return std::move(points_); }
+
+ private:
+  // Which parameter before it has its alternative as a value.
+  std::size_t chooser(std::size_t p) const {
+    const SweepParameter& parameter = parameters_[p];
+    std::vector<std::size_t> found;
+    for (std::size_t q = 0; q < p; ++q) {
+      const std::vector<std::string>& values = parameters_[q].values;
+      if (std::find(values.begin(), values.end(), parameter.alternative) != values.end()) found.push_back(q);
+    }
+    check(parameter.alternative.empty() || found.size() == 1, ErrorKind::kUsage,
+          "parameter {}: {} is a value of {} before it, expected of one", title(parameter), parameter.alternative,
+          found.empty() ? "no parameter" : "several parameters");
+    return found.empty() ? p : found.front();
+  }
+
+  Choices chosen_for(std::size_t p) const {
+    if (parameters_[p].alternative.empty()) return {};
+    Choices settings = chosen_for(choosers_[p]);
+    settings.emplace_back(parameters_[choosers_[p]].key, parameters_[p].alternative);
+    return settings;
+  }
+
+  template <class Add>
+  void add_values(std::size_t p, const Choices& settings, const Add& add) const {
+    const std::string& key = parameters_[p].key;
+    check(!has_key(settings, key), ErrorKind::kUsage, "parameter {} comes twice", key);
+    for (const std::string& value : parameters_[p].values) {
+      Choices with_value = settings;
+      with_value.emplace_back(key, value);
+      add(with_value);
+    }
+  }
+
+  void add(const Choices& settings) {
+    check(points_.size() < kMostPoints, ErrorKind::kUsage, "more than {} points", kMostPoints);
+    points_.push_back({sweep_name(settings), settings});
+  }
+
+  static constexpr std::size_t kMostPoints = 10000;
+  const std::vector<SweepParameter>& parameters_;
+  std::vector<std::size_t> choosers_;  // by parameter; itself where it has no alternative
+  std::vector<SweepPoint> points_;
+};
+
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
   std::string quoted = "\"";
@@ -64,7 +149,12 @@ SweepParameter parse_sweep_parameter(const std::string& text) {
   const std::size_t equals = text.find('=');
   check(equals != std::string::npos && equals > 0, ErrorKind::kUsage,
         "a parameter: expected KEY=VALUE,VALUE,... as tau=0.1,0.15, got '{}'", text);
-  SweepParameter parameter{text.substr(0, equals), {}};
+  const std::size_t colon = text.rfind(':', equals);
+  SweepParameter parameter;
+  if (colon != std::string::npos) parameter.alternative = text.substr(0, colon);
+  parameter.key = text.substr(colon + 1, equals - colon - 1);  // npos + 1 is 0
+  check(!parameter.key.empty() && colon != 0, ErrorKind::kUsage,
+        "a parameter: expected KEY=VALUES or ALTERNATIVE:KEY=VALUES, got '{}'", text);
   for (std::size_t start = equals + 1; start <= text.size();) {
     const std::size_t comma = std::min(text.find(',', start), text.size());
     const std::string value = text.substr(start, comma - start);
@@ -78,33 +168,12 @@ SweepParameter parse_sweep_parameter(const std::string& text) {
 }
 
 std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& parameters, bool one_at_a_time) {
-  check(!parameters.empty(), ErrorKind::kUsage, "nothing to vary: give a parameter, such as tau=0.1,0.15,0.2");
-  std::size_t count = one_at_a_time ? 0 : 1;
-  for (std::size_t p = 0; p < parameters.size(); ++p) {
-    for (std::size_t q = 0; q < p; ++q)
-      check(parameters[p].key != parameters[q].key, ErrorKind::kUsage, "parameter {} comes twice", parameters[p].key);
-    count = one_at_a_time ? count + parameters[p].values.size() : count * parameters[p].values.size();
-    check(count <= 10000, ErrorKind::kUsage, "more than 10000 points");
-  }
-  std::vector<SweepPoint> points;
-  if (one_at_a_time) {
-    for (const SweepParameter& parameter : parameters) {
-      for (const std::string& value : parameter.values) points.push_back({"", {{parameter.key, value}}});
-    }
-  } else {
-    for (std::size_t i = 0; i < count; ++i) {
-      SweepPoint point;
-      std::size_t rest = i;
-      for (std::size_t p = parameters.size(); p-- > 0;) {
-        const auto& values = parameters[p].values;
-        point.settings.insert(point.settings.begin(), {parameters[p].key, values[rest % values.size()]});
-        rest /= values.size();
-      }
-      points.push_back(std::move(point));
-    }
-  }
-  for (SweepPoint& point : points) point.name = sweep_name(point.settings);
-  return points;
+  Combinations combinations(parameters);
+  if (one_at_a_time)
+    combinations.add_one_at_a_time();
+  else
+    combinations.add_all(0, {});
+  return combinations.take();
 }
 
 std::string sweep_csv(const Json& sweep) {

@@ -13,9 +13,12 @@ namespace usol::eval {
 struct SweepParameter {
   std::string key;
   std::vector<std::string> values;
+  /// It varies where a parameter before it has this value, and is left as it is elsewhere; "": it varies everywhere.
+  std::string alternative = {};
 };
 
-/// Reads "tau=0,0.1,0.15". Throws Error(kUsage) for anything else, an empty value or one that comes twice.
+/// Reads "tau=0,0.1,0.15", or with an alternative "solov2:mask-channels=64,128". Throws Error(kUsage) for anything
+/// else, an empty value or one that comes twice.
 SweepParameter parse_sweep_parameter(const std::string& text);
 
 /// One choice of settings; those that are not named stay as they are.
@@ -28,7 +31,8 @@ struct SweepPoint {
 std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& settings);
 
 /// All combinations, the last parameter fastest; or `one_at_a_time`, each parameter's values with the others as they
-/// are. Throws Error(kUsage) without parameters, for a key that comes twice, and for more than 10000 points.
+/// are, but for what makes its alternative. Throws Error(kUsage) without parameters, for a key that a point would have
+/// twice, for an alternative that is the value of no parameter before or of several, and for more than 10000 points.
 std::vector<SweepPoint> sweep_points(const std::vector<SweepParameter>& parameters, bool one_at_a_time);
 
 /// The points of sweep.json ({"points": [{"name", "settings", "images", "objects", "metrics": {"box": {"AP": ...}}}]})

@@ -254,10 +254,12 @@ class Sweep {
 void SweepConfig::declare(Settings& settings) {
   maskcut.declare(settings, false);
   settings.group("The sweep");
-  settings.add("param KEY=VALUES", parameters,
-               "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut or usol train that changes the "
-               "result, or rounds; give it once for each setting",
-               OptionKind::kRun);
+  settings.add(
+      "param KEY=VALUES", parameters,
+      "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut or usol train that changes the "
+      "result, or rounds; give it once for each setting. After detector=rcnn,solov2 a setting that only one of "
+      "them has is varied as solov2:loss=supervised,freesolo; so are values for one alternative alone",
+      OptionKind::kRun);
   settings.flag("one-at-a-time", one_at_a_time,
                 "Vary each setting with the others as they are, instead of all combinations", OptionKind::kRun);
   settings.add("annotations FILE", annotations, "The truth, COCO JSON; without it masks are only counted",

@@ -117,6 +117,26 @@ TEST_F(SweepTrainTest, RoundsShareTheirTrainingsAndGivenMasksTheirMaskCut) {
   EXPECT_EQ(stages[5]["settings"]["lr"], 0.01);
 }
 
+TEST_F(SweepTrainTest, DetectorsHaveParametersOfTheirOwn) {
+  const Words what{"--train-masks", "scenes/truth.json",
+                   "--param",       "detector=rcnn,solov2",
+                   "--param",       "solov2:channels=32",
+                   "--param",       "solov2:instance-channels=32",
+                   "--param",       "solov2:instance-convolutions=1,2",
+                   "--param",       "solov2:resnet-channels=16",
+                   "--param",       "rcnn:droploss=false"};
+  const auto result = sweep(what);
+  ASSERT_EQ(result.status, kSuccess) << result.err;
+  const Json points = json("s/sweep.json")["points"];
+  ASSERT_EQ(points.size(), 3u);
+  EXPECT_EQ(points[0]["settings"], Json({{"detector", "rcnn"}, {"droploss", "false"}}));
+  EXPECT_EQ(points[2]["settings"]["instance-convolutions"], "2");
+  const Json stages = json("s/" + points[2]["name"].get<std::string>() + "/manifest.json")["stages"];
+  EXPECT_EQ(stages[0]["settings"]["instance-convolutions"], 2);
+  EXPECT_EQ(stages[0]["settings"]["detector"], "solov2");
+  EXPECT_THAT(text("s/sweep.csv"), HasSubstr("point,detector,droploss,channels,"));
+}
+
 TEST_F(SweepTrainTest, SaysWhatIsMissing) {
   const std::vector<std::pair<Words, std::string>> cases = {
       {{"--param", "rounds=1"}, "round-config is missing"},
@@ -125,6 +145,9 @@ TEST_F(SweepTrainTest, SaysWhatIsMissing) {
       {{"--param", "learning-rate=1"}, "parameter learning-rate: expected an option of usol maskcut"},
       {{"--param", "lr=0.1", "--train-config", "gone.toml"}, "gone.toml: no such file"},
       {{"--param", "lr=0.1", "--param", "tau=0.1", "--train-masks", "scenes/truth.json"}, "there is no MaskCut"},
+      {{"--param", "detector=rcnn,solov2", "--param", "instance-channels=32", "--train-masks", "scenes/truth.json"},
+       "instance-channels means nothing to detector rcnn"},
+      {{"--param", "solov2:instance-channels=32"}, "solov2 is a value of no parameter before it"},
       {{"--param", "tau=0.1", "--train-masks", "scenes/truth.json"}, "train-masks are for"},
   };
   for (const auto& [words, message] : cases) {

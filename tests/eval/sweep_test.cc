@@ -12,6 +12,7 @@ namespace usol::eval {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 std::vector<std::string> names(const std::vector<std::string>& parameters, bool one_at_a_time) {
   std::vector<SweepParameter> read;
@@ -28,6 +29,39 @@ TEST(Sweep, Points) {
   EXPECT_THAT(names({"tau=0,0.1", "masks=2,3,4"}, true),
               ElementsAre("tau=0", "tau=0.1", "masks=2", "masks=3", "masks=4"));
   EXPECT_THAT(names({"weights=a/b.pth"}, false), ElementsAre("weights=a_b.pth"));
+}
+
+// What one alternative alone has is varied where that is chosen.
+TEST(Sweep, AlternativesHaveParametersOfTheirOwn) {
+  EXPECT_THAT(names({"detector=rcnn,solov2", "solov2:loss=a,b", "lr=1,2"}, false),
+              ElementsAre("detector=rcnn,lr=1", "detector=rcnn,lr=2", "detector=solov2,loss=a,lr=1",
+                          "detector=solov2,loss=a,lr=2", "detector=solov2,loss=b,lr=1", "detector=solov2,loss=b,lr=2"));
+  EXPECT_THAT(names({"weights=a:1.pth,b.pth", "a:1.pth:tau=0.1", "b.pth:tau=0.2,0.3"}, false),
+              ElementsAre("weights=a:1.pth,tau=0.1", "weights=b.pth,tau=0.2", "weights=b.pth,tau=0.3"));
+  const std::vector<std::string> chain{"detector=rcnn,solov2", "solov2:loss=a,b", "b:weight=1,2"};
+  EXPECT_THAT(names(chain, false), ElementsAre("detector=rcnn", "detector=solov2,loss=a",
+                                               "detector=solov2,loss=b,weight=1", "detector=solov2,loss=b,weight=2"));
+  EXPECT_THAT(names(chain, true),
+              ElementsAre("detector=rcnn", "detector=solov2", "detector=solov2,loss=a", "detector=solov2,loss=b",
+                          "detector=solov2,loss=b,weight=1", "detector=solov2,loss=b,weight=2"));
+}
+
+TEST(Sweep, RefusesAlternativesThatAreNone) {
+  const auto message = [](const std::vector<std::string>& parameters) -> std::string {
+    try {
+      names(parameters, false);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message({"detector=rcnn", "solov2:lr=1"}), HasSubstr("solov2:lr: solov2 is a value of no parameter"));
+  EXPECT_THAT(message({"solov2:lr=1", "detector=solov2"}), HasSubstr("of no parameter before it"));
+  EXPECT_THAT(message({"a=1,2", "b=2,3", "2:lr=1"}), HasSubstr("of several parameters"));
+  EXPECT_THAT(message({"a=x,y", "lr=1,2", "x:lr=3"}), HasSubstr("parameter lr comes twice"));
+  EXPECT_THAT(message({"a=x,y", "x:lr=3", "x:lr=4"}), HasSubstr("parameter x:lr comes twice"));
+  for (const char* text : {":lr=1", "x:=1"}) EXPECT_THROW(parse_sweep_parameter(text), Error) << text;
 }
 
 TEST(Sweep, RefusesWhatMakesNoSense) {
