@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +16,7 @@
 namespace usol::io {
 namespace {
 
+constexpr std::size_t kLongestName = 255;  // bytes, of all usual file systems
 constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
 
 /// fsync of whatever is at `path` now.
@@ -48,6 +50,17 @@ bool is_temporary_name(std::string_view name) {
   return take_digits() && take('-') && take_digits() && take('.') && name.size() > 1;
 }
 
+std::string hidden_name(std::string name, std::string_view end) {
+  const std::size_t room = kLongestName - 1 - std::min(end.size(), kLongestName - 1);
+  if (name.size() > room) {
+    const auto continues = [&](std::size_t at) { return (static_cast<unsigned char>(name[at]) & 0xC0U) == 0x80U; };
+    std::size_t kept = room;
+    while (kept > 0 && continues(kept)) --kept;
+    name.resize(kept);
+  }
+  return fmt::format(".{}{}", name, end);
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   const OutputTarget target = output_target(path);
   check(target.kind != OutputTarget::Kind::kFolder, ErrorKind::kIo, "{}: cannot write: it is a folder", path.string());
@@ -62,7 +75,8 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
     static std::atomic<unsigned> counter{0};
     do {
       const unsigned number = counter.fetch_add(1, std::memory_order_relaxed);
-      temporary_ = place_.parent_path() / fmt::format(".{}.{}-{}.tmp", place_.filename().string(), ::getpid(), number);
+      temporary_ =
+          place_.parent_path() / hidden_name(place_.filename().string(), fmt::format(".{}-{}.tmp", ::getpid(), number));
       fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     } while (fd < 0 && errno == EEXIST);
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -48,6 +49,10 @@ class AtomicFile {
 
 /// True for the name of a temporary file of this class, which a process that was killed leaves behind.
 bool is_temporary_name(std::string_view name);
+
+/// "." + name + end, for a file beside `name`. Where that is longer than file names may be (255 bytes) the name is cut,
+/// between two characters of UTF-8.
+std::string hidden_name(std::string name, std::string_view end);
 
 /// A whole file in one call.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 
+#include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
 #include "usol/io/coco_record.h"
 #include "usol/io/json_text.h"
@@ -150,7 +151,7 @@ struct CocoWriter::Spool {
     const OutputTarget target = output_target(output);
     const std::filesystem::path folder =
         target.is_stream() ? std::filesystem::temp_directory_path() : target.path.parent_path();
-    std::string name = folder / fmt::format(".{}.XXXXXX.tmp", target.path.filename().string());
+    std::string name = folder / hidden_name(target.path.filename().string(), ".XXXXXX.tmp");
     if (const int fd = ::mkostemps(name.data(), 4, O_CLOEXEC); fd >= 0) {
       ::unlink(name.c_str());
       file = ::fdopen(fd, "w+b");

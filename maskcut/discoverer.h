@@ -4,6 +4,7 @@
 // docs/add_a_discover_method.md walks through one. Third arrow of the pipeline.
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -68,6 +69,8 @@ class Discoverer {
   virtual std::int64_t usual_size_px() const { return 0; }
   /// The lengths of Framing::kShortSide.
   virtual ShortSide short_side() const { return {}; }
+  /// The most patches that a picture may have.
+  virtual std::int64_t most_patches() const { return std::numeric_limits<std::int64_t>::max(); }
   /// Whether it makes soft maps of saliency, as it is set now.
   virtual bool gives_maps() const { return false; }
 

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "usol/models/backbone.h"
+#include "usol/models/detector.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/interpolate.h"
@@ -34,6 +36,17 @@ Tensor on_grid(const Tensor& map, std::int64_t from_px, std::int64_t to_px, std:
   if (from_px == to_px) return map;
   const double scale = static_cast<double>(from_px) / static_cast<double>(to_px);
   return interpolate(map, h, w, {.scale_h = scale, .scale_w = scale});
+}
+
+// The kind of patch backbone that the tensors are, and how one is made of them; null if they are none.
+struct Recognised {
+  const PatchBackboneKind* kind = nullptr;
+  MakePatchBackbone make;
+};
+Recognised recognise(const StateDict& state) {
+  for (const PatchBackboneKind& kind : Registry<PatchBackboneKind>::all())
+    if (MakePatchBackbone make = kind.recognise(state)) return {&kind, std::move(make)};
+  return {};
 }
 
 }  // namespace
@@ -124,18 +137,33 @@ Tensor PatchBackbone::tokens_of_class(const Tensor&) const {
   fail(ErrorKind::kInvalidArgument, fmt::format("{}: no class token", name()));
 }
 
+std::optional<StateDict> backbone_of_detector(const StateDict& state) {
+  if (recognise(state).kind != nullptr) return std::nullopt;
+  for (const BackboneKind& kind : Registry<BackboneKind>::all()) {
+    const std::string prefix = "backbone." + kind.bottom;
+    StateDict inside;
+    for (const auto& [name, tensor] : state)
+      if (name.starts_with(prefix)) inside.emplace(name.substr(prefix.size()), tensor);
+    if (recognise(inside).kind != nullptr) return inside;
+  }
+  return std::nullopt;
+}
+
 std::unique_ptr<PatchBackbone> load_patch_backbone(StateDict state, std::string_view what, Device device, DType dtype) {
-  std::vector<std::string> known;
-  for (const PatchBackboneKind& kind : Registry<PatchBackboneKind>::all()) {
-    const MakePatchBackbone make = kind.recognise(state);
-    known.push_back(kind.recognised);
-    if (!make) continue;
-    std::erase_if(state, [&](const auto& entry) { return kind.leave_out(entry.first); });
+  if (const auto [kind, make] = recognise(state); kind != nullptr) {
+    std::erase_if(state, [&leave_out = kind->leave_out](const auto& entry) { return leave_out(entry.first); });
     ParamStore store(std::move(state), device, dtype);
     auto backbone = make(Scope(store));
     store.load_report().require_ok(what);
     return backbone;
   }
+  const auto& detectors = Registry<DetectorKind>::all();
+  const bool is_detector =
+      std::any_of(detectors.begin(), detectors.end(), [&](const DetectorKind& kind) { return kind.recognise(state); });
+  check(!is_detector, ErrorKind::kFormat, "{}: a detector whose backbone is no network of patch features by itself",
+        what);
+  std::vector<std::string> known;
+  for (const PatchBackboneKind& kind : Registry<PatchBackboneKind>::all()) known.push_back(kind.recognised);
   fail(ErrorKind::kFormat,
        fmt::format("{}: not {}; see what the file holds with 'usol info'", what, fmt::join(known, " and not ")));
 }

@@ -131,6 +131,11 @@ struct PatchBackboneKind {
   std::optional<Description> (*describe)(const StateDict& state);
 };
 
+/// Of a detector the network that its backbone is built on, under the names of one by itself, sharing the tensors:
+/// what lies behind "backbone.bottom_up.", say. Nothing for tensors that are a patch backbone as they are, that are no
+/// detector, or whose backbone is none by itself (a ViTDet's positions are relative, C4's last stage is in the heads).
+std::optional<StateDict> backbone_of_detector(const StateDict& state);
+
 /// The backbone that the tensors are, sharing them, for inference; `what` names the file in errors. Throws
 /// Error(kFormat) if no kind recognises them, or listing the keys that do not fit.
 std::unique_ptr<PatchBackbone> load_patch_backbone(StateDict state, std::string_view what, Device device = {},

@@ -1,5 +1,6 @@
 #include "usol/pipeline/discover_job.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -28,13 +29,17 @@ namespace {
 
 // The graph of this many patches takes half a gigabyte, and the backbone's time grows with their square.
 constexpr std::int64_t kMostPatches = 65536;
-constexpr double kBytesOfGraph = 200e6;  // of 4800 patches, as 640 x 480 pixels are, in f64
+constexpr std::int64_t kSquareSide = 1024;  // of a picture whose size does not matter
+constexpr double kBytesOfGraph = 200e6;     // of 4800 patches, as 640 x 480 pixels are, in f64
 
-void check_patches(const Size& pixels, std::int64_t patch) {
+// A picture of so many pixels, at the size that features are made of.
+void check_patches(const Size& pixels, std::int64_t patch, std::int64_t most, ErrorKind kind) {
   const std::int64_t patches = (pixels.height + patch - 1) / patch * ((pixels.width + patch - 1) / patch);
-  check(patches <= kMostPatches, ErrorKind::kUnsupported,
-        "{} x {} pixels are {} patches of {}, more than {}; a size for all pictures makes them smaller", pixels.height,
-        pixels.width, patches, patch, kMostPatches);
+  check(patches <= most, kind,
+        "a picture of {} x {} pixels has {} patches of {}, more than {}; make pictures smaller (a size for all, or the "
+        "method's "
+        "own), or take a network of coarser patches or a coarser layer",
+        pixels.height, pixels.width, patches, patch, most);
 }
 
 // The record with the object's numbers under the key "emb", as FreeSOLO's free masks have them; readers that have no
@@ -129,6 +134,10 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   if (!outputs.overlays.empty() || !outputs.maps.empty()) check_output_paths(job.inputs);
   method.load();
   const auto source = features.open(run);
+  const std::int64_t most_patches = std::min(kMostPatches, method.most_patches());
+  // Where the settings make the size, no ordinary picture would do better than a square one.
+  if (!features.keeps_sizes())
+    check_patches(features.picture_size({kSquareSide, kSquareSide}), source->patch(), most_patches, ErrorKind::kUsage);
   job.output = outputs.coco;
   job.shard = Shard::parse(shard.text);
   job.reads = inputs.inputs;
@@ -145,14 +154,14 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   job.cost->bytes += kBytesOfGraph;
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = io::decode_image(input.path, pictures.decode());
-    check_patches(features.picture_size(image), source->patch());
+    const Size pixels = features.picture_size({image.size(0), image.size(1)});
+    check_patches(pixels, source->patch(), most_patches, ErrorKind::kUnsupported);
     const PreparedPicture prepared = source->prepare(input, image);
-    return [&, input, image, prepared] {
+    return [&, input, image, prepared, pixels] {
       PatchMaps maps = source->maps(prepared);
       maps.features = maps.features.to(Device::cpu());
       if (maps.attention.defined()) maps.attention = maps.attention.to(Device::cpu());
-      return make_result(input, image, method.find(maps, image, source->patch(), features.picture_size(image)),
-                         folders);
+      return make_result(input, image, method.find(maps, image, source->patch(), pixels), folders);
     };
   };
   return run_image_job(run, job);

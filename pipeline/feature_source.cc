@@ -31,7 +31,8 @@ namespace fs = std::filesystem;
 namespace usol {
 namespace {
 
-constexpr std::int64_t kUsualSide = 560;  // of pictures that keep their size: 640 x 480, about
+constexpr const char* kPatchKey = "patch_px";  // in the info of files of features
+constexpr std::int64_t kUsualSide = 560;       // of pictures that keep their size: 640 x 480, about
 
 // Features without a network.
 struct ClassicalKind {
@@ -58,13 +59,14 @@ const ClassicalKind* find_classical(const std::string& backbone) {
   return nullptr;
 }
 
+Size size_of(const Tensor& image) { return {image.size(0), image.size(1)}; }
+
 // Multiples of the patch that cover n pixels.
 std::int64_t covered(std::int64_t n, std::int64_t patch) { return (n + patch - 1) / patch * patch; }
 
 // The pixels that the features are made of: whole patches, but for kPadded, and for kShortSide with a network that
 // takes any size.
-Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const Size own{image.size(0), image.size(1)};
+Size frame_pixels(const FeatureOptions& options, const Size& own, std::int64_t patch) {
   if (options.framing == Framing::kPadded) return own;
   if (options.framing == Framing::kShortSide) {
     const Size resized = network_size(own, options.short_side.px, options.short_side.most_px);
@@ -81,7 +83,7 @@ Size frame_pixels(const FeatureOptions& options, const Tensor& image, std::int64
 
 // The picture at the size of the frame, and then at whole patches, as the reference resizes it.
 Tensor to_frame(const FeatureOptions& options, const Tensor& image, std::int64_t patch) {
-  const Size pixels = frame_pixels(options, image, patch);
+  const Size pixels = frame_pixels(options, size_of(image), patch);
   if (options.framing == Framing::kShortSide) return resize(image, pixels.height, pixels.width, io::Filter::kBilinear);
   if (options.framing != Framing::kFrame) return resize(image, pixels.height, pixels.width, io::Filter::kLanczos);
   const Size frame = maskcut::working_size(image.size(0), image.size(1), options.size, patch, options.native_aspect);
@@ -210,7 +212,7 @@ class ClassicalSource : public FeatureSource {
     const Size frame =
         options_.framing == Framing::kFrame
             ? maskcut::working_size(image.size(0), image.size(1), options_.size, patch(), options_.native_aspect)
-            : frame_pixels(options_, image, patch());
+            : frame_pixels(options_, size_of(image), patch());
     return {kind_.features(image, frame, patch()), {}};
   }
   std::int64_t patch() const override { return options_.patch; }
@@ -228,8 +230,8 @@ class FileSource : public FeatureSource {
   explicit FileSource(const FeatureOptions& options)
       : folder_(options.from_features), patch_(options.patch), attention_(options.attention) {
     check(fs::is_directory(folder_), ErrorKind::kUsage, "from-features {}: no such folder", folder_.string());
-    const fs::path list = folder_ / "features.json";
-    if (fs::exists(list)) made_ = read_info(list);
+    if (const fs::path list = list_of_files(); !list.empty()) made_ = read_info(list);
+    if (made_.is_object() && made_.contains(kPatchKey)) patch_ = made_[kPatchKey].get<std::int64_t>();
   }
 
   PreparedPicture prepare(const InputImage& input, const Tensor&) const override {
@@ -268,6 +270,16 @@ class FileSource : public FeatureSource {
     return map.to(DType::kF32).contiguous();
   }
 
+  // What `usol features` has written beside them, of all or of a shard; empty if another program made them.
+  fs::path list_of_files() const {
+    if (fs::exists(folder_ / "features.json")) return folder_ / "features.json";
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("features.") && name.ends_with(".json")) return entry.path();
+    }
+    return {};
+  }
+
   fs::path folder_;
   nlohmann::ordered_json made_;  // how the files were made, if `usol features` made them
   std::int64_t patch_;
@@ -302,13 +314,15 @@ Tensor FeatureSource::class_token(const Tensor&, const io::Box&, const CropOptio
        "them)");
 }
 
-Size FeatureOptions::picture_size(const Tensor& image) const { return frame_pixels(*this, image, patch); }
+Size FeatureOptions::picture_size(const Size& picture) const { return frame_pixels(*this, picture, patch); }
+
+bool FeatureOptions::keeps_sizes() const { return framing == Framing::kPadded || framing == Framing::kNearest; }
 
 void FeatureOptions::declare(Settings& settings, bool files, const std::string& size_help, double least_size) {
   settings.group("Features");
   settings.add("weights FILE", weights,
                "DINO, DINOv2 or DINOv3 weights: a file (.pth, .bin, .safetensors), an index of several (.json), or a "
-               "hub's folder; scripts/download-weights fetches DINO's and DINOv2's",
+               "hub's folder; scripts/download-weights fetches DINO's and DINOv2's. Of a detector its backbone",
                OptionKind::kRun);
   settings.add(
       "entry NAME", entry,
@@ -331,7 +345,9 @@ void FeatureOptions::declare(Settings& settings, bool files, const std::string& 
                  OptionKind::kRun);
   }
   settings.add("size PX", size, size_help).between(least_size, 16384);
-  settings.add("patch PX", patch, "Patch of features that do not come from weights, which know their own")
+  settings
+      .add("patch PX", patch,
+           "Patch of features that come neither from weights nor from files of usol features, which know their own")
       .between(1, 1024);
   settings.flag("native-aspect", native_aspect, "Keep each picture's aspect ratio, at about size x size pixels");
 }
@@ -352,7 +368,9 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   if (!from_features.empty()) {
     backbone = "files";
     whole_patches = false;
-    return std::make_unique<FileSource>(*this);
+    auto source = std::make_unique<FileSource>(*this);
+    patch = source->patch();
+    return source;
   }
   if (classical != nullptr) {
     check(!attention, ErrorKind::kUsage,
@@ -366,6 +384,10 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   const DType dtype = run.precision;
   io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry, .resnet_as_detectron2 = true});
   for (const auto& text : checkpoint.applied) run.detail("{}: {}", weights, text);
+  if (auto inside = backbone_of_detector(checkpoint.tensors)) {
+    run.note("{}: a detector, of which the backbone is taken", weights);
+    checkpoint.tensors = std::move(*inside);
+  }
   double weights_count = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) weights_count += static_cast<double>(tensor.numel());
   auto network = load_patch_backbone(std::move(checkpoint.tensors), weights, device, dtype);
@@ -386,6 +408,8 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
              fmt::join(chosen.values.deviation, " "), chosen.reason);
   return source;
 }
+
+void FeatureSource::record_patch(nlohmann::ordered_json& info) const { info[kPatchKey] = patch(); }
 
 void FeatureOptions::record(nlohmann::ordered_json& info) const {
   const auto settings = info.find("settings");

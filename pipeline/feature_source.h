@@ -58,6 +58,8 @@ class FeatureSource {
   virtual maskcut::UsualTau usual_tau() const = 0;
   /// Adds what the features are to an output's `info`.
   virtual void describe(nlohmann::ordered_json& info) const = 0;
+  /// Adds the patch to the info of files of features, for those who read them.
+  void record_patch(nlohmann::ordered_json& info) const;
 };
 
 /// The options that choose the features.
@@ -80,9 +82,12 @@ struct FeatureOptions {
   std::unique_ptr<FeatureSource> open(const Run& run);
   /// Writes the kind that was settled into the settings of an output's `info`.
   void record(nlohmann::ordered_json& info) const;
-  /// The pixels that the patch grid of a picture stands for, once it is opened: its own size where it is padded, what
-  /// it is resized to by its short side (of features from files without whole patches), else whole patches.
-  Size picture_size(const Tensor& image) const;
+  /// The pixels that the patch grid of a picture of that size stands for, once it is opened: its own size where it is
+  /// padded, what it is resized to by its short side (of features from files without whole patches), else whole
+  /// patches.
+  Size picture_size(const Size& picture) const;
+  /// Whether pictures stay as large as they are (but for whole patches).
+  bool keeps_sizes() const;
   /// SHA-256 of the weights, "" without; made by open().
   const std::string& weights_sha256() const { return weights_sha256_; }
 

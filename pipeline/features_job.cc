@@ -67,6 +67,7 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
   const auto pca_files = job.add_folder(run, "pca", pca.folder, ".png");
   job.info = make_info(run, settings_json(*this, "features"), options.weights_sha256());
   source->describe(job.info);
+  source->record_patch(job.info);
   options.record(job.info);
   job.cost = source->cost();
   const std::string provenance = job.info.dump();

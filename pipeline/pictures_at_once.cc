@@ -1,11 +1,8 @@
 #include "usol/pipeline/pictures_at_once.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
-#include <string>
 
+#include "usol/pipeline/free_memory.h"
 #include "usol/tensor/allocator.h"
 
 namespace usol {
@@ -16,22 +13,6 @@ namespace {
 constexpr double kFlopsOfThread = 100e9;
 
 double live_bytes() { return static_cast<double>(allocator(DeviceType::kCpu).stats().live_bytes); }
-
-// The number in a file of cgroup v2; `otherwise` where there is none, or "max".
-double number_in(const std::string& path, double otherwise) {
-  std::ifstream file(path);
-  double value = 0;
-  return file >> value ? value : otherwise;
-}
-
-// What the system could still give, by /proc/meminfo.
-double available_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string name;
-  for (double kib = 0; file >> name >> kib; file.ignore(64, '\n'))
-    if (name == "MemAvailable:") return kib * 1024;
-  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 2;
-}
 
 }  // namespace
 
@@ -52,12 +33,7 @@ AtOnce pictures_at_once(const PictureCost& cost, std::int64_t pictures, int thre
   return plan;
 }
 
-double memory_for_pictures() {
-  const std::string group = "/sys/fs/cgroup/";
-  const double system = available_bytes();
-  const double own = number_in(group + "memory.max", 1e18) - number_in(group + "memory.current", 0);
-  return std::max(0.0, std::min(system, own)) / 2;
-}
+double memory_for_pictures() { return free_memory() / 2; }
 
 MemoryGate::MemoryGate(double bytes) : bytes_(live_bytes() + bytes) {}
 

@@ -28,7 +28,7 @@ struct AtOnce {
 /// threads for, as there are, and as the memory holds. Threads that are left over are shared out.
 AtOnce pictures_at_once(const PictureCost& cost, std::int64_t pictures, int threads, double memory_bytes);
 
-/// Half of the memory that this process may still take, as the system and its container (cgroup) have it, in bytes.
+/// Half of the memory that this process may still take (free_memory()), in bytes.
 double memory_for_pictures();
 
 /// Lets pictures begin while the tensors of this process take no more than `bytes` beside what they took when the gate

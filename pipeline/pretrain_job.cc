@@ -111,7 +111,10 @@ class Pretraining {
   int run() {
     wait_for_ranks();  // all have looked at the folder before anything changes in it
     if (run_.replaces() && leads_) folder_.remove();
-    if (leads_) fs::create_directories(folder_.path());
+    if (leads_) {
+      fs::create_directories(folder_.path());
+      folder_.remove_unfinished();
+    }
     wait_for_ranks();
     std::string open_line;
     if (run_.continues() && folder_.checkpoints().newest()) open_line = go_on();

@@ -65,6 +65,8 @@ TrainEvaluation::TrainEvaluation(const TrainConfig& settings, std::int64_t class
       class_agnostic_(classes == 1) {
   // The truth of a detector that learns masks from boxes may be like what it learns from.
   if (!settings.detector.chosen().learns_masks() && !io::has_masks(truth_)) masks_ = false;
+  check(!settings.eval_image_root.empty(), ErrorKind::kUsage,
+        "eval-image-root is missing: the folder of the evaluation's pictures");
   check(fs::is_directory(settings.eval_image_root), ErrorKind::kUsage, "eval-image-root {}: no such folder",
         settings.eval_image_root);
   for (const io::CocoCategory& category : truth_.categories) categories_.push_back(category.id);

@@ -192,18 +192,26 @@ class Training {
     note_skipped(report.unreadable);
   }
 
+  /// Takes the weights, as a training does before its first step.
+  void take_weights() {
+    if (!files_.weights.empty()) start_from_weights(run_, leads_, files_, store_);
+  }
+
   /// Takes the weights, or what a former run has left, and trains. Returns the exit status.
   int run() {
     wait_for_ranks();  // all have looked at the folder before anything changes in it
     if (run_.replaces() && leads_) folder_.remove();
-    if (leads_) fs::create_directories(folder_.path());
+    if (leads_) {
+      fs::create_directories(folder_.path());
+      folder_.remove_unfinished();
+    }
     wait_for_ranks();
     std::string open_line;
     Due due = Due::kNothing;
     if (run_.continues() && folder_.checkpoints().newest())
       std::tie(open_line, due) = go_on();
-    else if (!files_.weights.empty())
-      start_from_weights(run_, leads_, files_, store_);
+    else
+      take_weights();
     check_same_start();
     train::Loader loader(data_, loading_, trainer_.iteration());
     std::optional<train::Metrics> metrics;
@@ -467,7 +475,9 @@ int run_training(const Run& run, const TrainConfig& settings, const TrainFiles& 
   if (run.ranks) run.note("{} processes share each batch", run.ranks->size());
   try {
     training.check_pictures();
-    return run.dry_run ? kSuccess : training.run();
+    if (!run.dry_run) return training.run();
+    training.take_weights();
+    return kSuccess;
   } catch (const train::TooManySkipped& error) {
     fail(error.kind(), fmt::format("{} (most-skipped allows more)", error.what()));
   }

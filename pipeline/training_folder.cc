@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "usol/io/atomic_file.h"
 #include "usol/io/origin.h"
 #include "usol/pipeline/journal.h"
 #include "usol/pipeline/outputs.h"
@@ -84,6 +85,19 @@ train::SavedState TrainingFolder::newest(const Run& run, const nlohmann::ordered
   check(differences.empty(), ErrorKind::kUsage, "{} was made with other settings: {}", saved.path.string(),
         differences);
   return std::move(saved);
+}
+
+void TrainingFolder::remove_unfinished() const {
+  std::vector<std::string> starts{".checkpoint_", fmt::format(".{}.", skipped_list().filename().string())};
+  for (const std::string& name : finals_) starts.push_back(fmt::format(".{}.", name));
+  std::vector<fs::path> unfinished;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_ours =
+        std::any_of(starts.begin(), starts.end(), [&](const std::string& start) { return name.starts_with(start); });
+    if (is_ours && io::is_temporary_name(name)) unfinished.push_back(entry.path());
+  }
+  for (const fs::path& path : unfinished) fs::remove(path);
 }
 
 void TrainingFolder::remove() const {

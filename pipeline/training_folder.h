@@ -39,6 +39,9 @@ class TrainingFolder {
   /// The newest checkpoint that is whole, to go on from; `warns`: of the damaged ones after it. Throws Error if there
   /// is none, and Error(kUsage) if its metadata say under kInfo that it was made with another `info`.
   train::SavedState newest(const Run& run, const nlohmann::ordered_json& info, bool warns) const;
+  /// Removes unfinished copies of its files, which a process that was killed while it wrote them has left
+  /// (io/atomic_file.h). Before the first file is written.
+  void remove_unfinished() const;
   /// Removes what a training has left, and nothing else. Throws Error(kUsage) naming a file that has the name of such a
   /// one and was not written by usol.
   void remove() const;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "usol/io/atomic_file.h"
 #include "usol/io/output_target.h"
 #include "usol/tensor/check.h"
 
@@ -19,7 +20,7 @@ VectorFile::VectorFile(const fs::path& output) {
   const io::OutputTarget target = io::output_target(output);
   fs::path folder = target.is_stream() ? fs::temp_directory_path() : target.path.parent_path();
   if (folder.empty()) folder = ".";
-  std::string name = folder / fmt::format(".{}.XXXXXX.tmp", target.path.filename().string());
+  std::string name = folder / io::hidden_name(target.path.filename().string(), ".XXXXXX.tmp");
   const int descriptor = ::mkostemps(name.data(), 4, O_CLOEXEC);
   check(descriptor >= 0, ErrorKind::kIo, "{}: cannot be made: {}", name, std::strerror(errno));
   ::unlink(name.c_str());

@@ -42,8 +42,8 @@ std::vector<Discovery> dino_seg(const Tensor& attention, std::int64_t patch, con
                                 const DinoSegOptions& options) {
   check_patch_features("dino-seg", attention, patch, picture);
   const std::int64_t height = attention.size(1), width = attention.size(2);
-  check(options.head >= 0 && options.head < attention.size(0), "dino-seg: expected a head below {}, got {}",
-        attention.size(0), options.head);
+  check(options.head >= 0 && options.head < attention.size(0), ErrorKind::kUsage,
+        "dino-seg: expected a head below {}, got {}", attention.size(0), options.head);
   check(options.mass > 0 && options.mass <= 1, "dino-seg: expected a mass in (0, 1], got {}", options.mass);
   const Tensor head = attention.select(0, options.head).contiguous();
   const float* a = head.data<float>();

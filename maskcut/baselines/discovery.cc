@@ -51,10 +51,12 @@ void check_patch_features(const char* op, const Tensor& features, std::int64_t p
         "{}: expected f32 [D, h, w] on the CPU, got {} {}", op,
         features.defined() ? to_string(features.dtype()) : "no tensor",
         features.defined() ? to_string(features.shape()) : "");
-  check(patch >= 1 && features.size(1) == (picture.height + patch - 1) / patch &&
-            features.size(2) == (picture.width + patch - 1) / patch,
-        "{}: {} x {} patches of {} pixels do not cover a picture of {} x {}", op, features.size(1), features.size(2),
-        patch, picture.height, picture.width);
+  check(
+      patch >= 1 && features.size(1) == (picture.height + patch - 1) / patch &&
+          features.size(2) == (picture.width + patch - 1) / patch,
+      "{}: {} x {} patches of {} pixels do not cover a picture of {} x {} (features from another program's files need "
+      "their patch)",
+      op, features.size(1), features.size(2), patch, picture.height, picture.width);
   const Tensor dense = features.contiguous();
   const float* value = dense.data<float>();
   for (std::int64_t i = 0; i < dense.numel(); ++i)

@@ -124,7 +124,7 @@ FoundHead load_found_head(const std::filesystem::path& path) {
 Tensor found_logits(const Tensor& keys, const FoundHead& head) {
   check_map("keys", keys, 3);
   check_map("the head's weight", head.weight, 1);
-  check(head.weight.size(0) == keys.size(0), "found: the head is for {} channels, the keys have {}",
+  check(head.weight.size(0) == keys.size(0), ErrorKind::kUsage, "found: the head is for {} channels, the keys have {}",
         head.weight.size(0), keys.size(0));
   const Tensor dense = keys.contiguous();
   const Tensor w = head.weight.contiguous();

@@ -239,6 +239,7 @@ class FreeMaskMethod : public Discoverer {
   }
   Framing framing() const override { return Framing::kShortSide; }
   ShortSide short_side() const override { return sides_; }
+  std::int64_t most_patches() const override { return kMostCells; }
   bool gives_maps() const override { return true; }
 
   DiscoveredObjects find(const DiscoverScene& scene) const override {
@@ -248,7 +249,8 @@ class FreeMaskMethod : public Discoverer {
       return std::abs(cells * scene.patch - pixels) < scene.patch;
     };
     usol::check(fits(map.height, scene.pixels.height) && fits(map.width, scene.pixels.width),
-                "freemask: {} x {} patches of {} pixels are not the {} x {} pixels that the picture is resized to",
+                "freemask: {} x {} patches of {} pixels are not the {} x {} pixels that the picture is resized to "
+                "(features from another program's files need their patch)",
                 map.height, map.width, scene.patch, scene.pixels.height, scene.pixels.width);
     FreeMasks masks = free_masks(scene.maps.features, {scene.image.size(0), scene.image.size(1)}, options_);
     DiscoveredObjects found;

@@ -91,6 +91,18 @@ class DiscoverTest : public testing::Test {
   std::string weights_, threads_ = "1";
 };
 
+// Nothing of it is any picture's fault.
+TEST_F(DiscoverTest, SettingsThatDoNotFitTheNetworkEndTheRun) {
+  expect_usage_error("dino-seg", {"--weights", weights_, "--head", "5", "--out", at("a.json")},
+                     "dino-seg: expected a head below 5, got 5");
+  expect_usage_error(
+      "found",
+      {"--weights", tiny_weights("n.safetensors", 192), "--found-weights", found_head(), "--out", at("b.json")},
+      "found: the head is for 320 channels, the keys have 192");
+  expect_usage_error("lost", {"--weights", weights_, "--size", "4112", "--out", at("c.json")},
+                     "a picture of 4112 x 4112 pixels has 66049 patches of 16, more than 65536");
+}
+
 TEST_F(DiscoverTest, EveryMethodWritesCocoRecords) {
   for (const std::string method :
        {"tokencut", "tokencut-3ev", "lost", "found", "dino-seg", "bisecting-kmeans", "maskcut"}) {

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/golden.h"
@@ -124,9 +126,16 @@ TEST_F(FreeMaskTest, FeaturesFromFilesGiveTheSame) {
   ASSERT_EQ(discover({"--from-features", at("n"), "--patch", "32", "--out", at("c.json")}).status, kSuccess);
   EXPECT_EQ(annotations("a.json"), annotations("c.json"));
 
-  const auto other = discover({"--from-features", at("f"), "--out", at("d.json")});
+  // Files of usol say their patch themselves, of a shard, too; those of others do not.
+  ASSERT_EQ(discover({"--from-features", at("f"), "--out", at("d.json")}).status, kSuccess);
+  EXPECT_EQ(annotations("a.json"), annotations("d.json"));
+  fs::rename(folder_ / "f/features.json", folder_ / "f/features.1of2.json");
+  ASSERT_EQ(discover({"--from-features", at("f"), "--out", at("s.json")}).status, kSuccess);
+  EXPECT_EQ(annotations("a.json"), annotations("s.json"));
+  const auto other = discover({"--from-features", at("n"), "--out", at("o.json")});
   EXPECT_EQ(other.status, kSomeInputsFailed);
   EXPECT_THAT(other.err, HasSubstr("freemask: 7 x 10 patches of 8 pixels are not the 200 x 307 pixels"));
+  EXPECT_THAT(other.err, HasSubstr("features from another program's files need their patch"));
   fs::remove(folder_ / "n/rocket.npy");
   const auto missing = discover({"--from-features", at("n"), "--patch", "32", "--out", at("e.json")});
   EXPECT_EQ(missing.status, kSomeInputsFailed);
@@ -182,6 +191,49 @@ TEST_F(FreeMaskTest, ATransformersPicturesAreResizedToWholePatches) {
   // A square frame is asked for.
   const auto square = with_weights({"--size", "96", "--out", at("c.json")});
   EXPECT_EQ(square.status, kSuccess) << square.err;
+}
+
+// Once, before the first picture: no ordinary one would fit.
+TEST_F(FreeMaskTest, GridsThatAreTooFineAreRefusedAtTheStart) {
+  const auto free_masks = [&](const std::string& out, const Words& words) {
+    Words all{"discover", at("in"),    "--method",          "freemask", "--threads",
+              "1",        "--weights", at("r.safetensors"), "--out",    at(out)};
+    all.insert(all.end(), words.begin(), words.end());
+    return test::run_usol(all);
+  };
+  const std::vector<std::pair<Words, std::string>> cases = {
+      {{"--layer", "0", "--short-side", "288"}, "a picture of 288 x 288 pixels has 5184 patches of 4, more than 5000"},
+      {{"--layer", "0", "--size", "288"}, "has 5184 patches of 4"},
+      {{"--layer", "0", "--size", "288", "--native-aspect"}, "has 5184 patches of 4"}};
+  for (const auto& [words, message] : cases) {
+    const auto result = free_masks("a.json", words);
+    EXPECT_EQ(result.status, kBadUsage) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message));
+    EXPECT_FALSE(fs::exists(folder_ / "a.json.journal"));
+  }
+  EXPECT_EQ(free_masks("a.json", {"--layer", "1", "--size", "280"}).status, kSuccess);
+  // One picture that is too long for it is a failure of that picture's.
+  const auto one = free_masks("b.json", {"--layer", "0", "--short-side", "250", "--long-side", "400"});
+  EXPECT_EQ(one.status, kSomeInputsFailed);
+  EXPECT_THAT(one.err, HasSubstr("more than 5000"));
+}
+
+// A detector's backbone has a place of its own in the file.
+TEST_F(FreeMaskTest, ADetectorsBackboneIsFound) {
+  const auto network = io::load_safetensors(folder_ / "r.safetensors");
+  std::map<std::string, Tensor> detector;
+  for (const auto& [name, tensor] : network) detector["backbone.bottom_up." + name] = tensor;
+  detector["roi_heads.box_head.fc1.weight"] = Tensor::zeros({4, 4});
+  io::save_safetensors(folder_ / "d.safetensors", detector);
+  ASSERT_EQ(with_weights({"--out", at("a.json")}).status, kSuccess);
+  const auto found = discover({"--weights", at("d.safetensors"), "--out", at("b.json")});
+  ASSERT_EQ(found.status, kSuccess) << found.err;
+  EXPECT_THAT(found.err, HasSubstr("a detector, of which the backbone is taken"));
+  EXPECT_EQ(annotations("a.json"), annotations("b.json"));
+  ASSERT_EQ(
+      discover({"--weights", at("d.safetensors"), "--entry", "backbone.bottom_up.", "--out", at("c.json")}).status,
+      kSuccess);
+  EXPECT_EQ(annotations("a.json"), annotations("c.json"));
 }
 
 // Source: Detectron2's INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.

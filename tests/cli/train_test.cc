@@ -115,9 +115,15 @@ TEST_F(TrainTest, AnInterruptedRunIsTheUndisturbedOne) {
   fs::create_directories(folder_ / "late");
   for (const char* name : {"checkpoint_0000012.safetensors", "metrics.json"})
     fs::copy_file(folder_ / "whole" / name, folder_ / "late" / name);
+  // What a kill while a checkpoint is written leaves is taken away, and nothing else.
+  const std::string unfinished = at("late/.checkpoint_0000012.safetensors.77-0.tmp"),
+                    other = at("late/.a.json.77-0.tmp");
+  for (const std::string& file : {unfinished, other}) test::write_text(file, "half");
   const auto late = train("late", resume);
   ASSERT_EQ(late.status, 0) << late.err;
   expect_same_run("whole", "late");
+  EXPECT_FALSE(fs::exists(unfinished));
+  EXPECT_TRUE(fs::exists(other));
 
   // Real kills at random moments.
   Generator random(12);

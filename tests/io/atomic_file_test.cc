@@ -73,6 +73,22 @@ TEST(AtomicFile, WritesThroughLinksAndLeavesThem) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir / "far"), {}), 2) << "a temporary file is left";
 }
 
+// As long as a name may be: the temporary file's is not longer.
+TEST(AtomicFile, TakesTheLongestNames) {
+  const test::TempDir folder;
+  std::string umlauts;
+  for (int i = 0; i < 127; ++i) umlauts += "\u00fc";
+  for (const std::string& name : {std::string(255, 'x'), umlauts}) {
+    write_file(folder / name, "text");
+    EXPECT_EQ(read_file(folder / name), "text");
+  }
+  EXPECT_EQ(hidden_name("a.json", ".1-2.tmp"), ".a.json.1-2.tmp");
+  EXPECT_EQ(hidden_name(std::string(246, 'x'), ".1-2.tmp"), "." + std::string(246, 'x') + ".1-2.tmp");
+  EXPECT_EQ(hidden_name(std::string(247, 'x'), ".1-2.tmp"), "." + std::string(246, 'x') + ".1-2.tmp");
+  EXPECT_EQ(hidden_name("x" + umlauts, ".1-2.tmp"), ".x" + umlauts.substr(0, 244) + ".1-2.tmp");
+  EXPECT_TRUE(is_temporary_name(hidden_name(umlauts, ".1-2.tmp")));
+}
+
 TEST(AtomicFile, AFullDiskIsAnError) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
   try {
