@@ -30,6 +30,7 @@ namespace usol {
 namespace {
 
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Not;
 
 class FeatureKindsTest : public testing::Test {
@@ -113,6 +114,30 @@ TEST_F(FeatureKindsTest, AConvolutionalNetworksMaps) {
   ASSERT_EQ(tuned.run(quiet.run, {.coco = at("a.json")}), kSuccess);
   EXPECT_EQ(info("a.json")["settings"]["tau"], 0.7);
   EXPECT_THAT(quiet.log->text(), Not(HasSubstr("tau is")));
+}
+
+TEST_F(FeatureKindsTest, PicturesThatCannotBeCutAreAWarning) {
+  MaskcutJob job = maskcut("torchvision resnet");  // its maps have no negative numbers: every cosine is above tau
+  job.tau = -0.5;
+  logged_.run.verbosity = Verbosity::kQuiet;
+  ASSERT_EQ(job.run(logged_.run, {.coco = at("a.json")}), kSuccess);
+  EXPECT_THAT(io::read_coco(folder_ / "a.json").annotations, IsEmpty());
+  EXPECT_THAT(logged_.log->text(), HasSubstr("2 of 2 pictures could not be cut"));
+  MaskcutJob tuned = maskcut("vit");
+  test::LoggedRun other;
+  ASSERT_EQ(tuned.run(other.run, {.coco = at("b.json")}), kSuccess);
+  EXPECT_THAT(other.log->text(), Not(HasSubstr("could not be cut")));
+  const auto counted = [](std::int64_t uncut) {
+    CutCounts counts;
+    counts.pictures = 4;
+    counts.uncut = uncut;
+    test::LoggedRun run;
+    counts.say(run.run, 0.15);
+    return run.log->text();
+  };
+  EXPECT_EQ(counted(2), "");  // pictures of one colour are no reason
+  EXPECT_THAT(counted(3),
+              HasSubstr("3 of 4 pictures could not be cut, since all patches of each have a cosine of 0.15"));
 }
 
 TEST_F(FeatureKindsTest, SeveralKindsOfSeveralLayers) {
