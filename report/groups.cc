@@ -59,24 +59,47 @@ std::vector<GroupRow> group_rows(const std::vector<GroupedObject>& objects, std:
   return rows;
 }
 
-std::string group_rows_html(const std::vector<GroupRow>& rows, const std::function<std::string(std::size_t)>& crop,
+ShownGroups first_groups(std::vector<GroupRow> rows, std::size_t most) {
+  ShownGroups shown;
+  std::size_t named = 0;
+  for (GroupRow& row : rows) {
+    if (row.group == 0 || named++ < most) {
+      shown.rows.push_back(std::move(row));
+    } else {
+      ++shown.groups;
+      shown.objects += row.objects;
+    }
+  }
+  return shown;
+}
+
+std::string group_rows_html(const ShownGroups& shown, const std::string& file,
+                            const std::function<std::string(std::size_t)>& crop,
                             const std::function<std::string(std::size_t)>& title) {
-  if (rows.empty()) return {};
+  if (shown.rows.empty()) return {};
   std::string html =
-      "<p>Name the groups: <kbd>Enter</kbd> or <kbd>&darr;</kbd> goes on to the next one, <kbd>&uarr;</kbd> back. "
-      "Groups of one name become one category; <kbd>-</kbd> leaves a group out, and so does no name. Then save the "
-      "names: <code>usol group</code> makes categories of the groups by them. Dashed are the objects that are almost "
-      "in "
-      "another group.</p>\n"
-      "<p><button id=\"save-names\" type=\"button\">save names.txt</button> <span id=\"named\" class=\"soft\" "
-      "role=\"status\"></span></p>\n<div id=\"group-rows\">\n";
-  for (const GroupRow& row : rows) {
+      "<p>Type a name beside each group. Groups of one name become one category; <kbd>-</kbd> leaves a group out, and "
+      "so does no name. Then save the names: <code>usol group</code> makes categories of the groups by them. First are "
+      "the most typical objects of a group, then, dashed, those that are almost in another one.</p>\n";
+  if (shown.groups > 0)
+    html += fmt::format(
+        "<p>These are the {} largest groups. {} smaller ones, with {} objects together, are not shown and get no name "
+        "here: lines for them can be added to the names by hand.</p>\n",
+        std::count_if(shown.rows.begin(), shown.rows.end(), [](const GroupRow& row) { return row.group != 0; }),
+        shown.groups, shown.objects);
+  html += fmt::format(
+      "<div id=\"naming\"><button id=\"save-names\" type=\"button\">save names.txt</button> <span id=\"named\" "
+      "role=\"status\"></span> <small><kbd>Enter</kbd> or <kbd>&darr;</kbd> next, <kbd>&uarr;</kbd> back, "
+      "<kbd>-</kbd> leave out</small></div>\n<div id=\"group-rows\" data-file=\"{}\">\n",
+      escape_html(file));
+  for (const GroupRow& row : shown.rows) {
     const std::string word = row.group == 0 ? eval::kNoGroup : std::to_string(row.group);
     const std::string label = row.group == 0 ? "in no group" : "group " + word;
     html += fmt::format(
         "<div class=\"group\"><label><b>{}</b> <small>{} object{}</small> <input type=\"text\" data-group=\"{}\" "
-        "aria-label=\"name of {}\" autocomplete=\"off\" spellcheck=\"false\"></label><div class=\"crops\">",
-        label, row.objects, row.objects == 1 ? "" : "s", word, label);
+        "aria-label=\"name of {}\" autocomplete=\"off\" spellcheck=\"false\"> <small class=\"note\" "
+        "aria-live=\"polite\"></small></label><div class=\"crops\">",
+        label, row.objects, row.objects == 1 ? "" : "s", word, row.group == 0 ? "the objects " + label : label);
     const auto add = [&](const std::vector<std::size_t>& annotations, const char* kind) {
       for (const std::size_t annotation : annotations) {
         const std::string source = crop(annotation), text = escape_html(title(annotation));

@@ -35,9 +35,20 @@ struct GroupRow {
 /// Rows by the number of their group, at last the objects of none, if there are any.
 std::vector<GroupRow> group_rows(const std::vector<GroupedObject>& objects, std::size_t typical, std::size_t marginal);
 
-/// The rows with a box for a name each, and the button that saves the names file. `crop`: the picture of an annotation
-/// as a data URI, empty if it cannot be shown; `title`: what it says beside it.
-std::string group_rows_html(const std::vector<GroupRow>& rows, const std::function<std::string(std::size_t)>& crop,
+/// What a page has of the rows.
+struct ShownGroups {
+  std::vector<GroupRow> rows;
+  std::int64_t groups = 0, objects = 0;  // of the rows that were left out
+};
+
+/// The first `most` of the rows, which usol group numbers by their size, and that of the objects of none.
+ShownGroups first_groups(std::vector<GroupRow> rows, std::size_t most);
+
+/// The rows with a box for a name each, and the button that saves the names file. `file`: the name of the file of
+/// groups, for the command to go on with. `crop`: the picture of an annotation as a data URI, empty if it cannot be
+/// shown; `title`: what it says beside it.
+std::string group_rows_html(const ShownGroups& shown, const std::string& file,
+                            const std::function<std::string(std::size_t)>& crop,
                             const std::function<std::string(std::size_t)>& title);
 
 }  // namespace usol::report

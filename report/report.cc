@@ -35,6 +35,7 @@ constexpr std::int64_t kColours = 24;
 // Of each group's row.
 constexpr std::size_t kTypicalCrops = 12, kMarginalCrops = 6, kMostBytesOfACrop = 4'000;
 constexpr std::int64_t kCropPx = 128;
+constexpr std::size_t kMostGroups = 300;  // rows: more are more than a person names, and more than a page holds
 
 // Annotations of one set, by the position of their picture; the best first.
 using ByPicture = std::vector<std::vector<const io::CocoAnnotation*>>;
@@ -424,10 +425,10 @@ class Report {
     const auto run = std::find_if(sources_.runs.begin(), sources_.runs.end(),
                                   [](const ReportRun& source) { return !source.groups.empty(); });
     if (run == sources_.runs.end() || !options_.picture) return {};
-    const std::vector<GroupRow> rows = group_rows(run->groups, kTypicalCrops, kMarginalCrops);
+    const ShownGroups groups = first_groups(group_rows(run->groups, kTypicalCrops, kMarginalCrops), kMostGroups);
     std::map<std::size_t, std::vector<std::size_t>> shown;  // annotations by picture
     std::size_t count = 0;
-    for (const GroupRow& row : rows)
+    for (const GroupRow& row : groups.rows)
       for (const auto* list : {&row.typical, &row.marginal})
         for (const std::size_t annotation : *list) {
           shown[static_cast<std::size_t>(ids_.find(run->set.annotations[annotation].image_id))].push_back(annotation);
@@ -437,26 +438,36 @@ class Report {
     const std::size_t bytes = std::min(
         kMostBytesOfACrop, static_cast<std::size_t>(options_.page_mb * 1e6 / 4 * 3 / 4 / static_cast<double>(count)));
     std::vector<std::pair<std::size_t, std::vector<std::size_t>>> pictures(shown.begin(), shown.end());
-    std::vector<std::string> crops(run->set.annotations.size()), failures(pictures.size());
+    std::vector<std::vector<std::string>> crops(pictures.size());  // as `pictures` has the annotations
+    std::vector<std::string> failures(pictures.size());            // the gallery says those of its own pictures
     parallel_for_each(0, static_cast<std::int64_t>(pictures.size()), [&](std::int64_t p) {
       const auto& [picture, annotations] = pictures[static_cast<std::size_t>(p)];
       try {
         const Tensor image = decode(pictures_[picture]);
         for (const std::size_t annotation : annotations)
-          crops[annotation] = crop_of(image, pictures_[picture], run->set.annotations[annotation].box, bytes);
+          crops[static_cast<std::size_t>(p)].push_back(
+              crop_of(image, pictures_[picture], run->set.annotations[annotation].box, bytes));
       } catch (const Error& error) {
         failures[static_cast<std::size_t>(p)] = error.what();
       }
     });
-    std::vector<const GroupedObject*> about(run->set.annotations.size());
-    for (const GroupedObject& object : run->groups) about[object.annotation] = &object;
+    std::map<std::size_t, std::string> crop_of_annotation, title_of_annotation;
+    for (std::size_t p = 0; p < pictures.size(); ++p) {
+      for (std::size_t i = 0; i < crops[p].size(); ++i)
+        crop_of_annotation[pictures[p].second[i]] = std::move(crops[p][i]);
+      if (!failures[p].empty() && !std::binary_search(chosen_.begin(), chosen_.end(), pictures[p].first))
+        result_.failures.push_back(failures[p]);
+    }
+    for (const GroupedObject& object : run->groups) {
+      if (!crop_of_annotation.contains(object.annotation)) continue;
+      const auto picture = static_cast<std::size_t>(ids_.find(run->set.annotations[object.annotation].image_id));
+      title_of_annotation[object.annotation] = fmt::format(
+          "{}: similarity {:.2f}, margin {:.2f}", pictures_[picture].file_name, object.similarity, object.margin);
+    }
     return group_rows_html(
-        rows, [&](std::size_t annotation) { return crops[annotation]; },
-        [&](std::size_t annotation) {
-          const auto picture = static_cast<std::size_t>(ids_.find(run->set.annotations[annotation].image_id));
-          return fmt::format("{}: similarity {:.2f}, margin {:.2f}", pictures_[picture].file_name,
-                             about[annotation]->similarity, about[annotation]->margin);
-        });
+        groups, fs::path(run->set.name).filename().string(),
+        [&](std::size_t annotation) { return crop_of_annotation[annotation]; },
+        [&](std::size_t annotation) { return title_of_annotation[annotation]; });
   }
 
   std::string gallery() const {

@@ -3,32 +3,70 @@
 (() => {
 const boxes = [...document.querySelectorAll("#group-rows input")], button = document.getElementById("save-names");
 if (!button) return;
+const said = document.getElementById("named"), rows = document.getElementById("group-rows");
 const clean = box => box.value.replace(/\s+/g, " ").trim();
-const say = () => {
-  const names = boxes.map(clean).filter(name => name), kinds = new Set(names.filter(name => name !== "-"));
-  document.getElementById("named").textContent =
-    names.length + " of " + boxes.length + " groups named, " + kinds.size + (kinds.size === 1 ? " category" : " categories");
-};
-const move = (from, by) => {
-  const to = boxes[boxes.indexOf(from) + by];
-  if (to) { to.focus(); to.select(); to.closest(".group").scrollIntoView({block: "nearest"}); }
-};
+const words = box => box.dataset.group === "other" ? "the objects in no group" : "group " + box.dataset.group;
+const text = () => boxes.filter(clean).map(box => box.dataset.group + ", " + clean(box) + "\n").join("");
+let saved = "";  // the text that was saved last
+
+// What a name does, beside its box.
+function note(name, others, spellings) {
+  if (!name) return "";
+  if (name === "-") return "left out";
+  const same = others.slice(0, 4).map(words).join(", ") + (others.length > 4 ? " and " + (others.length - 4) + " more" : "");
+  const different = [...spellings].filter(spelling => spelling !== name);
+  return [same && "one category with " + same, different.length && "another category than " + different.join(", ")]
+    .filter(part => part).join("; ");
+}
+
+function say() {
+  const named = new Map(), spelled = new Map();  // boxes by name, names by name in small letters
+  for (const box of boxes) {
+    const name = clean(box), small = name.toLowerCase();
+    if (name) named.set(name, [...named.get(name) || [], box]);
+    if (name) spelled.set(small, (spelled.get(small) || new Set()).add(name));
+  }
+  for (const box of boxes) {
+    const name = clean(box), row = box.closest(".group");
+    const others = (named.get(name) || []).filter(other => other !== box);
+    row.querySelector(".note").textContent = note(name, others, spelled.get(name.toLowerCase()));
+    row.classList.toggle("out", name === "-");
+  }
+  const count = boxes.filter(clean).length, kinds = named.size - named.has("-");
+  said.textContent = count + " of " + boxes.length + " named, " + kinds + (kinds === 1 ? " category" : " categories");
+  button.disabled = kinds === 0;
+}
+
+function move(from, by) {
+  const at = boxes.indexOf(from) + by;
+  if (at === boxes.length) button.focus();
+  if (!boxes[at]) return;
+  boxes[at].focus();
+  boxes[at].select();
+  boxes[at].closest(".group").scrollIntoView({block: "nearest"});
+}
+
 for (const box of boxes) {
   box.oninput = say;
   box.onkeydown = event => {
-    const by = {Enter: 1, ArrowDown: 1, ArrowUp: -1}[event.key];
-    if (by) { move(box, by); event.preventDefault(); }
     event.stopPropagation();
+    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;  // Enter may end a syllable
+    const by = {Enter: 1, ArrowDown: 1, ArrowUp: -1}[event.key];
+    if (!by) return;
+    move(box, by);
+    event.preventDefault();
   };
 }
 button.onclick = () => {
-  const lines = boxes.filter(clean).map(box => box.dataset.group + ", " + clean(box) + "\n");
+  saved = text();
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(lines, {type: "text/plain"}));
+  link.href = URL.createObjectURL(new Blob([saved], {type: "text/plain"}));
   link.download = "names.txt";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  said.textContent = "saved. Now: usol group " + rows.dataset.file + " --names names.txt --out named.json";
 };
+addEventListener("beforeunload", event => { if (text() !== saved) event.preventDefault(); });
 say();
 })();
 (() => {

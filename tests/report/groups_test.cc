@@ -10,6 +10,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/program_on_path.h"
 #include "tests/support/report_case.h"
 #include "tests/support/temp_dir.h"
 #include "usol/report/page_files.h"
@@ -41,39 +42,32 @@ TEST(GroupRows, TheMostTypicalComeFirstThenTheLeastMargins) {
 
 TEST(GroupRows, TextOfFilesIsTextOnThePage) {
   const std::string html = group_rows_html(
-      {{1, 1, {0}, {}}, {0, 2, {1, 2}, {}}}, [](std::size_t i) { return i == 2 ? "" : "data:\"x"; },
-      [](std::size_t) { return "<b>\"&.png"; });
+      {.rows = {{1, 1, {0}, {}}, {0, 2, {1, 2}, {}}}}, "<g>.json",
+      [](std::size_t i) { return i == 2 ? "" : "data:\"x"; }, [](std::size_t) { return "<b>\"&.png"; });
   EXPECT_THAT(html, HasSubstr("title=\"&lt;b&gt;&quot;&amp;.png\""));
   EXPECT_THAT(html, HasSubstr("src=\"data:&quot;x\""));
   EXPECT_THAT(html, Not(HasSubstr("<b>\"&")));
   EXPECT_THAT(html, HasSubstr("<small>1 object</small> <input type=\"text\" data-group=\"1\""));
   EXPECT_THAT(html, HasSubstr("<small>2 objects</small> <input type=\"text\" data-group=\"other\""));
-  EXPECT_EQ(group_rows_html({}, {}, {}), "");
+  EXPECT_THAT(html, HasSubstr("data-file=\"&lt;g&gt;.json\""));
+  EXPECT_THAT(html, Not(HasSubstr("are not shown")));
+  EXPECT_EQ(group_rows_html({}, {}, {}, {}), "");
 }
 
-// a.json of the report's case as a file of two groups, and one object in none.
-std::string write_groups(const test::TempDir& folder) {
-  test::write_report_case(folder.path());
-  std::string text = test::read_text(folder / "a.json");
-  const std::vector<std::string> fields{
-      "1, \"similarity\": 0.9, \"margin\": 0.4",  "2, \"similarity\": 0.8, \"margin\": 0.3",
-      "1, \"similarity\": 0.95, \"margin\": 0.2", "2, \"similarity\": 0.7, \"margin\": 0.1",
-      "2, \"similarity\": 0.6, \"margin\": 0.1",  "0, \"similarity\": 0.1, \"margin\": 0.0"};
-  std::size_t at = 0;
-  for (const std::string& field : fields) {
-    at = text.find("\"category_id\"", at);
-    text.insert(at, "\"group\": " + field + ", ");
-    at = text.find("\"category_id\"", at) + 5;
-  }
-  const std::string fg = "{\"id\": 1, \"name\": \"fg\", \"supercategory\": \"fg\"}";
-  text.replace(text.find(fg), fg.size(), fg + ", {\"id\": 3, \"name\": \"other\", \"supercategory\": \"other\"}");
-  test::write_text(folder / "groups.json", text);
-  return (folder / "groups.json").string();
+TEST(GroupRows, ThoseThatAreLeftOutAreCounted) {
+  const ShownGroups shown =
+      first_groups({{1, 9, {}, {}}, {2, 7, {}, {}}, {3, 5, {}, {}}, {4, 2, {}, {}}, {0, 3, {}, {}}}, 2);
+  ASSERT_EQ(shown.rows.size(), 3u);
+  EXPECT_EQ(shown.rows[1].group, 2);
+  EXPECT_EQ(shown.rows[2].group, 0);  // whatever the bound
+  EXPECT_THAT(group_rows_html(shown, {}, {}, {}),
+              HasSubstr("the 2 largest groups. 2 smaller ones, with 7 objects together, are not shown"));
+  EXPECT_EQ(first_groups({{1, 9, {}, {}}, {2, 7, {}, {}}}, 2).groups, 0);
 }
 
 TEST(GroupRows, AreASectionOfThePage) {
   const test::TempDir folder;
-  const std::string file = write_groups(folder);
+  const std::string file = test::write_groups_case(folder.path());
   ReportSources sources = read_report_sources({file});
   ASSERT_EQ(sources.runs[0].groups.size(), 6u);
   EXPECT_EQ(sources.runs[0].groups[3].group, 2);
@@ -100,7 +94,7 @@ TEST(GroupRows, AreASectionOfThePage) {
 
 TEST(GroupRows, FieldsMustBeThere) {
   const test::TempDir folder;
-  const std::string file = write_groups(folder);
+  const std::string file = test::write_groups_case(folder.path());
   std::string text = test::read_text(file);
   text.replace(text.find("\"margin\": 0.3"), 13, "\"margin\": null");
   test::write_text(file, text);
@@ -114,14 +108,17 @@ TEST(GroupRows, FieldsMustBeThere) {
 
 // The page's script on a page with three boxes and nothing else, as a person types: names, arrows, Enter, the button.
 constexpr const char* kTyping = R"js(
-const element = extra => Object.assign({value: "", textContent: "", focus() { focused = this; }, select() {},
-                                        closest: () => ({scrollIntoView() {}})}, extra);
+const element = extra => Object.assign({value: "", textContent: "", focus() { focused = this; }, select() {}}, extra);
 let focused = null, saved = "", name = "";
-const boxes = ["1", "2", "other"].map(group => element({dataset: {group}}));
-const button = element({}), named = element({});
+const boxes = ["1", "2", "other"].map(group => {
+  const note = element({}), row = {scrollIntoView() {}, querySelector: () => note, classList: {toggle() {}}};
+  return element({dataset: {group}, closest: () => row, note});
+});
+const button = element({}), named = element({}), rows = {dataset: {file: "g.json"}};
+globalThis.addEventListener = () => {};
 globalThis.document = {
   querySelectorAll: () => boxes,
-  getElementById: id => ({"save-names": button, named, index: {textContent: '{"pictures": []}'}})[id],
+  getElementById: id => ({"save-names": button, named, "group-rows": rows, index: {textContent: '{"pictures": []}'}})[id],
   createElement: () => ({click() { name = this.download; }}),
 };
 globalThis.Blob = class { constructor(parts) { saved = parts.join(""); } };
@@ -134,22 +131,24 @@ boxes[0].value = "  guinea   pig\t";
 boxes[0].oninput();
 key(boxes[0], "Enter"); steps.push(boxes.indexOf(focused));
 key(boxes[1], "ArrowDown"); steps.push(boxes.indexOf(focused));
-key(boxes[2], "Enter"); steps.push(boxes.indexOf(focused));
+key(boxes[2], "Enter"); steps.push(focused === button);
 key(boxes[2], "ArrowUp"); steps.push(boxes.indexOf(focused));
 key(boxes[1], "j"); steps.push(boxes.indexOf(focused));
 boxes[2].value = "-";
 boxes[2].oninput();
+const said = named.textContent;
 button.onclick();
-console.log(JSON.stringify({steps, saved, name, said: named.textContent}));
+console.log(JSON.stringify({steps, saved, name, said, next: named.textContent}));
 )js";
 
 TEST(GroupRows, NamesAreTypedAndSaved) {
-  if (test::run_process({"sh", "-c", "command -v node"}).status != 0)
-    GTEST_SKIP() << "no node on PATH (package nodejs): the naming of groups is not tried";
-  const auto typed = test::run_process({"node", "-e", kTyping, test::source_path("report/page/page.js")});
-  EXPECT_EQ(typed.out,
-            "{\"steps\":[1,2,2,1,1],\"saved\":\"1, guinea pig\\nother, -\\n\",\"name\":\"names.txt\",\"said\":\"2 of 3 "
-            "groups named, 1 category\"}\n")
+  const std::string node = test::program_on_path({"node"});
+  if (node.empty()) GTEST_SKIP() << "no node on PATH (package nodejs): the naming of groups is not tried";
+  const auto typed = test::run_process({node, "-e", kTyping, test::source_path("report/page/page.js")});
+  EXPECT_EQ(
+      typed.out,
+      "{\"steps\":[1,2,true,1,1],\"saved\":\"1, guinea pig\\nother, -\\n\",\"name\":\"names.txt\",\"said\":\"2 of 3 "
+      "named, 1 category\",\"next\":\"saved. Now: usol group g.json --names names.txt --out named.json\"}\n")
       << typed.err;
 }
 

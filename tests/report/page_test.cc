@@ -9,6 +9,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/program_on_path.h"
 #include "usol/report/page_files.h"
 #include "usol/tensor/error.h"
 
@@ -61,9 +62,9 @@ TEST(Page, HoldsNothingOfTheSample) {
 }
 
 TEST(Page, ScriptIsValid) {
-  if (test::run_process({"sh", "-c", "command -v node"}).status != 0)
-    GTEST_SKIP() << "no node on PATH (package nodejs): the page's script is not checked by itself";
-  const auto checked = test::run_process({"node", "--check", test::source_path("report/page/page.js")});
+  const std::string node = test::program_on_path({"node"});
+  if (node.empty()) GTEST_SKIP() << "no node on PATH (package nodejs): the page's script is not checked by itself";
+  const auto checked = test::run_process({node, "--check", test::source_path("report/page/page.js")});
   EXPECT_EQ(checked.status, 0) << checked.err;
 }
 

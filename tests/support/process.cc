@@ -15,8 +15,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <sstream>
 
+#include "tests/support/program_on_path.h"
 #include "usol/tensor/check.h"
 #include "usol/train/distributed.h"
 
@@ -108,12 +108,7 @@ ProcessResult run_usol(const std::vector<std::string>& arguments, const ProcessO
 
 namespace {
 
-std::string mpirun() {
-  std::istringstream folders(std::getenv("PATH"));
-  for (std::string folder; std::getline(folders, folder, ':');)
-    if (fs::exists(fs::path(folder) / "mpirun")) return fs::path(folder) / "mpirun";
-  return {};
-}
+std::string mpirun() { return program_on_path({"mpirun"}); }
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "usol/io/coco.h"
+#include "usol/io/coco_record.h"
 #include "usol/io/image.h"
 
 namespace fs = std::filesystem;
@@ -71,6 +72,32 @@ void write_report_case(const fs::path& folder) {
             true);
   write_set(folder / "b.json", images, {{1, 10, 6, 20, 15, 0.8}, {2, 40, 25, 12, 10, 0.5}, {3, 40, 25, 12, 10, 0.7}},
             true);
+}
+
+std::string write_groups_case(const fs::path& folder) {
+  write_report_case(folder);
+  const io::AnnotationSet set = io::read_coco(folder / "a.json");
+  struct Field {
+    int group;
+    double similarity, margin;
+  };
+  const std::vector<Field> fields{{1, 0.9, 0.4}, {2, 0.8, 0.3}, {1, 0.95, 0.2},
+                                  {2, 0.7, 0.1}, {3, 0.6, 0.1}, {0, 0.1, 0}};
+  io::CocoWriter writer(folder / "groups.json");
+  for (const io::CocoImage& image : set.images) writer.add_image(image);
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    io::CocoAnnotation object = set.annotations[i];
+    object.category_id = fields[i].group == 0 ? 4 : fields[i].group;
+    std::string line = io::coco_annotation_json(object, set);
+    line.pop_back();  // }
+    writer.add_annotation_json(fmt::format("{}, \"group\": {}, \"similarity\": {}, \"margin\": {}}}", line,
+                                           fields[i].group, fields[i].similarity, fields[i].margin));
+  }
+  std::vector<io::CocoCategory> categories;
+  for (const int group : {1, 2, 3}) categories.push_back({group, fmt::format("group {}", group), "group"});
+  categories.push_back({4, "other", "other"});
+  writer.finish(categories);
+  return (folder / "groups.json").string();
 }
 
 std::string write_noise_case(const fs::path& folder, int count) {

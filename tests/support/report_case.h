@@ -10,6 +10,10 @@ namespace usol::test {
 /// Objects (truth, a, b): p0 2 2 1, p1 1 1 1, p2 1 0 1, p3 0 3 0.
 void write_report_case(const std::filesystem::path& folder);
 
+/// write_report_case(), and groups.json: the objects of a.json as a file of three groups, of two, two and one, and one
+/// object in none; returns its path.
+std::string write_groups_case(const std::filesystem::path& folder);
+
 /// `count` pictures of noise (n00.png ..., 400 x 300) and a run over them with a mask each; returns the run's path.
 std::string write_noise_case(const std::filesystem::path& folder, int count);
 
