@@ -290,13 +290,51 @@ class Grouper {
     options.how = job_.method == "agglomerate" ? maskcut::Grouping::kAgglomerate : maskcut::Grouping::kKmeans;
     options.seed = run_.seed;
     run_.note("grouping {} objects", records.size());
-    const maskcut::FoundGroups found = maskcut::find_groups(vectors.rows(), options);
+    maskcut::Rows rows = vectors.rows();
+    rows.read = [this, read = std::move(rows.read)](std::int64_t first, std::int64_t count, float* to) {
+      run_.throw_if_stopped();  // grouping a million objects takes minutes
+      read(first, count, to);
+    };
+    const maskcut::FoundGroups found = maskcut::find_groups(rows, options);
     for (const auto& [number, silhouette] : found.silhouettes)
       run_.detail("{} groups: mean silhouette {:.4f}", number, silhouette);
     write(records, found);
-    std::int64_t none = std::count(found.labels.begin(), found.labels.end(), maskcut::kNoGroup);
-    run_.note("wrote {}: {} objects in {} groups, and {} in none", out_,
-              static_cast<std::int64_t>(records.size()) - none, found.groups, none);
+    const auto count = static_cast<std::int64_t>(records.size());
+    run_.note("wrote {}: {} objects in {} groups, and {} in none", out_, count - found.left_out.all(), found.groups,
+              found.left_out.all());
+    say_left_out(options, count, found);
+  }
+
+  // Which objects are in no group, and why; a warning with a remedy where they are most of them.
+  void say_left_out(const maskcut::GroupOptions& options, std::int64_t objects,
+                    const maskcut::FoundGroups& found) const {
+    const maskcut::LeftOut& left = found.left_out;
+    const bool kmeans = options.how == maskcut::Grouping::kKmeans;
+    if (kmeans && options.groups > objects)
+      run_.note("groups {}: there are {} objects, and no more groups than these", options.groups, objects);
+    struct Reason {
+      std::int64_t objects;
+      std::string what, remedy;
+    };
+    const std::string fewer = !kmeans               ? "a larger threshold"
+                              : options.groups == 0 ? "a smaller most-groups"
+                                                    : "fewer groups";
+    std::vector<Reason> reasons{
+        {left.blank, "without a pixel, or without features there", "other features, or describe by crop"},
+        {left.dissimilar, fmt::format("by least-similarity {}", options.least_similarity), "a smaller one"},
+        {left.ambiguous, fmt::format("by least-margin {}", options.least_margin), "a smaller one, or " + fewer},
+        {left.outlying, fmt::format("by deviations {}", options.deviations), "more, or 0 for any"},
+        {left.of_small_groups, fmt::format("in groups of fewer than least-size {}", found.least_size),
+         fmt::format("{}, or least-size 1", fewer)}};
+    std::erase_if(reasons, [](const Reason& reason) { return reason.objects == 0; });
+    std::vector<std::string> parts;
+    for (const Reason& reason : reasons) parts.push_back(fmt::format("{} {}", reason.objects, reason.what));
+    if (!parts.empty()) run_.note("in none: {}", fmt::join(parts, ", "));
+    if (2 * left.all() <= objects) return;
+    const Reason& most = *std::max_element(reasons.begin(), reasons.end(),
+                                           [](const Reason& a, const Reason& b) { return a.objects < b.objects; });
+    run_.warn("{} of {} objects are in no group, {} of them {}: try {}", left.all(), objects, most.objects, most.what,
+              most.remedy);
   }
 
   void write(const std::vector<std::int64_t>& records, const maskcut::FoundGroups& found) const {
@@ -424,7 +462,12 @@ void GroupJob::declare(Settings& settings) {
            "0: "
            "any")
       .at_least(0);
-  settings.add("least-size N", groups.least_size, "Groups of fewer objects are none").at_least(1);
+  settings
+      .add(
+          "least-size N", groups.least_size,
+          "Groups of fewer objects are none. 0: of fewer than two, but where more groups are asked for than could have "
+          "two objects each")
+      .at_least(0);
 }
 
 int GroupJob::run(const Run& run, const GroupOutputs& outputs) const {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "usol/maskcut/groups/kmeans.h"
+#include "usol/maskcut/groups/lane_sum.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
 
@@ -30,9 +31,7 @@ class Groups {
 
   double distance(std::size_t a, std::size_t b) const {
     const double *x = &means_[a * dim_], *y = &means_[b * dim_];
-    double dot = 0;
-    for (std::size_t k = 0; k < dim_; ++k) dot += x[k] * y[k];
-    return 1 - dot;
+    return 1 - lane_sum(static_cast<std::int64_t>(dim_), [x, y](std::int64_t k) { return x[k] * y[k]; });
   }
 
   // The group nearest to a; of equally near ones `before`, else the first.
@@ -123,15 +122,15 @@ std::vector<std::int64_t> agglomerate(const Rows& given, const AgglomerationOpti
     std::iota(item.begin(), item.end(), std::size_t{0});
   }
   std::vector<double> means(items * dim), sizes(items);
-  std::vector<float> row(dim);
-  for (std::size_t i = 0; i < n; ++i) {
-    rows.read(static_cast<std::int64_t>(i), 1, row.data());
-    for (std::size_t k = 0; k < dim; ++k) {
-      check(std::isfinite(row[k]), "agglomeration: expected finite numbers, got {} in row {}", row[k], i);
-      means[item[i] * dim + k] += static_cast<double>(row[k]);
+  for_windows(rows, [&](std::int64_t first, std::int64_t count, const float* row) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(first + count); ++i, row += dim) {
+      for (std::size_t k = 0; k < dim; ++k) {
+        check(std::isfinite(row[k]), "agglomeration: expected finite numbers, got {} in row {}", row[k], i);
+        means[item[i] * dim + k] += static_cast<double>(row[k]);
+      }
+      ++sizes[item[i]];
     }
-    ++sizes[item[i]];
-  }
+  });
   for (std::size_t i = 0; i < items; ++i)
     for (std::size_t k = 0; k < dim; ++k) means[i * dim + k] /= sizes[i];
 

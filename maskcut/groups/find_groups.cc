@@ -7,8 +7,10 @@
 
 #include "usol/maskcut/groups/agglomerate.h"
 #include "usol/maskcut/groups/kmeans.h"
+#include "usol/maskcut/groups/lane_sum.h"
 #include "usol/maskcut/groups/silhouette.h"
 #include "usol/tensor/check.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol::maskcut {
 namespace {
@@ -30,7 +32,8 @@ std::vector<std::int64_t> candidates(std::int64_t most) {
 }
 
 std::int64_t choose_number(const Rows& rows, const GroupOptions& options, FoundGroups& found) {
-  const Rows sample = rows_of(sample_rows(rows, kSilhouetteRows, options.seed));
+  Rows sample = rows_of(sample_rows(rows, kSilhouetteRows, options.seed));
+  sample.unit = rows.unit;
   std::int64_t best = 1;
   double highest = 0;
   for (const std::int64_t number : candidates(std::min(options.most_groups, sample.count - 1))) {
@@ -48,11 +51,10 @@ std::int64_t choose_number(const Rows& rows, const GroupOptions& options, FoundG
 // Unit means of the labels' rows, f32 [groups, D].
 Tensor centres_of(const Rows& rows, const std::vector<std::int64_t>& labels, std::int64_t groups) {
   std::vector<double> sums(at(groups * rows.dim));
-  std::vector<float> row(at(rows.dim));
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    rows.read(static_cast<std::int64_t>(i), 1, row.data());
-    for (std::size_t k = 0; k < row.size(); ++k) sums[at(labels[i]) * row.size() + k] += static_cast<double>(row[k]);
-  }
+  for_windows(rows, [&](std::int64_t first, std::int64_t count, const float* row) {
+    for (std::int64_t i = first; i < first + count; ++i, row += rows.dim)
+      for (std::int64_t k = 0; k < rows.dim; ++k) sums[at(labels[at(i)] * rows.dim + k)] += static_cast<double>(row[k]);
+  });
   Tensor means = Tensor::empty({groups, rows.dim});
   std::copy(sums.begin(), sums.end(), means.mutable_data<float>());
   Tensor centres = Tensor::empty({groups, rows.dim});
@@ -63,24 +65,40 @@ Tensor centres_of(const Rows& rows, const std::vector<std::int64_t>& labels, std
 // Fills similarity and margin. A row of zeros is similar to nothing, and in no group.
 void measure(const Rows& rows, const Tensor& centres, FoundGroups& found) {
   const std::vector<Nearest> nearest = nearest_centres(rows, centres);
-  std::vector<float> row(at(rows.dim));
-  const auto cosine = [&](std::int64_t group) {
-    return std::inner_product(row.begin(), row.end(), centres.data<float>() + group * rows.dim, 0.0);
-  };
-  for (std::size_t i = 0; i < nearest.size(); ++i) {
-    rows.read(static_cast<std::int64_t>(i), 1, row.data());
-    const std::int64_t own = found.labels[i], other = nearest[i].centre == own ? nearest[i].next : nearest[i].centre;
-    if (std::all_of(row.begin(), row.end(), [](float value) { return value == 0; })) found.labels[i] = kNoGroup;
-    const double similarity = cosine(own);
-    found.similarity.push_back(static_cast<float>(similarity));
-    found.margin.push_back(static_cast<float>(other < 0 ? similarity : similarity - cosine(other)));
-  }
+  found.similarity.resize(nearest.size());
+  found.margin.resize(nearest.size());
+  for_windows(rows, [&](std::int64_t first, std::int64_t count, const float* values) {
+    parallel_for(first, first + count, kWindowRows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const float* row = values + (i - first) * rows.dim;
+        const auto cosine = [&](std::int64_t group) {
+          const float* centre = centres.data<float>() + group * rows.dim;
+          return lane_sum(rows.dim, [=](std::int64_t k) { return static_cast<double>(row[k]) * centre[k]; });
+        };
+        const std::int64_t own = found.labels[at(i)];
+        const std::int64_t other = nearest[at(i)].centre == own ? nearest[at(i)].next : nearest[at(i)].centre;
+        const double similarity = cosine(own);
+        found.similarity[at(i)] = static_cast<float>(similarity);
+        found.margin[at(i)] = static_cast<float>(other < 0 ? similarity : similarity - cosine(other));
+        if (std::all_of(row, row + rows.dim, [](float value) { return value == 0; })) found.labels[at(i)] = kNoGroup;
+      }
+    });
+  });
+}
+
+// Who asks for more groups than could have two objects each asks for those of one.
+std::int64_t least_size(const GroupOptions& options, std::int64_t groups, std::int64_t rows) {
+  if (options.least_size > 0) return options.least_size;
+  return options.how == Grouping::kKmeans && options.groups > 0 && 2 * groups > rows ? 1 : 2;
 }
 
 void leave_out(const GroupOptions& options, std::int64_t groups, FoundGroups& found) {
   std::vector<double> sum(at(groups)), square(at(groups)), size(at(groups)), least(at(groups), -2);
   for (std::size_t i = 0; i < found.labels.size(); ++i) {
-    if (found.labels[i] == kNoGroup) continue;
+    if (found.labels[i] == kNoGroup) {
+      ++found.left_out.blank;
+      continue;
+    }
     const std::size_t g = at(found.labels[i]);
     sum[g] += found.similarity[i];
     ++size[g];
@@ -98,14 +116,22 @@ void leave_out(const GroupOptions& options, std::int64_t groups, FoundGroups& fo
   for (std::size_t i = 0; i < found.labels.size(); ++i) {
     std::int64_t& label = found.labels[i];
     if (label == kNoGroup) continue;
-    if (found.similarity[i] < options.least_similarity || found.margin[i] < options.least_margin ||
-        found.similarity[i] < least[at(label)])
-      label = kNoGroup;
-    else
+    std::int64_t* const reason = found.similarity[i] < options.least_similarity ? &found.left_out.dissimilar
+                                 : found.margin[i] < options.least_margin       ? &found.left_out.ambiguous
+                                 : found.similarity[i] < least[at(label)]       ? &found.left_out.outlying
+                                                                                : nullptr;
+    if (reason == nullptr) {
       ++left[at(label)];
+      continue;
+    }
+    ++*reason;
+    label = kNoGroup;
   }
-  for (std::int64_t& label : found.labels)
-    if (label != kNoGroup && left[at(label)] < options.least_size) label = kNoGroup;
+  for (std::int64_t& label : found.labels) {
+    if (label == kNoGroup || left[at(label)] >= found.least_size) continue;
+    ++found.left_out.of_small_groups;
+    label = kNoGroup;
+  }
 }
 
 // The largest group becomes the first; of equally large ones the one whose first row comes first.
@@ -129,8 +155,9 @@ void order_by_size(std::int64_t groups, FoundGroups& found) {
 }  // namespace
 
 FoundGroups find_groups(const Rows& given, const GroupOptions& options) {
-  check(options.groups >= 0 && options.most_groups >= 1 && options.starts >= 1 && options.least_size >= 1,
-        "groups: expected a number, a bound, starts and a least size of at least one, got {}, {}, {} and {}",
+  check(options.groups >= 0 && options.most_groups >= 1 && options.starts >= 1 && options.least_size >= 0,
+        "groups: expected a number, a bound, starts and a least size that are not negative, and a bound and starts of "
+        "at least one, got {}, {}, {} and {}",
         options.groups, options.most_groups, options.starts, options.least_size);
   FoundGroups found;
   if (given.count == 0) return found;
@@ -146,6 +173,7 @@ FoundGroups find_groups(const Rows& given, const GroupOptions& options) {
     found.labels = std::move(clusters.labels);
     measure(rows, clusters.centres, found);
   }
+  found.least_size = least_size(options, groups, rows.count);
   leave_out(options, groups, found);
   order_by_size(groups, found);
   return found;

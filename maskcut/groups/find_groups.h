@@ -23,15 +23,29 @@ struct GroupOptions {
   // Which objects are left in no group, in the end; the groups' centres stay as they were found.
   double least_similarity = -1, least_margin = -2;  // less than these
   double deviations = 3;  // similarity lower than their group's mean by more than so many standard deviations; 0: none
-  std::int64_t least_size = 2;  // groups of fewer objects
+  /// Groups of fewer objects. 0: of fewer than two, but where k-means was asked for more groups than could have two
+  /// each.
+  std::int64_t least_size = 0;
   std::uint64_t seed = 0;
 };
 
 inline constexpr std::int64_t kSilhouetteRows = 10000;
 inline constexpr std::int64_t kNoGroup = -1;
 
+/// Objects in no group by the reason, the first of these that holds.
+struct LeftOut {
+  std::int64_t blank = 0;            // rows of zeros
+  std::int64_t dissimilar = 0;       // by GroupOptions::least_similarity
+  std::int64_t ambiguous = 0;        // least_margin
+  std::int64_t outlying = 0;         // deviations
+  std::int64_t of_small_groups = 0;  // least_size
+  std::int64_t all() const { return blank + dissimilar + ambiguous + outlying + of_small_groups; }
+};
+
 struct FoundGroups {
   std::int64_t groups = 0;
+  std::int64_t least_size = 0;  // that held
+  LeftOut left_out;
   std::vector<std::int64_t> labels;  // 0 ... groups - 1, the largest group first; or kNoGroup
   /// Cosine with the group's centre (for kNoGroup the group's that it was found in), and by how much it exceeds that
   /// with the next one (of a group alone, itself). Negative where agglomeration had another opinion.

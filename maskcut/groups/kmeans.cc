@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "usol/maskcut/groups/lane_sum.h"
 #include "usol/ops/gemm.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/generator.h"
@@ -15,41 +16,28 @@
 namespace usol::maskcut {
 namespace {
 
-constexpr std::uint64_t kStream = 0x6b6d6561;   // of the generator
-constexpr std::int64_t kBlock = 256;            // rows of one product: always as many, whatever the threads are
-constexpr std::int64_t kLeastWork = 1 << 17;    // additions that are worth a thread
-constexpr std::int64_t kWindowBytes = 8 << 20;  // of rows in memory at a time
+constexpr std::uint64_t kStream = 0x6b6d6561;  // of the generator
+constexpr std::int64_t kBlock = kWindowRows;   // of one product: always as many, whatever the threads are
+constexpr std::int64_t kLeastWork = 1 << 17;   // additions that are worth a thread
 
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
-// Calls body(first, count, rows) on windows of the rows, in order.
-template <class Body>
-void for_windows(const Rows& rows, const Body& body) {
-  const std::int64_t row_bytes = std::max<std::int64_t>(rows.dim, 1) * 4;
-  const std::int64_t blocks = std::max<std::int64_t>(kWindowBytes / (row_bytes * kBlock), 1);
-  const std::int64_t window = std::min(blocks * kBlock, rows.count);
-  std::vector<float> values(at(window * rows.dim));
-  for (std::int64_t first = 0; first < rows.count; first += window) {
-    const std::int64_t count = std::min(window, rows.count - first);
-    rows.read(first, count, values.data());
-    body(first, count, values.data());
-  }
-}
-
 double squared_distance(const float* a, const float* b, std::int64_t dim) {
-  double sum = 0;
-  for (std::int64_t k = 0; k < dim; ++k) {
+  return lane_sum(dim, [a, b](std::int64_t k) {
     const double away = static_cast<double>(a[k]) - b[k];
-    sum += away * away;
-  }
-  return sum;
+    return away * away;
+  });
 }
 
-// Finds the nearest centres of rows that are in memory.
+// Finds the nearest centres of rows that are in memory; how far the second nearest is only if `two`.
 class Finder {
  public:
-  explicit Finder(const Tensor& centres)
-      : centres_(centres.contiguous()), count_(centres.size(0)), dim_(centres.size(1)), half_squares_(at(count_)) {
+  Finder(const Tensor& centres, bool two)
+      : centres_(centres.contiguous()),
+        count_(centres.size(0)),
+        dim_(centres.size(1)),
+        two_(two),
+        half_squares_(at(count_)) {
     const float* c = centres_.data<float>();
     for (std::int64_t j = 0; j < count_; ++j) {
       double square = 0;
@@ -103,12 +91,13 @@ class Finder {
       }
       const float* row = rows + i * dim_;
       to[i] = {best, next, squared_distance(row, c + best * dim_, dim_),
-               next < 0 ? kFar : squared_distance(row, c + next * dim_, dim_)};
+               next < 0 || !two_ ? kFar : squared_distance(row, c + next * dim_, dim_)};
     }
   }
 
   Tensor centres_;
   std::int64_t count_, dim_;
+  bool two_;
   std::vector<double> half_squares_;
 };
 
@@ -182,7 +171,7 @@ class Lloyd {
  private:
   // Every row's nearest centre; the sum of each centre's rows, [clusters, D], and how many they are.
   std::vector<double> find_and_sum() {
-    const Finder finder(centres_);
+    const Finder finder(centres_, false);
     std::vector<double> sums(at(count_ * rows_.dim));
     members_.assign(at(count_), 0);
     for_windows(rows_, [&](std::int64_t first, std::int64_t count, const float* values) {
@@ -274,36 +263,42 @@ Tensor seed_centres(const Tensor& sample, std::int64_t clusters, Generator& gene
   const auto take = [&](std::int64_t j, std::int64_t row) {
     std::copy(values + row * dim, values + (row + 1) * dim, to + j * dim);
   };
-  const auto distances_to = [&](std::int64_t row) {
-    std::vector<double> distances(at(n));
-    parallel_for(0, n, kLeastWork / dim + 1, [&](std::int64_t begin, std::int64_t end) {
+  // Squared distances of all rows to those of `candidates`, one list after the other; none above its row's `most`.
+  const auto distances_to = [&](const std::vector<std::int64_t>& candidates, const std::vector<double>& most) {
+    std::vector<double> distances(candidates.size() * at(n));
+    const std::int64_t work = dim * static_cast<std::int64_t>(candidates.size());
+    parallel_for(0, n, kLeastWork / work + 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
-        distances[at(i)] = squared_distance(values + i * dim, values + row * dim, dim);
+        for (std::size_t c = 0; c < candidates.size(); ++c)
+          distances[c * at(n) + at(i)] =
+              std::min(squared_distance(values + i * dim, values + candidates[c] * dim, dim), most[at(i)]);
     });
     return distances;
   };
   const auto first = static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(n)));
   take(0, first);
-  std::vector<double> closest = distances_to(first), reach(at(n));
+  std::vector<double> closest(at(n), std::numeric_limits<double>::infinity()), reach(at(n));
+  closest = distances_to({first}, closest);
   for (std::int64_t j = 1; j < clusters; ++j) {
     double sum = 0;
     for (std::int64_t i = 0; i < n; ++i) reach[at(i)] = sum += closest[at(i)];
-    std::int64_t best = -1;
-    double least = 0;
-    std::vector<double> best_closest;
-    for (int trial = 0; trial < trials; ++trial) {
+    std::vector<std::int64_t> drawn(at(trials));
+    for (std::int64_t& row : drawn) {
       const auto found = std::upper_bound(reach.begin(), reach.end(), generator.uniform(0, sum));
-      const std::int64_t row = std::min<std::int64_t>(found - reach.begin(), n - 1);
-      std::vector<double> with = distances_to(row);
-      double total = 0;
-      for (std::int64_t i = 0; i < n; ++i) total += with[at(i)] = std::min(with[at(i)], closest[at(i)]);
-      if (best >= 0 && total >= least) continue;
-      best = row;
-      least = total;
-      best_closest = std::move(with);
+      row = std::min<std::int64_t>(found - reach.begin(), n - 1);
     }
-    take(j, best);
-    closest = std::move(best_closest);
+    const std::vector<double> with = distances_to(drawn, closest);
+    std::size_t best = 0;
+    double least = std::numeric_limits<double>::infinity();
+    for (std::size_t t = 0; t < drawn.size(); ++t) {
+      double total = 0;
+      for (std::size_t i = 0; i < at(n); ++i) total += with[t * at(n) + i];
+      if (total >= least) continue;
+      best = t;
+      least = total;
+    }
+    take(j, drawn[best]);
+    std::copy_n(with.begin() + static_cast<std::ptrdiff_t>(best * at(n)), n, closest.begin());
   }
   return centres;
 }
@@ -324,12 +319,15 @@ Kmeans kmeans(const Rows& given, const KmeansOptions& options) {
   const double variance = mean_variance(rows);
   Generator generator(options.seed, kStream);
   const Tensor sample = sample_rows(rows, std::max(options.seeding_rows, options.clusters), options.seed);
+  // More rows than the sample begin where the best start on the sample ended: few rounds over all of them are left.
+  const bool sampled = sample.size(0) < rows.count;
+  const Rows tried = sampled ? rows_of(sample) : rows;
   Kmeans best;
   for (int start = 0; start < options.starts; ++start) {
-    Kmeans one = Lloyd(rows, seed_centres(sample, options.clusters, generator), options, variance).run();
+    Kmeans one = Lloyd(tried, seed_centres(sample, options.clusters, generator), options, variance).run();
     if (start == 0 || one.inertia < best.inertia) best = std::move(one);
   }
-  return best;
+  return sampled ? Lloyd(rows, best.centres, options, variance).run() : best;
 }
 
 Kmeans kmeans_from(const Rows& given, const Tensor& centres, const KmeansOptions& options) {
@@ -345,7 +343,7 @@ std::vector<Nearest> nearest_centres(const Rows& rows, const Tensor& centres) {
   check(centres.defined() && centres.dtype() == DType::kF32 && centres.rank() == 2 && centres.size(0) >= 1 &&
             centres.size(1) == rows.dim,
         "nearest centres: expected centres f32 [K, {}], got {} {}", rows.dim, centres.dtype(), centres.shape());
-  const Finder finder(centres);
+  const Finder finder(centres, true);
   std::vector<Nearest> nearest(at(rows.count));
   for_windows(rows, [&](std::int64_t first, std::int64_t count, const float* values) {
     finder.find(values, count, nearest.data() + first);

@@ -16,7 +16,8 @@ namespace usol::maskcut {
 struct KmeansOptions {
   std::int64_t clusters = 8;
   bool spherical = false;   // rows and centres are taken at unit length, so that near means a high cosine
-  int starts = 1;           // runs from other first centres; the one of least inertia is kept
+  int starts = 1;           // runs from other first centres, on a sample of more rows than seeding_rows; the one of
+                            // least inertia is kept (there, the rounds over all rows begin at its centres)
   int iterations = 300;     // most rounds of one run
   double tolerance = 1e-4;  // a run also ends when the centres moved by less than this share of the rows' variance
   std::int64_t seeding_rows = 32768;  // first centres are sought among at most so many rows, a sample
@@ -40,7 +41,7 @@ struct Nearest {
 /// Groups the rows. As scikit-learn's KMeans(init="k-means++", algorithm="lloyd"), but for the random numbers: a centre
 /// that loses all rows is put on the row that is farthest from its own. Sums are in f64, distances from products in
 /// f32; the result depends on rows and options alone, not on the number of threads. Memory: some 8 MiB of rows at a
-/// time, 24 bytes a row, the sample of seeding_rows, and 12 bytes a number of the centres. Throws Error if there are
+/// time, 56 bytes a row, the sample of seeding_rows, and 12 bytes a number of the centres. Throws Error if there are
 /// fewer rows than clusters, or rows that are not finite, and on options below one.
 Kmeans kmeans(const Rows& rows, const KmeansOptions& options);
 

@@ -6,12 +6,16 @@
 #include <utility>
 #include <vector>
 
+#include "usol/maskcut/groups/lane_sum.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/generator.h"
+#include "usol/tensor/parallel.h"
 
 namespace usol::maskcut {
 namespace {
 
+constexpr std::int64_t kWindowBytes = 8 << 20;
+constexpr std::int64_t kLeastNumbers = 1 << 16;      // that are worth a thread
 constexpr std::uint64_t kSampleStream = 0x73616d70;  // of the generator, so that no other use of a seed repeats it
 
 }  // namespace
@@ -26,31 +30,46 @@ Rows rows_of(const Tensor& vectors) {
           }};
 }
 
+void for_windows(const Rows& rows, const std::function<void(std::int64_t, std::int64_t, const float*)>& visit) {
+  const std::int64_t row_bytes = std::max<std::int64_t>(rows.dim, 1) * 4;
+  const std::int64_t window = std::max<std::int64_t>(kWindowBytes / (row_bytes * kWindowRows), 1) * kWindowRows;
+  std::vector<float> values(static_cast<std::size_t>(std::min(window, rows.count) * rows.dim));
+  for (std::int64_t first = 0; first < rows.count; first += window) {
+    const std::int64_t count = std::min(window, rows.count - first);
+    rows.read(first, count, values.data());
+    visit(first, count, values.data());
+  }
+}
+
 Rows unit_rows(Rows rows) {
-  Rows unit{rows.count, rows.dim, {}};
+  if (rows.unit) return rows;
+  Rows unit{rows.count, rows.dim, {}, true};
   unit.read = [rows = std::move(rows)](std::int64_t first, std::int64_t count, float* to) {
     rows.read(first, count, to);
-    for (std::int64_t i = 0; i < count; ++i) {
-      float* row = to + i * rows.dim;
-      double square = 0;
-      for (std::int64_t k = 0; k < rows.dim; ++k) square += static_cast<double>(row[k]) * row[k];
-      if (square == 0) continue;
-      const double length = std::sqrt(square);
-      for (std::int64_t k = 0; k < rows.dim; ++k) row[k] = static_cast<float>(row[k] / length);
-    }
+    parallel_for(0, count, kLeastNumbers / std::max<std::int64_t>(rows.dim, 1) + 1,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     float* row = to + i * rows.dim;
+                     const double square =
+                         lane_sum(rows.dim, [row](std::int64_t k) { return static_cast<double>(row[k]) * row[k]; });
+                     if (square == 0) continue;
+                     const double length = std::sqrt(square);
+                     for (std::int64_t k = 0; k < rows.dim; ++k) row[k] = static_cast<float>(row[k] / length);
+                   }
+                 });
   };
   return unit;
 }
 
 Rows whitened_rows(Rows rows) {
   const auto dim = static_cast<std::size_t>(rows.dim);
-  std::vector<float> row(dim), deviation(dim);
+  std::vector<float> deviation(dim);
   std::vector<double> mean(dim), square(dim);
-  const auto for_each_row = [&](auto visit) {
-    for (std::int64_t i = 0; i < rows.count; ++i) {
-      rows.read(i, 1, row.data());
-      for (std::size_t k = 0; k < dim; ++k) visit(k, static_cast<double>(row[k]));
-    }
+  const auto for_each_row = [&](const auto& visit) {
+    for_windows(rows, [&](std::int64_t, std::int64_t n, const float* values) {
+      for (std::int64_t i = 0; i < n; ++i, values += dim)
+        for (std::size_t k = 0; k < dim; ++k) visit(k, static_cast<double>(values[k]));
+    });
   };
   const auto count = static_cast<double>(std::max<std::int64_t>(rows.count, 1));
   for_each_row([&](std::size_t k, double value) { mean[k] += value / count; });

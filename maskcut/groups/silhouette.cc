@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "usol/maskcut/groups/lane_sum.h"
 #include "usol/tensor/check.h"
 
 namespace usol::maskcut {
@@ -34,8 +35,9 @@ double mean_silhouette(const Rows& given, const std::vector<std::int64_t>& label
     double inside = 0, outside = std::numeric_limits<double>::infinity();
     for (std::size_t g = 0; g < count; ++g) {
       if (sizes[g] == 0) continue;
-      double dot = 0;
-      for (std::size_t k = 0; k < dim; ++k) dot += static_cast<double>(row[k]) * sums[g * dim + k];
+      const double* sum = &sums[g * dim];
+      const double dot = lane_sum(
+          rows.dim, [&](std::int64_t k) { return static_cast<double>(row[static_cast<std::size_t>(k)]) * sum[k]; });
       if (g == own)
         inside = 1 - (dot - self) / (sizes[g] - 1);
       else

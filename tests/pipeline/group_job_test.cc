@@ -32,7 +32,9 @@ using Json = nlohmann::json;
 namespace usol {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr std::int64_t kSide = 32, kGrid = 4;  // pixels and patches of a picture's side
 
@@ -188,6 +190,36 @@ TEST_F(GroupJobTest, AnObjectWithoutAPixelIsInNoGroup) {
   ASSERT_EQ(groups.size(), kinds_.size());
   EXPECT_EQ(groups[2], 0);
   EXPECT_EQ(std::count(groups.begin(), groups.end(), 0), 1);
+}
+
+TEST_F(GroupJobTest, SaysWhyObjectsAreInNoGroup) {
+  usol::Run run = logged_.run;
+  run.existing = Existing::kReplace;
+  const auto said = [&](const GroupJob& job) {
+    const auto log = std::make_shared<test::KeptLog>();
+    run.log = log;
+    EXPECT_EQ(job.run(run, {at("a.json"), at("vectors")}), kSuccess);
+    return log->text();
+  };
+  EXPECT_THAT(said(job_), AllOf(HasSubstr("10 objects in 3 groups, and 0 in none"), Not(HasSubstr("in none: "))));
+  GroupJob many = job_;
+  many.groups.groups = 20;
+  EXPECT_THAT(said(many), AllOf(HasSubstr("10 objects in 10 groups, and 0 in none"),
+                                HasSubstr("groups 20: there are 10 objects, and no more groups than these"),
+                                Not(HasSubstr("warning"))));
+  many.groups.least_size = 2;
+  EXPECT_THAT(said(many), HasSubstr("warning: 10 of 10 objects are in no group, 10 of them in groups of fewer than "
+                                    "least-size 2: try fewer groups, or least-size 1"));
+  GroupJob strict = job_;
+  strict.groups.least_similarity = 1;
+  EXPECT_THAT(said(strict), HasSubstr("by least-similarity 1: try a smaller one"));
+  strict.groups.least_similarity = -1;
+  strict.groups.least_margin = 2;
+  EXPECT_THAT(said(strict), HasSubstr("10 by least-margin 2"));
+  GroupJob alone = job_;
+  alone.method = "agglomerate";
+  alone.groups.threshold = 0;
+  EXPECT_THAT(said(alone), HasSubstr("10 of them in groups of fewer than least-size 2: try a larger threshold, or"));
 }
 
 TEST_F(GroupJobTest, EqualRunsGiveEqualBytes) {

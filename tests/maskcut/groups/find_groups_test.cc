@@ -118,6 +118,41 @@ TEST(FindGroups, TheLargestComesFirstAndOutliersAreInNone) {
   EXPECT_EQ(find_groups(rows_of(rows), {.groups = 3, .deviations = 0, .least_size = 1}).groups, 3);
 }
 
+TEST(FindGroups, CountsWhatIsLeftOutByItsReason) {
+  // Two kinds of ten; one row between them, one of zeros, one a little off the second kind, one like nothing.
+  Tensor rows = Tensor::zeros({24, 4});
+  float* r = rows.mutable_data<float>();
+  for (int i = 0; i < 20; ++i) r[4 * i + i % 2] = 1;
+  r[4 * 20] = 1, r[4 * 20 + 1] = 0.9f;
+  r[4 * 22 + 1] = 1, r[4 * 22 + 2] = 0.4f;
+  r[4 * 23 + 3] = 1;
+  const FoundGroups found = find_groups(
+      rows_of(rows), {.groups = 3, .least_similarity = 0.6, .least_margin = 0.2, .deviations = 2, .least_size = 2});
+  EXPECT_EQ(found.left_out.blank, 1);
+  EXPECT_EQ(found.left_out.dissimilar, 0);
+  EXPECT_EQ(found.left_out.ambiguous, 1);
+  EXPECT_EQ(found.left_out.outlying, 1);
+  EXPECT_EQ(found.left_out.of_small_groups, 1);
+  EXPECT_EQ(found.left_out.all(), std::count(found.labels.begin(), found.labels.end(), kNoGroup));
+  EXPECT_EQ(found.labels[21], kNoGroup);
+  const FoundGroups two = find_groups(rows_of(rows), {.groups = 2, .least_similarity = 0.6, .deviations = 0});
+  EXPECT_EQ(two.left_out.dissimilar, 1);
+  EXPECT_EQ(two.labels[23], kNoGroup);
+}
+
+TEST(FindGroups, AsManyGroupsAsObjectsAreGroupsOfOne) {
+  const Rows rows = rows_of(clumps(5, 2, 16, 0.2));
+  for (const std::int64_t groups : {6, 10, 40}) {
+    const FoundGroups found = find_groups(rows, {.groups = groups});
+    EXPECT_EQ(found.least_size, 1) << groups;
+    EXPECT_EQ(found.groups, std::min<std::int64_t>(groups, 10));
+    EXPECT_EQ(found.left_out.all(), 0);
+  }
+  EXPECT_EQ(find_groups(rows, {.groups = 5}).least_size, 2);  // there could be two in each
+  EXPECT_EQ(find_groups(rows, {.groups = 10, .least_size = 2}).left_out.of_small_groups, 10);
+  EXPECT_EQ(find_groups(rows, {.how = Grouping::kAgglomerate, .threshold = 0}).least_size, 2);
+}
+
 TEST(FindGroups, ByAgglomerationToo) {
   const FoundGroups found =
       find_groups(rows_of(clumps(10, 4, 8, 0.05)), {.how = Grouping::kAgglomerate, .threshold = 0.4});

@@ -113,6 +113,36 @@ TEST(Kmeans, RowsAreReadInWindowsOfEightMebibytes) {
   for (std::size_t i = 0; i < found.labels.size(); ++i) ASSERT_EQ(found.labels[i], found.labels[i % 2]);
 }
 
+TEST(Kmeans, StartsAreComparedOnTheSample) {
+  const Tensor clumped = clumps(400, 6, 16, 3);
+  std::int64_t passes = 0;
+  Rows rows = rows_of(clumped);
+  rows.read = [read = rows.read, &passes](std::int64_t first, std::int64_t count, float* to) {
+    passes += first == 0 && count > 1;
+    read(first, count, to);
+  };
+  const auto passes_of = [&](int starts) {
+    passes = 0;
+    const Kmeans found =
+        kmeans(rows, {.clusters = 6, .spherical = true, .starts = starts, .seeding_rows = 240, .seed = 5});
+    for (std::size_t i = 6; i < found.labels.size(); ++i) EXPECT_EQ(found.labels[i], found.labels[i % 6]);
+    return passes;
+  };
+  const std::int64_t of_one = passes_of(1);
+  EXPECT_LE(of_one, 4);  // their variance, two rounds, and perhaps a third
+  EXPECT_EQ(passes_of(8), of_one);
+}
+
+TEST(Kmeans, UnitRowsAreMadeOnce) {
+  const Tensor rows = Tensor::from(std::vector<float>{3, 4, 0, 0, 0, 2}, {3, 2});
+  const Rows unit = unit_rows(rows_of(rows));
+  EXPECT_TRUE(unit.unit);
+  EXPECT_FALSE(rows_of(rows).unit || whitened_rows(unit).unit);
+  std::vector<float> values(6);
+  unit_rows(unit).read(0, 3, values.data());
+  EXPECT_EQ(values, (std::vector<float>{0.6f, 0.8f, 0, 0, 0, 1}));
+}
+
 TEST(Kmeans, NearestCentresKnowTheSecondBest) {
   const Tensor rows = Tensor::from(std::vector<float>{0, 0, 3, 0}, {2, 2});
   const Tensor centres = Tensor::from(std::vector<float>{0, 1, 2, 0, 50, 0}, {3, 2});
