@@ -15,7 +15,7 @@
 namespace usol::maskcut {
 namespace {
 
-constexpr int kSmallGroupRounds = 10;         // of k-means, whose groups only have to be small
+constexpr int kSmallGroupRounds = 3;          // of k-means, whose groups only have to be small
 constexpr std::int64_t kLeastWork = 1 << 17;  // multiplications that are worth a thread
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
@@ -108,6 +108,7 @@ std::vector<std::int64_t> agglomerate(const Rows& given, const AgglomerationOpti
   if (rows.count > options.most) {
     const Kmeans small = kmeans(rows, {.clusters = options.most,
                                        .spherical = true,
+                                       .trials = 1,
                                        .iterations = kSmallGroupRounds,
                                        .seeding_rows = 4 * options.most,
                                        .seed = options.seed});

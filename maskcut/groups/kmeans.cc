@@ -254,10 +254,11 @@ class Lloyd {
 Rows prepared(const Rows& rows, const KmeansOptions& options) { return options.spherical ? unit_rows(rows) : rows; }
 
 // k-means++ on rows that are all in memory.
-Tensor seed_centres(const Tensor& sample, std::int64_t clusters, Generator& generator) {
-  const std::int64_t n = sample.size(0), dim = sample.size(1);
+Tensor seed_centres(const Tensor& sample, const KmeansOptions& options, Generator& generator) {
+  const std::int64_t n = sample.size(0), dim = sample.size(1), clusters = options.clusters;
   const float* values = sample.data<float>();
-  const int trials = 2 + static_cast<int>(std::log(static_cast<double>(clusters)));
+  const int trials =
+      options.trials > 0 ? options.trials : 2 + static_cast<int>(std::log(static_cast<double>(clusters)));
   Tensor centres = Tensor::empty({clusters, dim});
   float* to = centres.mutable_data<float>();
   const auto take = [&](std::int64_t j, std::int64_t row) {
@@ -310,7 +311,7 @@ Tensor kmeans_plus_plus(const Rows& rows, const KmeansOptions& options) {
   Generator generator(options.seed, kStream);
   const Tensor sample =
       sample_rows(prepared(rows, options), std::max(options.seeding_rows, options.clusters), options.seed);
-  return seed_centres(sample, options.clusters, generator);
+  return seed_centres(sample, options, generator);
 }
 
 Kmeans kmeans(const Rows& given, const KmeansOptions& options) {
@@ -324,7 +325,7 @@ Kmeans kmeans(const Rows& given, const KmeansOptions& options) {
   const Rows tried = sampled ? rows_of(sample) : rows;
   Kmeans best;
   for (int start = 0; start < options.starts; ++start) {
-    Kmeans one = Lloyd(tried, seed_centres(sample, options.clusters, generator), options, variance).run();
+    Kmeans one = Lloyd(tried, seed_centres(sample, options, generator), options, variance).run();
     if (start == 0 || one.inertia < best.inertia) best = std::move(one);
   }
   return sampled ? Lloyd(rows, best.centres, options, variance).run() : best;

@@ -15,10 +15,11 @@ namespace usol::maskcut {
 
 struct KmeansOptions {
   std::int64_t clusters = 8;
-  bool spherical = false;   // rows and centres are taken at unit length, so that near means a high cosine
-  int starts = 1;           // runs from other first centres, on a sample of more rows than seeding_rows; the one of
-                            // least inertia is kept (there, the rounds over all rows begin at its centres)
-  int iterations = 300;     // most rounds of one run
+  bool spherical = false;  // rows and centres are taken at unit length, so that near means a high cosine
+  int starts = 1;          // runs from other first centres, on a sample of more rows than seeding_rows; the one of
+                           // least inertia is kept (there, the rounds over all rows begin at its centres)
+  int trials = 0;          // rows that are drawn for each first centre, of which the best is taken; 0: 2 + ln(clusters)
+  int iterations = 300;    // most rounds of one run
   double tolerance = 1e-4;  // a run also ends when the centres moved by less than this share of the rows' variance
   std::int64_t seeding_rows = 32768;  // first centres are sought among at most so many rows, a sample
   std::uint64_t seed = 0;
@@ -48,8 +49,8 @@ Kmeans kmeans(const Rows& rows, const KmeansOptions& options);
 /// The same from given centres f32 [clusters, D], without k-means++.
 Kmeans kmeans_from(const Rows& rows, const Tensor& centres, const KmeansOptions& options);
 
-/// First centres f32 [clusters, D] by k-means++: each new one is the best of 2 + ln(clusters) rows that were drawn with
-/// chances by their squared distance to the centres so far. Throws as kmeans().
+/// First centres f32 [clusters, D] by k-means++: each new one is the best of `trials` rows that were drawn with chances
+/// by their squared distance to the centres so far. Throws as kmeans().
 Tensor kmeans_plus_plus(const Rows& rows, const KmeansOptions& options);
 
 /// The nearest of the centres f32 [clusters, D] for each row, both as they are. Throws Error on other shapes.
