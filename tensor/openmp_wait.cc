@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <future>
@@ -21,8 +22,9 @@ void let_openmp_sleep() {
     std::promise<void> ready;
     std::thread([&ready] {
       const int team = std::max(2, omp_get_num_procs() - thread_count() + 2);
+      std::atomic<int> members{0};  // a region that does nothing would be left out by the compiler
 #pragma omp parallel num_threads(team)
-      {}
+      ++members;
       ready.set_value();
       for (;;) std::this_thread::sleep_for(std::chrono::hours(24));
     }).detach();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include <atomic>
 #include <chrono>
 #include <ctime>
 #include <thread>
@@ -18,12 +19,14 @@ double busy_share() {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   const std::clock_t processor = std::clock();
+  std::atomic<int> members{0};  // a region that does nothing would be left out by the compiler
   for (int i = 0; i < 50; ++i) {
 #pragma omp parallel num_threads(2)
-    {}
+    ++members;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   const std::chrono::duration<double> wall = Clock::now() - start;
+  EXPECT_EQ(members, 100);
   return static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC / wall.count();
 }
 
