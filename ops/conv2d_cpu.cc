@@ -1,8 +1,9 @@
-// The CPU's convolutions: Winograd's for inference where it is faster, in f32 and in bf16; else oneDNN where it was
-// found and takes the dtype, and products of rows otherwise.
+// The CPU's convolutions: for inference Winograd's where it is faster, in f32 and in bf16, and a linear layer where a
+// transposed one is such; else oneDNN where it was found and takes the dtype, and products of rows otherwise.
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/ops/conv2d.h"
+#include "usol/ops/conv2d_grad_input_bf16.h"
 #include "usol/ops/conv2d_rows.h"
 #include "usol/ops/conv2d_winograd.h"
 #include "usol/ops/conv2d_winograd_bf16.h"
@@ -20,13 +21,17 @@ bool use_onednn(Conv2dPass pass, const Tensor& x, const Tensor& weight, const Te
 }
 #endif
 
+// For inference in bf16; null where training or the CPU leaves the work to others.
+const Bf16Products* products_of_inference() {
+  return grad_enabled() || onednn_multiplies_bf16_faster() ? nullptr : bf16_products();
+}
+
 void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                 bool accumulate, Tensor& out) {
   // Training stays with the plain sums: its gradients are theirs.
   if (!grad_enabled() && winograd_fits(x, weight, options, out))
     return conv2d_winograd(x, weight, bias, options, accumulate, out);
-  if (const Bf16Products* products = bf16_products();
-      products && !grad_enabled() && !onednn_multiplies_bf16_faster() && winograd_bf16_fits(x, weight, options, out))
+  if (const Bf16Products* products = products_of_inference(); products && winograd_bf16_fits(x, weight, options, out))
     return conv2d_winograd_bf16(*products, x, weight, bias, options, accumulate, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kForward, x, weight, out, options))
@@ -37,6 +42,9 @@ void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 
 void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                            Tensor& out) {
+  if (const Bf16Products* products = products_of_inference();
+      products && grad_input_bf16_fits(grad, weight, options, out))
+    return conv2d_grad_input_bf16(*products, grad, weight, bias, options, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kGradInput, out, weight, grad, options)) {
     onednn_conv2d_grad_input(grad, weight, options, out);

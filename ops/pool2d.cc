@@ -2,14 +2,55 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "usol/ops/pool2d.cc"
+#include <hwy/foreach_target.h>
+// After foreach_target.h, which compiles this file once per instruction set.
+#include <hwy/highway.h>
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
+#include "usol/ops/bf16-inl.h"
+#include "usol/ops/for_vectors-inl.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/layout.h"
 #include "usol/tensor/parallel.h"
 
+HWY_BEFORE_NAMESPACE();
 namespace usol {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+void largest_of(const T* const* rows, std::size_t count, std::int64_t n, T* to) {
+  for_vectors(n, [&](auto d, std::int64_t i) HWY_ATTR {
+    auto best = load(d, rows[0] + i);
+    for (std::size_t k = 1; k < count; ++k) {
+      const auto x = load(d, rows[k] + i);
+      best = hn::IfThenElse(hn::Or(hn::Gt(x, best), hn::IsNaN(x)), x, best);
+    }
+    store(d, best, to + i);
+  });
+}
+void largest_f32(const float* const* rows, std::size_t count, std::int64_t n, float* to) {
+  largest_of(rows, count, n, to);
+}
+void largest_bf16(const bf16* const* rows, std::size_t count, std::int64_t n, bf16* to) {
+  largest_of(rows, count, n, to);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace usol
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace usol {
+
+HWY_EXPORT(largest_f32);
+HWY_EXPORT(largest_bf16);
 
 constinit Kernel<void(const Tensor&, const MaxPool2dOptions&, Tensor&, Tensor&)> max_pool2d_kernel{"max_pool2d"};
 constinit Kernel<void(const Tensor&, const Tensor&, const MaxPool2dOptions&, Tensor&)> max_pool2d_grad_kernel{
@@ -51,6 +92,21 @@ Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
 
 namespace {
 
+// to[i] = the largest of rows[k][i], k < count, i < n; a NaN wins.
+void largest(const std::vector<const float*>& rows, std::int64_t n, float* to) {
+  HWY_DYNAMIC_DISPATCH(largest_f32)(rows.data(), rows.size(), n, to);
+}
+void largest(const std::vector<const bf16*>& rows, std::int64_t n, bf16* to) {
+  HWY_DYNAMIC_DISPATCH(largest_bf16)(rows.data(), rows.size(), n, to);
+}
+template <class T>
+void largest(const std::vector<const T*>& rows, std::int64_t n, T* to) {
+  using A = Accumulator<T>;
+  std::copy_n(rows[0], n, to);
+  for (const T* row : rows)
+    for (std::int64_t i = 0; i < n; ++i) to[i] = A(row[i]) > A(to[i]) || A(row[i]) != A(row[i]) ? row[i] : to[i];
+}
+
 template <class T>
 void max_pool_typed(const Tensor& x, const MaxPool2dOptions& o, Tensor& out, Tensor& index) {
   using A = Accumulator<T>;
@@ -59,40 +115,42 @@ void max_pool_typed(const Tensor& x, const MaxPool2dOptions& o, Tensor& out, Ten
   T* to = out.mutable_data<T>();
   std::int32_t* to_index = index.defined() ? index.mutable_data<std::int32_t>() : nullptr;
   parallel_for(0, out.size(0) * out_h, 1, [&](std::int64_t first, std::int64_t end) {
+    std::vector<const T*> window;
+    std::vector<std::int32_t> numbers;  // of the window's pixels
     for (std::int64_t line = first; line < end; ++line) {
       const std::int64_t image = line / out_h, top = line % out_h * o.stride[0] - o.padding[0];
       for (std::int64_t ow = 0; ow < out_w; ++ow) {
         const std::int64_t left = ow * o.stride[1] - o.padding[1];
-        T* best = to + (line * out_w + ow) * c;
-        std::int32_t* best_index = to_index ? to_index + (line * out_w + ow) * c : nullptr;
-        bool none = true;
+        window.clear();
+        numbers.clear();
         for (std::int64_t i = 0; i < o.kernel[0]; ++i) {
           const std::int64_t y = top + i * o.dilation[0];
           if (y < 0 || y >= h) continue;
           for (std::int64_t j = 0; j < o.kernel[1]; ++j) {
             const std::int64_t at = left + j * o.dilation[1];
             if (at < 0 || at >= w) continue;
-            const T* pixel = from + ((image * h + y) * w + at) * c;
-            const auto number = static_cast<std::int32_t>(y * w + at);
-            if (none) {
-              std::copy_n(pixel, c, best);
-              if (best_index) std::fill_n(best_index, c, number);
-            } else if (best_index) {
-              for (std::int64_t k = 0; k < c; ++k) {
-                const bool wins = A(pixel[k]) > A(best[k]) || A(pixel[k]) != A(pixel[k]);
-                best[k] = wins ? pixel[k] : best[k];
-                best_index[k] = wins ? number : best_index[k];
-              }
-            } else {
-              for (std::int64_t k = 0; k < c; ++k)
-                best[k] = A(pixel[k]) > A(best[k]) || A(pixel[k]) != A(pixel[k]) ? pixel[k] : best[k];
-            }
-            none = false;
+            window.push_back(from + ((image * h + y) * w + at) * c);
+            numbers.push_back(static_cast<std::int32_t>(y * w + at));
           }
         }
-        if (none) {  // a dilated window that steps over a narrow map
+        T* best = to + (line * out_w + ow) * c;
+        std::int32_t* best_index = to_index ? to_index + (line * out_w + ow) * c : nullptr;
+        if (window.empty()) {  // a dilated window that steps over a narrow map
           std::fill_n(best, c, T(-std::numeric_limits<A>::infinity()));
           if (best_index) std::fill_n(best_index, c, -1);
+        } else if (best_index) {
+          std::copy_n(window[0], c, best);
+          std::fill_n(best_index, c, numbers[0]);
+          for (std::size_t p = 1; p < window.size(); ++p) {
+            const T* pixel = window[p];
+            for (std::int64_t k = 0; k < c; ++k) {
+              const bool wins = A(pixel[k]) > A(best[k]) || A(pixel[k]) != A(pixel[k]);
+              best[k] = wins ? pixel[k] : best[k];
+              best_index[k] = wins ? numbers[p] : best_index[k];
+            }
+          }
+        } else {
+          largest(window, c, best);
         }
       }
     }
@@ -138,3 +196,4 @@ const Register r_max_pool2d_grad(max_pool2d_grad_kernel, DeviceType::kCpu, max_p
 
 }  // namespace
 }  // namespace usol
+#endif

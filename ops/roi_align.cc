@@ -190,12 +190,12 @@ std::int64_t image_of(const Tensor& rois, std::int64_t row, std::int64_t images)
   return static_cast<std::int64_t>(image);
 }
 
-// Averages are products of an average down the columns and one along the rows.
-template <class A>
-void pool_box(const A* map, std::int64_t map_width, std::int64_t channels, const Window<A>& window, A* columns,
+// Averages are products of an average down the columns and one along the rows. T: of the map, which is A or bf16.
+template <class T, class A>
+void pool_box(const T* map, std::int64_t map_width, std::int64_t channels, const Window<A>& window, A* columns,
               A* bins) {
   for (const Bin<A>& row : window.rows) {
-    const A* top = map + (row.first * map_width + window.first_column) * channels;
+    const T* top = map + (row.first * map_width + window.first_column) * channels;
     weighted_sum(window.weights(row), row.count, top, map_width * channels, window.column_count * channels, columns);
     for (const Bin<A>& column : window.columns) {
       const A* left = columns + (column.count > 0 ? column.first - window.first_column : 0) * channels;
@@ -219,6 +219,22 @@ struct Block {
   }
 };
 
+// A box's bins [P, Q, C] to its place in the result, whose order `strides` tells: by rows where all channels of a bin
+// lie together, at once where all bins of a channel do.
+template <class T, class A>
+void place_box(const A* bins, const Block& block, const Shape& strides, T* to) {
+  const std::int64_t of_channel = strides[1], of_row = strides[2], of_column = strides[3];
+  if constexpr (std::is_same_v<A, float> && !std::is_same_v<T, f16>) {
+    if (of_column == 1 && of_row == block.bins_x && of_channel == block.bins_y * block.bins_x)
+      return transpose_rows(bins, of_channel, block.channels, to);
+  }
+  block.each([&](std::int64_t c, std::int64_t n, std::int64_t p, std::int64_t q) {
+    const A* from = bins + (p * block.bins_x + q) * block.channels + c;
+    T* bin = to + c * of_channel + p * of_row + q * of_column;
+    for (std::int64_t k = 0; k < n; ++k) bin[k * of_channel] = T(from[k]);
+  });
+}
+
 void roi_align_cpu(const Tensor& features, const Tensor& rois, const Tensor& rows, double scale,
                    const RoiAlignOptions& options, Tensor& out) {
   const std::int64_t h = features.size(1), w = features.size(2), channels = features.size(3);
@@ -226,7 +242,8 @@ void roi_align_cpu(const Tensor& features, const Tensor& rois, const Tensor& row
   const Shape strides = out.strides();
   dispatch_floating(features.dtype(), "roi_align", [&]<class T>() {
     using A = Accumulator<T>;
-    const Tensor widened = features.to(dtype_of<A>);  // itself for f32 and f64
+    using Read = std::conditional_t<std::is_same_v<T, f16>, A, T>;
+    const Tensor readable = features.to(dtype_of<Read>);  // itself but for f16
     T* to = out.mutable_data<T>();
     parallel_for(0, rows.numel(), 1, [&](std::int64_t first, std::int64_t last) {
       std::vector<A> columns, bins(static_cast<std::size_t>(bins_y * bins_x * channels));
@@ -234,13 +251,8 @@ void roi_align_cpu(const Tensor& features, const Tensor& rois, const Tensor& row
         const std::int64_t row = rows.data<std::int64_t>()[i], image = image_of<A>(rois, row, features.size(0));
         const Window<A> window(rois.data<A>() + 5 * row, scale, options, h, w);
         columns.resize(static_cast<std::size_t>(window.column_count * channels));
-        pool_box(widened.data<A>() + image * h * w * channels, w, channels, window, columns.data(), bins.data());
-        const Block block{channels, bins_y, bins_x};
-        block.each([&](std::int64_t c, std::int64_t n, std::int64_t p, std::int64_t q) {
-          const A* from = bins.data() + (p * bins_x + q) * channels + c;
-          T* bin = to + row * strides[0] + c * strides[1] + p * strides[2] + q * strides[3];
-          for (std::int64_t k = 0; k < n; ++k) bin[k * strides[1]] = T(from[k]);
-        });
+        pool_box(readable.data<Read>() + image * h * w * channels, w, channels, window, columns.data(), bins.data());
+        place_box(bins.data(), Block{channels, bins_y, bins_x}, strides, to + row * strides[0]);
       }
     });
   });

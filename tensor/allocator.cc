@@ -45,10 +45,11 @@ class CpuAllocator final : public Allocator {
     const std::size_t size = rounded(bytes);
     if (kCacheBlocks && size >= kCachedBlock) {
       const std::lock_guard lock(mutex_);
-      const auto found = std::find_if(cache_.begin(), cache_.end(), [&](const Block& b) { return b.size == size; });
+      const auto found = best_fit(size);
       if (found != cache_.end()) {
         void* data = found->data;
-        cached_bytes_ -= size;
+        cached_bytes_ -= found->size;
+        if (found->size != size) larger_[data] = found->size;
         cache_.erase(found);
         return data;
       }
@@ -61,10 +62,14 @@ class CpuAllocator final : public Allocator {
 
   void do_deallocate(void* data, std::size_t bytes, int) noexcept override {
     if (deallocate_guarded(data, bytes)) return;
-    const std::size_t size = rounded(bytes);
+    std::size_t size = rounded(bytes);
     if (!kCacheBlocks || size < kCachedBlock) return std::free(data);
     {
       const std::lock_guard lock(mutex_);
+      if (const auto found = larger_.find(data); found != larger_.end()) {
+        size = found->second;
+        larger_.erase(found);
+      }
       cache_.push_back({data, size});
       cached_bytes_ += size;
     }
@@ -76,6 +81,16 @@ class CpuAllocator final : public Allocator {
     void* data;
     std::size_t size;
   };
+
+  // The smallest cached block that holds `size` bytes, if it is not much larger: the maps of the next picture have
+  // other sizes than those of the last one, by a little.
+  std::vector<Block>::iterator best_fit(std::size_t size) {
+    auto best = cache_.end();
+    for (auto block = cache_.begin(); block != cache_.end(); ++block)
+      if (block->size >= size && block->size <= size + size / 4 && (best == cache_.end() || block->size < best->size))
+        best = block;
+    return best;
+  }
 
   // Frees cached blocks, oldest first, until live and cached bytes with `more` live ones stay below the peak: a
   // training step finds all its blocks again, and reuse never makes the process larger than it has been.
@@ -124,6 +139,7 @@ class CpuAllocator final : public Allocator {
   std::mutex mutex_;
   std::vector<Block> cache_;
   std::size_t cached_bytes_ = 0;
+  std::unordered_map<void*, std::size_t> larger_;  // sizes of the blocks handed out that are larger than was asked for
   std::unordered_map<void*, std::size_t> guarded_;
 };
 

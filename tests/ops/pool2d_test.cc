@@ -77,6 +77,21 @@ TEST(MaxPool2d, NaNWins) {
   EXPECT_TRUE(std::isnan(y.item()));
 }
 
+// More channels than a vector has lanes, in inference, where nobody asks which pixel was the largest.
+TEST(MaxPool2d, ManyChannelsWithoutGradient) {
+  constexpr std::int64_t kChannels = 37;
+  for (const DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16}) {
+    Tensor x = make_inputs({{{2, kChannels, 6, 7}, -1, 1}}, DType::kF32, Device{})[0].to(dtype);
+    const Tensor y = max_pool2d(x, kStem);
+    set_requires_grad(x);
+    EXPECT_EQ(relative_error(y, max_pool2d(x, kStem).detach()), 0) << static_cast<int>(dtype);
+    Tensor bad = x.detach().clone();
+    bad.select(3, 1).select(2, 1).fill(std::numeric_limits<double>::quiet_NaN());
+    const Tensor corner = max_pool2d(bad, kStem).select(3, 0).select(2, 0).to(DType::kF32).contiguous();
+    for (const float v : corner.to_vector<float>()) EXPECT_TRUE(std::isnan(v));
+  }
+}
+
 TEST(MaxPool2d, NoMaps) { EXPECT_EQ(max_pool2d(Tensor::zeros({0, 4, 5, 5}), kStem).shape(), (Shape{0, 4, 3, 3})); }
 
 TEST(MaxPool2d, Errors) {

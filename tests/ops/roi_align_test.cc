@@ -122,6 +122,21 @@ TEST(RoiAlign, EqualsTorchvision) {
   }
 }
 
+// Bins in both orders of memory, and of bf16 maps as of the same numbers in f32, rounded at the end.
+TEST(RoiAlign, OrdersAndDtypesAgree) {
+  const Tensor rois = load_golden("detection_ops.safetensors").at("rois");
+  const Tensor map = make_inputs({{{2, 18, 24, 37}, -1, 1}}, DType::kF32, Device{})[0].to(DType::kBF16);
+  const Tensor x = map.permute({0, 3, 1, 2}), wide = x.to(DType::kF32);
+  for (const std::int64_t size : {2, 7}) {
+    RoiAlignOptions by_bin{.height = size, .width = size, .channels_last = true}, by_channel = by_bin;
+    by_channel.channels_last = false;
+    const Tensor expected = roi_align(wide, rois, 0.25, by_bin);
+    EXPECT_EQ(relative_error(roi_align(wide, rois, 0.25, by_channel), expected), 0) << size;
+    for (const RoiAlignOptions& options : {by_bin, by_channel})
+      EXPECT_EQ(relative_error(roi_align(x, rois, 0.25, options), expected.to(DType::kBF16)), 0) << size;
+  }
+}
+
 TEST(RoiAlign, APyramidIsEachLevelAlone) {
   const auto golden = load_golden("detection_ops.safetensors");
   const Tensor rois = golden.at("rois");
