@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/autograd/in_place.h"
 #include "usol/tensor/add_into.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/layout.h"
@@ -76,6 +77,12 @@ Ahead look_ahead(const std::shared_ptr<Node>& root) {
   return ahead;
 }
 
+// True if the memory is the tensor's alone and holds nothing else, so that keeping it is as good as a copy.
+bool as_good_as_a_copy(const Tensor& t) {
+  return sole_owner(t) && t.is_contiguous() &&
+         static_cast<std::size_t>(t.numel()) * size_of(t.dtype()) == t.storage()->bytes();
+}
+
 }  // namespace
 
 Node::~Node() {
@@ -143,7 +150,6 @@ void backward(const Tensor& root, Tensor seed) {
   struct Pending {
     std::shared_ptr<Node> node;
     Tensor grad;
-    bool owned = false;  // not shared with a vjp's other results: may be added to in place
   };
   std::map<std::uint64_t, Pending, std::greater<>> pending;
   const auto deliver = [&](const std::shared_ptr<GradMeta>& meta, const Tensor& grad) {
@@ -151,16 +157,15 @@ void backward(const Tensor& root, Tensor seed) {
       if (meta->grad.defined())
         add_into(meta->grad, grad);
       else
-        meta->grad = grad.clone();
+        meta->grad = as_good_as_a_copy(grad) ? grad : grad.clone();
       hooks.reached(meta);
       return;
     }
     Pending& entry = pending[meta->node->sequence];
     if (!entry.node) {
-      entry = {meta->node, grad, false};
+      entry = {meta->node, grad};
     } else {
-      if (!entry.owned) entry.grad = clone_like(entry.grad);
-      entry.owned = true;
+      if (!sole_owner(entry.grad)) entry.grad = clone_like(entry.grad);
       add_into(entry.grad, grad);
     }
   };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/autograd/in_place.h"
 #include "usol/autograd/tape.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/reduce.h"
@@ -62,12 +63,12 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   if (bias.defined()) inputs.push_back(bias);
   const std::size_t count = inputs.size();
   return record("conv2d", inputs, out, [=](const Tensor& grad, const Needs& needs) {
-    Tensor g = to_channels_last(grad);
+    Tensor g;
     if (options.relu) {  // its result is positive exactly where its argument is
-      const Tensor whole = g;
-      g = empty_like(whole);
-      unary_grad_kernel(g.device(), UnaryOp::kRelu, saved_out.get("conv2d"), whole, g);
+      g = is_channels_last(grad) ? in_place_of(grad) : empty_channels_last(grad.shape(), grad.dtype(), grad.device());
+      unary_grad_kernel(grad.device(), UnaryOp::kRelu, saved_out.get("conv2d"), grad, g);
     }
+    g = to_channels_last(options.relu ? g : grad);
     const Tensor& saved_x = saved_map.get("conv2d");
     const Tensor& saved_w = saved_kernel.get("conv2d");
     Conv2dOptions linear = options;

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <utility>
 #include <vector>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/autograd/in_place.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/reduce.h"
 #include "usol/tensor/allocator.h"
@@ -54,6 +56,75 @@ TEST(Tape, ValuesChangedInPlaceAreNoticed) {
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(), "mul: a tensor of shape [1] needed for its gradient was changed in place");
   }
+}
+
+// Twice the input, with a gradient that `make` returns.
+Tensor with_gradient(const Tensor& x, const std::function<Tensor()>& make) {
+  return record("test", {x}, affine(x.detach(), 2),
+                [=](const Tensor&, const Needs&) { return std::vector<Tensor>{make()}; });
+}
+
+TEST(Tape, GradientsThatNobodyElseHoldsAreNotCopied) {
+  const Tensor x = leaf({1, 2});
+  std::vector<const std::byte*> made;
+  const auto make = [&] {
+    const Tensor fresh = Tensor::full({2}, 3);
+    made.push_back(fresh.raw());
+    return fresh;
+  };
+  const std::byte* seen = nullptr;
+  const Tensor middle = record("test", {x}, affine(x.detach(), 1), [&](const Tensor& grad, const Needs&) {
+    seen = grad.raw();
+    EXPECT_EQ(grad.to_vector<float>(), (std::vector<float>{6, 6}));
+    return std::vector<Tensor>{make()};
+  });
+  backward(sum(add(with_gradient(middle, make), with_gradient(middle, make))));
+  ASSERT_EQ(made.size(), 3U);
+  EXPECT_EQ(seen, made[0]);  // the second one was added to the first
+  EXPECT_EQ(grad(x).raw(), made[2]);
+}
+
+TEST(Tape, GradientsThatOthersHoldAreNotWrittenTo) {
+  const Tensor kept = Tensor::from<float>({3, 4}, {2}), x = leaf({1, 2}), z = leaf({1, 2});
+  const auto keep = [&] { return kept; };
+  const Tensor middle = affine(x, 1);
+  backward(sum(add(with_gradient(middle, keep), with_gradient(middle, keep))));
+  EXPECT_EQ(grad(x).to_vector<float>(), (std::vector<float>{6, 8}));
+  backward(sum(with_gradient(z, keep)));
+  EXPECT_NE(grad(z).raw(), kept.raw());
+  EXPECT_EQ(kept.to_vector<float>(), (std::vector<float>{3, 4}));
+}
+
+TEST(Tape, AGradientThatIsPartOfMoreOrOneNumberForSeveralIsCopied) {
+  const Tensor x = leaf({1, 2}), z = leaf({1, 2}), y = leaf({1, 2});
+  backward(sum(with_gradient(x, [] { return Tensor::full({4}, 3).slice(0, 2, 4); })));
+  EXPECT_EQ(grad(x).storage()->bytes(), 2 * sizeof(float));
+  const auto one = [] { return Tensor::full({1}, 3).expand({2}); };
+  const Tensor middle = affine(z, 1);
+  const Tensor later = with_gradient(middle, [] { return Tensor::arange(2, DType::kF32); });
+  backward(sum(add(later, with_gradient(middle, one))));  // the last one's gradient is there first
+  backward(sum(with_gradient(y, one)));
+  EXPECT_EQ(grad(z).to_vector<float>(), (std::vector<float>{3, 4}));
+  EXPECT_TRUE(grad(y).is_contiguous());
+}
+
+TEST(Tape, AResultMayTakeTheGradientsPlaceWhereNobodyElseHoldsIt) {
+  const Tensor x = leaf({1, 2});
+  const Tensor kept = Tensor::full({2}, 3);
+  const auto in_place = [&](const std::function<Tensor()>& make) {
+    bool same = false;
+    const Tensor middle = record("test", {x}, affine(x.detach(), 1), [&](const Tensor& grad, const Needs&) {
+      const Tensor result = in_place_of(grad);
+      EXPECT_EQ(result.shape(), grad.shape());
+      same = result.raw() == grad.raw();
+      return std::vector<Tensor>{Tensor::zeros({2})};
+    });
+    backward(sum(with_gradient(middle, make)));
+    return same;
+  };
+  EXPECT_TRUE(in_place([] { return Tensor::full({2}, 3); }));
+  EXPECT_FALSE(in_place([&] { return kept; }));
+  EXPECT_FALSE(in_place([] { return Tensor::full({1}, 3).expand({2}); }));
 }
 
 TEST(Tape, LongChainsNeedNoStackAndLeaveNoMemory) {
