@@ -1,5 +1,6 @@
-// The CPU's convolutions: for inference Winograd's where it is faster, in f32 and in bf16, and a linear layer where a
-// transposed one is such; else oneDNN where it was found and takes the dtype, and products of rows otherwise.
+// The CPU's convolutions: Winograd's where it is faster, for inference in f32 and in bf16 and for gradients in f32, and
+// a linear layer where a transposed one is such; else oneDNN where it was found and takes the dtype, and products of
+// rows otherwise.
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/ops/conv2d.h"
@@ -28,7 +29,7 @@ const Bf16Products* products_of_inference() {
 
 void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                 bool accumulate, Tensor& out) {
-  // Training stays with the plain sums: its gradients are theirs.
+  // Training stays with the plain sums, whose losses are nearer to those of other implementations.
   if (!grad_enabled() && winograd_fits(x, weight, options, out))
     return conv2d_winograd(x, weight, bias, options, accumulate, out);
   if (const Bf16Products* products = products_of_inference(); products && winograd_bf16_fits(x, weight, options, out))
@@ -45,6 +46,9 @@ void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tenso
   if (const Bf16Products* products = products_of_inference();
       products && grad_input_bf16_fits(grad, weight, options, out))
     return conv2d_grad_input_bf16(*products, grad, weight, bias, options, out);
+  // Bias and ReLU are those of a transposed convolution's results, which stay plain sums.
+  if (!bias.defined() && !options.relu && winograd_grad_fits(out, weight, grad, options))
+    return conv2d_winograd_grad_input(grad, weight, options, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kGradInput, out, weight, grad, options)) {
     onednn_conv2d_grad_input(grad, weight, options, out);
@@ -58,6 +62,7 @@ void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tenso
 }
 
 void conv2d_grad_weight_cpu(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
+  if (winograd_grad_fits(x, out, grad, options)) return conv2d_winograd_grad_weight(x, grad, options, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kGradWeight, x, out, grad, options))
     return onednn_conv2d_grad_weight(x, grad, options, out);

@@ -64,6 +64,23 @@ void input_tile(const float* const* pixels, std::int64_t channels, float* to, st
   }
 }
 
+// The gradient of output_line(): four results' to six products'.
+template <class Load, class Store>
+HWY_INLINE void output_grad_line(const Load& load, const Store& store) {
+  const D d;
+  const auto g0 = load(0), g1 = load(1), g2 = load(2), g3 = load(3);
+  store(0, g0);
+  const auto pair = [&](float point, int first) HWY_ATTR {
+    const auto even = hn::MulAdd(hn::Set(d, point * point), g2, g0);
+    const auto odd = hn::Mul(hn::Set(d, point), hn::MulAdd(hn::Set(d, point * point), g3, g1));
+    store(first, hn::Add(even, odd));
+    store(first + 1, hn::Sub(even, odd));
+  };
+  pair(kNear, 1);
+  pair(kFar, 3);
+  store(5, g3);
+}
+
 void output_tile(const float* from, std::int64_t stride, std::int64_t channels, const float* bias, bool accumulate,
                  bool relu, float* const* rows) {
   const D d;
@@ -86,6 +103,20 @@ void output_tile(const float* from, std::int64_t stride, std::int64_t channels, 
   }
 }
 
+void output_grad_tile(const float* const* pixels, std::int64_t channels, float* to, std::int64_t stride) {
+  const D d;
+  HWY_ALIGN float columns[kWinogradTile * kWinogradOut * kMost];
+  const auto at = [&](int y, int x) { return columns + static_cast<std::size_t>(y * kWinogradOut + x) * kMost; };
+  for (std::int64_t c = 0; c < channels; c += static_cast<std::int64_t>(hn::Lanes(d))) {
+    for (int x = 0; x < kWinogradOut; ++x)
+      output_grad_line([&](int k) HWY_ATTR { return hn::LoadU(d, pixels[k * kWinogradOut + x] + c); },
+                       [&](int k, auto v) HWY_ATTR { hn::Store(v, d, at(k, x)); });
+    for (int y = 0; y < kWinogradTile; ++y)
+      output_grad_line([&](int k) HWY_ATTR { return hn::Load(d, at(y, k)); },
+                       [&](int k, auto v) HWY_ATTR { hn::StoreU(v, d, to + (y * kWinogradTile + k) * stride + c); });
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace usol
 HWY_AFTER_NAMESPACE();
@@ -95,6 +126,7 @@ namespace usol {
 
 HWY_EXPORT(input_tile);
 HWY_EXPORT(output_tile);
+HWY_EXPORT(output_grad_tile);
 
 void winograd_input(const float* const* pixels, std::int64_t channels, float* to, std::int64_t stride) {
   HWY_DYNAMIC_DISPATCH(input_tile)(pixels, channels, to, stride);
@@ -103,6 +135,10 @@ void winograd_input(const float* const* pixels, std::int64_t channels, float* to
 void winograd_output(const float* from, std::int64_t stride, std::int64_t channels, const float* bias, bool accumulate,
                      bool relu, float* const* rows) {
   HWY_DYNAMIC_DISPATCH(output_tile)(from, stride, channels, bias, accumulate, relu, rows);
+}
+
+void winograd_output_grad(const float* const* pixels, std::int64_t channels, float* to, std::int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(output_grad_tile)(pixels, channels, to, stride);
 }
 
 }  // namespace usol
