@@ -1,10 +1,12 @@
 #include "usol/ops/batch_norm.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
+#include "usol/ops/batch_norm_rows.h"
 #include "usol/ops/cast.h"
 #include "usol/ops/concat.h"
 #include "usol/ops/elementwise.h"
@@ -135,14 +137,14 @@ namespace {
 // sums [2, C] of two terms per element. Pieces of rows are summed apart and then in their order, so that the result
 // does not depend on the number of threads.
 template <class F>
-void sum_rows(std::int64_t rows, std::int64_t channels, double* sums, F&& add_row) {
+void sum_rows(std::int64_t rows, std::int64_t channels, double* sums, F&& add_rows) {
   constexpr std::int64_t kRowsPerPiece = 512, kMostPieces = 256;
   const std::int64_t pieces = std::clamp<std::int64_t>(rows / kRowsPerPiece, 1, kMostPieces);
   std::vector<double> partial(static_cast<std::size_t>(pieces * 2 * channels));
   parallel_for(0, pieces, 1, [&](std::int64_t first, std::int64_t end) {
     for (std::int64_t p = first; p < end; ++p) {
       double* const one = partial.data() + p * 2 * channels;
-      for (std::int64_t r = rows * p / pieces; r < rows * (p + 1) / pieces; ++r) add_row(r, one, one + channels);
+      add_rows(rows * p / pieces, rows * (p + 1) / pieces, one, one + channels);
     }
   });
   std::fill_n(sums, 2 * channels, 0.0);
@@ -156,14 +158,15 @@ void batch_norm_sums_cpu(const Tensor& x, Tensor& sums) {
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>() {
     const std::int64_t c = x.size(1);
     const T* from = x.data<T>();
-    sum_rows(x.size(0), c, sums.mutable_data<double>(), [&](std::int64_t r, double* plain, double* square) {
-      const T* row = from + r * c;
-      for (std::int64_t i = 0; i < c; ++i) {
-        const double v = static_cast<double>(Accumulator<T>(row[i]));
-        plain[i] += v;
-        square[i] += v * v;
-      }
-    });
+    sum_rows(x.size(0), c, sums.mutable_data<double>(),
+             [&](std::int64_t first, std::int64_t end, double* plain, double* square) {
+               for (const T* row = from + first * c; row < from + end * c; row += c)
+                 for (std::int64_t i = 0; i < c; ++i) {
+                   const double v = static_cast<double>(Accumulator<T>(row[i]));
+                   plain[i] += v;
+                   square[i] += v * v;
+                 }
+             });
   });
 }
 
@@ -185,18 +188,29 @@ void batch_norm_apply_cpu(const Tensor& x, const Tensor& scale, const Tensor& sh
   });
 }
 
+BatchNormRows rows_from(const float* x, const float* grad, const float* out, std::int64_t first, std::int64_t end,
+                        std::int64_t channels) {
+  const std::int64_t at = first * channels;
+  return {x + at, grad + at, out ? out + at : nullptr, end - first, channels};
+}
+
 void batch_norm_grad_sums_cpu(const Tensor& x, const Tensor& grad, const Tensor& out, Tensor& sums) {
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>() {
     using A = Accumulator<T>;
     const std::int64_t c = x.size(1);
     const T *from = x.data<T>(), *g = grad.data<T>(), *y = out.defined() ? out.data<T>() : nullptr;
-    sum_rows(x.size(0), c, sums.mutable_data<double>(), [&](std::int64_t r, double* plain, double* product) {
-      for (std::int64_t i = 0; i < c; ++i) {
-        const double v = y && !(A(y[r * c + i]) > A(0)) ? 0.0 : static_cast<double>(A(g[r * c + i]));
-        plain[i] += v;
-        product[i] += v * static_cast<double>(A(from[r * c + i]));
-      }
-    });
+    sum_rows(x.size(0), c, sums.mutable_data<double>(),
+             [&](std::int64_t first, std::int64_t end, double* plain, double* product) {
+               if constexpr (std::is_same_v<T, float>) {
+                 batch_norm_grad_sums_f32(rows_from(from, g, y, first, end, c), plain, product);
+               } else {
+                 for (std::int64_t at = first * c; at < end * c; ++at) {
+                   const double v = y && !(A(y[at]) > A(0)) ? 0.0 : static_cast<double>(A(g[at]));
+                   plain[at % c] += v;
+                   product[at % c] += v * static_cast<double>(A(from[at]));
+                 }
+               }
+             });
   });
 }
 
@@ -209,6 +223,10 @@ void batch_norm_grad_input_cpu(const Tensor& x, const Tensor& grad, const Tensor
     const T *from = x.data<T>(), *g = grad.data<T>(), *y = out.defined() ? out.data<T>() : nullptr;
     T* to = grad_x.mutable_data<T>();
     parallel_for(0, x.size(0), row_grain(c), [&](std::int64_t first, std::int64_t end) {
+      if constexpr (std::is_same_v<T, float>) {
+        batch_norm_grad_input_f32(rows_from(from, g, y, first, end, c), k, to + first * c);
+        return;
+      }
       for (std::int64_t r = first; r < end; ++r) {
         for (std::int64_t i = 0; i < c; ++i) {
           const A v = y && !(A(y[r * c + i]) > A(0)) ? A(0) : A(g[r * c + i]);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "usol/autograd/in_place.h"
 #include "usol/autograd/tape.h"
 #include "usol/ops/elementwise_math.h"
 #include "usol/ops/gelu.h"
@@ -125,7 +126,7 @@ Tensor unary(UnaryOp op, const Tensor& a) {
   unary_kernel(a.device(), op, a, out);
   const Saved saved(a);
   return record(name_of(op), {a}, out, [op, saved](const Tensor& grad, const Needs&) {
-    Tensor g = empty_like(grad);
+    Tensor g = in_place_of(grad);
     unary_grad_kernel(grad.device(), op, saved.get(name_of(op)), grad, g);
     return std::vector<Tensor>{g};
   });
@@ -156,7 +157,7 @@ Tensor add_relu(const Tensor& a, const Tensor& b) {
   const Saved saved(out);  // positive exactly where the sum is
   const Shape a_shape = a.shape(), b_shape = b.shape();
   return record("add_relu", {a, b}, out, [=](const Tensor& grad, const Needs& needs) {
-    Tensor g = empty_like(grad);
+    Tensor g = in_place_of(grad);
     unary_grad_kernel(grad.device(), UnaryOp::kRelu, saved.get("add_relu"), grad, g);
     return std::vector<Tensor>{needs[0] ? sum_to(g, a_shape) : Tensor(), needs[1] ? sum_to(g, b_shape) : Tensor()};
   });
@@ -214,6 +215,30 @@ void with_constant(BinaryOp op, F&& f) {
   }
 }
 
+template <class F>
+void with_constant(UnaryOp op, F&& f) {
+  switch (op) {
+    case UnaryOp::kNeg:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kNeg>{});
+    case UnaryOp::kExp:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kExp>{});
+    case UnaryOp::kLog:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kLog>{});
+    case UnaryOp::kSqrt:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kSqrt>{});
+    case UnaryOp::kAbs:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kAbs>{});
+    case UnaryOp::kRelu:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kRelu>{});
+    case UnaryOp::kSigmoid:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kSigmoid>{});
+    case UnaryOp::kSilu:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kSilu>{});
+    case UnaryOp::kGelu:
+      return f(std::integral_constant<UnaryOp, UnaryOp::kGelu>{});
+  }
+}
+
 void binary_cpu(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& out) {
   dispatch_floating(out.dtype(), "binary", [&]<class T>() {
     with_constant(op, [&](auto constant) {
@@ -231,15 +256,20 @@ void unary_cpu(UnaryOp op, const Tensor& a, Tensor& out) {
                         [=](std::int64_t first, std::int64_t end) { gelu_f32(from + first, to + first, end - first); });
   }
   dispatch_floating(out.dtype(), "unary", [&]<class T>() {
-    map_cpu<T>(
-        out, [op](auto x) { return elementwise::apply(op, x); }, a);
+    with_constant(op, [&](auto constant) {
+      map_cpu<T>(
+          out, [](auto x) { return elementwise::apply(decltype(constant)::value, x); }, a);
+    });
   });
 }
 
 void unary_grad_cpu(UnaryOp op, const Tensor& a, const Tensor& grad_out, Tensor& grad_in) {
   dispatch_floating(a.dtype(), "unary_grad", [&]<class T>() {
-    map_cpu<T>(
-        grad_in, [op](auto x, auto g) { return g * elementwise::derivative(op, x); }, a, grad_out);
+    with_constant(op, [&](auto constant) {
+      map_cpu<T>(
+          grad_in, [](auto x, auto g) { return g * elementwise::derivative(decltype(constant)::value, x); }, a,
+          grad_out);
+    });
   });
 }
 

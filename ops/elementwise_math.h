@@ -76,7 +76,7 @@ USOL_HOST_DEVICE inline A derivative(UnaryOp op, A x) {
     case UnaryOp::kAbs:
       return x > A(0) ? A(1) : x < A(0) ? A(-1) : A(0);
     case UnaryOp::kRelu:
-      return x > A(0) ? A(1) : A(0);
+      return static_cast<A>(x > A(0));  // without a branch, which a CPU would often guess wrongly
     case UnaryOp::kSigmoid:
       return logistic(x) * (A(1) - logistic(x));
     case UnaryOp::kSilu:

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <vector>
 
 #include "tests/support/golden.h"
 #include "tests/support/naive.h"
 #include "tests/support/op_case.h"
 #include "tests/support/thread_ranks.h"
 #include "usol/autograd/tape.h"
+#include "usol/ops/batch_norm_rows.h"
 #include "usol/ops/cast.h"
 #include "usol/tensor/error.h"
 
@@ -164,6 +166,31 @@ TEST(BatchNorm, Errors) {
   EXPECT_THROW(batch_norm_train(Tensor::zeros({1, 3, 1, 1}), three, three, mean, variance), Error);
   EXPECT_THROW(batch_norm_train(Tensor::zeros({0, 3, 4, 4}), three, three, mean, variance), Error);
   EXPECT_THROW(batch_norm_infer(x, three, three, mean, Tensor::zeros({4})), Error);
+}
+
+// The vectorised loops against plain ones: whole vectors and the rest of a row, with and without a ReLU.
+TEST(BatchNormRows, EqualThePlainLoops) {
+  constexpr std::int64_t kRows = 70, kChannels = 37;
+  const Tensors in =
+      make_inputs({{{kRows, kChannels}, -2, 3}, {{kRows, kChannels}, -2, 3}, {{kRows, kChannels}}, {{3, kChannels}}},
+                  DType::kF32, Device{});
+  const float *x = in[0].data<float>(), *grad = in[1].data<float>(), *k = in[3].data<float>();
+  for (const float* out : {static_cast<const float*>(nullptr), in[2].data<float>()}) {
+    std::vector<double> sums(2 * kChannels, 0.5), expected_sums = sums;
+    std::vector<float> of_x(kRows * kChannels), expected(of_x.size());
+    for (std::size_t i = 0; i < of_x.size(); ++i) {
+      const std::size_t c = i % kChannels;
+      const float g = out && !(out[i] > 0) ? 0 : grad[i];
+      expected_sums[c] += double{g};
+      expected_sums[kChannels + c] += double{g} * double{x[i]};  // exact, so that these sums are equal to the bit
+      expected[i] = static_cast<float>(double{k[c]} * g + double{k[kChannels + c]} * x[i] + k[2 * kChannels + c]);
+    }
+    const BatchNormRows rows{x, grad, out, kRows, kChannels};
+    batch_norm_grad_sums_f32(rows, sums.data(), sums.data() + kChannels);
+    batch_norm_grad_input_f32(rows, k, of_x.data());
+    EXPECT_EQ(sums, expected_sums);
+    for (std::size_t i = 0; i < of_x.size(); ++i) EXPECT_NEAR(of_x[i], expected[i], 1e-6) << i;
+  }
 }
 
 }  // namespace
