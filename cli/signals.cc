@@ -80,9 +80,4 @@ void note_signal(int number) {
   g_signal.compare_exchange_strong(none, number);
 }
 
-void throw_if_interrupted() {
-  const int number = pending_signal();
-  check(number == 0, ErrorKind::kInterrupted, "stopped by signal {}", number);
-}
-
 }  // namespace usol::cli

@@ -14,7 +14,5 @@ void install_signal_handlers(bool speaks = true);
 int pending_signal();
 /// As if this signal had been caught, if none was before: it came to another process that does the same work.
 void note_signal(int number);
-/// Throws Error(kInterrupted) if a signal is pending: for places with nothing to save.
-void throw_if_interrupted();
 
 }  // namespace usol::cli
