@@ -44,9 +44,9 @@ constexpr std::int64_t kBlockRows = 48;  // query rows of a task: a multiple of 
 constexpr std::int64_t kChunk = 512;     // keys at a time: a multiple of any panel width
 constexpr std::int64_t kValueRows = 64;  // values at a time
 
-// scores[r][0..4N) = sum_d q[d][r] * panel[d][0..4N); maxima[r][0..N) takes the larger ones.
+// scores[r][0..4N) = sum_d q[d][r] * panel[d][0..4N)
 HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, const float* HWY_RESTRICT panel,
-                           float* HWY_RESTRICT scores, float* HWY_RESTRICT maxima) {
+                           float* HWY_RESTRICT scores) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
   V a[kTileRows][4];
@@ -64,11 +64,8 @@ HWY_INLINE void score_tile(const float* HWY_RESTRICT q, std::int64_t width, cons
       a[r][3] = hn::MulAdd(x, k3, a[r][3]);
     }
   }
-  for (int r = 0; r < kTileRows; ++r) {
+  for (int r = 0; r < kTileRows; ++r)
     for (int c = 0; c < 4; ++c) hn::Store(a[r][c], f, scores + r * kChunk + c * n);
-    const V larger = hn::Max(hn::Max(a[r][0], a[r][1]), hn::Max(a[r][2], a[r][3]));
-    hn::Store(hn::Max(hn::Load(f, maxima + r * n), larger), f, maxima + r * n);
-  }
 }
 
 // out[r][0..4N) += sum_j p[r][j] * v[j][0..4N)
@@ -119,10 +116,18 @@ float soften(float* HWY_RESTRICT scores, std::int64_t columns, float top, float&
   return shrink;
 }
 
-// scores[j] += the query's bias of key first + j, for `count` keys. Returns the largest score. `scores` has room for
-// whole vectors, and what lies behind the keys becomes -inf.
-float add_bias(const AttentionHead& head, std::int64_t query, std::int64_t first, std::int64_t count,
-               std::int64_t columns, float* HWY_RESTRICT scores) {
+// `columns`: a multiple of the vector length.
+float largest(const float* HWY_RESTRICT scores, std::int64_t columns) {
+  const F f;
+  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
+  V top = hn::Set(f, -INFINITY);
+  for (std::int64_t j = 0; j < columns; j += n) top = hn::Max(top, hn::Load(f, scores + j));
+  return hn::GetLane(hn::MaxOfLanes(f, top));
+}
+
+// scores[j] += the query's bias of key first + j, for `count` keys.
+void add_bias(const AttentionHead& head, std::int64_t query, std::int64_t first, std::int64_t count,
+              float* HWY_RESTRICT scores) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
   const float* of_columns = head.column_bias + query * head.key_columns;
@@ -136,16 +141,9 @@ float add_bias(const AttentionHead& head, std::int64_t query, std::int64_t first
       hn::StoreU(hn::Add(hn::LoadU(f, scores + j), hn::Add(wide, hn::LoadU(f, of_columns + j + shift))), f, scores + j);
     for (; j < end; ++j) scores[j] += of_row + of_columns[j + shift];
   }
-  std::fill(scores + count, scores + columns, -INFINITY);
-  V top = hn::Set(f, -INFINITY);
-  for (std::int64_t j = 0; j < columns; j += n) top = hn::Max(top, hn::Load(f, scores + j));
-  return hn::GetLane(hn::MaxOfLanes(f, top));
 }
 
-float largest(const float* values, std::int64_t count) { return *std::max_element(values, values + count); }
-
 struct Workspace {  // of one task; the widths are padded to whole tiles
-  float* maxima;    // [kBlockRows, N]
   float* q;         // [kBlockRows / kTileRows, width, kTileRows], scaled
   float* scores;    // [kBlockRows, kChunk]
   float* out;       // [kBlockRows, padded width]
@@ -171,20 +169,16 @@ void attend_block(const AttentionHead& head, const float* panels, const float* v
 
   for (std::int64_t first_key = 0; first_key < keys; first_key += kChunk) {
     const std::int64_t count = std::min(kChunk, keys - first_key), columns = tiled(count, panel_width);
-    std::fill_n(work.maxima, kBlockRows * n, -INFINITY);
     for (std::int64_t c = 0; c < columns; c += panel_width) {
       const float* panel = panels + (first_key + c) * width;
       for (std::int64_t r = 0; r < tiled_rows; r += kTileRows)
-        score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c, work.maxima + r * n);
+        score_tile(work.q + r * width, width, panel, work.scores + r * kChunk + c);
     }
     for (std::int64_t r = 0; r < rows; ++r) {
       float* scores = work.scores + r * kChunk;
-      // The padding of the last panel has scores of 0, which may exceed the real ones.
-      const float top = head.row_bias      ? add_bias(head, first_row + r, first_key, count, columns, scores)
-                        : columns == count ? largest(work.maxima + r * n, n)
-                                           : largest(scores, count);
-      std::fill(scores + count, scores + columns, -INFINITY);
-      const float shrink = soften(scores, columns, top, maximum[r], sum[r]);
+      if (head.row_bias) add_bias(head, first_row + r, first_key, count, scores);
+      std::fill(scores + count, scores + columns, -INFINITY);  // the last panel's padding
+      const float shrink = soften(scores, columns, largest(scores, columns), maximum[r], sum[r]);
       if (shrink != 1.0f)
         for (std::int64_t d = 0; d < value_width; ++d) work.out[r * value_width + d] *= shrink;
     }
@@ -242,12 +236,11 @@ void attention(const AttentionHead* heads, std::int64_t head_count, std::int64_t
     parallel_for_each(0, count * blocks, [&](std::int64_t i) {
       const std::int64_t first_row = i % blocks * kBlockRows;
       const auto scratch =
-          hwy::AllocateAligned<float>(static_cast<std::size_t>(kBlockRows * (kChunk + value_width + n + width)));
+          hwy::AllocateAligned<float>(static_cast<std::size_t>(kBlockRows * (kChunk + value_width + width)));
       Workspace work;
       work.scores = scratch.get();
       work.out = work.scores + kBlockRows * kChunk;
-      work.maxima = work.out + kBlockRows * value_width;
-      work.q = work.maxima + kBlockRows * n;
+      work.q = work.out + kBlockRows * value_width;
       attend_block(heads[h0 + i / blocks], panels_of(i / blocks), panels_of(i / blocks) + panel_floats, value_width,
                    first_row, std::min(kBlockRows, queries - first_row), keys, width, scale, work);
     });
