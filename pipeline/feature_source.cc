@@ -379,7 +379,7 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
   }
   backbone = "dino";
   check(fs::exists(weights), ErrorKind::kUsage, "weights {}: no such file", weights);
-  auto sha256 = std::async(std::launch::async, [&] { return io::checkpoint_sha256(weights); });
+  weights_sha256_ = std::async(std::launch::async, [path = weights] { return io::checkpoint_sha256(path); });
   const Device device = run.device;
   const DType dtype = run.precision;
   io::Checkpoint checkpoint = io::load_checkpoint(weights, {.entry = entry, .resnet_as_detectron2 = true});
@@ -397,7 +397,6 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
         network->name());
   if (kind.empty()) kind = name_of(network->usual_kind());
   FeatureParts parts = network->resolved(parts_of(kind, layers));
-  weights_sha256_ = sha256.get();
   whole_patches = !network->takes_any_size();
   auto source = std::make_unique<BackboneSource>(std::move(network), weights_count, std::move(parts), chosen.values,
                                                  *this, device);
@@ -410,6 +409,10 @@ std::unique_ptr<FeatureSource> FeatureOptions::open(const Run& run) {
 }
 
 void FeatureSource::record_patch(nlohmann::ordered_json& info) const { info[kPatchKey] = patch(); }
+
+void FeatureOptions::record_weights(nlohmann::ordered_json& info) const {
+  if (weights_sha256_.valid()) info["weights_sha256"] = weights_sha256();
+}
 
 void FeatureOptions::record(nlohmann::ordered_json& info) const {
   const auto settings = info.find("settings");

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -88,14 +89,17 @@ struct FeatureOptions {
   Size picture_size(const Size& picture) const;
   /// Whether pictures stay as large as they are (but for whole patches).
   bool keeps_sizes() const;
-  /// SHA-256 of the weights, "" without; made by open().
-  const std::string& weights_sha256() const { return weights_sha256_; }
+  /// SHA-256 of the weights, "" without. open() begins with it, on a thread; this waits until it is known. Throws
+  /// Error(kIo) if they could not be read.
+  std::string weights_sha256() const { return weights_sha256_.valid() ? weights_sha256_.get() : ""; }
+  /// Writes it into an output's `info`, where make_info() left a null.
+  void record_weights(nlohmann::ordered_json& info) const;
 
   // Settled by open().
   bool whole_patches = true;  // what the network sees has sides of whole patches
 
  private:
-  std::string weights_sha256_;
+  std::shared_future<std::string> weights_sha256_;
 };
 
 }  // namespace usol

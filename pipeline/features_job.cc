@@ -65,12 +65,12 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
   check(!pca.wanted() || pca.of == "picture" || job.shard.count == 1, ErrorKind::kUsage,
         "pca {}: a shard has not all pictures, whose components are asked for; let pca-of be picture", pca.folder);
   const auto pca_files = job.add_folder(run, "pca", pca.folder, ".png");
-  job.info = make_info(run, settings_json(*this, "features"), options.weights_sha256());
+  job.info = make_info(run, settings_json(*this, "features"));
+  job.complete_info = [&](nlohmann::ordered_json& info) { options.record_weights(info); };
   source->describe(job.info);
   source->record_patch(job.info);
   options.record(job.info);
   job.cost = source->cost();
-  const std::string provenance = job.info.dump();
   const DType stored = dtype == "f16" ? DType::kF16 : DType::kF32;
   job.load = [&, files](const InputImage& input) -> ImageCompute {
     const Tensor image = io::decode_image(input.path, pictures.decode());
@@ -86,7 +86,7 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
         result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(stored);
       result.save = [&, files, tensors, name = record.file_name] {
         files->write(output_path({}, name, ".safetensors").generic_string(), [&](const fs::path& path) {
-          io::save_safetensors(path, tensors, {{"info", provenance}});
+          io::save_safetensors(path, tensors, {{"info", job.info.dump()}});
         });
       };
       return result;

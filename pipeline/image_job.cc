@@ -72,18 +72,27 @@ DonePicture compute(const Loaded& item) {
   return done;
 }
 
-// One picture after the other on the calling thread, the next ones being read meanwhile.
+// One picture after the other, the next ones being read meanwhile. A thread of its own computes one while the caller is
+// busy with that before, and before the caller asks for the first; for devices, the calling thread.
 class OneByOne : public PicturesInWork {
  public:
-  OneByOne(const ImageJob& job, std::vector<std::int64_t> todo)
+  OneByOne(const ImageJob& job, std::vector<std::int64_t> todo, bool own_thread)
       : todo_(std::move(todo)),
         reader_(
             [this, &job]() -> std::optional<Loaded> {
               if (next_ == todo_.size()) return std::nullopt;
               return load(job, todo_[next_++]);
             },
-            kReadAhead) {}
+            kReadAhead) {
+    if (!own_thread) return;
+    const auto with_all_threads = [](const Loaded& item) {
+      const ThreadShare share(thread_count());
+      return compute(item);
+    };
+    computing_.emplace([this] { return reader_.next(); }, with_all_threads, 1, 1);
+  }
   std::optional<DonePicture> next() override {
+    if (computing_) return computing_->next();
     const std::optional<Loaded> item = reader_.next();
     return item ? std::optional(compute(*item)) : std::nullopt;
   }
@@ -92,6 +101,7 @@ class OneByOne : public PicturesInWork {
   std::vector<std::int64_t> todo_;
   std::size_t next_ = 0;
   ReadAhead<Loaded> reader_;
+  std::optional<OrderedMap<Loaded, DonePicture>> computing_;
 };
 
 // Several pictures at once, each read and computed on a thread of its own.
@@ -143,7 +153,8 @@ std::string failure_text(const std::exception_ptr& error) {
 
 // What must be the same for two runs to be parts of one: everything in the output's info but the device and the
 // pictures that failed.
-Json make_header(const ImageJob& job) {
+Json make_header(ImageJob& job) {
+  if (job.complete_info) job.complete_info(job.info);
   Json header = job.info;
   header["inputs"] = {{"images", job.inputs.size()}, {"sha256", job.inputs.digest()}};
   if (job.shard.count > 1) header["shard"] = fmt::format("{}/{}", job.shard.index, job.shard.count);
@@ -158,7 +169,7 @@ std::string record_json(const ImageRecord& record) {
 // What one process does, and its journal.
 struct Part {
   std::string journal;
-  Json header;
+  Shard process;             // of those that share the work
   std::int64_t first, last;  // inputs
 };
 
@@ -192,7 +203,6 @@ class Runner {
   Runner(const Run& run, ImageJob& job)
       : run_(run),
         job_(job),
-        header_(make_header(job)),
         scratch_(is_stream_output(job.output) ? std::make_unique<ScratchJournal>() : nullptr),
         device_(device_model(run.device)),
         processes_(run.ranks ? run.ranks->size() : 1),
@@ -236,12 +246,22 @@ class Runner {
   Part part(const Shard& process) const {
     const auto inputs = job_.inputs.size();
     if (process.count == 1)
-      return {scratch_ ? scratch_->journal() : job_.output + ".journal", header_, job_.shard.first(inputs),
+      return {scratch_ ? scratch_->journal() : job_.output + ".journal", process, job_.shard.first(inputs),
               job_.shard.last(inputs)};
-    Part part{fmt::format("{}.{}of{}.journal", job_.output, process.index, process.count), header_,
-              process.first(inputs), process.last(inputs)};
-    part.header["shard"] = fmt::format("{}/{}", process.index, process.count);
-    return part;
+    return {fmt::format("{}.{}of{}.journal", job_.output, process.index, process.count), process, process.first(inputs),
+            process.last(inputs)};
+  }
+
+  // Settled when it is first asked for, which may take some time.
+  const Json& header() {
+    if (header_.is_null()) header_ = make_header(job_);
+    return header_;
+  }
+
+  Json header_of(const Part& part) {
+    Json own = header();
+    if (part.process.count > 1) own["shard"] = fmt::format("{}/{}", part.process.index, part.process.count);
+    return own;
   }
 
   std::vector<Part> parts() const {
@@ -252,8 +272,10 @@ class Runner {
 
   std::int64_t total() const { return job_.shard.last(job_.inputs.size()) - job_.shard.first(job_.inputs.size()); }
 
-  Journal resume(const Part& part) const {
-    return Journal::resume(part.journal, part.header, part.first, part.last,
+  void create(const Part& part) { Journal::create(part.journal, header_of(part), part.first, part.last); }
+
+  Journal resume(const Part& part) {
+    return Journal::resume(part.journal, header_of(part), part.first, part.last,
                            [&](const std::string& text) { run_.warn("{}", text); });
   }
 
@@ -304,7 +326,8 @@ class Runner {
           "{} exists: another run is at work or was interrupted", before.empty() ? "" : before.front().journal);
     check_outputs();
     if (scratch_) {
-      Journal::create(own_.journal, own_.header, own_.first, own_.last);
+      begin_all();
+      create(own_);
       return true;
     }
     if (run_.replaces()) {
@@ -319,15 +342,16 @@ class Runner {
     }
     make_folder_of(job_.output);
     remove_leftovers();
+    if (before.empty() && processes_ == 1) begin_all();
     for (const Part& part : before) resume(part);  // refuses other settings before anything is begun with them
     for (const Part& part : parts())
-      if (!fs::exists(part.journal)) Journal::create(part.journal, part.header, part.first, part.last);
+      if (!fs::exists(part.journal)) create(part);
     take_over(before);
     return true;
   }
 
   // What another number of processes had done goes into the journals of the present parts.
-  void take_over(std::vector<Part> before) const {
+  void take_over(std::vector<Part> before) {
     const std::vector<Part> present = parts();
     std::erase_if(before, [&](const Part& old) {
       return std::any_of(present.begin(), present.end(), [&](const Part& p) { return p.journal == old.journal; });
@@ -347,7 +371,7 @@ class Runner {
     Json info = read_info(job_.output);
     if (info.is_null()) info = Json::object();
     for (const char* key : {"device", "failed"}) info.erase(key);
-    const std::string changed = describe_differences(info, header_);
+    const std::string changed = describe_differences(info, header());
     check(changed.empty(), ErrorKind::kOtherSettings, "{} was made with other settings ({})", job_.output, changed);
     run_.note("{} is finished already", job_.output);
   }
@@ -364,6 +388,13 @@ class Runner {
     for (const auto& path : leftovers) fs::remove(path);
   }
 
+  // Nothing was done before: the first pictures are computed while the header is settled and the journal made.
+  void begin_all() {
+    std::vector<std::int64_t> todo(static_cast<std::size_t>(own_.last - own_.first));
+    std::iota(todo.begin(), todo.end(), own_.first);
+    pictures_ = start(todo, plan(todo.size()));
+  }
+
   // Does what the journal lacks; returns the signal that stopped it, or 0.
   int work(Journal& journal) {
     std::vector<std::int64_t> todo;
@@ -375,7 +406,8 @@ class Runner {
     if (run_.ranks) run_.note("{} processes share {} images; the first one speaks", processes_, total());
     if (done_before > 0) run_.note("{} of {} images were done before", done_before, count);
     Progress progress(run_, count, "images", done_before);
-    const std::unique_ptr<PicturesInWork> pictures = start(todo, plan(todo.size()));
+    if (!pictures_) pictures_ = start(todo, plan(todo.size()));
+    const std::unique_ptr<PicturesInWork> pictures = std::move(pictures_);
     std::size_t left = todo.size();
     while (std::optional<DonePicture> done = pictures->next()) {
       if (is_interrupted(*done)) return run_.stop_asked();
@@ -398,7 +430,7 @@ class Runner {
 
   std::unique_ptr<PicturesInWork> start(const std::vector<std::int64_t>& todo, const AtOnce& how) const {
     if (takes_batches()) return job_.batched.start(job_.inputs, todo);
-    if (how.pictures == 1) return std::make_unique<OneByOne>(job_, todo);
+    if (how.pictures == 1) return std::make_unique<OneByOne>(job_, todo, job_.cost && run_.device.is_cpu());
     run_.detail("{} pictures at a time, {} of {} threads and about {} of memory each", how.pictures, how.threads,
                 thread_count(), format_bytes(job_.cost->bytes));
     return std::make_unique<ManyAtOnce>(job_, todo, how);
@@ -450,7 +482,7 @@ class Runner {
         if (texts.size() < kListedFailures) texts.push_back(Json::parse(journal.line(i))["error"]);
       }
     }
-    Json info = header_;
+    Json info = header();
     info["device"] = fmt::format("{}", fmt::join(devices, "; "));
     if (!failed.empty()) info["failed"] = failed;
     assembler.finish(job_.categories, info);
@@ -548,8 +580,9 @@ class Runner {
   Json header_;
   std::unique_ptr<ScratchJournal> scratch_;  // of an output that is no file
   std::string device_;
-  std::int64_t processes_;  // that share the work
-  Part own_;                // this one's
+  std::int64_t processes_;                    // that share the work
+  Part own_;                                  // this one's
+  std::unique_ptr<PicturesInWork> pictures_;  // begun before the journal
 };
 
 }  // namespace

@@ -69,6 +69,9 @@ struct FilesOfImages {
 struct ImageJob {
   std::string output;           // the COCO file, or a pipe or device: then no journal is kept
   nlohmann::ordered_json info;  // make_info()
+  /// Puts into `info` what takes time to know. Called once, on the calling thread, while the first pictures of a new
+  /// run are in work; before anything is saved. May be empty.
+  std::function<void(nlohmann::ordered_json& info)> complete_info = {};
   InputList inputs;
   std::vector<std::string> reads;                          // what is read beside the pictures
   std::vector<std::pair<std::string, std::string>> files;  // what is written at the end, too: {"times", path}

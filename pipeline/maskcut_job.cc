@@ -184,7 +184,8 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   const MaskcutFolders folders{job.add_folder(run, "overlays", outputs.overlays, ".jpg"),
                                job.add_folder(run, "dump", outputs.dump, ""), split_names(outputs.dumped)};
   job.categories = {{1, "fg", "fg"}};
-  job.info = make_info(run, settings_json(*this, "maskcut"), features.weights_sha256());
+  job.info = make_info(run, settings_json(*this, "maskcut"));
+  job.complete_info = [&](nlohmann::ordered_json& info) { features.record_weights(info); };
   source->describe(job.info);
   settle_tau(run, *source);
   record(job.info);

@@ -343,6 +343,35 @@ TEST_F(AtOnceTest, TheBytesAreThoseOfOneAfterTheOther) {
   EXPECT_EQ(computed_, 2) << "only the failed ones again";
 }
 
+TEST_F(AtOnceTest, PicturesOfANewRunBeginWhileItsInfoIsCompleted) {
+  ASSERT_EQ(run(job("whole.json")), kSuccess);
+  for (const double flops : {1.0, 1e12}) {  // three at a time, and one
+    fs::remove_all(folder_ / "beside");
+    ImageJob early = at_once("a.json", {.flops = flops});
+    early.info.erase("tau");
+    early.complete_info = [this](Json& info) {
+      for (int i = 0; i < 2000 && computed_ == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_GT(computed_, 0);
+      EXPECT_FALSE(exists("beside")) << "nothing is saved before the journal is there";
+      EXPECT_FALSE(exists("a.json.journal"));
+      info["tau"] = tau_;
+    };
+    EXPECT_EQ(run(early), kSuccess);
+    EXPECT_EQ(text("a.json"), text("whole.json"));
+    run_.existing = Existing::kReplace;
+  }
+}
+
+TEST_F(AtOnceTest, ARunThatGoesOnIsComparedBeforeItBegins) {
+  broken_ = {3};
+  ASSERT_EQ(run(at_once("a.json")), kSomeInputsFailed);
+  run_.existing = Existing::kContinue;
+  ImageJob other = at_once("a.json");
+  other.complete_info = [](Json& info) { info["tau"] = 0.5; };
+  EXPECT_NE(refusal(other, ErrorKind::kOtherSettings).find("tau: was 0.15, is 0.5"), std::string::npos);
+  EXPECT_EQ(computed_, 0);
+}
+
 TEST_F(AtOnceTest, SizeAndMemoryDecideHowMany) {
   wanted_ = 2;
   EXPECT_EQ(run(at_once("large.json", {.flops = 1e12})), kSuccess);
