@@ -231,7 +231,11 @@ class FileSource : public FeatureSource {
       : folder_(options.from_features), patch_(options.patch), attention_(options.attention) {
     check(fs::is_directory(folder_), ErrorKind::kUsage, "from-features {}: no such folder", folder_.string());
     if (const fs::path list = list_of_files(); !list.empty()) made_ = read_info(list);
-    if (made_.is_object() && made_.contains(kPatchKey)) patch_ = made_[kPatchKey].get<std::int64_t>();
+    if (!made_.is_object() || !made_.contains(kPatchKey)) return;
+    patch_ = made_[kPatchKey].get<std::int64_t>();
+    check(options.patch == patch_ || options.patch == FeatureOptions{}.patch, ErrorKind::kUsage,
+          "patch {}: the files of from-features {} were made with patches of {} pixels", options.patch,
+          folder_.string(), patch_);
   }
 
   PreparedPicture prepare(const InputImage& input, const Tensor&) const override {

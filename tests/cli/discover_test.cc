@@ -170,10 +170,13 @@ TEST_F(DiscoverTest, FeaturesFromFilesAtThePicturesOwnSize) {
     ASSERT_EQ(files.status, kSuccess) << files.err;
     EXPECT_EQ(Json::parse(text("a.json"))["annotations"], Json::parse(text("b.json"))["annotations"]) << method;
   }
-  // Another patch size: the maps do not belong to the pictures.
-  const auto other = discover("lost", {"--from-features", at("f"), "--patch", "8", "--out", at("c.json")});
-  EXPECT_EQ(other.status, kSomeInputsFailed);
-  EXPECT_THAT(other.err, HasSubstr("do not cover a picture of 75 x 115"));
+  // Files of usol say their patch, and those of others are taken by their word.
+  expect_usage_error("lost", {"--from-features", at("f"), "--patch", "32", "--out", at("c.json")},
+                     "were made with patches of 16 pixels");
+  fs::rename(folder_ / "f/features.json", folder_ / "list.json");
+  const auto unknown = discover("lost", {"--from-features", at("f"), "--patch", "8", "--out", at("c.json")});
+  EXPECT_EQ(unknown.status, kSomeInputsFailed);
+  EXPECT_THAT(unknown.err, HasSubstr("do not cover a picture of 75 x 115"));
   // dino-seg needs attention.
   fs::create_directory(folder_ / "n");
   for (const char* name : {"chelsea", "rocket"})
@@ -236,8 +239,9 @@ TEST_F(DiscoverTest, APictureTooLargeForItsPatchesIsThatPicturesFailure) {
   io::write_png(folder_ / "in/large.png", Tensor::zeros({2100, 2100}, DType::kU8));
   const auto result = discover("lost", {"--backbone", "colour", "--out", at("a.json")});
   EXPECT_EQ(result.status, kSomeInputsFailed) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("large.png: 2100 x 2100 pixels are 69169 patches of 8"));
-  EXPECT_THAT(result.err, HasSubstr("a size for all pictures makes them smaller"));
+  EXPECT_THAT(result.err,
+              HasSubstr("large.png: a picture of 2100 x 2100 pixels has 69169 patches of 8, more than 65536"));
+  EXPECT_THAT(result.err, HasSubstr("make pictures smaller (a size for all"));
 }
 
 TEST_F(DiscoverTest, ShardsMergeAndResumeGivesTheSameBytes) {
