@@ -260,6 +260,21 @@ TEST_F(TrainTest, ErrorsNameWhatIsWrong) {
     EXPECT_TRUE(entry.path().filename() == "metrics.json" || entry.path().extension() == ".usol") << entry.path();
 }
 
+// Of the paper's detector, whose steps were measured, and not of the small one.
+TEST_F(TrainTest, ARehearsalSaysWhatAStepTakesOfTheMemory) {
+  EXPECT_EQ(train("out", {"--dry-run"}).err.find("of memory"), std::string::npos);
+  test::write_text(folder_ / "small.toml", "[train]\nshort-sides = [64]\n");
+  const auto fits = train("out", {"--batch", "1", "--group-size", "1", "--dry-run"});
+  EXPECT_EQ(fits.status, 0) << fits.err;
+  EXPECT_NE(fits.err.find("a step takes about "), std::string::npos) << fits.err;
+  EXPECT_NE(fits.err.find("(1 picture of up to 64 x 64 at once)"), std::string::npos) << fits.err;
+  const auto much = train("out", {"--batch", "1000000", "--dry-run"});
+  EXPECT_EQ(much.status, 0) << much.err;
+  EXPECT_NE(much.err.find("warning: a step takes about "), std::string::npos) << much.err;
+  EXPECT_NE(much.err.find("smaller batch, short-sides and long-side"), std::string::npos) << much.err;
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
 TEST_F(TrainTest, PicturesThatCannotBeReadAreSkippedCountedAndListed) {
   // One shows it in its header, the other one not before it is decoded.
   fs::remove(folder_ / "p1.png");
