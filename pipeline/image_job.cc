@@ -25,15 +25,13 @@
 #include "usol/ops/all_reduce.h"
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/journal.h"
-#include "usol/pipeline/ordered_map.h"
 #include "usol/pipeline/outputs.h"
+#include "usol/pipeline/pictures_in_work.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
-#include "usol/pipeline/read_ahead.h"
 #include "usol/tensor/allocator.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
-#include "usol/tensor/thread_share.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -41,99 +39,7 @@ using Json = nlohmann::ordered_json;
 namespace usol {
 namespace {
 
-constexpr std::size_t kReadAhead = 3;
 constexpr std::size_t kListedFailures = 20;
-
-// A picture read ahead, or what went wrong with it.
-struct Loaded {
-  std::int64_t index = 0;
-  ImageCompute compute;
-  std::exception_ptr error;
-};
-
-Loaded load(const ImageJob& job, std::int64_t index) {
-  Loaded loaded{index, {}, {}};
-  try {
-    loaded.compute = job.load(job.inputs[index]);
-  } catch (...) {
-    loaded.error = std::current_exception();
-  }
-  return loaded;
-}
-
-DonePicture compute(const Loaded& item) {
-  DonePicture done{item.index, {}, item.error};
-  if (done.error) return done;
-  try {
-    done.result = item.compute();
-  } catch (...) {
-    done.error = std::current_exception();
-  }
-  return done;
-}
-
-// One picture after the other, the next ones being read meanwhile. A thread of its own computes one while the caller is
-// busy with that before, and before the caller asks for the first; for devices, the calling thread.
-class OneByOne : public PicturesInWork {
- public:
-  OneByOne(const ImageJob& job, std::vector<std::int64_t> todo, bool own_thread)
-      : todo_(std::move(todo)),
-        reader_(
-            [this, &job]() -> std::optional<Loaded> {
-              if (next_ == todo_.size()) return std::nullopt;
-              return load(job, todo_[next_++]);
-            },
-            kReadAhead) {
-    if (!own_thread) return;
-    const auto with_all_threads = [](const Loaded& item) {
-      const ThreadShare share(thread_count());
-      return compute(item);
-    };
-    computing_.emplace([this] { return reader_.next(); }, with_all_threads, 1, 1);
-  }
-  std::optional<DonePicture> next() override {
-    if (computing_) return computing_->next();
-    const std::optional<Loaded> item = reader_.next();
-    return item ? std::optional(compute(*item)) : std::nullopt;
-  }
-
- private:
-  std::vector<std::int64_t> todo_;
-  std::size_t next_ = 0;
-  ReadAhead<Loaded> reader_;
-  std::optional<OrderedMap<Loaded, DonePicture>> computing_;
-};
-
-// Several pictures at once, each read and computed on a thread of its own.
-class ManyAtOnce : public PicturesInWork {
- public:
-  ManyAtOnce(const ImageJob& job, std::vector<std::int64_t> todo, const AtOnce& plan)
-      : todo_(std::move(todo)),
-        gate_(plan.memory_bytes),
-        pictures_([this] { return next_input(); },
-                  [this, &job, plan](std::size_t i) {
-                    DonePicture done = [&] {
-                      const ThreadShare share(plan.threads_of(i, todo_.size()));
-                      return compute(load(job, todo_[i]));
-                    }();
-                    gate_.leave();
-                    return done;
-                  },
-                  plan.pictures, static_cast<std::size_t>(2 * plan.pictures)) {}
-  std::optional<DonePicture> next() override { return pictures_.next(); }
-
- private:
-  std::optional<std::size_t> next_input() {
-    if (next_ == todo_.size()) return std::nullopt;
-    gate_.enter();
-    return next_++;
-  }
-
-  std::vector<std::int64_t> todo_;
-  std::size_t next_ = 0;
-  MemoryGate gate_;
-  OrderedMap<std::size_t, DonePicture> pictures_;
-};
 
 // The text of a picture's failure. Rethrows what is not the picture's fault and would hit every other one too.
 std::string failure_text(const std::exception_ptr& error) {
@@ -430,10 +336,10 @@ class Runner {
 
   std::unique_ptr<PicturesInWork> start(const std::vector<std::int64_t>& todo, const AtOnce& how) const {
     if (takes_batches()) return job_.batched.start(job_.inputs, todo);
-    if (how.pictures == 1) return std::make_unique<OneByOne>(job_, todo, job_.cost && run_.device.is_cpu());
+    if (how.pictures == 1) return one_by_one(job_, todo, job_.cost && run_.device.is_cpu());
     run_.detail("{} pictures at a time, {} of {} threads and about {} of memory each", how.pictures, how.threads,
                 thread_count(), format_bytes(job_.cost->bytes));
-    return std::make_unique<ManyAtOnce>(job_, todo, how);
+    return many_at_once(job_, todo, how);
   }
 
   // True if a signal has ended a wait of this picture's: it has not failed, it was not made.
@@ -551,7 +457,7 @@ class Runner {
     for (const std::int64_t index : sampled) {
       run_.throw_if_stopped();
       const auto start = Clock::now();
-      const DonePicture picture = together ? *in_work->next() : compute(load(job_, index));
+      const DonePicture picture = together ? *in_work->next() : do_picture(job_, index);
       if (picture.error) {
         run_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(picture.error));
         continue;
