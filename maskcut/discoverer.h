@@ -48,6 +48,7 @@ struct DiscoveredObjects {
   std::vector<DiscoveredObject> objects = {};
   Tensor soft = {};            // f64 [H, W] in about 0 ... 1, of a method that gives_maps()
   bool swapped_sides = false;  // the record is to have the picture's height as its width, as a release writes it
+  bool undivided = false;      // the features tell no patch from another, as Discoverer::why_undivided() says
 
   /// Adds a mask with the box around it, unless it is empty.
   void add(Tensor mask, double score = 1);
@@ -74,6 +75,10 @@ class Discoverer {
   /// Whether it makes soft maps of saliency, as it is set now.
   virtual bool gives_maps() const { return false; }
 
+  /// Why a picture is `undivided`, and what to do about it, to end "N of M pictures could not be divided, since "; of
+  /// a method that says so of none: empty.
+  virtual std::string why_undivided() const { return {}; }
+
   /// Files that it reads, with what they are ("found-weights"): they must exist, and their hashes are recorded.
   virtual std::vector<std::pair<std::string, std::string>> files() const { return {}; }
   /// Reads them, once, after check().
@@ -82,6 +87,12 @@ class Discoverer {
   /// The objects of a picture; several threads may ask. Throws Error if the maps do not belong to the picture.
   virtual DiscoveredObjects find(const DiscoverScene& scene) const = 0;
 };
+
+/// What to do where cosines are all high, and why_undivided() of methods that connect the patches of a cosine above
+/// tau (`inclusive`: of tau or more).
+inline constexpr const char* kOtherFeatures =
+    "take others (of DINOv2 the output instead of keys, see docs/features.md)";
+std::string why_all_connected(double tau, bool inclusive);
 
 /// One method, registered as Registry<DiscovererKind>::Add.
 struct DiscovererKind {

@@ -24,6 +24,9 @@ struct PseudoMask {
 struct MaskCutResult {
   std::vector<PseudoMask> masks;  // in stage order
   std::vector<CutStage> stages;   // at most options.masks
+
+  /// Whether no cut is defined, since all patches are connected to all others.
+  bool uncut() const { return !stages.empty() && !stages.front().eigenvector.defined(); }
 };
 
 /// The frame for a picture under these options: features are to be computed from the picture at this size (LANCZOS).

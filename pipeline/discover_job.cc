@@ -20,6 +20,7 @@
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
 #include "usol/pipeline/settings.h"
+#include "usol/pipeline/undivided_pictures.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -152,6 +153,7 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   features.record(job.info);
   job.cost = source->cost();
   job.cost->bytes += kBytesOfGraph;
+  UndividedPictures counts;
   job.load = [&](const InputImage& input) -> ImageCompute {
     const Tensor image = io::decode_image(input.path, pictures.decode());
     const Size pixels = features.picture_size({image.size(0), image.size(1)});
@@ -161,10 +163,14 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
       PatchMaps maps = source->maps(prepared);
       maps.features = maps.features.to(Device::cpu());
       if (maps.attention.defined()) maps.attention = maps.attention.to(Device::cpu());
-      return make_result(input, image, method.find(maps, image, source->patch(), pixels), folders);
+      const maskcut::DiscoveredObjects found = method.find(maps, image, source->patch(), pixels);
+      counts.add(found.undivided);
+      return make_result(input, image, found, folders);
     };
   };
-  return run_image_job(run, job);
+  const int status = run_image_job(run, job);
+  counts.say(run, method.why_undivided());
+  return status;
 }
 
 }  // namespace usol

@@ -34,6 +34,7 @@ class DiscoverMethod {
 
   const std::string& name() const { return method_; }
   bool gives_maps() const { return chosen().gives_maps(); }
+  std::string why_undivided() const { return chosen().why_undivided(); }
   std::int64_t most_patches() const { return chosen().most_patches(); }
   /// The paths of the method's files.
   std::vector<std::string> reads() const;

@@ -13,6 +13,7 @@
 #include "usol/io/npy.h"
 #include "usol/io/rle.h"
 #include "usol/maskcut/cut_batch.h"
+#include "usol/maskcut/discoverer.h"
 #include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/overlay.h"
@@ -102,19 +103,6 @@ std::vector<std::string> split_names(const std::string& text) {
 
 }  // namespace
 
-void CutCounts::add(const maskcut::MaskCutResult& result) {
-  ++pictures;
-  if (!result.stages.empty() && !result.stages.front().eigenvector.defined()) ++uncut;
-}
-
-void CutCounts::say(const Run& run, double tau) const {
-  if (2 * uncut <= pictures) return;
-  run.warn(
-      "{} of {} pictures could not be cut, since all patches of each have a cosine of {} or more: these features need "
-      "a larger tau, or take others (of DINOv2 the output instead of keys, see docs/features.md)",
-      uncut.load(), pictures.load(), tau);
-}
-
 io::CocoAnnotation maskcut_annotation(std::int64_t image_id, const maskcut::PseudoMask& mask, const io::Rle& rle) {
   io::CocoAnnotation annotation;
   annotation.image_id = image_id;
@@ -192,7 +180,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   const maskcut::MaskCutOptions cut = cut_options(source->patch());
   job.cost = cost(*source, folders);
   clock_ = std::make_shared<StageClock>(std::vector<std::string>{kReading, kFeatures, kCuts, kMasks, kRecording});
-  counts_ = std::make_shared<CutCounts>();
+  counts_ = std::make_shared<UndividedPictures>();
   job.load = [&](const InputImage& input) -> ImageCompute {
     const StageClock::Scope time(*clock_, kReading);
     const Tensor image = decode(input);
@@ -210,7 +198,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
     job.info["batch"] = batch;  // the pictures that the device gets at once decide how its library multiplies
   }
   const int status = run_image_job(run, job);
-  counts_->say(run, *tau);
+  counts_->say(run, maskcut::why_all_connected(*tau, true));
   if (!outputs.times.empty() && !run.dry_run && run.leads()) {
     make_folder_of(outputs.times);
     clock_->write(named_output(outputs.times));
@@ -294,7 +282,7 @@ ImageResult MaskcutJob::compute(const InputImage& input, const Tensor& image, co
   }();
   const StageClock::Scope time(*clock_, kRecording);
   clock_->count_image();
-  counts_->add(result);
+  counts_->add(result.uncut());
   return make_result(input, image, result, cut.preset, outputs, dump);
 }
 
@@ -370,7 +358,7 @@ BatchedJob MaskcutJob::batched(const FeatureSource& source, Device device, const
           }();
           const StageClock::Scope time(*clock, kRecording);
           clock->count_image();
-          counts->add(refined);
+          counts->add(refined.uncut());
           return make_result(picture->input, picture->image, refined, own.preset, outputs, picture->dump);
         };
       }

@@ -2,7 +2,6 @@
 // Pictures -> features -> cuts -> a COCO file of pseudo-masks, with pictures and dumps beside it: the work of `usol
 // maskcut` and `usol run`.
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -20,6 +19,7 @@
 #include "usol/pipeline/picture_options.h"
 #include "usol/pipeline/run.h"
 #include "usol/pipeline/stage_clock.h"
+#include "usol/pipeline/undivided_pictures.h"
 
 namespace usol {
 
@@ -39,16 +39,6 @@ struct MaskcutOutputs {
 struct MaskcutFolders {
   std::shared_ptr<io::OutputFolder> overlays, dump;
   std::vector<std::string> dumped;  // names; none: all
-};
-
-/// How many pictures of a run could be cut at all; counted from any thread.
-struct CutCounts {
-  std::atomic<std::int64_t> pictures = 0;
-  std::atomic<std::int64_t> uncut = 0;  // no cut is defined: all patches are connected to all others
-
-  void add(const maskcut::MaskCutResult& result);
-  /// Warns if more than half of the pictures are uncut: then it is tau or the features, not the pictures.
-  void say(const Run& run, double tau) const;
 };
 
 struct MaskcutJob {
@@ -90,8 +80,8 @@ struct MaskcutJob {
   ImageResult compute(const InputImage& input, const Tensor& image, const Tensor& map, maskcut::MaskCutOptions cut,
                       const MaskcutFolders& outputs) const;
 
-  std::shared_ptr<StageClock> clock_;  // of the run
-  std::shared_ptr<CutCounts> counts_;  // of the run
+  std::shared_ptr<StageClock> clock_;          // of the run
+  std::shared_ptr<UndividedPictures> counts_;  // of the run
 };
 
 /// The annotation of a mask, without an id.

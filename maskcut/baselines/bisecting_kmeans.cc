@@ -28,6 +28,10 @@ struct Points {
   }
 };
 
+AffinityOptions affinity_of(const BisectingKmeansOptions& options) {
+  return {.tau = options.tau, .inclusive = false, .eps = options.eps};
+}
+
 double distance(std::span<const float> point, const Vector& centre) {
   double dot = 0;
   for (std::size_t k = 0; k < point.size(); ++k) dot += static_cast<double>(point[k]) * centre[k];
@@ -158,7 +162,7 @@ std::vector<Discovery> bisecting_kmeans(const Tensor& features, std::int64_t pat
         options.trials, options.iterations);
   const std::int64_t height = features.size(1), width = features.size(2), n = height * width, dim = features.size(0);
   const Tensor columns = normalize_features(features.contiguous().reshape({dim, n}));
-  const PatchGraph graph(columns, {.tau = options.tau, .inclusive = false, .eps = options.eps});
+  const PatchGraph graph(columns, affinity_of(options));
   const CutVectors cut = smallest_eigenvectors(graph, 1, options.eigensolver);
   if (cut.found() == 0) return {};
   const Vector x = cut.vectors.select(0, 0).contiguous().to_vector<double>();
@@ -207,11 +211,15 @@ class BisectingKmeans : public Discoverer {
     settings.add("tau NUMBER", options_.tau, "Patches are connected above this cosine").between(-1, 1);
     settings.add("clusters N", clusters_, "Most objects a picture can get").at_least(1);
   }
+  std::string why_undivided() const override { return why_all_connected(options_.tau, false); }
   DiscoveredObjects find(const DiscoverScene& scene) const override {
     BisectingKmeansOptions options = options_;
     options.clusters = static_cast<int>(clusters_);
     options.seed = scene.options.seed;
-    return in_picture(bisecting_kmeans(scene.maps.features, scene.patch, scene.pixels, options), scene);
+    const auto objects = bisecting_kmeans(scene.maps.features, scene.patch, scene.pixels, options);
+    DiscoveredObjects found = in_picture(objects, scene);
+    found.undivided = objects.empty() && all_connected(scene.maps.features, affinity_of(options));
+    return found;
   }
 
  private:

@@ -45,6 +45,13 @@ DiscoveredObjects in_picture(const std::vector<Discovery>& objects, const Discov
   return found;
 }
 
+bool all_connected(const Tensor& features, const AffinityOptions& options) {
+  const std::int64_t patches = features.size(1) * features.size(2);
+  const PatchGraph graph(normalize_features(features.contiguous().reshape({features.size(0), patches})), options);
+  const auto all = static_cast<double>(patches);
+  return std::all_of(graph.degrees().begin(), graph.degrees().end(), [&](double degree) { return degree == all; });
+}
+
 void check_patch_features(const char* op, const Tensor& features, std::int64_t patch, const Size& picture) {
   check(features.defined() && features.is_cpu() && features.dtype() == DType::kF32 && features.rank() == 3 &&
             features.numel() > 0,

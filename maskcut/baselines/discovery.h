@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "usol/maskcut/affinity.h"
 #include "usol/maskcut/components.h"
 #include "usol/maskcut/discoverer.h"
 #include "usol/maskcut/frame.h"
@@ -28,6 +29,9 @@ Tensor pixel_mask(const Tensor& mask, std::int64_t patch, const Size& picture);
 /// The objects of a method in the picture: their masks at its size, with the boxes that the method gave them where the
 /// patches stand for the picture at its own size.
 DiscoveredObjects in_picture(const std::vector<Discovery>& objects, const DiscoverScene& scene);
+
+/// Whether features f32 [D, h, w] connect every patch with every other, so that no cut is defined.
+bool all_connected(const Tensor& features, const AffinityOptions& options);
 
 /// Throws Error unless `features` is a CPU tensor f32 [D, h, w] of finite values with D, h, w >= 1, patch >= 1 and the
 /// grid of patches covers the picture without a patch wholly outside. `op` names the caller.

@@ -177,6 +177,14 @@ Tensor found_refine(const Tensor& mask, const Tensor& image, bool single) {
 
 namespace {
 
+// Whether a map [h, w], of logits or of the background's 0 and 1, has all of its values above 0, or none.
+bool all_alike(const Tensor& map) {
+  const Tensor dense = map.to(DType::kF32).contiguous();
+  const float* values = dense.data<float>();
+  const std::int64_t positive = std::count_if(values, values + dense.numel(), [](float v) { return v > 0; });
+  return positive == 0 || positive == dense.numel();
+}
+
 class Found : public Discoverer {
  public:
   void declare(Settings& settings) override {
@@ -204,24 +212,35 @@ class Found : public Discoverer {
   void load() override {
     if (!background_only()) head_ = load_found_head(weights_);
   }
+  std::string why_undivided() const override {
+    if (!background_only())
+      return "the trained layer has one answer for all patches of each: it needs the features that it was trained on";
+    return fmt::format("all patches of each have a cosine above {} with that of least attention: {}",
+                       FoundOptions{}.background_cosine, kOtherFeatures);
+  }
   DiscoveredObjects find(const DiscoverScene& scene) const override {
     const Tensor map = background_only() ? found_background(scene.maps.features, scene.maps.attention)
                                          : found_logits(scene.maps.features, head_);
-    if (!gives_maps())
-      return in_picture(
-          background_only() ? found_foreground(map, scene.patch, scene.pixels) : found(map, scene.patch, scene.pixels),
-          scene);
+    DiscoveredObjects found = gives_maps() ? as_found(saliency(map, scene)) : in_picture(objects(map, scene), scene);
+    found.undivided = all_alike(map);
+    return found;
+  }
+
+ private:
+  bool background_only() const { return stage_ == "background"; }
+  std::vector<Discovery> objects(const Tensor& map, const DiscoverScene& scene) const {
+    return background_only() ? found_foreground(map, scene.patch, scene.pixels)
+                             : usol::maskcut::found(map, scene.patch, scene.pixels);
+  }
+  Saliency saliency(const Tensor& map, const DiscoverScene& scene) const {
     Saliency saliency = background_only() ? found_foreground_saliency(map, scene.patch, scene.pixels)
                                           : found_saliency(map, scene.patch, scene.pixels);
     if (bilateral_ == "on") {
       saliency.mask = found_refine(saliency.mask, scene.image);
       saliency.soft = saliency.mask.to(DType::kF64);
     }
-    return as_found(saliency);
+    return saliency;
   }
-
- private:
-  bool background_only() const { return stage_ == "background"; }
 
   std::string task_ = "objects", bilateral_ = "auto", stage_ = "layer", weights_;
   FoundHead head_;

@@ -81,9 +81,16 @@ class Lost : public Discoverer {
   void declare(Settings& settings) override {
     settings.add("k-patches N", k_patches_, "Patches of lowest degree that vote").at_least(1);
   }
+  std::string why_undivided() const override {
+    return fmt::format("the least similar patch of each resembles all others, and the object is the whole: {}",
+                       kOtherFeatures);
+  }
   DiscoveredObjects find(const DiscoverScene& scene) const override {
-    return in_picture(lost(scene.maps.features, scene.patch, scene.pixels, {.k_patches = static_cast<int>(k_patches_)}),
-                      scene);
+    const auto objects =
+        lost(scene.maps.features, scene.patch, scene.pixels, {.k_patches = static_cast<int>(k_patches_)});
+    DiscoveredObjects found = in_picture(objects, scene);
+    found.undivided = !objects.empty() && mask_area(objects[0].mask) == objects[0].mask.numel();
+    return found;
   }
 
  private:

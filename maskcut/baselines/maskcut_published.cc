@@ -1,5 +1,6 @@
 // MaskCut with its published constants, as a method to compare the others with; `usol maskcut` has all its options.
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "usol/maskcut/discoverer.h"
@@ -15,6 +16,7 @@ class PublishedMaskCut : public Discoverer {
   }
   Framing framing() const override { return Framing::kFrame; }
   std::int64_t usual_size_px() const override { return 480; }
+  std::string why_undivided() const override { return why_all_connected(tau_, true); }
   DiscoveredObjects find(const DiscoverScene& scene) const override {
     MaskCutOptions options;
     options.preset = scene.options.preset;
@@ -24,8 +26,9 @@ class PublishedMaskCut : public Discoverer {
     options.native_aspect = scene.options.native_aspect;
     DiscoveredObjects found;
     found.swapped_sides = scene.options.preset == Preset::kRelease;
-    for (PseudoMask& mask : maskcut(scene.maps.features, scene.image, options).masks)
-      found.add(std::move(mask.mask), mask.score);
+    MaskCutResult result = maskcut(scene.maps.features, scene.image, options);
+    found.undivided = result.uncut();
+    for (PseudoMask& mask : result.masks) found.add(std::move(mask.mask), mask.score);
     return found;
   }
 

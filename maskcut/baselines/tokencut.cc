@@ -11,6 +11,10 @@
 namespace usol::maskcut {
 namespace {
 
+AffinityOptions affinity_of(const TokenCutOptions& options) {
+  return {.tau = options.tau, .inclusive = false, .eps = options.eps};
+}
+
 // The side of x's mean that holds its most extreme element, and that element's component.
 // x has canonical sign: its most extreme element is positive.
 Discovery object_of(std::span<const double> x, std::int64_t height, std::int64_t width) {
@@ -32,7 +36,7 @@ std::vector<Discovery> tokencut(const Tensor& features, std::int64_t patch, cons
   check(options.eigenvectors >= 1, "tokencut: expected at least one eigenvector, got {}", options.eigenvectors);
   const std::int64_t height = features.size(1), width = features.size(2), patches = height * width;
   const PatchGraph graph(normalize_features(features.contiguous().reshape({features.size(0), patches})),
-                         {.tau = options.tau, .inclusive = false, .eps = options.eps});
+                         affinity_of(options));
   const CutVectors cuts = smallest_eigenvectors(graph, options.eigenvectors, options.eigensolver);
   std::vector<Discovery> objects;
   for (std::int64_t i = 0; i < cuts.found(); ++i) {
@@ -86,9 +90,16 @@ class TokenCut : public Discoverer {
   void check(const DiscoverOptions& options) const override { check_task(gives_maps(), options); }
   Framing framing() const override { return gives_maps() ? Framing::kNearest : Framing::kPadded; }
   bool gives_maps() const override { return task_ == "saliency"; }
+  std::string why_undivided() const override { return why_all_connected(options_.tau, false); }
   DiscoveredObjects find(const DiscoverScene& scene) const override {
     const std::vector<Discovery> objects = tokencut(scene.maps.features, scene.patch, scene.pixels, options_);
-    if (!gives_maps()) return in_picture(objects, scene);
+    DiscoveredObjects found = gives_maps() ? as_found(saliency(objects, scene)) : in_picture(objects, scene);
+    found.undivided = objects.empty() && all_connected(scene.maps.features, affinity_of(options_));
+    return found;
+  }
+
+ private:
+  Saliency saliency(const std::vector<Discovery>& objects, const DiscoverScene& scene) const {
     const Size size{scene.image.size(0), scene.image.size(1)};
     Saliency saliency{Tensor::zeros({size.height, size.width}, DType::kF64),
                       Tensor::zeros({size.height, size.width}, DType::kU8)};
@@ -98,10 +109,9 @@ class TokenCut : public Discoverer {
       saliency.mask = upsample_nearest(objects[0].mask, size);
       saliency.soft = saliency.mask.to(DType::kF64);
     }
-    return as_found(saliency);
+    return saliency;
   }
 
- private:
   TokenCutOptions options_;
   std::string task_ = "objects", bilateral_ = "auto";
 };

@@ -122,22 +122,71 @@ TEST_F(FeatureKindsTest, PicturesThatCannotBeCutAreAWarning) {
   logged_.run.verbosity = Verbosity::kQuiet;
   ASSERT_EQ(job.run(logged_.run, {.coco = at("a.json")}), kSuccess);
   EXPECT_THAT(io::read_coco(folder_ / "a.json").annotations, IsEmpty());
-  EXPECT_THAT(logged_.log->text(), HasSubstr("2 of 2 pictures could not be cut"));
+  EXPECT_THAT(logged_.log->text(), HasSubstr("2 of 2 pictures could not be divided"));
   MaskcutJob tuned = maskcut("vit");
   test::LoggedRun other;
   ASSERT_EQ(tuned.run(other.run, {.coco = at("b.json")}), kSuccess);
-  EXPECT_THAT(other.log->text(), Not(HasSubstr("could not be cut")));
+  EXPECT_THAT(other.log->text(), Not(HasSubstr("could not be divided")));
   const auto counted = [](std::int64_t uncut) {
-    CutCounts counts;
-    counts.pictures = 4;
-    counts.uncut = uncut;
+    UndividedPictures counts;
+    for (std::int64_t i = 0; i < 4; ++i) counts.add(i < uncut);
     test::LoggedRun run;
-    counts.say(run.run, 0.15);
+    counts.say(run.run, maskcut::why_all_connected(0.15, true));
     return run.log->text();
   };
   EXPECT_EQ(counted(2), "");  // pictures of one colour are no reason
-  EXPECT_THAT(counted(3),
-              HasSubstr("3 of 4 pictures could not be cut, since all patches of each have a cosine of 0.15"));
+  EXPECT_THAT(
+      counted(3),
+      HasSubstr("3 of 4 pictures could not be divided, since all patches of each have a cosine of 0.15 or more"));
+}
+
+// Keys as DINOv2's: all cosines are high.
+TEST_F(FeatureKindsTest, EveryMethodSaysThatThePicturesCannotBeDivided) {
+  ParamStore store(3);
+  const Vit vit(Scope(store), {.width = 64, .depth = 3, .patch = 16, .grid = 4, .mlp_hidden = 64});
+  auto alike = store.state_dict();
+  alike.at("blocks.2.attn.qkv.bias").fill(5);
+  io::save_safetensors(folder_ / "alike.safetensors", alike);
+  Tensor answers = Tensor::zeros({1, 64, 1, 1});
+  io::save_safetensors(folder_ / "layer.safetensors", {{"weight", answers}, {"bias", Tensor::full({1}, 1)}});
+  const std::string others = "take others (of DINOv2 the output instead of keys, see docs/features.md)";
+  const auto discover = [&](const std::string& weights, const std::vector<std::pair<std::string, std::string>>& own) {
+    DiscoverJob job;
+    SettingsTable settings("discover");
+    job.declare(settings);
+    for (const auto& [name, value] : own) settings.set(name, value);
+    job.inputs.inputs = {at("in")};
+    job.features.weights = at(weights + ".safetensors");
+    test::LoggedRun logged;
+    logged.run.verbosity = Verbosity::kQuiet;
+    logged.run.existing = Existing::kReplace;
+    EXPECT_EQ(job.run(logged.run, {.coco = at("a.json")}), kSuccess);
+    return logged.log->text();
+  };
+  const std::string undivided = "warning: 2 of 2 pictures could not be divided, since ";
+  for (const char* method : {"tokencut", "tokencut-3ev", "bisecting-kmeans"}) {
+    EXPECT_EQ(discover("alike", {{"method", method}}),
+              undivided + "all patches of each have a cosine above 0.2: these features need a larger tau, or " +
+                  others + "\n")
+        << method;
+    EXPECT_EQ(discover("vit", {{"method", method}, {"tau", "0.8"}}), "") << method;
+  }
+  EXPECT_EQ(
+      discover("alike", {{"method", "tokencut"}, {"task", "saliency"}, {"tau", "0.3"}}),
+      undivided + "all patches of each have a cosine above 0.3: these features need a larger tau, or " + others + "\n");
+  EXPECT_EQ(discover("alike", {{"method", "maskcut"}}),
+            undivided + "all patches of each have a cosine of 0.15 or more: these features need a larger tau, or " +
+                others + "\n");
+  EXPECT_EQ(discover("alike", {{"method", "lost"}}),
+            undivided + "the least similar patch of each resembles all others, and the object is the whole: " + others +
+                "\n");
+  EXPECT_EQ(discover("alike", {{"method", "found"}, {"found-stage", "background"}}),
+            undivided + "all patches of each have a cosine above 0.3 with that of least attention: " + others + "\n");
+  EXPECT_EQ(discover("vit", {{"method", "found"}, {"found-weights", at("layer.safetensors")}}),
+            undivided +
+                "the trained layer has one answer for all patches of each: it needs the features that it was "
+                "trained on\n");
+  EXPECT_EQ(discover("alike", {{"method", "dino-seg"}}), "");  // by attention, not by cosines
 }
 
 TEST_F(FeatureKindsTest, SeveralKindsOfSeveralLayers) {
