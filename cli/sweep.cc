@@ -32,6 +32,11 @@ class SweepVerb : public Verb {
         "configs/cutler_cascade.toml --train-weights dino_rn50.pth --eval-annotations val.json --eval-image-root val "
         "--out droploss",
         "That of DropLoss: MaskCut once, a detector for each threshold");
+    options.example(
+        "usol sweep --train-masks masks.json --image-root train --param short-sides=[480,512],[600] --train-config "
+        "configs/cutler_cascade.toml --eval-annotations val.json --eval-image-root val --out sizes",
+        "Values that are lists stand in brackets, as in a settings file (and quotes, where a shell makes more of "
+        "them)");
     options.example("usol report ablations --out ablations.html", "Their tables and curves");
   }
 

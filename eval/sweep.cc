@@ -126,6 +126,43 @@ class Combinations {
   std::vector<SweepPoint> points_;
 };
 
+// In a point's name commas are between settings.
+std::string value_in_name(std::string value) {
+  std::replace(value.begin(), value.end(), ',', '+');
+  return value;
+}
+
+// What stands between the brackets of a list, without spaces: the form that settings take.
+std::string list_of(const std::string& inside, const std::string& parameter) {
+  std::string list;
+  for (const char c : inside)
+    if (c != ' ') list += c;
+  check(list.find('[') == std::string::npos, ErrorKind::kUsage, "parameter {}: a list within a list", parameter);
+  check(!list.empty(), ErrorKind::kUsage, "parameter {}: an empty list", parameter);
+  check(list.front() != ',' && list.back() != ',' && list.find(",,") == std::string::npos, ErrorKind::kUsage,
+        "parameter {}: a value is missing in [{}]", parameter, inside);
+  return list;
+}
+
+// The value that begins at `start`, which is moved behind it: a list in brackets, or what is before the next comma.
+std::string take_value(const std::string& text, std::size_t& start) {
+  if (text.compare(start, 1, "[") != 0) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    const std::string value = text.substr(start, comma - start);
+    check(value.find('[') != std::string::npos || value.find(']') == std::string::npos, ErrorKind::kUsage,
+          "parameter {}: a ']' without its '['", text);
+    start = comma;
+    return value;
+  }
+  const std::size_t close = text.find(']', start);
+  check(close != std::string::npos, ErrorKind::kUsage, "parameter {}: a '[' without its ']'", text);
+  const std::string value = list_of(text.substr(start + 1, close - start - 1), text);
+  start = close + 1;
+  check(start == text.size() || text[start] == ',', ErrorKind::kUsage,
+        "parameter {}: expected a comma or the end behind ']', got '{}'", text, text.substr(start));
+  return value;
+}
+
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
   std::string quoted = "\"";
@@ -139,7 +176,7 @@ std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& s
   std::string name;
   for (const auto& [key, value] : settings) {
     if (!name.empty()) name += ',';
-    name += key + '=' + value;
+    name += key + '=' + value_in_name(value);
   }
   std::replace(name.begin(), name.end(), '/', '_');
   return name;
@@ -155,14 +192,13 @@ SweepParameter parse_sweep_parameter(const std::string& text) {
   parameter.key = text.substr(colon + 1, equals - colon - 1);  // npos + 1 is 0
   check(!parameter.key.empty() && colon != 0, ErrorKind::kUsage,
         "a parameter: expected KEY=VALUES or ALTERNATIVE:KEY=VALUES, got '{}'", text);
-  for (std::size_t start = equals + 1; start <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', start), text.size());
-    const std::string value = text.substr(start, comma - start);
+  for (std::size_t start = equals + 1; start <= text.size(); ++start) {
+    const std::string value = take_value(text, start);
     check(!value.empty(), ErrorKind::kUsage, "parameter {}: a value is missing", text);
-    check(std::find(parameter.values.begin(), parameter.values.end(), value) == parameter.values.end(),
+    check(std::none_of(parameter.values.begin(), parameter.values.end(),
+                       [&](const std::string& other) { return value_in_name(other) == value_in_name(value); }),
           ErrorKind::kUsage, "parameter {}: {} comes twice", text, value);
     parameter.values.push_back(value);
-    start = comma + 1;
   }
   return parameter;
 }

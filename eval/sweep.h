@@ -9,7 +9,7 @@
 
 namespace usol::eval {
 
-/// A setting and the values it takes, as text.
+/// A setting and the values it takes, as text; a value that is a list has commas in it, "480,512".
 struct SweepParameter {
   std::string key;
   std::vector<std::string> values;
@@ -17,17 +17,18 @@ struct SweepParameter {
   std::string alternative = {};
 };
 
-/// Reads "tau=0,0.1,0.15", or with an alternative "solov2:mask-channels=64,128". Throws Error(kUsage) for anything
-/// else, an empty value or one that comes twice.
+/// Reads "tau=0,0.1,0.15", with lists for values "short-sides=[480,512],[600]", or with an alternative
+/// "solov2:mask-channels=64,128". Throws Error(kUsage) for anything else, brackets that do not close, an empty value or
+/// one that comes twice.
 SweepParameter parse_sweep_parameter(const std::string& text);
 
 /// One choice of settings; those that are not named stay as they are.
 struct SweepPoint {
-  std::string name;  // "tau=0.1,masks=3"; a file name, too
+  std::string name;  // "tau=0.1,short-sides=480+512"; a file name, too
   std::vector<std::pair<std::string, std::string>> settings;
 };
 
-/// "tau=0.1,masks=3" from settings, with no folder in it.
+/// "tau=0.1,short-sides=480+512" from settings, with no folder in it.
 std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& settings);
 
 /// All combinations, the last parameter fastest; or `one_at_a_time`, each parameter's values with the others as they

@@ -256,9 +256,10 @@ void SweepConfig::declare(Settings& settings) {
   settings.group("The sweep");
   settings.add(
       "param KEY=VALUES", parameters,
-      "A setting and its values: tau=0.1,0.15,0.2. Any option of usol maskcut or usol train that changes the "
-      "result, or rounds; give it once for each setting. After detector=rcnn,solov2 a setting that only one of "
-      "them has is varied as solov2:loss=supervised,freesolo; so are values for one alternative alone",
+      "A setting and its values: tau=0.1,0.15,0.2, or short-sides=[480,512],[600] where values are lists. Any option "
+      "of usol maskcut or usol train that changes the result, or rounds; give it once for each setting. After "
+      "detector=rcnn,solov2 a setting that only one of them has is varied as solov2:loss=supervised,freesolo; so are "
+      "values for one alternative alone",
       OptionKind::kRun);
   settings.flag("one-at-a-time", one_at_a_time,
                 "Vary each setting with the others as they are, instead of all combinations", OptionKind::kRun);

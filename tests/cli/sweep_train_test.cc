@@ -124,16 +124,18 @@ TEST_F(SweepTrainTest, DetectorsHaveParametersOfTheirOwn) {
                    "--param",       "solov2:instance-channels=32",
                    "--param",       "solov2:instance-convolutions=1,2",
                    "--param",       "solov2:resnet-channels=16",
-                   "--param",       "rcnn:droploss=false"};
+                   "--param",       "rcnn:droploss=false",
+                   "--param",       "short-sides=[40,48]"};
   const auto result = sweep(what);
   ASSERT_EQ(result.status, kSuccess) << result.err;
   const Json points = json("s/sweep.json")["points"];
   ASSERT_EQ(points.size(), 3u);
-  EXPECT_EQ(points[0]["settings"], Json({{"detector", "rcnn"}, {"droploss", "false"}}));
+  EXPECT_EQ(points[0]["settings"], Json({{"detector", "rcnn"}, {"droploss", "false"}, {"short-sides", "40,48"}}));
   EXPECT_EQ(points[2]["settings"]["instance-convolutions"], "2");
   const Json stages = json("s/" + points[2]["name"].get<std::string>() + "/manifest.json")["stages"];
   EXPECT_EQ(stages[0]["settings"]["instance-convolutions"], 2);
   EXPECT_EQ(stages[0]["settings"]["detector"], "solov2");
+  EXPECT_EQ(stages[0]["settings"]["short-sides"], Json({40, 48}));
   EXPECT_THAT(text("s/sweep.csv"), HasSubstr("point,detector,droploss,channels,"));
 }
 

@@ -64,6 +64,44 @@ TEST(Sweep, RefusesAlternativesThatAreNone) {
   for (const char* text : {":lr=1", "x:=1"}) EXPECT_THROW(parse_sweep_parameter(text), Error) << text;
 }
 
+// As in a settings file.
+TEST(Sweep, ValuesMayBeLists) {
+  EXPECT_THAT(parse_sweep_parameter("short-sides=[480,512],[600]").values, ElementsAre("480,512", "600"));
+  EXPECT_THAT(parse_sweep_parameter("blocks=[1, 1, 1, 1],[3, 4, 6, 3]").values, ElementsAre("1,1,1,1", "3,4,6,3"));
+  EXPECT_THAT(parse_sweep_parameter("solov2:blocks=[1,2],3").values, ElementsAre("1,2", "3"));
+  EXPECT_THAT(parse_sweep_parameter("weights=a[1].pth,b.pth").values, ElementsAre("a[1].pth", "b.pth"));
+  EXPECT_THAT(names({"short-sides=[480,512],[600]", "lr=1,2"}, false),
+              ElementsAre("short-sides=480+512,lr=1", "short-sides=480+512,lr=2", "short-sides=600,lr=1",
+                          "short-sides=600,lr=2"));
+  EXPECT_EQ(sweep_points({parse_sweep_parameter("a=[1,2]")}, false)[0].settings[0].second, "1,2");
+}
+
+TEST(Sweep, SaysWhatIsWrongWithAList) {
+  const auto message = [](const std::string& text) -> std::string {
+    try {
+      parse_sweep_parameter(text);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage) << text;
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message("a=[1,2"), "parameter a=[1,2: a '[' without its ']'");
+  EXPECT_EQ(message("a=[1,2],[3"), "parameter a=[1,2],[3: a '[' without its ']'");
+  EXPECT_EQ(message("a=1,2]"), "parameter a=1,2]: a ']' without its '['");
+  EXPECT_EQ(message("a=[1,2]]"), "parameter a=[1,2]]: expected a comma or the end behind ']', got ']'");
+  EXPECT_EQ(message("a=[1]2"), "parameter a=[1]2: expected a comma or the end behind ']', got '2'");
+  EXPECT_EQ(message("a=[[1,2]]"), "parameter a=[[1,2]]: a list within a list");
+  EXPECT_EQ(message("a=[ ]"), "parameter a=[ ]: an empty list");
+  for (const char* list : {"[,1]", "[1,]", "[1,,2]"})
+    EXPECT_EQ(message(std::string("a=") + list),
+              std::string("parameter a=") + list + ": a value is missing in " + list);
+  EXPECT_EQ(message("a=[1,2],"), "parameter a=[1,2],: a value is missing");
+  EXPECT_EQ(message("a=[1,2],[1, 2]"), "parameter a=[1,2],[1, 2]: 1,2 comes twice");
+  EXPECT_EQ(message("features=k+out,[k,out]"), "parameter features=k+out,[k,out]: k,out comes twice");
+  EXPECT_EQ(message("a=[600],600"), "parameter a=[600],600: 600 comes twice");
+}
+
 TEST(Sweep, RefusesWhatMakesNoSense) {
   for (const char* text : {"tau", "=1", "tau=", "tau=1,,2", "tau=1,", "tau=1,1"})
     EXPECT_THROW(parse_sweep_parameter(text), Error) << text;
