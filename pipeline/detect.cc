@@ -68,6 +68,12 @@ std::vector<FoundObject> find_objects(const Detector& model, const Tensor& pictu
   return to_picture(model.detect({resized}, options).front(), resized, picture);
 }
 
+void drop_wide(std::vector<FoundObject>& found, double share, std::int64_t width) {
+  if (share <= 0) return;
+  const double bound = share * static_cast<double>(width);
+  std::erase_if(found, [&](const FoundObject& object) { return object.box[2] >= bound; });
+}
+
 Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found) {
   std::vector<io::OverlayObject> objects;
   for (const FoundObject& f : found) {

@@ -40,6 +40,10 @@ std::vector<FoundObject> to_picture(const detection::Detections& detections, con
 /// The objects in a picture; `resized` is resized_for_network() of it.
 std::vector<FoundObject> find_objects(const Detector& model, const Tensor& picture, const Tensor& resized,
                                       const detection::DetectOptions& options);
+/// Drops objects whose box is as wide as `share` of the picture's width or wider; of a share of 0 none. They fill the
+/// picture rather than stand in it. Source: FreeSOLO (Wang et al. 2022), tools/gen_pseudo_labels.py, as it means it
+/// (docs/deviations.md); 0.95 there.
+void drop_wide(std::vector<FoundObject>& found, double share, std::int64_t width);
 /// The picture with them, u8 [H, W, 3].
 Tensor draw_found(const Tensor& picture, const std::vector<FoundObject>& found);
 

@@ -113,8 +113,8 @@ struct Predictor {
 
   ImageResult make_result(const Picture& picture, const detection::Detections& detections) const {
     const InputImage& input = picture.input;
-    const std::vector<FoundObject> found =
-        to_picture(detections, job.tta ? picture.image : picture.resized, picture.image);
+    std::vector<FoundObject> found = to_picture(detections, job.tta ? picture.image : picture.resized, picture.image);
+    drop_wide(found, job.widest_share, picture.image.size(1));
     ImageResult result;
     result.record.image =
         io::coco_image_json({input.id, picture.image.size(0), picture.image.size(1), input.file_name});
@@ -148,6 +148,12 @@ void PredictJob::declare(Settings& settings) {
   settings.add("score NUMBER", score, "Objects must score more than this; 0 for evaluation").between(0, 1);
   settings.add("nms IOU", nms, "Of objects that overlap more than this, the best stays").between(0, 1);
   settings.add("most N", most, "Objects per picture at most").between(1, 100000);
+  settings
+      .add("widest-share NUMBER", widest_share,
+           "Of these, leave out boxes as wide or wider than this share of the picture, as FreeSOLO's second round does "
+           "with 0.95; 0: none",
+           OptionKind::kLater)
+      .between(0, 1);
   settings
       .add("short-side PX", short_px,
            "Pictures are resized so that this is their short side ... 0: what the detector is made for, 800, or the "

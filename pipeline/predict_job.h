@@ -25,10 +25,11 @@ struct PredictOutputs {
 struct PredictJob {
   InputOptions inputs;
   PictureOptions pictures;
-  std::string weights;                     // the detector's
-  std::string entry = {};                  // of the weights, as CheckpointOptions::entry; empty: what is found
-  double score = 0.35, nms = 0.5;          // objects must score more; of those that overlap more, the best stays
-  std::int64_t most = 100;                 // objects per picture
+  std::string weights;             // the detector's
+  std::string entry = {};          // of the weights, as CheckpointOptions::entry; empty: what is found
+  double score = 0.35, nms = 0.5;  // objects must score more; of those that overlap more, the best stays
+  std::int64_t most = 100;         // objects per picture
+  double widest_share = 0;         // of the picture's width: of those, boxes as wide or wider are left out; 0: none are
   std::int64_t short_px = 0, long_px = 0;  // size at which pictures enter the network; 0: what the detector is made for
   bool tta = false;                        // test-time augmentation, in these sizes:
   TestViews tta_views;

@@ -157,6 +157,10 @@ const std::map<std::string, Changes> kSelfTrain = {
      {{"train-config", "vitdet_b_droploss.toml"}, {"round-config", "vitdet_b_self_train_round.toml"}}},
 };
 
+// Beside a training: the predictions that it learns from. Source: FreeSOLO's gen_pseudo_labels.sh and .py.
+const std::map<std::string, Changes> kPredict = {
+    {"freesolo_r101_self_train.toml", {{"score", 0.3}, {"most", 20}, {"widest-share", 0.95}}}};
+
 std::string config(const std::string& name) { return test::source_path("configs/" + name); }
 
 // All values that a verb would work with, what is given for one run included: lines `key = value`, whose values are
@@ -193,6 +197,7 @@ TEST(Configs, EachIsReadByItsVerbAndHeldToItsSource) {
     EXPECT_NE(test::read_text(config(name)).find("\n[self-train]\n"), std::string::npos) << name;
     expect_settings("self-train", name, changes);
   }
+  for (const auto& [name, changes] : kPredict) expect_settings("predict", name, changes);
   EXPECT_TRUE(files.empty()) << "configs/" << *files.begin() << " is not looked at here";
 }
 
@@ -306,7 +311,7 @@ TEST(VerbDefaults, MaskcutSelfTrainAndPredict) {
         {"layer", list({-1})},
         {"crf", true}}},
       {"self-train", {{"preset", "paper"}, {"rounds", 3}, {"thresholds", list({0.7, 0.65})}, {"detections", 30}}},
-      {"predict", {{"score", 0.35}, {"nms", 0.5}, {"most", 100}}},
+      {"predict", {{"score", 0.35}, {"nms", 0.5}, {"most", 100}, {"widest-share", 0}}},
   };
   for (const auto& [verb, expected] : verbs) {
     const Changes settings = values(verb, {});

@@ -80,6 +80,27 @@ TEST_F(PredictTest, PicturesToObjectsAndOverlays) {
   EXPECT_EQ(info["weights_sha256"].get<std::string>().size(), 64u);
 }
 
+TEST_F(PredictTest, WideObjectsAreLeftOutWhereThatIsAskedFor) {
+  const Words words{cat(), "--weights", at("detector.safetensors"), "--score", "0", "--out"};
+  const auto widths = [&](const std::string& name, Words more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    more.insert(more.begin() + static_cast<std::ptrdiff_t>(words.size()), at(name));
+    EXPECT_EQ(predict(more).status, 0);
+    std::vector<double> found;
+    for (const auto& annotation : io::read_coco(folder_ / name).annotations) found.push_back(annotation.box[2]);
+    return found;
+  };
+  std::vector<double> all = widths("a.json", {});
+  EXPECT_FALSE(Json::parse(io::read_coco(folder_ / "a.json").info_json)["settings"].contains("widest-share"));
+  const double picture = static_cast<double>(io::decode_image(cat()).size(1));
+  const auto narrow = widths("b.json", {"--widest-share", "0.5"});
+  EXPECT_EQ(Json::parse(io::read_coco(folder_ / "b.json").info_json)["settings"]["widest-share"], 0.5);
+  const std::size_t before = all.size();
+  std::erase_if(all, [&](double width) { return width >= 0.5 * picture; });
+  EXPECT_LT(all.size(), before);
+  EXPECT_EQ(narrow, all);
+}
+
 TEST_F(PredictTest, TheObjectsAreTheModels) {
   ASSERT_EQ(predict({cat(), "--weights", at("detector.safetensors"), "--out", at("a.json"), "--score", "0"}).status, 0);
   const Tensor picture = io::decode_image(cat());
