@@ -18,6 +18,7 @@
 #include "usol/io/picture_path.h"
 #include "usol/io/placeholder.h"
 #include "usol/io/shared_bytes.h"
+#include "usol/io/whole_pixels.h"
 #include "usol/tensor/check.h"
 
 namespace usol::io {
@@ -193,18 +194,13 @@ std::string voc_xml(const AnnotationSet& set, const CocoImage& image,
     add(object, "truncated", 0);
     add(object, "difficult", annotation->is_crowd ? 1 : 0);
     const Box& box = annotation->box;
-    const auto first = [](double start, std::int64_t limit) {
-      return std::clamp<long long>(std::llround(start) + 1, 1, limit);
-    };
-    const auto last = [](double end, long long from, std::int64_t limit) {
-      return std::clamp<long long>(std::llround(end), from, limit);
-    };
-    const long long left = first(box[0], image.width), top = first(box[1], image.height);
+    // Both corners are pixels of the box, counted from 1.
+    const PixelSpan x = whole_pixels(box[0], box[2], image.width), y = whole_pixels(box[1], box[3], image.height);
     pugi::xml_node bounds = object.append_child("bndbox");
-    add(bounds, "xmin", left);
-    add(bounds, "ymin", top);
-    add(bounds, "xmax", last(box[0] + box[2], left, image.width));
-    add(bounds, "ymax", last(box[1] + box[3], top, image.height));
+    add(bounds, "xmin", static_cast<long long>(x.first + 1));
+    add(bounds, "ymin", static_cast<long long>(y.first + 1));
+    add(bounds, "xmax", static_cast<long long>(x.end));
+    add(bounds, "ymax", static_cast<long long>(y.end));
   }
   std::ostringstream text;
   document.save(text, " ", pugi::format_indent | pugi::format_no_declaration);

@@ -18,6 +18,7 @@
 #include "usol/io/image.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
+#include "usol/io/whole_pixels.h"
 #include "usol/pipeline/image_job.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
@@ -40,15 +41,9 @@ namespace {
 
 // Whole pixels of a box inside a picture, at least one.
 io::Rle box_mask(const io::Box& box, std::int64_t height, std::int64_t width) {
-  const auto span = [](double from, double length, std::int64_t size) {
-    const auto first = std::clamp<std::int64_t>(std::llround(from), 0, size - 1);
-    return std::pair(first, std::clamp<std::int64_t>(std::llround(from + length), first + 1, size));
-  };
-  const auto [left, right] = span(box[0], box[2], width);
-  const auto [top, bottom] = span(box[1], box[3], height);
+  const io::PixelSpan x = io::whole_pixels(box[0], box[2], width), y = io::whole_pixels(box[1], box[3], height);
   Tensor mask = Tensor::zeros({height, width}, DType::kU8);
-  for (std::int64_t y = top; y < bottom; ++y)
-    std::fill_n(mask.mutable_data<std::uint8_t>() + y * width + left, right - left, std::uint8_t{1});
+  mask.slice(0, y.first, y.end).slice(1, x.first, x.end).fill(1);
   return io::rle_encode(mask);
 }
 

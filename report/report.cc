@@ -17,6 +17,7 @@
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
 #include "usol/io/picture_path.h"
+#include "usol/io/whole_pixels.h"
 #include "usol/report/html.h"
 #include "usol/report/page.h"
 #include "usol/report/sections.h"
@@ -412,12 +413,12 @@ class Report {
                  scale_x = static_cast<double>(image.size(1)) / static_cast<double>(picture.width);
     const auto span = [](double from, double length, std::int64_t size) {
       const double room = std::max(length * 0.1, 2.0);
-      const auto first = std::clamp<std::int64_t>(std::llround(from - room), 0, size - 1);
-      return std::pair(first, std::clamp<std::int64_t>(std::llround(from + length + room), first + 1, size));
+      return io::whole_pixels(from - room, length + 2 * room, size);
     };
-    const auto [left, right] = span(box[0] * scale_x, box[2] * scale_x, image.size(1));
-    const auto [top, bottom] = span(box[1] * scale_y, box[3] * scale_y, image.size(0));
-    return jpeg_data_uri(jpeg_within(image.slice(0, top, bottom).slice(1, left, right).contiguous(), bytes, kCropPx));
+    const io::PixelSpan x = span(box[0] * scale_x, box[2] * scale_x, image.size(1)),
+                        y = span(box[1] * scale_y, box[3] * scale_y, image.size(0));
+    return jpeg_data_uri(
+        jpeg_within(image.slice(0, y.first, y.end).slice(1, x.first, x.end).contiguous(), bytes, kCropPx));
   }
 
   // Of the first run that has groups.

@@ -1,0 +1,27 @@
+#pragma once
+// Which pixels a box stands for where it is cut out of a picture, drawn as a mask or written in whole numbers.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace usol::io {
+
+/// Pixels [first, end) of a row or column.
+struct PixelSpan {
+  std::int64_t first = 0, end = 0;
+
+  std::int64_t size() const { return end - first; }
+};
+
+/// Those whose centres lie between `from` and `from` + `length`, the far one included, the near one not: edges are
+/// rounded, halves up, so that a box of whole sides keeps them wherever it lies. It is how rle_from_box() rasterises.
+/// Limited to the `size` (1 at least) pixels that there are, one at least.
+inline PixelSpan whole_pixels(double from, double length, std::int64_t size) {
+  const auto most = static_cast<double>(size);
+  const double first = std::clamp(std::round(from), 0.0, most - 1);
+  const double end = std::clamp(std::round(from + length), first + 1, most);
+  return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(end)};
+}
+
+}  // namespace usol::io
