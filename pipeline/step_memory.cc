@@ -9,8 +9,8 @@
 namespace usol {
 namespace {
 
-// Measured as resident memory at peak: one step (240 px: two) of `usol train` with default widths in f32 and SGD, on a
-// picture with 42 objects, so that the heads' samples are full; the last line by usol_bench. In MB:
+// Measured as resident memory at peak: one or two steps of `usol train` with default widths in f32 and SGD, on pictures
+// with 42 objects, so that the heads' samples are full; the cascade's last line by usol_bench. In MB:
 //
 //   detector             input        pictures  measured  estimate
 //   Cascade Mask R-CNN   256 x 384           1      2024      1937
@@ -18,12 +18,21 @@ namespace {
 //   Cascade Mask R-CNN   480 x 640           2      3510      3799
 //   Cascade Mask R-CNN   800 x 1088          1      3654      3945
 //   Cascade Mask R-CNN   800 x 1216          2      6489      7260
+//   Mask R-CNN           256 x 384           1      1530      1482
+//   Mask R-CNN           480 x 640           1      2212      2026
+//   Mask R-CNN           480 x 640           2      3299      3224
+//   SOLOv2               256 x 384           1      1435      1380
+//   SOLOv2               256 x 384           2      2012      1907
+//   SOLOv2               480 x 640           1      1992      1861
+//   SOLOv2               800 x 1088          1      2946      3156
 struct Measured {
   std::string_view detector;
   double parameters;
   double step, picture, pixel;  // bytes beside the weights: of any step, for each picture, for each of its pixels
 };
-constexpr Measured kMeasured[] = {{"Cascade Mask R-CNN", 71.8e6, 0.3e9, 0.52e9, 2600}};
+constexpr Measured kMeasured[] = {{"Cascade Mask R-CNN", 71.8e6, 0.3e9, 0.52e9, 2600},
+                                  {"Mask R-CNN", 43.9e6, 0.3e9, 0.4e9, 2600},
+                                  {"SOLOv2", 46.2e6, 0.3e9, 0.3e9, 2300}};
 
 // Two detectors of one name whose parameters differ by more than classes make are of other widths or depths.
 constexpr double kSameParameters = 0.03;

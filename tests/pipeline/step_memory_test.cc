@@ -81,6 +81,26 @@ TEST_F(StepMemoryTest, GrowsByPicturesAndTheirPixels) {
   EXPECT_GT(smaller, work().parameters * 4 * 3);
 }
 
+// Detectors with the parameters of their usual settings, within a quarter of what was measured at 480 x 640 of one
+// picture.
+TEST_F(StepMemoryTest, OneStageAndSolov2AreMeasuredToo) {
+  settings_.batch = settings_.group_size = 1;
+  settings_.augment.short_sides = {480};
+  settings_.augment.long_side = 640;
+  const auto expect_bytes = [&](const std::string& name, double measured) {
+    StepWork one = work();
+    EXPECT_EQ(one.detector, name);
+    one.padded = {480, 640};
+    ASSERT_TRUE(step_memory(one)) << one.parameters;
+    EXPECT_NEAR(*step_memory(one), measured, measured / 4);
+  };
+  expect_bytes("Cascade Mask R-CNN", 2200e6);
+  settings_.detector.as<RcnnSettings>().stages = 1;
+  expect_bytes("Mask R-CNN", 2212e6);
+  settings_.detector.name = "solov2";
+  expect_bytes("SOLOv2", 1992e6);
+}
+
 TEST_F(StepMemoryTest, NothingIsSaidOfWhatWasNotMeasured) {
   StepWork other = work();
   EXPECT_TRUE(step_memory(other));
