@@ -38,6 +38,9 @@ TEST_F(FreeMemoryTest, NoMoreThanAGroupAllows) {
   EXPECT_EQ(kib(), 3000);
   write(job + "memory.stat", "anon 512000\ninactive_file 204800\nactive_file 102400\n");  // files make room
   EXPECT_EQ(kib(), 3300);
+  write(job + "memory.current", "204800\n");  // read before those files were: never more than is allowed
+  EXPECT_EQ(kib(), 4000);
+  write(job + "memory.current", "1024000\n");
   write("sys/fs/cgroup/slurm/memory.max", "1024000\n");  // the one around it
   EXPECT_EQ(kib(), 1000);
   write("sys/fs/cgroup/slurm/memory.current", "2048000\n");
@@ -57,6 +60,9 @@ TEST_F(FreeMemoryTest, GroupsOfTheFirstVersion) {
   write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "4096000\n");
   write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "2048000\n");
   write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 1024000\n");
+  EXPECT_EQ(kib(), 3000);
+  write("proc/self/cgroup", "4:memory:/job\n3:cpuset:/other\n0::/other\n");
+  write("sys/fs/cgroup/memory/other/memory.limit_in_bytes", "1024000\n");  // not the group that limits memory
   EXPECT_EQ(kib(), 3000);
 }
 
