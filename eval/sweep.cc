@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "usol/io/utf8.h"
 #include "usol/tensor/check.h"
 
 using Json = nlohmann::ordered_json;
@@ -179,7 +180,7 @@ std::string sweep_name(const std::vector<std::pair<std::string, std::string>>& s
     name += key + '=' + value_in_name(value);
   }
   std::replace(name.begin(), name.end(), '/', '_');
-  return name;
+  return io::printable(name);  // it stands in JSON, too, and a path need not be UTF-8
 }
 
 SweepParameter parse_sweep_parameter(const std::string& text) {

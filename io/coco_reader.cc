@@ -146,6 +146,15 @@ dom::object parse_record(dom::parser& parser, const JsonPiece& piece, const char
   dom::element element;
   const auto error = parser.parse(piece.text.data(), piece.text.size(), !padded).get(element);
   if (error) {
+    check(error != simdjson::UTF8_ERROR, ErrorKind::kFormat,
+          "{}: {}: the record at byte {} is not UTF-8: convert the file (iconv -f latin1 -t utf8 FILE, if it is in "
+          "Latin-1)",
+          place.file, to_string(place, ""), piece.offset);
+    check(
+        error != simdjson::STRING_ERROR || piece.text.find("\\ud") == std::string_view::npos, ErrorKind::kFormat,
+        "{}: {}: a string in the record at byte {} is malformed: a \\ud800 to \\udfff that is no half of a pair stands "
+        "for no character (Python writes file names so that are not UTF-8: rename the files)",
+        place.file, to_string(place, ""), piece.offset);
     fail_if_no_number(piece.text, place);
     fail_at(place, "",
             fmt::format("malformed JSON in the record at byte {}: {}", piece.offset, simdjson::error_message(error)));

@@ -8,9 +8,14 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "usol/io/utf8.h"
 #include "usol/tensor/check.h"
 
 namespace usol::io {
+
+std::string json_text(const nlohmann::ordered_json& json, int indent) {
+  return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
 
 void append_json_string(std::string& out, std::string_view text) {
   const auto plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; };
@@ -18,11 +23,8 @@ void append_json_string(std::string& out, std::string_view text) {
     out.append("\"").append(text).append("\"");
     return;
   }
-  try {
-    out += nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    fail(ErrorKind::kFormat, fmt::format("JSON: expected UTF-8, got \"{}\"", text));
-  }
+  check(is_utf8(text), ErrorKind::kFormat, "JSON: expected UTF-8, got \"{}\"", printable(text));
+  out += nlohmann::json(text).dump();
 }
 
 void append_json_number(std::string& out, double value) {

@@ -18,6 +18,7 @@
 #include "usol/io/picture_path.h"
 #include "usol/io/placeholder.h"
 #include "usol/io/shared_bytes.h"
+#include "usol/io/utf8.h"
 #include "usol/io/whole_pixels.h"
 #include "usol/tensor/check.h"
 
@@ -82,6 +83,14 @@ void complete_size(CocoImage& image, const std::string& file, const CocoReadOpti
              [&] { return fmt::format("{}: {} x {} (height x width)", file, image.height, image.width); });
 }
 
+// Names go into JSON. Files in another encoding say so in their first line, by which they are read.
+void check_utf8(const std::string& text, const std::string& place) {
+  check(is_utf8(text), ErrorKind::kFormat,
+        "{}: expected UTF-8, got \"{}\": convert the file, or name its encoding in its first line (<?xml "
+        "version=\"1.0\" encoding=\"latin1\"?>)",
+        place, printable(text));
+}
+
 // A box whose pixels begin at 1, as ours.
 Box read_box(const pugi::xml_node& box, const std::string& place, ReadingReport& report) {
   double left = number(box, "xmin", place), top = number(box, "ymin", place);
@@ -103,6 +112,7 @@ CocoAnnotation read_object(const pugi::xml_node& object, const std::string& plac
                            std::string& name, ReadingReport& report) {
   name = object.child("name").text().get();
   check(!name.empty(), ErrorKind::kFormat, "{}.name: missing", place);
+  check_utf8(name, place + ".name");
   const std::string box_place = place + ".bndbox";
   CocoAnnotation annotation;
   annotation.box = read_box(object.child("bndbox"), box_place, report);
@@ -137,6 +147,7 @@ AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const Co
     image.id = static_cast<std::int64_t>(set.images.size()) + 1;
     image.file_name = root.child("filename").text().get();
     check(!image.file_name.empty(), ErrorKind::kFormat, "{}: filename: missing", file);
+    check_utf8(image.file_name, file + ": filename");
     if (image.file_name.find('\\') != std::string::npos) {
       set.report.add(ReadingKind::kBackslash, [&] { return fmt::format("{}: '{}'", file, image.file_name); });
     }

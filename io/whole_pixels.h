@@ -1,5 +1,5 @@
 #pragma once
-// Which pixels a box stands for where it is cut out of a picture, drawn as a mask or written in whole numbers.
+// Which pixels a box stands for where it becomes a mask, is cut out to be shown or is written in whole numbers.
 
 #include <algorithm>
 #include <cmath>

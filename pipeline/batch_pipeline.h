@@ -82,7 +82,7 @@ class BatchPipeline : public PicturesInWork {
   Read read(std::int64_t index) const {
     const SerialScope serial;
     try {
-      return {index, work_->load(inputs_[index])};
+      return {index, work_->load(nameable_picture(inputs_, index))};
     } catch (...) {
       return {index, {}, std::current_exception()};
     }

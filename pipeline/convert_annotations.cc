@@ -13,6 +13,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/coco_subset.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/mask_picture.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/picture_path.h"
@@ -106,7 +107,7 @@ void write_json(const Run& run, const AnnotationConversion& conversion, io::Anno
   Json info = make_info(run, settings_json(conversion, "gt"));
   const Json source = Json::parse(set.info_json, nullptr, false);
   if (source.is_object()) info["source"] = source;
-  set.info_json = info.dump();
+  set.info_json = io::json_text(info);
   make_folder_of(out);
   io::write_coco(out, set);
 }

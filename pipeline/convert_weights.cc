@@ -5,6 +5,7 @@
 
 #include "usol/io/checkpoint.h"
 #include "usol/io/checkpoint_files.h"
+#include "usol/io/json_text.h"
 #include "usol/io/key_map.h"
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
@@ -60,7 +61,7 @@ int convert_weights(const Run& run, const WeightsConversion& conversion, const s
     io::save_pth(file, checkpoint.tensors, "model");  // the entry that Detectron2 looks for
   else
     io::save_safetensors(file, checkpoint.tensors,
-                         {{"info", make_info(run, settings_json(conversion, "weights")).dump()}});
+                         {{"info", io::json_text(make_info(run, settings_json(conversion, "weights")))}});
   return kSuccess;
 }
 

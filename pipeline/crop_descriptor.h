@@ -20,8 +20,8 @@ struct CropOptions {
   std::int64_t longest = 16;
 };
 
-/// What the network sees of a crop: a picture u8 [H, W, 3], normalised, cut out at the box's
-/// whole_pixels() (io/whole_pixels.h), resized so that the shorter side is
+/// What the network sees of a crop: a picture u8 [H, W, 3], normalised, cut at the box's edges (rounded to whole
+/// pixels, halves to the even one; limited to the picture, one pixel at least), resized so that the shorter side is
 /// options.short_px (bicubic as PyTorch's, without antialiasing: what torchvision 0.8 does to a tensor), then without
 /// the right columns and lower rows that fill no patch -> [1, 3, h, w] f32, multiples of `patch_px`. Throws Error on
 /// other pictures, and Error(kUsage) if short_px is less than a patch or longest less than 1.

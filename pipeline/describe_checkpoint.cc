@@ -1,34 +1,18 @@
 #include "usol/pipeline/describe_checkpoint.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "usol/io/checkpoint_files.h"
+#include "usol/io/utf8.h"
 #include "usol/models/patch_backbone.h"
 #include "usol/models/registry.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 namespace {
-
-// Makes text from a file harmless on a terminal and valid in JSON.
-std::string printable(const std::string& text) {
-  const bool utf8 = simdjson::validate_utf8(text);
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !utf8)) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 std::string bytes_text(std::uintmax_t bytes) {
   if (bytes < 10000) return fmt::format("{} bytes", bytes);
@@ -86,7 +70,7 @@ std::string tensor_lines(const std::map<std::string, CheckpointDescription::Entr
       const std::string range = fmt::format("{{{}..{}}}", line.first, line.last);
       line.name.replace(line.name.find('*'), 1, range);
     }
-    line.name = printable(line.name);
+    line.name = io::printable(line.name);
     width = std::max(width, line.name.size());
   }
   std::string text;
@@ -100,7 +84,7 @@ std::string tensor_lines(const std::map<std::string, CheckpointDescription::Entr
 std::string list_text(const std::string& title, const std::vector<std::string>& items, std::size_t most) {
   if (items.empty()) return "";
   std::string text = fmt::format("{}: ", title);
-  for (std::size_t i = 0; i < std::min(items.size(), most); ++i) text += (i > 0 ? ", " : "") + printable(items[i]);
+  for (std::size_t i = 0; i < std::min(items.size(), most); ++i) text += (i > 0 ? ", " : "") + io::printable(items[i]);
   if (items.size() > most) text += fmt::format(" and {} more", items.size() - most);
   return text + "\n";
 }
@@ -148,7 +132,7 @@ CheckpointDescription describe_checkpoint(const std::filesystem::path& path, con
 std::string CheckpointDescription::text(bool every_tensor) const {
   std::string out = fmt::format("{}\n", file);
   const auto line = [&](const std::string& key, const std::string& value) {
-    out += fmt::format("  {:<14}{}\n", key, printable(value));
+    out += fmt::format("  {:<14}{}\n", key, io::printable(value));
   };
   line("format", format);
   line("size", bytes_text(bytes));
@@ -172,7 +156,7 @@ std::string CheckpointDescription::text(bool every_tensor) const {
   if (!metadata.empty()) {
     out += "beside the tensors:\n";
     for (const auto& [key, value] : metadata) {
-      out += fmt::format("  {} = {}\n", printable(key), printable(value.substr(0, 200)));
+      out += fmt::format("  {} = {}\n", io::printable(key), io::printable(value.substr(0, 200)));
     }
   }
   out += "tensors:\n" + tensor_lines(tensors, every_tensor);
@@ -181,19 +165,19 @@ std::string CheckpointDescription::text(bool every_tensor) const {
 
 nlohmann::ordered_json CheckpointDescription::json() const {
   const auto all_printable = [](std::vector<std::string> texts) {
-    for (std::string& text : texts) text = printable(text);
+    for (std::string& text : texts) text = io::printable(text);
     return texts;
   };
   nlohmann::ordered_json out;
-  out["file"] = printable(file);
+  out["file"] = io::printable(file);
   out["format"] = format;
   out["bytes"] = bytes;
   out["sha256"] = sha256;
-  out["entry"] = printable(entry);
+  out["entry"] = io::printable(entry);
   out["names"] = applied;
   out["parameters"] = parameters;
   out["architecture"] = model.architecture;
-  out["refused"] = printable(refused);
+  out["refused"] = io::printable(refused);
   out["facts"] = nlohmann::ordered_json::object();
   for (const auto& [key, value] : model.facts) out["facts"][key] = value;
   out["missing"] = all_printable(model.missing);
@@ -201,11 +185,12 @@ nlohmann::ordered_json CheckpointDescription::json() const {
   out["unexpected"] = all_printable(model.unexpected);
   out["left_out"] = all_printable(left_out);
   out["metadata"] = nlohmann::ordered_json::object();
-  for (const auto& [key, value] : metadata) out["metadata"][printable(key)] = printable(value);
+  for (const auto& [key, value] : metadata) out["metadata"][io::printable(key)] = io::printable(value);
   out["tensors"] = nlohmann::ordered_json::object();
   for (const auto& [name, tensor] : tensors) {
-    out["tensors"][printable(name)] = {{"dtype", to_string(tensor.dtype)},
-                                       {"shape", std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end())}};
+    out["tensors"][io::printable(name)] = {
+        {"dtype", to_string(tensor.dtype)},
+        {"shape", std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end())}};
   }
   return out;
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "usol/io/json_text.h"
+
 using Json = nlohmann::ordered_json;
 
 namespace usol {
@@ -34,7 +36,7 @@ std::string categories_text(std::vector<io::CocoCategory> categories) {
   Json list = Json::array();
   for (const io::CocoCategory& category : categories)
     list.push_back({{"id", category.id}, {"name", category.name}, {"supercategory", category.supercategory}});
-  return list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::json_text(list);
 }
 
 std::vector<io::CocoCategory> detector_categories(const std::map<std::string, std::string>& metadata,

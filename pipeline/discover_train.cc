@@ -11,6 +11,7 @@
 
 #include "usol/io/checkpoint.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/safetensors.h"
 #include "usol/maskcut/baselines/found_train.h"
 #include "usol/ops/random.h"
@@ -119,7 +120,7 @@ class Training {
 
 void save_state(const fs::path& path, const maskcut::FoundTrainer& trainer, const Json& header,
                 const train::SkippedPictures& skipped) {
-  io::save_safetensors(path, trainer.state(), {{kHeader, header.dump()}, {kSkipped, skipped.state()}});
+  io::save_safetensors(path, trainer.state(), {{kHeader, io::json_text(header)}, {kSkipped, skipped.state()}});
 }
 
 // Those whose headers cannot be read.
@@ -264,7 +265,7 @@ int HeadTraining::run(const Run& run, FeatureOptions source_options, const Input
                       {{"weight", head.weight.reshape({1, head.weight.numel(), 1, 1})},
                        {"bias", Tensor::full({1}, static_cast<double>(head.bias))}},
                       extension == ".pth" ? std::map<std::string, std::string>{}
-                                          : std::map<std::string, std::string>{{kInfo, header.dump()}});
+                                          : std::map<std::string, std::string>{{kInfo, io::json_text(header)}});
   fs::remove(state_path);
   run.note("wrote {}: the found-weights of method found", out_);
   if (skipped.size() == 0) return kSuccess;

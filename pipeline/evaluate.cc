@@ -11,6 +11,7 @@
 #include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
 #include "usol/io/has_masks.h"
+#include "usol/io/json_text.h"
 #include "usol/io/safetensors.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
@@ -402,7 +403,7 @@ int write_evaluation(const Run& run, EvaluateConfig config, const EvaluateOutput
   metrics["info"] = make_info(run, settings_json(config, "eval"));
   metrics["info"]["device"] = device_model(Device{});
   make_folder_of(metrics_file);
-  io::write_file(metrics_file, metrics.dump(1) + "\n");
+  io::write_file(metrics_file, io::json_text(metrics, 1) + "\n");
   run.note("wrote {}", metrics_file);
   return evaluation.left_out.empty() ? kSuccess : kSomeInputsFailed;
 }

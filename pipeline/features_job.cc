@@ -8,6 +8,7 @@
 
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/safetensors.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -86,7 +87,7 @@ int FeaturesJob::run(const Run& run, const std::string& folder) const {
         result.saved_bytes += static_cast<std::uint64_t>(tensor.numel()) * size_of(stored);
       result.save = [&, files, tensors, name = record.file_name] {
         files->write(output_path({}, name, ".safetensors").generic_string(), [&](const fs::path& path) {
-          io::save_safetensors(path, tensors, {{"info", job.info.dump()}});
+          io::save_safetensors(path, tensors, {{"info", io::json_text(job.info)}});
         });
       };
       return result;

@@ -16,6 +16,7 @@
 #include "usol/io/coco.h"
 #include "usol/io/coco_record.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
 #include "usol/io/whole_pixels.h"
@@ -361,7 +362,7 @@ class Grouper {
     std::vector<io::CocoCategory> categories;
     for (std::int64_t g = 1; g <= found.groups; ++g) categories.push_back({g, fmt::format("group {}", g), "group"});
     categories.push_back({found.groups + 1, eval::kNoGroup, eval::kNoGroup});
-    writer.finish(categories, info(found).dump());
+    writer.finish(categories, io::json_text(info(found)));
   }
 
   // What the objects are and what describes them; `own`: the settings, where the run has none.

@@ -21,7 +21,9 @@
 
 #include "usol/io/atomic_file.h"
 #include "usol/io/json_stream.h"
+#include "usol/io/json_text.h"
 #include "usol/io/output_target.h"
+#include "usol/io/utf8.h"
 #include "usol/ops/all_reduce.h"
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/journal.h"
@@ -359,7 +361,7 @@ class Runner {
     if (done.error) {
       const std::string text = failure_text(done.error);
       journal.append_error(done.index, text);
-      run_.detail("failed: {}: {}", job_.inputs.file_name(done.index), text);
+      run_.detail("failed: {}: {}", io::printable(job_.inputs.file_name(done.index)), text);
       return false;
     }
     // Files first, then the line that says they are there.
@@ -384,7 +386,8 @@ class Runner {
         }
         check(journal.has_error(i), ErrorKind::kIo, "{}: nothing about {}; do all machines see the same folder?",
               part.journal, job_.inputs.file_name(i));
-        failed.push_back(job_.inputs.file_name(i));
+        const std::string_view name = job_.inputs.file_name(i);
+        failed.push_back(io::is_utf8(name) ? std::string(name) : io::printable(name));
         if (texts.size() < kListedFailures) texts.push_back(Json::parse(journal.line(i))["error"]);
       }
     }
@@ -419,7 +422,7 @@ class Runner {
   void list_failures(const Json& failed, const std::vector<std::string>& texts) const {
     run_.warn("{} of {} images failed:", failed.size(), total());
     for (std::size_t i = 0; i < texts.size(); ++i)
-      run_.list(fmt::format("  {}: {}", failed[i].get<std::string>(), texts[i]));
+      run_.list(fmt::format("  {}: {}", io::printable(failed[i].get<std::string>()), texts[i]));
     if (failed.size() > texts.size()) run_.list(fmt::format("  and {} more", failed.size() - texts.size()));
     if (scratch_) return;
     run_.list(fmt::format("All are in {}; a run that goes on tries them again.",
@@ -459,7 +462,7 @@ class Runner {
       const auto start = Clock::now();
       const DonePicture picture = together ? *in_work->next() : do_picture(job_, index);
       if (picture.error) {
-        run_.note("would fail: {}: {}", job_.inputs.file_name(index), failure_text(picture.error));
+        run_.note("would fail: {}: {}", io::printable(job_.inputs.file_name(index)), failure_text(picture.error));
         continue;
       }
       record_bytes += static_cast<double>(record_json(picture.result.record).size());
@@ -533,7 +536,7 @@ void RecordAssembler::add_annotation(std::string_view json) {
 }
 
 void RecordAssembler::finish(const std::vector<io::CocoCategory>& categories, const Json& info) {
-  writer_.finish(categories, info.dump(-1, ' ', false, Json::error_handler_t::replace));
+  writer_.finish(categories, io::json_text(info));
 }
 
 }  // namespace usol

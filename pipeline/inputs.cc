@@ -19,6 +19,7 @@
 #include "usol/io/picture_path.h"
 #include "usol/io/sha256.h"
 #include "usol/io/text_lines.h"
+#include "usol/io/utf8.h"
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
@@ -86,6 +87,14 @@ std::string InputList::digest() const {
     hash.update(std::as_bytes(std::span(line)));
   }
   return hash.finish();
+}
+
+InputImage nameable_picture(const InputList& inputs, std::int64_t index) {
+  InputImage input = inputs[index];
+  check(io::is_utf8(input.file_name), ErrorKind::kFormat,
+        "its name is not UTF-8, and annotations (JSON) cannot hold it: rename it (docs/formats.md has a command for "
+        "whole folders)");
+  return input;
 }
 
 // Gathers entries from all arguments, then sorts and numbers them.

@@ -52,6 +52,9 @@ class InputList {
   io::ReadingReport report_;
 };
 
+/// The picture, whose name is to stand in annotations. Throws Error(kFormat) if it is not UTF-8: JSON cannot hold it.
+InputImage nameable_picture(const InputList& inputs, std::int64_t index);
+
 /// The options that name inputs. Declares "input" and "image-root".
 struct InputOptions {
   std::vector<std::string> inputs;

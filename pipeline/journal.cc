@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "usol/io/json_text.h"
 #include "usol/tensor/check.h"
 
 namespace fs = std::filesystem;
@@ -27,9 +28,6 @@ constexpr std::string_view kStart = "{\"usol_journal\":1,";
 [[noreturn]] void fail_io(const fs::path& path, const char* what) {
   fail(ErrorKind::kIo, fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
 }
-
-// File names need not be UTF-8; JSON must be.
-std::string to_text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // The name in a folder is durable only when the folder is synced; not every file system can.
 void sync_folder(const fs::path& path) {
@@ -49,8 +47,8 @@ std::string describe_differences(const Json& was, const Json& is) {
   for (const auto& item : b.items()) keys.insert(item.key());
   std::string text;
   for (const auto& key : keys) {
-    const std::string left = a.contains(key) ? a[key].dump() : "absent",
-                      right = b.contains(key) ? b[key].dump() : "absent";
+    const std::string left = a.contains(key) ? io::json_text(a[key]) : "absent",
+                      right = b.contains(key) ? io::json_text(b[key]) : "absent";
     if (left == right) continue;
     std::string name = key.empty() ? key : key.substr(1);
     std::replace(name.begin(), name.end(), '/', '.');
@@ -84,7 +82,7 @@ Journal Journal::create(const fs::path& path, const Json& header, std::int64_t f
   const int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0) fail_io(path, "cannot be made");
   Journal journal(path, file, first, last);
-  journal.append(fmt::format("{}\"header\":{}}}", kStart, to_text(header)));
+  journal.append(fmt::format("{}\"header\":{}}}", kStart, io::json_text(header)));
   journal.sync();
   sync_folder(path);
   return journal;
@@ -145,7 +143,7 @@ void Journal::read_lines(const Json& header, const std::function<void(const std:
     if (ftruncate(file_, static_cast<off_t>(size_)) != 0) fail_io(path_, "cannot be cut");
   }
   if (has_header) return;
-  append(fmt::format("{}\"header\":{}}}", kStart, to_text(header)));  // killed while writing the very first line
+  append(fmt::format("{}\"header\":{}}}", kStart, io::json_text(header)));  // killed while writing the very first line
   sync();
 }
 
@@ -203,13 +201,13 @@ void Journal::append_record(std::int64_t index, std::string_view record_json) {
 
 void Journal::append_error(std::int64_t index, const std::string& message) {
   const auto offset = size_;
-  append(fmt::format("{{\"index\":{},\"error\":{}}}", index, to_text(message)));
+  append(fmt::format("{{\"index\":{},\"error\":{}}}", index, io::json_text(message)));
   note(index, Kind::kError, offset);
 }
 
 void Journal::append_device(const std::string& name) {
   if (std::find(devices_.begin(), devices_.end(), name) != devices_.end()) return;
-  append(fmt::format("{{\"device\":{}}}", to_text(name)));
+  append(fmt::format("{{\"device\":{}}}", io::json_text(name)));
   devices_.push_back(name);
 }
 

@@ -12,6 +12,7 @@
 #include "usol/io/image.h"
 #include "usol/io/npy.h"
 #include "usol/io/rle.h"
+#include "usol/io/utf8.h"
 #include "usol/maskcut/cut_batch.h"
 #include "usol/maskcut/discoverer.h"
 #include "usol/pipeline/batch_pipeline.h"
@@ -220,8 +221,9 @@ std::function<fs::path(const std::string&)> MaskcutJob::picture_paths() const {
 }
 
 std::string MaskcutJob::features_key() const {
-  return nlohmann::json({features.weights, features.backbone, features.kind, features.layers, features.from_features,
-                         features.size, features.patch, features.native_aspect, pictures.pixels_key()})
+  return nlohmann::json({io::printable(features.weights), features.backbone, features.kind, features.layers,
+                         io::printable(features.from_features), features.size, features.patch, features.native_aspect,
+                         pictures.pixels_key()})
       .dump();
 }
 

@@ -15,6 +15,7 @@
 #include "usol/io/json_text.h"
 #include "usol/io/sha256.h"
 #include "usol/io/text_lines.h"
+#include "usol/io/utf8.h"
 #include "usol/pipeline/outputs.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
@@ -59,12 +60,7 @@ class NamesReader {
 
  private:
   void check_utf8(const std::string& line, std::int64_t number) const {
-    try {
-      std::string quoted;
-      io::append_json_string(quoted, line);
-    } catch (const Error&) {
-      fail(ErrorKind::kUsage, fmt::format("{}:{}: expected UTF-8 text", path_, number));
-    }
+    check(io::is_utf8(line), ErrorKind::kUsage, "{}:{}: expected UTF-8 text", path_, number);
   }
 
   void add(std::string_view text, std::int64_t number) {
@@ -142,7 +138,7 @@ int name_groups(const Run& run, const NameGroupsConfig& config, const std::strin
   Json info = make_info(run, "{}");
   info["groups_sha256"] = io::sha256_file(config.groups);
   info["names_sha256"] = io::sha256_file(config.names);
-  writer.finish(names.categories, info.dump());
+  writer.finish(names.categories, io::json_text(info));
   run.note("wrote {}: {} objects in {} categories; {} are of groups named {}, {} of groups without a name", file, kept,
            names.categories.size(), dropped, kDropped, unnamed);
   return kSuccess;

@@ -7,6 +7,7 @@
 
 #include "usol/io/coco.h"
 #include "usol/io/json_stream.h"
+#include "usol/io/json_text.h"
 #include "usol/io/sha256.h"
 #include "usol/models/preset.h"
 #include "usol/pipeline/outputs.h"
@@ -32,7 +33,7 @@ void copy_images(const Run& run, io::CocoWriter& writer, const std::string& file
     } else {
       Json record = Json::parse(piece.text);
       record["id"] = previous.images[static_cast<std::size_t>(piece.index)].id;
-      writer.add_image_json(record.dump());
+      writer.add_image_json(io::json_text(record));
     }
   }
 }
@@ -96,7 +97,7 @@ int make_next_round(const Run& run, const NextRoundConfig& config, const std::st
   Json info = make_info(run, settings_json(ChosenRound{config}, "merge"));
   info["previous_sha256"] = io::sha256_file(config.previous);
   info["predictions_sha256"] = io::sha256_file(config.predictions);
-  writer.finish(previous.categories, info.dump());
+  writer.finish(previous.categories, io::json_text(info));
   run.note("wrote {}: {} annotations: {} predicted, {} of before ({} found again, {} predictions below {})", file, id,
            result.predicted, result.previous, result.found_again, result.below_score, round.score);
   if (result.differing_sizes > 0)

@@ -25,7 +25,7 @@ struct Loaded {
 Loaded load(const ImageJob& job, std::int64_t index) {
   Loaded loaded{index, {}, {}};
   try {
-    loaded.compute = job.load(job.inputs[index]);
+    loaded.compute = job.load(nameable_picture(job.inputs, index));
   } catch (...) {
     loaded.error = std::current_exception();
   }

@@ -16,6 +16,7 @@
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/pth.h"
 #include "usol/io/resize.h"
@@ -269,13 +270,13 @@ class Pretraining {
     if (!leads_) return;
     folder_.checkpoints().save(
         pretrainer_.iteration(), pretrainer_.state(),
-        {{TrainingFolder::kInfo, info_.dump()}, {kOpenLine, metrics_->state()}, {kSkipped, skipped_.state()}});
+        {{TrainingFolder::kInfo, io::json_text(info_)}, {kOpenLine, metrics_->state()}, {kSkipped, skipped_.state()}});
   }
 
   void write_result() const {
     const StateDict backbone = pretrainer_.backbone();
     io::save_pth(folder_.path() / kFinalBackbonePth, backbone);
-    train::save_checked(folder_.path() / kFinalBackbone, backbone, {{TrainingFolder::kInfo, info_.dump()}});
+    train::save_checked(folder_.path() / kFinalBackbone, backbone, {{TrainingFolder::kInfo, io::json_text(info_)}});
     run_.note("wrote {} and {}", (folder_.path() / kFinalBackbone).string(), kFinalBackbonePth);
     if (skipped_.size() > 0)
       run_.warn("{} of {} pictures could not be read, others took their places; {} lists them", skipped_.size(),

@@ -7,6 +7,7 @@
 
 #include "usol/io/atomic_file.h"
 #include "usol/io/checkpoint_files.h"
+#include "usol/io/json_text.h"
 #include "usol/io/sha256.h"
 #include "usol/io/wait.h"
 #include "usol/pipeline/journal.h"
@@ -274,7 +275,7 @@ class Loop {
     stage.output = output;
     stage.settings_file = settings_file;
     stage.decided = now.changes_from(before);
-    stage.settings_json = with_run_settings(now.settings(), run_).dump();
+    stage.settings_json = io::json_text(with_run_settings(now.settings(), run_));
     stage.goes_on = Job::kGoesOn;
     stage.work = [job](const Run& run) {
       if (Job::kGoesOn) return job->run(run);  // with all processes
@@ -311,8 +312,9 @@ class Loop {
 
   // The folder and its manifest, by one process for all. Returns how many stages are done.
   int prepare() {
-    info_ = make_info(run_, with_run_settings(Json::parse(usol::settings_json(config_, "self-train")), run_).dump(),
-                      config_.weights.empty() ? "" : io::checkpoint_sha256(config_.weights));
+    info_ =
+        make_info(run_, io::json_text(with_run_settings(Json::parse(usol::settings_json(config_, "self-train")), run_)),
+                  config_.weights.empty() ? "" : io::checkpoint_sha256(config_.weights));
     for (const auto& [key, file] : {std::pair{"annotations_sha256", config_.annotations},
                                     {"maskcut_weights_sha256", config_.maskcut_weights},
                                     {"eval_annotations_sha256", config_.eval_annotations}})
@@ -388,7 +390,7 @@ class Loop {
   // From the start on, so that a folder in which something was begun is known.
   void write_manifest() const {
     const Json content = {{kVersionKey, kManifestVersion}, {"info", info_}, {"stages", done_}};
-    io::write_file(manifest(), content.dump(1) + "\n");
+    io::write_file(manifest(), io::json_text(content, 1) + "\n");
   }
 
   // Takes over the stages that are done; returns how many.
@@ -399,7 +401,7 @@ class Loop {
           path);
     check(was[kVersionKey] == kManifestVersion, ErrorKind::kOtherVersion,
           "{} was written by another version of usol: expected a manifest of version {}, got {}", path,
-          kManifestVersion, was[kVersionKey].dump());
+          kManifestVersion, io::json_text(was[kVersionKey]));
     check(was.contains("info") && was.contains("stages") && was["stages"].is_array(), ErrorKind::kFormat,
           "{}: is no manifest of a self-training", path);
     const std::string changed = describe_differences(was["info"], info_);

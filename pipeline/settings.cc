@@ -9,6 +9,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "usol/io/json_text.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
@@ -114,7 +115,7 @@ SettingsTable::Option& SettingsTable::add_option(const std::string& names, Targe
   option.choice = choice_;
   option.alternative = alternative_;
   option.recorded_always = recorded_always_;
-  option.usual = json_of(target).dump();
+  option.usual = io::json_text(json_of(target));
   return option;
 }
 
@@ -278,7 +279,7 @@ std::string SettingsTable::value_of(const Option& option, const std::vector<std:
         auto copy = *target;
         trial.target = &copy;
         assign(trial, values, where);
-        return json_of(trial.target).dump();
+        return io::json_text(json_of(trial.target));
       },
       option.target);
 }
@@ -440,12 +441,13 @@ nlohmann::ordered_json SettingsTable::settings() const {
         is_used(*option) || (option->recorded_always && is_used(*option->choice) && !uses(option->key));
     if (option->kind == OptionKind::kRun || !recorded) continue;
     auto value = json_of(option->target);
-    if (option->kind == OptionKind::kSetting || value.dump() != option->usual) json[option->key] = std::move(value);
+    if (option->kind == OptionKind::kSetting || io::json_text(value) != option->usual)
+      json[option->key] = std::move(value);
   }
   return json;
 }
 
-std::string SettingsTable::settings_text() const { return settings().dump(); }
+std::string SettingsTable::settings_text() const { return io::json_text(settings()); }
 
 std::vector<std::pair<std::string, std::string>> SettingsTable::changes_from(const SettingsTable& other) const {
   std::vector<std::pair<std::string, std::string>> changes;

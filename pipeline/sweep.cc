@@ -12,6 +12,7 @@
 #include "usol/io/atomic_file.h"
 #include "usol/io/coco.h"
 #include "usol/io/has_masks.h"
+#include "usol/io/json_text.h"
 #include "usol/io/origin.h"
 #include "usol/io/output_folder.h"
 #include "usol/pipeline/outputs.h"
@@ -205,7 +206,7 @@ class Sweep {
         point.metrics = score(*truth_, masks);
         Json metrics = to_json(point)["metrics"];
         metrics["info"] = Json::parse(masks.info_json);
-        io::write_file(masks_->folder(p) / "metrics.json", metrics.dump(1) + "\n");
+        io::write_file(masks_->folder(p) / "metrics.json", io::json_text(metrics, 1) + "\n");
       }
       if (!trains_) result.points.push_back(std::move(point));
     }
@@ -222,13 +223,14 @@ class Sweep {
     Json sweep;
     sweep["points"] = Json::array();
     for (const SweepScore& point : result.points) sweep["points"].push_back(to_json(point));
-    sweep["info"] = make_info(run_, with_run_settings(Json::parse(settings_json(maskcut_, "sweep")), run_).dump(),
-                              masks_->weights_sha256());
+    sweep["info"] =
+        make_info(run_, io::json_text(with_run_settings(Json::parse(settings_json(maskcut_, "sweep")), run_)),
+                  masks_->weights_sha256());
     sweep["info"]["device"] = device_model(run_.device);
     const std::string table = eval::sweep_markdown(sweep);
     tables_->write(kCsv, eval::sweep_csv(sweep));
     tables_->write(kMarkdown, table);
-    io::write_file(out_ / kResult, sweep.dump(1) + "\n");
+    io::write_file(out_ / kResult, io::json_text(sweep, 1) + "\n");
     for (std::size_t start = 0; start < table.size();) {
       const std::size_t end = table.find('\n', start);
       run_.note("{}", table.substr(start, end - start));

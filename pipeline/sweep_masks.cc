@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "usol/io/coco.h"
+#include "usol/io/json_text.h"
 #include "usol/io/rle.h"
 #include "usol/pipeline/journal.h"
 #include "usol/pipeline/other_preset.h"
@@ -120,7 +121,7 @@ ImageJob MaskSweep::group_job(std::size_t number, const Members& members, const 
   job.inputs = first.inputs.collect();
   if (number == 0) say_reading(run_, job.inputs);
   job.output = (out_ / fmt::format("cuts-{}.json", number + 1)).string();
-  job.info = make_info(run_, points_[members.front()].settings.dump(), first.features.weights_sha256());
+  job.info = make_info(run_, io::json_text(points_[members.front()].settings), first.features.weights_sha256());
   source.describe(job.info);
   job.info["settings"] = points_[members.front()].settings;
   job.info["points"] = Json::array();
@@ -210,8 +211,7 @@ void MaskSweep::split(const ImageJob& job, const Members& members) const {
       writer.add_annotation(annotation, all.rle(annotation, image.height, image.width));
     }
     const std::vector<io::CocoCategory> categories = {{1, "fg", "fg"}};
-    writer.finish(categories,
-                  point_info(info, points_[members[m]]).dump(-1, ' ', false, Json::error_handler_t::replace));
+    writer.finish(categories, io::json_text(point_info(info, points_[members[m]])));
   }
 }
 

@@ -17,6 +17,7 @@
 #include "usol/io/checkpoint_files.h"
 #include "usol/io/draw.h"
 #include "usol/io/image.h"
+#include "usol/io/json_text.h"
 #include "usol/io/output_folder.h"
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
@@ -299,9 +300,9 @@ class Training {
   }
 
   void write_model(const char* name, const StateDict& state) const {
-    train::save_checked(
-        folder_.path() / name, state,
-        {{TrainingFolder::kInfo, info_.dump()}, {kCategoriesKey, categories_text(data_.annotations().categories)}});
+    train::save_checked(folder_.path() / name, state,
+                        {{TrainingFolder::kInfo, io::json_text(info_)},
+                         {kCategoriesKey, categories_text(data_.annotations().categories)}});
     run_.note("wrote {}", (folder_.path() / name).string());
   }
 
@@ -335,7 +336,7 @@ class Training {
   void save(Due due) const {
     if (!leads_) return;
     folder_.checkpoints().save(trainer_.iteration(), trainer_.state(),
-                               {{TrainingFolder::kInfo, info_.dump()},
+                               {{TrainingFolder::kInfo, io::json_text(info_)},
                                 {kOpenLine, metrics_->state()},
                                 {kDue, name_of(due)},
                                 {kSkipped, skipped_.state()}});

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "usol/io/json_text.h"
+
 namespace usol::report {
 
 std::string escape_html(std::string_view text) {
@@ -30,7 +32,7 @@ std::string escape_html(std::string_view text) {
 }
 
 std::string json_in_script(const nlohmann::ordered_json& json) {
-  const std::string text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  const std::string text = io::json_text(json);
   std::string out;
   for (const char c : text) {
     if (c == '<') {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "usol/io/json_text.h"
 #include "usol/ops/rank_values.h"
 #include "usol/tensor/check.h"
 
@@ -55,7 +56,7 @@ std::string SkippedPictures::text() const {
 std::string SkippedPictures::state() const {
   Json state = Json::array();
   for (const auto& [index, why] : all_) state.push_back({index, why});
-  return state.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::json_text(state);
 }
 
 void SkippedPictures::load_state(const std::string& state) {

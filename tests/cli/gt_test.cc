@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "usol/cli/verb.h"
 #include "usol/io/coco.h"
 #include "usol/io/image.h"
+
+namespace fs = std::filesystem;
 
 namespace usol::cli {
 namespace {
@@ -130,6 +133,16 @@ TEST_F(Gt, BadFilesAreNamed) {
   test::write_text(folder_ / "bad/a.xml", text);
   EXPECT_THAT(run({"bad", "--out", "x.json"}).err,
               HasSubstr("bad/a.xml: object[0].bndbox.xmax: expected a number, got \"ten\""));
+  text = kVoc;
+  text.replace(text.find("chair"), 5, "si\xe8ge");
+  test::write_text(folder_ / "bad/a.xml", text);
+  const auto latin = run({"bad", "--out", "x.json"});
+  EXPECT_EQ(latin.status, kFailure);
+  EXPECT_THAT(latin.err, HasSubstr("bad/a.xml: object[0].name: expected UTF-8, got \"si\\xe8ge\": convert the file"));
+  test::write_text(folder_ / "bad/a.xml", R"(<?xml version="1.0" encoding="latin1"?>)" + text);
+  EXPECT_EQ(run({"bad", "--out", "x.json"}).status, kSuccess);
+  EXPECT_EQ(io::read_coco(folder_ / "x.json").categories.at(1).name, "si\xc3\xa8ge");
+  fs::remove(folder_ / "x.json");
   EXPECT_EQ(run({"none.json", "--out", "x.json"}).status, kBadUsage);
   test::write_text(folder_ / "results.json", "[]");
   EXPECT_EQ(run({"results.json", "--out", "x.json"}).status, kBadUsage);

@@ -136,7 +136,7 @@ TEST_F(SweepTrainTest, DetectorsHaveParametersOfTheirOwn) {
   EXPECT_EQ(stages[0]["settings"]["instance-convolutions"], 2);
   EXPECT_EQ(stages[0]["settings"]["detector"], "solov2");
   EXPECT_EQ(stages[0]["settings"]["short-sides"], Json({40, 48}));
-  EXPECT_THAT(text("s/sweep.csv"), HasSubstr("point,detector,droploss,channels,"));
+  EXPECT_THAT(text("s/sweep.csv"), HasSubstr("point,detector,droploss,short-sides,channels,"));
 }
 
 TEST_F(SweepTrainTest, SaysWhatIsMissing) {

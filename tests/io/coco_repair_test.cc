@@ -294,6 +294,36 @@ TEST_F(CocoRepair, ByteOrderMarks) {
   }
 }
 
+TEST_F(CocoRepair, TextThatIsNotUtf8) {
+  json document = sample();
+  document["images"][0]["file_name"] = "cafe.jpg";
+  std::string text = document.dump();
+  text[text.find("cafe") + 3] = '\xe9';
+  try {
+    read_text(text);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kFormat);
+    EXPECT_THAT(error.what(), testing::MatchesRegex(
+                                  ".*a.json: images.0.: the record at byte [0-9]+ is not UTF-8: convert the file .*"));
+  }
+}
+
+// As Python's json writes the name "caf\xe9.jpg" that os.listdir() gave.
+TEST_F(CocoRepair, HalvesOfCharacters) {
+  json document = sample();
+  document["images"][0]["file_name"] = "cafe.jpg";
+  std::string text = document.dump();
+  text.replace(text.find("cafe") + 3, 1, "\\udce9");
+  try {
+    read_text(text);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("a.json: images[0]: a string in the record at byte "));
+    EXPECT_THAT(error.what(), HasSubstr("no half of a pair"));
+  }
+}
+
 TEST_F(CocoRepair, ListsOfResultsAreNotCompleted) {
   const AnnotationSet set =
       read_text(R"([{"image_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5], [1, 1]], "score": 0.5}])");

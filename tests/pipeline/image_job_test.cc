@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/kept_log.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "usol/cli/signals.h"
@@ -408,10 +409,18 @@ TEST_F(AtOnceTest, WhatConcernsEveryPictureEndsTheRun) {
 
 TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
   test::write_text(folder_ / "in/8\xff.jpg", "x");
+  const auto log = std::make_shared<test::KeptLog>();
+  run_.log = log;
   EXPECT_EQ(run(job("a.json")), kSomeInputsFailed);
+  EXPECT_EQ(computed_, kImages);  // it is not read
   const auto json = Json::parse(text("a.json"));
   EXPECT_EQ(json["images"].size(), kImages);
-  EXPECT_EQ(json["info"]["failed"], Json({"8\xEF\xBF\xBD.jpg"}));
+  EXPECT_EQ(json["info"]["failed"], Json({"8\\xff.jpg"}));
+  EXPECT_NE(log->text().find("  8\\xff.jpg: its name is not UTF-8, and annotations (JSON) cannot hold it: rename it"),
+            std::string::npos)
+      << log->text();
+  EXPECT_EQ(run(batched("b.json", 4)), kSomeInputsFailed);
+  EXPECT_EQ(Json::parse(text("b.json"))["info"]["failed"], json["info"]["failed"]);
 }
 
 TEST_F(ImageJobTest, LeftoversOfAKilledAssemblyAreRemovedAndAFolderIsNoOutput) {
