@@ -30,12 +30,10 @@ bool sync(const std::filesystem::path& path, int flags) {
   return done;
 }
 
-}  // namespace
-
-bool is_temporary_name(std::string_view name) {
-  // ".NAME.PID-NUMBER.tmp"
+// "NAME" of ".NAME.PID-NUMBER.tmp"; empty for another name.
+std::string_view base_of_temporary(std::string_view name) {
   constexpr std::string_view kEnd = ".tmp";
-  if (!name.starts_with('.') || !name.ends_with(kEnd)) return false;
+  if (!name.starts_with('.') || !name.ends_with(kEnd)) return {};
   name.remove_suffix(kEnd.size());
   const auto take_digits = [&] {
     const std::size_t before = name.size();
@@ -47,7 +45,27 @@ bool is_temporary_name(std::string_view name) {
     name.remove_suffix(1);
     return true;
   };
-  return take_digits() && take('-') && take_digits() && take('.') && name.size() > 1;
+  return take_digits() && take('-') && take_digits() && take('.') && name.size() > 1 ? name.substr(1)
+                                                                                     : std::string_view{};
+}
+
+}  // namespace
+
+bool is_temporary_name(std::string_view name) { return !base_of_temporary(name).empty(); }
+
+void remove_temporaries_of(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  std::vector<std::filesystem::path> leftovers;
+  std::error_code ignored;
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  for (std::filesystem::directory_iterator it(folder, ignored), end; it != end && !ignored; it.increment(ignored)) {
+    const std::string temporary = it->path().filename().string();
+    const std::string_view base = base_of_temporary(temporary);
+    // A long name was cut.
+    if (base == name || (!base.empty() && temporary.size() > kLongestName - 4 && name.starts_with(base)))
+      leftovers.push_back(it->path());
+  }
+  for (const auto& leftover : leftovers) std::filesystem::remove(leftover, ignored);
 }
 
 std::string hidden_name(std::string name, std::string_view end) {

@@ -50,6 +50,9 @@ class AtomicFile {
 /// True for the name of a temporary file of this class, which a process that was killed leaves behind.
 bool is_temporary_name(std::string_view name);
 
+/// Removes the temporary files that killed processes left of the file `path`, which nobody may be writing now.
+void remove_temporaries_of(const std::filesystem::path& path);
+
 /// "." + name + end, for a file beside `name`. Where that is longer than file names may be (255 bytes) the name is cut,
 /// between two characters of UTF-8.
 std::string hidden_name(std::string name, std::string_view end);

@@ -89,6 +89,11 @@ bool WrittenFiles::lists(const std::string& name, std::uintmax_t size) const {
   return found != sizes_.end() && (found->second == size || found->second == kUnknown);
 }
 
+bool WrittenFiles::lists_unfinished(const std::string& name) const {
+  const auto found = sizes_.find(name);
+  return found != sizes_.end() && found->second == kUnknown;
+}
+
 OutputFolder::OutputFolder(fs::path folder, const std::string& part)
     : folder_(std::move(folder)),
       manifest_(folder_ / (part.empty() ? std::string(kManifest) : fmt::format("{}.{}", kManifest, part))),
@@ -112,6 +117,7 @@ void OutputFolder::write(const std::string& given, const std::function<void(cons
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   check(!error, ErrorKind::kIo, "{}: cannot be made: {}", path.parent_path().string(), error.message());
+  if (before_.lists_unfinished(name)) remove_temporaries_of(output_target(path).path);
   append(fmt::format("? {};\n", escaped(name)));
   writer(path);
   const std::uintmax_t size = fs::file_size(path, error);

@@ -28,6 +28,8 @@ class WrittenFiles {
   bool empty() const { return sizes_.empty(); }
   /// True if the file of this name ('/' between folders) is listed, and has the size it was written with.
   bool lists(const std::string& name, std::uintmax_t size) const;
+  /// True if that file was begun and, as far as the list says, not put in place.
+  bool lists_unfinished(const std::string& name) const;
 
  private:
   std::unordered_map<std::string, std::uintmax_t> sizes_;  // kUnknown between the two lines

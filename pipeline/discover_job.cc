@@ -86,7 +86,7 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const mask
     for (const maskcut::DiscoveredObject& object : found.objects) masks.push_back(object.mask);
     overlay = io::encode_jpeg(draw_masks(image, masks, found.soft), 90);
   }
-  const Tensor map = !folders.maps ? Tensor() : found.soft.to(DType::kF32);
+  const Tensor map = !folders.maps ? Tensor() : found.soft.to(DType::kF32).to(Device::cpu());
   out.saved_bytes = overlay.size() + (map.defined() ? static_cast<std::uint64_t>(map.numel()) * 4 : 0);
   if (out.saved_bytes == 0) return out;
   out.save = [folders, map, overlay = std::move(overlay), name = input.file_name] {

@@ -28,6 +28,7 @@
 #include "usol/ops/rank_values.h"
 #include "usol/pipeline/journal.h"
 #include "usol/pipeline/outputs.h"
+#include "usol/pipeline/picture_writer.h"
 #include "usol/pipeline/pictures_in_work.h"
 #include "usol/pipeline/progress.h"
 #include "usol/pipeline/provenance.h"
@@ -285,16 +286,7 @@ class Runner {
   }
 
   // A run that was killed while it assembled the output has left an unfinished copy of it (io/atomic_file.h).
-  void remove_leftovers() const {
-    const fs::path output = io::output_target(job_.output).path;
-    const std::string start = fmt::format(".{}.", output.filename().string());
-    std::vector<fs::path> leftovers;
-    for (const auto& entry : fs::directory_iterator(output.has_parent_path() ? output.parent_path() : fs::path("."))) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with(start) && io::is_temporary_name(name)) leftovers.push_back(entry.path());
-    }
-    for (const auto& path : leftovers) fs::remove(path);
-  }
+  void remove_leftovers() const { io::remove_temporaries_of(io::output_target(job_.output).path); }
 
   // Nothing was done before: the first pictures are computed while the header is settled and the journal made.
   void begin_all() {
@@ -316,13 +308,20 @@ class Runner {
     Progress progress(run_, count, "images", done_before);
     if (!pictures_) pictures_ = start(todo, plan(todo.size()));
     const std::unique_ptr<PicturesInWork> pictures = std::move(pictures_);
+    // Files first, then the line that says they are there.
+    PictureWriter writer([&](const DonePicture& done) { progress.step(!record(journal, done)); });
     std::size_t left = todo.size();
+    int signal = 0;
     while (std::optional<DonePicture> done = pictures->next()) {
-      if (is_interrupted(*done)) return run_.stop_asked();
-      const bool good = record(journal, *done);
-      progress.step(!good);
-      if (--left > 0 && run_.stop_asked() != 0) return run_.stop_asked();
+      const bool is_made = !is_interrupted(*done);
+      if (is_made) writer.add(std::move(*done));
+      if (!is_made || (--left > 0 && run_.stop_asked() != 0)) {
+        signal = run_.stop_asked();
+        break;
+      }
     }
+    writer.finish();
+    if (signal != 0) return signal;
     progress.finish();
     run_.detail("tensors took {} at most",
                 format_bytes(static_cast<double>(allocator(DeviceType::kCpu).stats().peak_bytes)));
@@ -356,7 +355,7 @@ class Runner {
     }
   }
 
-  // False if the picture failed.
+  // False if the picture failed. Its files are on the disk.
   bool record(Journal& journal, const DonePicture& done) {
     if (done.error) {
       const std::string text = failure_text(done.error);
@@ -364,8 +363,6 @@ class Runner {
       run_.detail("failed: {}: {}", io::printable(job_.inputs.file_name(done.index)), text);
       return false;
     }
-    // Files first, then the line that says they are there.
-    if (done.result.save) done.result.save();
     journal.append_record(done.index, record_json(done.result.record));
     return true;
   }

@@ -29,8 +29,10 @@ struct ImageRecord {
 
 struct ImageResult {
   ImageRecord record = {};
-  std::function<void()> save = {};  // writes files beside the output (overlays, features); may be empty
-  std::uint64_t saved_bytes = 0;    // about how much that writes
+  // Writes files beside the output (overlays, features), and they are durable when it returns; may be empty. Called on
+  // a thread of the writer's, beside those of other pictures (pipeline/picture_writer.h).
+  std::function<void()> save = {};
+  std::uint64_t saved_bytes = 0;  // about how much that writes
 };
 
 /// The second half of the work on one picture.
@@ -82,10 +84,9 @@ struct ImageJob {
   /// throws, is this picture's failure (but for errors of the device and of usage); what `save` throws ends the job.
   std::function<ImageCompute(const InputImage&)> load;
   /// Of one picture, for pictures_at_once(): several are then read and computed at the same time, by `load` and what it
-  /// returns on several threads. `save` is called in order, on one. Not set, or not on a CPU: one after the other.
+  /// returns on several threads. Not set, or not on a CPU: one after the other.
   std::optional<PictureCost> cost = {};
-  /// Takes the place of `load` if its batch is not 0. Failures are taken as above; `save` is called in order, on one
-  /// thread.
+  /// Takes the place of `load` if its batch is not 0. Failures are taken as above.
   BatchedJob batched = {};
 
   /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "usol/io/safetensors.h"
 #include "usol/io/sha256.h"
 #include "usol/models/vit.h"
+#include "usol/tensor/generator.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -214,6 +216,34 @@ TEST_F(MaskcutTest, KilledAtAnyMomentAndResumedItGivesTheSameBytes) {
     EXPECT_GT(run.stops, 0);
     EXPECT_EQ(test::read_text(out), text("whole.json"));
     EXPECT_FALSE(fs::exists(out + ".journal"));
+  }
+}
+
+// The files of several pictures are on their way to the disk at a time.
+TEST_F(MaskcutTest, FeaturesKilledAtAnyMomentAndResumedAreTheSameFiles) {
+  const auto features = [&](const std::string& out, const ProcessOptions& options = {}) {
+    return test::run_usol(
+        {"features", pictures(), "--backbone", "colour", "--size", "96", "--threads", "2", "--out", out, "--resume"},
+        options);
+  };
+  const auto files_of = [&](const std::string& folder) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.path().filename() != ".usol-files")
+        files[entry.path().filename().string()] = io::sha256_file(entry.path().string());
+    return files;
+  };
+  ASSERT_EQ(features(at("whole")).status, 0);
+  const auto whole = files_of(at("whole"));
+  EXPECT_EQ(whole.size(), 8u);
+  Generator random(3);
+  for (int round = 0; round < 3; ++round) {
+    const std::string out = at("kill" + std::to_string(round));
+    const auto run = test::run_stopped([&](const ProcessOptions& options) { return features(out, options); }, SIGKILL,
+                                       0.01, 1.15, [&] { fs::remove_all(out); }, &random);
+    EXPECT_EQ(run.last.status, 0) << run.last.err << run.moments;
+    EXPECT_GT(run.stops, 0);
+    EXPECT_EQ(files_of(out), whole) << run.moments;
   }
 }
 

@@ -89,6 +89,25 @@ TEST(AtomicFile, TakesTheLongestNames) {
   EXPECT_TRUE(is_temporary_name(hidden_name(umlauts, ".1-2.tmp")));
 }
 
+TEST(AtomicFile, LeftoversOfAFileAreThatFilesAlone) {
+  const test::TempDir folder;
+  const std::string longest(255, 'x');
+  const std::string cut = hidden_name(longest, ".123-0.tmp");
+  for (const std::string& name :
+       {std::string(".a.json.123-0.tmp"), std::string(".a.json.7-11.tmp"), cut, std::string(".b.json.123-0.tmp"),
+        std::string(".a.json.old.123-0.tmp"), std::string("a.json"), std::string(".a.json.tmp")})
+    write_file(folder / name, "text");
+  remove_temporaries_of(folder / "a.json");
+  EXPECT_EQ(files_in(folder), 5) << "the two of a.json are gone";
+  for (const char* name : {".b.json.123-0.tmp", ".a.json.old.123-0.tmp", "a.json", ".a.json.tmp"})
+    EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+  remove_temporaries_of(folder / "x");
+  EXPECT_EQ(files_in(folder), 5);
+  remove_temporaries_of(folder / longest);
+  EXPECT_EQ(files_in(folder), 4);
+  remove_temporaries_of(folder / "missing/a.json");
+}
+
 TEST(AtomicFile, AFullDiskIsAnError) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
   try {
