@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 #include "usol/tensor/check.h"
 #include "usol/tensor/parallel.h"
@@ -108,14 +109,51 @@ void normalise(Permutohedral& lattice, float weight) {
 
 }  // namespace
 
-DenseCrf::DenseCrf(const Tensor& image, const CrfOptions& options)
+CrfFrame::CrfFrame(std::int64_t height, std::int64_t width, float position_sigma_px, float position_weight)
+    : pixels(tile_order(height, width)), position(position_features(pixels, width, position_sigma_px), 2) {
+  normalise(position, position_weight);
+}
+
+std::shared_ptr<const CrfFrame> CrfFrames::get(std::int64_t height, std::int64_t width, const CrfOptions& options) {
+  Kept wanted{height, width, options.position_sigma_px, options.position_weight};
+  const auto take = [&] {
+    const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const Kept& k) { return k.is_of(wanted); });
+    if (found == kept_.end()) return false;
+    std::rotate(kept_.begin(), found, found + 1);
+    wanted.frame = kept_.front().frame;
+    return true;
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (take()) return wanted.frame;
+  }
+  // Built without the lock: a thread that waited for another's frame could be one that this loop waits for. Where two
+  // build the same one, the first is kept.
+  auto built = std::make_shared<const CrfFrame>(height, width, wanted.sigma, wanted.weight);
+  const std::lock_guard lock(mutex_);
+  if (take()) return wanted.frame;
+  wanted.frame = std::move(built);
+  kept_.insert(kept_.begin(), wanted);
+  if (kept_.size() > kKept) kept_.pop_back();
+  return wanted.frame;
+}
+
+namespace {
+
+std::shared_ptr<const CrfFrame> frame_of(const Tensor& image, const CrfOptions& options, CrfFrames* frames) {
+  CrfFrames own;
+  return (frames != nullptr ? *frames : own).get(image.size(0), image.size(1), options);
+}
+
+}  // namespace
+
+DenseCrf::DenseCrf(const Tensor& image, const CrfOptions& options, CrfFrames* frames)
     : height_(checked(image, options).size(0)),
       width_(image.size(1)),
       options_(options),
-      pixel_(tile_order(height_, width_)),
-      position_(position_features(pixel_, width_, options.position_sigma_px), 2),
-      bilateral_(bilateral_features(pixel_, image, options.bilateral_sigma_px, options.bilateral_sigma_rgb), 5) {
-  normalise(position_, options.position_weight);
+      frame_(frame_of(image, options, frames)),
+      bilateral_(bilateral_features(frame_->pixels, image, options.bilateral_sigma_px, options.bilateral_sigma_rgb),
+                 5) {
   normalise(bilateral_, options.bilateral_weight);
 }
 
@@ -134,7 +172,7 @@ std::vector<Tensor> DenseCrf::refine_all(std::span<const Tensor> masks, Device d
   std::vector<Tensor> refined;
   if (count == 0) return refined;
   Tensor out = Tensor::empty({count, height_ * width_}, DType::kU8);
-  mean_field_kernel(device, {position_, bilateral_, pixel_, options_.iterations, device},
+  mean_field_kernel(device, {frame_->position, bilateral_, frame_->pixels, options_.iterations, device},
                     all.reshape({count, height_ * width_}), out);
   for (std::int64_t c = 0; c < count; ++c) refined.push_back(out.select(0, c).reshape({height_, width_}));
   return refined;

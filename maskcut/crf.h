@@ -4,7 +4,10 @@
 //
 // Source: Kraehenbuehl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", 2011.
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -24,11 +27,42 @@ struct CrfOptions {
   int iterations = 10;
 };
 
+/// What the CRF of a picture needs that depends on nothing but its size and the smoothness kernel.
+struct CrfFrame {
+  CrfFrame(std::int64_t height, std::int64_t width, float position_sigma_px, float position_weight);
+
+  std::vector<std::int32_t> pixels;  // [H * W], the pixel of each lattice point: tile by tile
+  Permutohedral position;            // with normalisation and weight in it
+};
+
+/// The frames that were used last, for pictures that follow each other or are in work together: those of one size share
+/// one, which saves the time to build it and room in the processor's caches. May be used by several threads at once.
+class CrfFrames {
+ public:
+  static constexpr std::size_t kKept = 4;  // about 23 bytes for each pixel of each
+
+  /// The frame of a size, built unless it is kept.
+  std::shared_ptr<const CrfFrame> get(std::int64_t height, std::int64_t width, const CrfOptions& options);
+
+ private:
+  struct Kept {
+    std::int64_t height, width;
+    float sigma, weight;
+    std::shared_ptr<const CrfFrame> frame = {};
+    bool is_of(const Kept& other) const {
+      return height == other.height && width == other.width && sigma == other.sigma && weight == other.weight;
+    }
+  };
+  std::mutex mutex_;
+  std::vector<Kept> kept_;  // used last first
+};
+
 class DenseCrf {
  public:
-  /// Builds both kernels' lattices, once for all masks of `image` (u8 [H, W, 3], RGB, on the CPU).
+  /// Builds both kernels' lattices, once for all masks of `image` (u8 [H, W, 3], RGB, on the CPU). With `frames` the
+  /// smoothness kernel's comes from there; the masks are the same.
   /// Throws Error for another dtype or shape, an empty image, or an option that is not positive (weights: negative).
-  explicit DenseCrf(const Tensor& image, const CrfOptions& options = {});
+  explicit DenseCrf(const Tensor& image, const CrfOptions& options = {}, CrfFrames* frames = nullptr);
 
   /// The refined mask, u8 [H, W] of 0/1; ties go to 0. `mask` is u8 [H, W], nonzero is foreground, of the image's size.
   /// The unary potential is -log softmax([1 - m, m]). Throws Error for another dtype or size.
@@ -41,8 +75,8 @@ class DenseCrf {
  private:
   std::int64_t height_ = 0, width_ = 0;
   CrfOptions options_;
-  std::vector<std::int32_t> pixel_;     // [H * W], the pixel of each lattice point: tile by tile
-  Permutohedral position_, bilateral_;  // with normalisation and weight in them
+  std::shared_ptr<const CrfFrame> frame_;
+  Permutohedral bilateral_;  // with normalisation and weight in it
 };
 
 /// What the mean field steps of one picture need.

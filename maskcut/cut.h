@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "usol/maskcut/affinity.h"
+#include "usol/maskcut/crf.h"
 #include "usol/maskcut/frame.h"
 #include "usol/maskcut/ncut.h"
 #include "usol/models/preset.h"
@@ -44,6 +46,8 @@ struct MaskCutOptions {
   std::optional<double> max_ncut;
   /// Not set: nothing is dumped.
   DumpSink dump;
+  /// What the CRFs of pictures of one size share; copies of these options share it, too.
+  std::shared_ptr<CrfFrames> frames = std::make_shared<CrfFrames>();
 };
 
 /// What became of a stage.

@@ -44,7 +44,8 @@ MaskCutResult refine_cuts(CutResult cut, const Tensor& image, const MaskCutOptio
   std::vector<Tensor> refined;
   for (const FrameMask& mask : cut.masks) refined.push_back(mask.mask);
   if (options.crf && !refined.empty()) {
-    const DenseCrf crf(resize(image.to(Device::cpu()), frame.height, frame.width, io::Filter::kLanczos));
+    const DenseCrf crf(resize(image.to(Device::cpu()), frame.height, frame.width, io::Filter::kLanczos), {},
+                       options.frames.get());
     refined = crf.refine_all(refined, device);
   }
   for (std::size_t i = 0; i < refined.size(); ++i) {

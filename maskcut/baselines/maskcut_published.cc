@@ -1,8 +1,10 @@
 // MaskCut with its published constants, as a method to compare the others with; `usol maskcut` has all its options.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "usol/maskcut/crf.h"
 #include "usol/maskcut/discoverer.h"
 #include "usol/maskcut/maskcut.h"
 
@@ -24,6 +26,7 @@ class PublishedMaskCut : public Discoverer {
     options.size = scene.options.size_px;
     options.patch = scene.patch;
     options.native_aspect = scene.options.native_aspect;
+    options.frames = frames_;
     DiscoveredObjects found;
     found.swapped_sides = scene.options.preset == Preset::kRelease;
     MaskCutResult result = maskcut(scene.maps.features, scene.image, options);
@@ -34,6 +37,7 @@ class PublishedMaskCut : public Discoverer {
 
  private:
   double tau_ = MaskCutOptions{}.tau;
+  std::shared_ptr<CrfFrames> frames_ = std::make_shared<CrfFrames>();
 };
 const RegisterDiscoverer<PublishedMaskCut> kMaskCut("maskcut", "repeated cuts, with the published constants");
 

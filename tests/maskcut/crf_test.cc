@@ -7,6 +7,7 @@
 #include <functional>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/devices.h"
@@ -137,6 +138,70 @@ TEST(DenseCrf, SameMasksForAnyNumberOfThreads) {
     EXPECT_EQ(DenseCrf(image).refine(mask).to_vector<std::uint8_t>(), one);
   }
   set_thread_count(0);
+}
+
+// What a frame multiplies values with, to the bit.
+std::vector<float> smoothed(const CrfFrame& frame) {
+  std::vector<float> values(frame.pixels.size());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(frame.pixels[i] % 7) - 3;
+  frame.position.filter(values, values, 1);
+  return values;
+}
+
+TEST(CrfFrames, PicturesOfOneSizeShareTheirFrame) {
+  CrfFrames frames;
+  const auto first = frames.get(70, 90, {});
+  EXPECT_EQ(frames.get(70, 90, {.bilateral_sigma_rgb = 9, .iterations = 2}), first) << "these change nothing in it";
+  EXPECT_NE(frames.get(90, 70, {}), first);
+  EXPECT_NE(frames.get(70, 90, {.position_sigma_px = 4}), first);
+  EXPECT_NE(frames.get(70, 90, {.position_weight = 4}), first);
+  const auto values = smoothed(*first);
+  EXPECT_EQ(smoothed(CrfFrame(70, 90, 3, 7)), values);
+  for (const CrfOptions& other : {CrfOptions{.position_sigma_px = 4}, CrfOptions{.position_weight = 4}}) {
+    EXPECT_EQ(smoothed(*frames.get(70, 90, other)),
+              smoothed(CrfFrame(70, 90, other.position_sigma_px, other.position_weight)));
+    EXPECT_NE(smoothed(*frames.get(70, 90, other)), values);
+  }
+}
+
+TEST(CrfFrames, TheOnesUsedLastAreKept) {
+  CrfFrames frames;
+  const auto first = frames.get(8, 8, {}), second = frames.get(8, 9, {});
+  for (std::int64_t width = 10; width < 8 + static_cast<std::int64_t>(CrfFrames::kKept); ++width) {
+    static_cast<void>(frames.get(8, width, {}));
+    EXPECT_EQ(frames.get(8, 8, {}), first);
+  }
+  EXPECT_EQ(second.use_count(), 2) << "all are kept still";
+  static_cast<void>(frames.get(8, 30, {}));
+  EXPECT_EQ(second.use_count(), 1) << "the one that was not used for longest is gone";
+  EXPECT_EQ(frames.get(8, 8, {}), first);
+  EXPECT_EQ(smoothed(*frames.get(8, 9, {})), smoothed(*second));
+}
+
+TEST(CrfFrames, SharedByThreadsTheMasksAreTheSame) {
+  const auto golden = test::load_golden("crf.safetensors");
+  struct Work {
+    Tensor image, mask;
+    std::vector<std::uint8_t> alone;
+  };
+  std::vector<Work> all;
+  for (const char* name : {"astronaut", "chelsea", "coffee", "rocket"}) {
+    const Tensor image = golden.at(std::string(name) + ".image");
+    const Tensor mask = golden.at(std::string(name) + ".masks").select(0, 0);
+    all.push_back({image, mask, DenseCrf(image).refine(mask).to_vector<std::uint8_t>()});
+  }
+  CrfFrames frames;
+  std::vector<std::thread> threads;
+  std::vector<int> equal(4);
+  for (std::size_t t = 0; t < equal.size(); ++t)
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const Work& work = all[(t + i) % all.size()];
+        equal[t] += DenseCrf(work.image, {}, &frames).refine(work.mask).to_vector<std::uint8_t>() == work.alone;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(equal, std::vector<int>(4, 4));
 }
 
 TEST(DenseCrf, PlainMasksAndOptions) {

@@ -148,6 +148,23 @@ TEST(MaskCut, HolesAreFilledAfterTheCrf) {
   EXPECT_EQ(mask_area(result.masks[0].mask), 40 * 40);
 }
 
+TEST(MaskCut, PicturesUnderTheSameOptionsShareTheCrfsFrame) {
+  MaskCutOptions options;
+  options.size = 64;
+  std::vector<std::shared_ptr<const CrfFrame>> others;
+  for (std::size_t i = 0; i < CrfFrames::kKept; ++i)
+    others.push_back(options.frames->get(8, 8 + static_cast<std::int64_t>(i), {}));
+  CutResult cut;
+  cut.stages.resize(1);
+  cut.masks.push_back({Tensor::full({64, 64}, 1, DType::kU8), 0});
+  for (int picture = 0; picture < 3; ++picture) {
+    const MaskCutOptions copy = options;
+    static_cast<void>(refine_cuts(cut, Tensor::full({40, 50, 3}, 7, DType::kU8), copy));
+    EXPECT_EQ(others[0].use_count(), 1) << "the pictures' frame is kept in its place";
+    EXPECT_EQ(others[1].use_count(), 2) << "one frame for all three";
+  }
+}
+
 TEST(MaskCut, DefaultsAreThePapers) {
   const MaskCutOptions options;
   EXPECT_EQ(options.tau, 0.15);
