@@ -148,7 +148,7 @@ StageOutcome CutStages::judge(const CutStage& stage, std::size_t t) const {
 void CutStages::keep(const Tensor& object, std::size_t t) {
   Tensor mask = upsample_nearest(object, frame_);
   std::uint8_t *out = mask.mutable_data<std::uint8_t>(), *earlier = covered_.mutable_data<std::uint8_t>();
-  for (std::int64_t i = 0; i < mask.numel(); ++i) {
+  for (std::int64_t i = 0, pixels = mask.numel(); i < pixels; ++i) {
     out[i] = out[i] != 0 && earlier[i] == 0;
     earlier[i] |= out[i];
   }

@@ -53,8 +53,9 @@ Tensor upsample_nearest(const Tensor& mask, const Size& size) {
   const std::vector<std::int64_t> columns = nearest_indices(mask.size(1), size.width);
   Tensor result = Tensor::empty({size.height, size.width}, DType::kU8);
   std::uint8_t* out = result.mutable_data<std::uint8_t>();
+  const std::int64_t width = mask.size(1);
   for (const std::int64_t row : rows)
-    for (const std::int64_t column : columns) *out++ = in[row * mask.size(1) + column];
+    for (const std::int64_t column : columns) *out++ = in[row * width + column];
   return result;
 }
 

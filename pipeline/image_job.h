@@ -29,10 +29,8 @@ struct ImageRecord {
 
 struct ImageResult {
   ImageRecord record = {};
-  // Writes files beside the output (overlays, features), and they are durable when it returns; may be empty. Called on
-  // a thread of the writer's, beside those of other pictures (pipeline/picture_writer.h).
-  std::function<void()> save = {};
-  std::uint64_t saved_bytes = 0;  // about how much that writes
+  std::function<void()> save = {};  // makes files beside the output durable, beside other pictures'; may be empty
+  std::uint64_t saved_bytes = 0;    // about how much that writes
 };
 
 /// The second half of the work on one picture.
@@ -86,7 +84,8 @@ struct ImageJob {
   /// Of one picture, for pictures_at_once(): several are then read and computed at the same time, by `load` and what it
   /// returns on several threads. Not set, or not on a CPU: one after the other.
   std::optional<PictureCost> cost = {};
-  /// Takes the place of `load` if its batch is not 0. Failures are taken as above.
+  /// Takes the place of `load` if its batch is not 0. Failures are taken as above. However pictures are computed, their
+  /// `save` is called on threads of a PictureWriter.
   BatchedJob batched = {};
 
   /// A folder for files of each picture, one of the given extension or, if that is empty, several; null without a path.
