@@ -1,13 +1,11 @@
 // Fused attention for bf16. Per task a block of query rows, a tile of them at a time, walks the keys in chunks: scores,
-// weights 2^(score - base), and weights times values. Both products are Bf16Products; what is between them is f32 with
-// Highway.
+// weights 2^(score - base), and weights times values, all by Bf16Products.
 //
 // The base of a row is its largest score of the first panel of keys. A larger one later only makes weights larger than
 // 1, which bf16 holds as well; not until their sum reaches 2^64 is the base moved. So no maximum has to be known before
 // the weights are made.
 //
-// Keys are packed once per head as panels of kColumns. Of 32 neighbouring keys, key j and key j + 16 are a pair: the
-// weights of two vectors of scores then become pairs without moving a lane. Their values are packed likewise.
+// Keys are packed once per head as panels of kColumns, and their values as pairs of keys in the order of the weights.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "usol/ops/attention_bf16.cc"
 #include <hwy/foreach_target.h>
@@ -33,8 +31,8 @@ namespace {
 constexpr std::int64_t kColumns = Bf16Products::kColumns, kTileRows = Bf16Products::kRows;
 constexpr std::int64_t kBlockRows = 16 * kTileRows;  // query rows of a task
 constexpr std::int64_t kChunk = 1024;                // keys at a time: a multiple of kColumns
-constexpr std::int64_t kApart = 16;                  // between the two keys of a pair
-static_assert(kChunk % kColumns == 0 && kColumns % (2 * kApart) == 0);
+constexpr std::int64_t kSums = Bf16Products::kSums;
+static_assert(kChunk % kColumns == 0);
 
 constexpr std::int64_t tiled(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile * tile; }
 
@@ -66,37 +64,18 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace {
 
-// 2^x, from 2^-125 or 0 to 2^126 or infinity; within 3e-6 of it, far below the rounding of what becomes bf16. The
-// polynomial has the least relative error on [-1/2, 1/2].
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V exp2_of(D f, V x) {
-  const auto polynomial = [&](V r) {
-    V p = hn::Set(f, 0.00958285294f);
-    p = hn::MulAdd(p, r, hn::Set(f, 0.0559064262f));
-    p = hn::MulAdd(p, r, hn::Set(f, 0.240240991f));
-    p = hn::MulAdd(p, r, hn::Set(f, 0.693124175f));
-    return hn::MulAdd(p, r, hn::Set(f, 1.0f));
-  };
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  const V n = hn::Round(x);
-  return V{_mm512_scalef_ps(polynomial(hn::Sub(x, n)).raw, n.raw)};  // p 2^n in one step
-#else
-  const hn::RebindToSigned<D> i;
-  const V magic = hn::Set(f, 12582912.0f);  // adding 1.5 * 2^23 rounds to an integer, which then is in the lowest bits
-  x = hn::Max(hn::Set(f, -125.0f), hn::Min(hn::Set(f, 126.0f), x));  // of a NaN the NaN
-  const V shifted = hn::Add(x, magic);
-  const V p = polynomial(hn::Sub(x, hn::Sub(shifted, magic)));
-  return hn::BitCast(f, hn::Add(hn::BitCast(i, p), hn::ShiftLeft<23>(hn::BitCast(i, shifted))));
-#endif
-}
+using F = hn::CappedTag<float, kSums>;
 
-using F = hn::CappedTag<float, kApart>;
+constexpr float kNoWeight = -1000;  // of it 2^x is 0
+
+// A score without weight. Where the base is so large that it would be the base itself, one farther below.
+float below(float base, float factor) { return base - std::max(-kNoWeight / factor, std::abs(base) * 0x1p-20f); }
 
 // What the rows of a tile have come to.
 struct Rows {
-  float base[kTileRows];                        // what is subtracted from a row's scores
-  alignas(64) float sums[kTileRows][kApart];    // of the weights, before they are rounded
-  alignas(64) float before[kTileRows][kApart];  // the same, before this chunk
+  float base[kTileRows];                       // what is subtracted from a row's scores
+  alignas(64) float sums[kTileRows][kSums];    // of the weights
+  alignas(64) float before[kTileRows][kSums];  // the same, before this chunk
 };
 
 float largest(const float* scores, std::int64_t count) {
@@ -109,35 +88,10 @@ float largest(const float* scores, std::int64_t count) {
   return hn::GetLane(hn::MaxOfLanes(f, most));
 }
 
-// Turns a row's scores of one panel of keys into weights 2^((score - base) factor) in bf16, in the order of pairs, and
-// adds them to `sums`.
-HWY_INLINE void soften(const float* HWY_RESTRICT scores, float factor, float base, float* HWY_RESTRICT sums,
-                       bf16* HWY_RESTRICT weights) {
-  const F f;
-  const hn::RebindToUnsigned<F> u;
-  const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  const auto scale = hn::Set(f, factor), shift = hn::Set(f, base * factor);
-  const auto half = hn::Set(u, 0x8000);
-  auto* to = reinterpret_cast<std::uint32_t*>(weights);
-  for (std::int64_t lane = 0; lane < kApart; lane += n) {
-    auto sum = hn::LoadU(f, sums + lane);
-    for (std::int64_t j = lane; j < kColumns; j += 2 * kApart) {
-      const auto a = exp2_of(f, hn::MulSub(hn::LoadU(f, scores + j), scale, shift));
-      const auto b = exp2_of(f, hn::MulSub(hn::LoadU(f, scores + j + kApart), scale, shift));
-      sum = hn::Add(sum, hn::Add(a, b));
-      // To the nearest bf16, a half upwards: weights are positive.
-      const auto low = hn::ShiftRight<16>(hn::Add(hn::BitCast(u, a), half));
-      const auto high = hn::And(hn::Add(hn::BitCast(u, b), half), hn::Set(u, 0xffff0000u));
-      hn::StoreU(hn::Or(low, high), u, to + (j - lane) / 2 + lane);
-    }
-    hn::StoreU(sum, f, sums + lane);
-  }
-}
-
 float sum_of(const float* sums) {
   const F f;
   auto sum = hn::LoadU(f, sums);
-  for (std::int64_t lane = static_cast<std::int64_t>(hn::Lanes(f)); lane < kApart;
+  for (std::int64_t lane = static_cast<std::int64_t>(hn::Lanes(f)); lane < kSums;
        lane += static_cast<std::int64_t>(hn::Lanes(f)))
     sum = hn::Add(sum, hn::LoadU(f, sums + lane));
   return hn::GetLane(hn::SumOfLanes(f, sum));
@@ -150,15 +104,18 @@ void scale(float* values, std::int64_t count, float by) {
     hn::StoreU(hn::Mul(hn::LoadU(f, values + i), hn::Set(f, by)), f, values + i);
 }
 
-// For a row whose weights of this chunk have become too large: makes them anew, relative to the largest score, and
-// shrinks what was there before.
-void rebase(const float* scores, std::int64_t count, std::int64_t padded, float factor, float& base, float* sums,
-            const float* before, bf16* weights, float* out, std::int64_t columns) {
+// For a row whose weights of this chunk have become too large, or could not be made: makes them anew, relative to the
+// largest score, and shrinks what was there before. Scores so low that soften() has no weight for them get one of 0.
+void rebase(const Bf16Products& products, float* scores, std::int64_t count, std::int64_t padded, float factor,
+            float& base, float* sums, const float* before, bf16* weights, float* out, std::int64_t columns) {
   const float top = std::max(base, largest(scores, count)), shrink = std::exp2((base - top) * factor);
   base = top;
-  std::copy_n(before, kApart, sums);
-  scale(sums, kApart, shrink);
-  for (std::int64_t c = 0; c < padded; c += kColumns) soften(scores + c, factor, base, sums, weights + c);
+  for (std::int64_t j = 0; j < padded; ++j) scores[j] = std::max(scores[j] - top, kNoWeight / factor);  // a NaN stays
+  std::copy_n(before, kSums, sums);
+  scale(sums, kSums, shrink);
+  constexpr float kZero = 0;
+  for (std::int64_t c = 0; c < padded; c += kColumns)
+    products.soften({scores + c, weights + c, kChunk, factor, &kZero, sums, 1});
   if (out) scale(out, columns, shrink);
 }
 
@@ -190,10 +147,9 @@ void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, c
       const std::int64_t first_panel = first_key / kColumns;
       float* scores = work.scores.data();
       bf16* weights = work.weights.data();
-      std::copy_n(state.sums[0], kTileRows * kApart, state.before[0]);
+      std::copy_n(state.sums[0], kTileRows * kSums, state.before[0]);
       const auto soften_panel = [&](std::int64_t c) {
-        for (int r = 0; r < some; ++r)
-          soften(scores + r * kChunk + c, factor, state.base[r], state.sums[r], weights + r * kChunk + c);
+        products.soften({scores + c, weights + c, kChunk, factor, state.base, state.sums[0], some});
       };
       // The weights of a panel are made after the scores of the next one, so that the processor can do both at once.
       for (std::int64_t c = 0; c < padded; c += kColumns) {
@@ -203,13 +159,13 @@ void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, c
           for (int r = 0; r < some; ++r) state.base[r] = largest(scores + r * kChunk, std::min(count, kColumns));
         if (c + kColumns > count)  // no keys: no weight
           for (int r = 0; r < some; ++r)
-            std::fill(scores + r * kChunk + count, scores + r * kChunk + padded, state.base[r] - 1000 / factor);
+            std::fill(scores + r * kChunk + count, scores + r * kChunk + padded, below(state.base[r], factor));
         if (c > 0) soften_panel(c - kColumns);
       }
       soften_panel(padded - kColumns);
       for (int r = 0; r < some; ++r)
         if (!(sum_of(state.sums[r]) <= kMostWeight))
-          rebase(scores + r * kChunk, count, padded, factor, state.base[r], state.sums[r], state.before[r],
+          rebase(products, scores + r * kChunk, count, padded, factor, state.base[r], state.sums[r], state.before[r],
                  weights + r * kChunk, first_key > 0 ? work.out.data() + r * columns : nullptr, columns);
       for (std::int64_t c = 0; c < columns; c += kColumns)
         products.multiply({weights, kChunk, values + first_panel * s.value_words() + c, columns, work.out.data() + c,
@@ -238,19 +194,18 @@ HWY_EXPORT(attend_block);
 
 namespace {
 
-// Values of the keys of one panel, as pairs of keys kApart apart. Zero past the end.
+// Values of the keys of one panel, pair by pair. Zero past the end.
 void pack_values(const Bf16AttentionHead& head, std::int64_t first_key, const Sizes& s, std::uint32_t* to) {
-  for (std::int64_t key = first_key; key < first_key + kColumns; key += 2 * kApart)
-    for (std::int64_t low_key = key; low_key < key + kApart; ++low_key, to += s.columns()) {
-      const std::int64_t high_key = low_key + kApart;
-      const bf16 *low = head.v + low_key * head.v_stride, *high = head.v + high_key * head.v_stride;
-      std::int64_t c = 0;
-      if (high_key < s.keys)
-        for (; c < s.width; ++c) to[c] = low[c].bits | static_cast<std::uint32_t>(high[c].bits) << 16;
-      else if (low_key < s.keys)
-        for (; c < s.width; ++c) to[c] = low[c].bits;
-      std::fill(to + c, to + s.columns(), 0u);
-    }
+  for (std::int64_t i = 0; i < kColumns / 2; ++i, to += s.columns()) {
+    const std::int64_t key = first_key + bf16_first_of_pair(i);
+    const bf16 *low = head.v + key * head.v_stride, *high = low + head.v_stride;
+    std::int64_t c = 0;
+    if (key + 1 < s.keys)
+      for (; c < s.width; ++c) to[c] = low[c].bits | static_cast<std::uint32_t>(high[c].bits) << 16;
+    else if (key < s.keys)
+      for (; c < s.width; ++c) to[c] = low[c].bits;
+    std::fill(to + c, to + s.columns(), 0u);
+  }
 }
 
 }  // namespace

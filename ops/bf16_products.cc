@@ -35,6 +35,29 @@ void emulated_multiply(const Bf16Tile& t) {
     }
 }
 
+// 2^x as bf16 from v = 32767 - 256 (x + 127), as VCVTPS2DQ and VPACKSSDW make 16 bits of it. In this direction what is
+// too large becomes the largest weight, a NaN, and what has no integer (a NaN, or 2^31 and more either way) likewise.
+std::uint16_t weight_bits(float v) {
+  const bool has_integer = std::abs(v) < 0x1p31f;
+  const int steps = has_integer ? static_cast<int>(std::clamp(std::nearbyint(v), -32768.0f, 32767.0f)) : -32768;
+  const int t = 32767 - steps;
+  return static_cast<std::uint16_t>((t + kBf16Mantissa[t / 4 % 64]) / 2);
+}
+
+void emulated_soften(const Bf16Scores& s) {
+  constexpr std::uint32_t kOnes = 0x3f803f80;
+  for (std::int64_t r = 0; r < s.rows; ++r) {
+    for (std::int64_t i = 0; i < Bf16Products::kColumns / 2; ++i) {
+      const float* pair = s.scores + r * s.stride + bf16_first_of_pair(i);
+      bf16* weights = s.weights + r * s.stride + 2 * i;
+      for (std::int64_t j = 0; j < 2; ++j)
+        weights[j].bits = weight_bits(std::fma(pair[j] - s.base[r], -256.0f * s.factor, 255.0f));
+      float& sum = s.sums[r * Bf16Products::kSums + i % Bf16Products::kSums];
+      sum = add_pair(sum, pair_at(weights), kOnes);
+    }
+  }
+}
+
 std::atomic<const Bf16Products*>& chosen_products() {
   static std::atomic<const Bf16Products*> chosen{avx512_bf16_products()};
   return chosen;
@@ -43,7 +66,7 @@ std::atomic<const Bf16Products*>& chosen_products() {
 }  // namespace
 
 const Bf16Products* emulated_bf16_products() {
-  static constexpr Bf16Products products{emulated_multiply};
+  static constexpr Bf16Products products{emulated_multiply, emulated_soften};
   return &products;
 }
 const Bf16Products* bf16_products() { return chosen_products(); }

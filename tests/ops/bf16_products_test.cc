@@ -1,5 +1,6 @@
-// The product of bf16 pairs: the file of intrinsics, with its one instruction replaced by AVX-512's plain ones, and on
-// CPUs that have it the instruction itself, against the emulation, bit for bit; the emulation against sums in f64.
+// The product of bf16 pairs and the weights of attention: the file of intrinsics, with its one instruction replaced by
+// AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for bit; the
+// emulation against f64.
 #include "usol/ops/bf16_products.h"
 
 #include <gtest/gtest.h>
@@ -35,7 +36,7 @@ USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
 namespace usol {
 namespace {
 const Bf16Products* twin_products() {
-  static constexpr Bf16Products products{multiply};
+  static constexpr Bf16Products products{multiply, soften};
   const bool supported =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   return supported ? &products : nullptr;
@@ -130,6 +131,120 @@ TEST(Bf16Products, TheInstructionGivesTheEmulationsBits) {
     data.a[3].bits = 1;  // a subnormal, and the smallest products
     data.b[0] = 0x00800080;
     EXPECT_EQ(bits(data.multiplied(*products, c)), bits(data.multiplied(*emulated_bf16_products(), c))) << c.rows;
+  }
+}
+
+// Scores of a panel and their weights, with gaps between rows and guards after them.
+struct Softened {
+  static constexpr std::int64_t kStride = kColumns + 4;
+  std::vector<bf16> weights;
+  std::vector<float> sums;
+
+  Softened(const Bf16Products& products, const std::vector<float>& scores, const std::vector<float>& base, float factor)
+      : weights(base.size() * kStride, bf16(7.0f)), sums(base.size() * Bf16Products::kSums, 0.5f) {
+    products.soften(
+        {scores.data(), weights.data(), kStride, factor, base.data(), sums.data(), static_cast<int>(base.size())});
+  }
+  /// Of key `key` of row `row`.
+  float weight(std::int64_t row, std::int64_t key) const {
+    for (std::int64_t i = 0; i < kColumns / 2; ++i)
+      if (const std::int64_t j = key - bf16_first_of_pair(i); j == 0 || j == 1)
+        return static_cast<float>(weights[static_cast<std::size_t>(row * kStride + 2 * i + j)]);
+    return NAN;
+  }
+  std::vector<std::uint32_t> all_bits() const {
+    std::vector<std::uint32_t> out = bits(sums);
+    for (const bf16 w : weights) out.push_back(w.bits);
+    return out;
+  }
+};
+
+// Scores over the whole range of weights, and past it.
+std::vector<float> scores_of(std::size_t rows, double least, double most) {
+  return make_inputs({{{static_cast<std::int64_t>(rows) * Softened::kStride}, least, most}}, DType::kF32, {})[0]
+      .to_vector<float>();
+}
+
+TEST(Bf16Products, PairsAreNeighboursAndEveryKeyHasOne) {
+  std::vector<int> found(kColumns);
+  for (std::int64_t i = 0; i < kColumns / 2; ++i)
+    for (const std::int64_t key : {bf16_first_of_pair(i), bf16_first_of_pair(i) + 1})
+      ++found.at(static_cast<std::size_t>(key));
+  EXPECT_EQ(found, std::vector<int>(kColumns, 1));
+}
+
+TEST(Bf16Products, TheMantissasAreThoseOfPowersOfTwo) {
+  for (std::size_t i = 0; i < 64; ++i) {
+    double mean = 0;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const auto steps = static_cast<double>(4 * i + j);
+      mean += (256 * (std::exp2(steps / 256) - 1) - steps) / 4;
+    }
+    EXPECT_EQ(kBf16Mantissa[i], std::lround(mean + 0.5)) << i;
+  }
+}
+
+TEST(Bf16Products, WeightsAreNearPowersOfTwo) {
+  const float factor = 0.37f;
+  const std::vector<float> base{-250.0f, 0.0f, 17.0f, 300.0f};
+  const auto scores = scores_of(4, -300, 300);
+  const Softened found(*emulated_bf16_products(), scores, base, factor);
+  double worst = 0;
+  for (std::int64_t r = 0; r < 4; ++r) {
+    double sum = 0.5 * Bf16Products::kSums, sums = 0;
+    for (std::int64_t j = 0; j < kColumns; ++j) {
+      const double x = (static_cast<double>(scores[static_cast<std::size_t>(r * Softened::kStride + j)]) -
+                        static_cast<double>(base[static_cast<std::size_t>(r)])) *
+                       static_cast<double>(factor);
+      const auto weight = static_cast<double>(found.weight(r, j));
+      if (x < -126.5) {
+        EXPECT_LT(weight, 0x1p-126) << x;
+      }
+      if (x > 128.1) {
+        EXPECT_FALSE(std::isfinite(weight)) << x;
+      }
+      if (x > -125.5 && x < 127.9) worst = std::max(worst, std::abs(weight / std::exp2(x) - 1));
+      sum += weight;
+    }
+    for (std::size_t i = 0; i < Bf16Products::kSums; ++i)
+      sums += static_cast<double>(found.sums[static_cast<std::size_t>(r) * Bf16Products::kSums + i]);
+    EXPECT_EQ(std::isfinite(sums), std::isfinite(sum));
+    if (std::isfinite(sum)) {
+      EXPECT_NEAR(sums, sum, 1e-5 * sum);
+    }
+  }
+  EXPECT_LE(worst, Bf16Products::kWeightError);
+  EXPECT_GE(worst, Bf16Products::kWeightError / 2);
+}
+
+TEST(Bf16Products, ScoresWithoutAWeightAreSeenInTheSum) {
+  const float huge = std::numeric_limits<float>::max(), infinite = std::numeric_limits<float>::infinity();
+  for (const float odd : {std::nanf(""), -std::nanf(""), infinite, -infinite, huge, -huge, 128.0f, 1e5f, -1e7f}) {
+    std::vector<float> scores(kColumns, -3.0f);
+    scores[5] = odd;
+    const Softened found(*emulated_bf16_products(), scores, {0.0f}, 1.0f);
+    EXPECT_FALSE(std::isfinite(found.weight(0, 5))) << odd;
+    EXPECT_EQ(found.weight(0, 6), 0.125f);
+  }
+  const std::vector<float> scores(kColumns, 1e6f);  // the base is subtracted before anything is rounded
+  EXPECT_EQ(Softened(*emulated_bf16_products(), scores, {1e6f}, 0.3f).weight(0, 9), 1.0f);
+}
+
+TEST(Bf16Products, TheIntrinsicsGiveTheEmulationsWeights) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  for (const Bf16Products* products : {twin_products(), avx512_bf16_products()}) {
+    if (!products) continue;
+    for (const double most : {1.0, 60.0, 400.0, 1e9}) {
+      auto scores = scores_of(6, -most, most);
+      if (most > 60) scores[3] = infinite, scores[40] = -infinite, scores[100] = std::nanf("");
+      for (const std::size_t rows : {1u, 4u, 6u}) {
+        std::vector<float> base{-1, 0, 1, 2, -infinite, 9};
+        base.resize(rows);
+        EXPECT_EQ(Softened(*products, scores, base, 0.3f).all_bits(),
+                  Softened(*emulated_bf16_products(), scores, base, 0.3f).all_bits())
+            << most << ", " << rows << " rows";
+      }
+    }
   }
 }
 
