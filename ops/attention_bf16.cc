@@ -30,7 +30,7 @@ namespace {
 
 constexpr std::int64_t kColumns = Bf16Products::kColumns, kTileRows = Bf16Products::kRows;
 constexpr std::int64_t kBlockRows = 16 * kTileRows;  // query rows of a task
-constexpr std::int64_t kChunk = 1024;                // keys at a time: a multiple of kColumns
+constexpr std::int64_t kChunk = 512;                 // keys at a time: a multiple of kColumns
 constexpr std::int64_t kSums = Bf16Products::kSums;
 static_assert(kChunk % kColumns == 0);
 
@@ -46,11 +46,19 @@ struct Sizes {
   std::int64_t value_words() const { return kColumns / 2 * columns(); }  // values of one panel
 };
 
-struct Workspace {            // of one tile of rows
-  std::vector<bf16> q;        // [kTileRows, 2 pairs]
-  std::vector<float> scores;  // [kTileRows, kChunk]
-  std::vector<bf16> weights;  // [kTileRows, kChunk], in the order of pairs
-  std::vector<float> out;     // [kTileRows, columns]
+// What a tile of rows has come to.
+struct Rows {
+  float base[kTileRows];                       // what is subtracted from a row's scores
+  alignas(64) float sums[kTileRows][kSums];    // of the weights
+  alignas(64) float before[kTileRows][kSums];  // the same, before this chunk
+};
+
+struct Workspace {            // of a block
+  std::vector<bf16> q;        // [kBlockRows, 2 pairs]
+  std::vector<float> out;     // [kBlockRows, columns]
+  std::vector<Rows> rows;     // of each tile
+  std::vector<float> scores;  // of one tile: [kTileRows, kChunk]
+  std::vector<bf16> weights;  // likewise, in the order of pairs
 };
 
 }  // namespace
@@ -70,13 +78,6 @@ constexpr float kNoWeight = -1000;  // of it 2^x is 0
 
 // A score without weight. Where the base is so large that it would be the base itself, one farther below.
 float below(float base, float factor) { return base - std::max(-kNoWeight / factor, std::abs(base) * 0x1p-20f); }
-
-// What the rows of a tile have come to.
-struct Rows {
-  float base[kTileRows];                       // what is subtracted from a row's scores
-  alignas(64) float sums[kTileRows][kSums];    // of the weights
-  alignas(64) float before[kTileRows][kSums];  // the same, before this chunk
-};
 
 float largest(const float* scores, std::int64_t count) {
   const F f;
@@ -119,67 +120,84 @@ void rebase(const Bf16Products& products, float* scores, std::int64_t count, std
   if (out) scale(out, columns, shrink);
 }
 
+// A tile of rows and a chunk of keys.
+struct TileOfChunk {
+  const bf16* q;
+  const std::uint32_t *keys, *values;  // their first panel
+  std::int64_t count;                  // of keys
+  bool first;                          // chunk
+  int rows;
+  float factor;
+};
+
+void attend_tile(const Bf16Products& products, const TileOfChunk& t, const Sizes& s, Workspace& work, Rows& state,
+                 float* out) {
+  constexpr float kMostWeight = 0x1p64f;  // a sum that may still grow, and be multiplied with values
+  const std::int64_t padded = tiled(t.count, kColumns), width = 2 * s.pairs(), columns = s.columns();
+  float* scores = work.scores.data();
+  bf16* weights = work.weights.data();
+  std::copy_n(state.sums[0], kTileRows * kSums, state.before[0]);
+  const auto soften_panel = [&](std::int64_t c) {
+    products.soften({scores + c, weights + c, kChunk, t.factor, state.base, state.sums[0], t.rows});
+  };
+  // The weights of a panel are made after the scores of the next one, so that the processor can do both at once.
+  for (std::int64_t c = 0; c < padded; c += kColumns) {
+    products.multiply({t.q, width, t.keys + c * s.pairs(), kColumns, scores + c, kChunk, s.pairs(), t.rows, false});
+    if (t.first && c == 0)
+      for (int r = 0; r < t.rows; ++r) state.base[r] = largest(scores + r * kChunk, std::min(t.count, kColumns));
+    if (c + kColumns > t.count)  // no keys: no weight
+      for (int r = 0; r < t.rows; ++r)
+        std::fill(scores + r * kChunk + t.count, scores + r * kChunk + padded, below(state.base[r], t.factor));
+    if (c > 0) soften_panel(c - kColumns);
+  }
+  soften_panel(padded - kColumns);
+  for (int r = 0; r < t.rows; ++r)
+    if (!(sum_of(state.sums[r]) <= kMostWeight))
+      rebase(products, scores + r * kChunk, t.count, padded, t.factor, state.base[r], state.sums[r], state.before[r],
+             weights + r * kChunk, t.first ? nullptr : out + r * columns, columns);
+  for (std::int64_t c = 0; c < columns; c += kColumns)
+    products.multiply({weights, kChunk, t.values + c, columns, out + c, columns, padded / 2, t.rows, !t.first});
+}
+
 }  // namespace
 
 void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, const std::uint32_t* keys,
                   const std::uint32_t* values, std::int64_t first_row, const Sizes& s) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
-  constexpr float kMostWeight = 0x1p64f;  // a sum that may still grow, and be multiplied with values
   const std::int64_t rows = std::min(kBlockRows, s.queries - first_row), width = 2 * s.pairs(), columns = s.columns();
   thread_local Workspace work;
-  work.q.resize(static_cast<std::size_t>(kTileRows * width));
+  work.q.resize(static_cast<std::size_t>(kBlockRows * width));
+  work.out.resize(static_cast<std::size_t>(kBlockRows * columns));
+  work.rows.assign(static_cast<std::size_t>(kBlockRows / kTileRows), {});
   work.scores.resize(static_cast<std::size_t>(kTileRows * kChunk));
   work.weights.resize(static_cast<std::size_t>(kTileRows * kChunk));
-  work.out.resize(static_cast<std::size_t>(kTileRows * columns));
   const float factor = s.scale * 1.44269504088896341f;
 
-  for (std::int64_t row = first_row; row < first_row + rows; row += kTileRows) {
-    const int some = static_cast<int>(std::min(kTileRows, first_row + rows - row));
-    for (int r = 0; r < some; ++r) {
-      bf16* q = work.q.data() + r * width;
-      std::memcpy(q, head.q + (row + r) * head.q_stride, static_cast<std::size_t>(s.width) * sizeof(bf16));
-      if (s.width < width) q[s.width] = bf16(0.0f);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    bf16* q = work.q.data() + r * width;
+    std::memcpy(q, head.q + (first_row + r) * head.q_stride, static_cast<std::size_t>(s.width) * sizeof(bf16));
+    if (s.width < width) q[s.width] = bf16(0.0f);
+  }
+  // All of the block's tiles pass a chunk of keys and values, which stays in the L2 cache, before the next one.
+  for (std::int64_t first_key = 0; first_key < s.keys; first_key += kChunk)
+    for (std::int64_t r = 0; r < rows; r += kTileRows) {
+      const std::int64_t panel = first_key / kColumns;
+      attend_tile(products,
+                  {work.q.data() + r * width, keys + panel * s.panel_words(), values + panel * s.value_words(),
+                   std::min(kChunk, s.keys - first_key), first_key == 0,
+                   static_cast<int>(std::min(kTileRows, rows - r)), factor},
+                  s, work, work.rows[static_cast<std::size_t>(r / kTileRows)], work.out.data() + r * columns);
     }
-    Rows state = {};
-    for (std::int64_t first_key = 0; first_key < s.keys; first_key += kChunk) {
-      const std::int64_t count = std::min(kChunk, s.keys - first_key), padded = tiled(count, kColumns);
-      const std::int64_t first_panel = first_key / kColumns;
-      float* scores = work.scores.data();
-      bf16* weights = work.weights.data();
-      std::copy_n(state.sums[0], kTileRows * kSums, state.before[0]);
-      const auto soften_panel = [&](std::int64_t c) {
-        products.soften({scores + c, weights + c, kChunk, factor, state.base, state.sums[0], some});
-      };
-      // The weights of a panel are made after the scores of the next one, so that the processor can do both at once.
-      for (std::int64_t c = 0; c < padded; c += kColumns) {
-        products.multiply({work.q.data(), width, keys + (first_panel + c / kColumns) * s.panel_words(), kColumns,
-                           scores + c, kChunk, s.pairs(), some, false});
-        if (first_key == 0 && c == 0)
-          for (int r = 0; r < some; ++r) state.base[r] = largest(scores + r * kChunk, std::min(count, kColumns));
-        if (c + kColumns > count)  // no keys: no weight
-          for (int r = 0; r < some; ++r)
-            std::fill(scores + r * kChunk + count, scores + r * kChunk + padded, below(state.base[r], factor));
-        if (c > 0) soften_panel(c - kColumns);
-      }
-      soften_panel(padded - kColumns);
-      for (int r = 0; r < some; ++r)
-        if (!(sum_of(state.sums[r]) <= kMostWeight))
-          rebase(products, scores + r * kChunk, count, padded, factor, state.base[r], state.sums[r], state.before[r],
-                 weights + r * kChunk, first_key > 0 ? work.out.data() + r * columns : nullptr, columns);
-      for (std::int64_t c = 0; c < columns; c += kColumns)
-        products.multiply({weights, kChunk, values + first_panel * s.value_words() + c, columns, work.out.data() + c,
-                           columns, padded / 2, some, first_key > 0});
-    }
-    for (int r = 0; r < some; ++r) {
-      const float sum = sum_of(state.sums[r]), inverse = 1.0f / sum;
-      const float* out = work.out.data() + r * columns;
-      bf16* to = head.out + (row + r) * head.out_stride;
-      std::int64_t d = 0;
-      for (; d + n <= s.width; d += n) store(f, hn::Mul(hn::LoadU(f, out + d), hn::Set(f, inverse)), to + d);
-      for (; d < s.width; ++d) to[d] = bf16(out[d] * inverse);
-      if (head.log_sum) head.log_sum[row + r] = state.base[r] * s.scale + std::log(sum);
-    }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const Rows& state = work.rows[static_cast<std::size_t>(r / kTileRows)];
+    const float sum = sum_of(state.sums[r % kTileRows]), inverse = 1.0f / sum;
+    const float* out = work.out.data() + r * columns;
+    bf16* to = head.out + (first_row + r) * head.out_stride;
+    std::int64_t d = 0;
+    for (; d + n <= s.width; d += n) store(f, hn::Mul(hn::LoadU(f, out + d), hn::Set(f, inverse)), to + d);
+    for (; d < s.width; ++d) to[d] = bf16(out[d] * inverse);
+    if (head.log_sum) head.log_sum[first_row + r] = state.base[r % kTileRows] * s.scale + std::log(sum);
   }
 }
 
