@@ -58,6 +58,28 @@ void emulated_soften(const Bf16Scores& s) {
   }
 }
 
+// Of the quarters, the nearest to a; adding 1.5 * 2^21 rounds to it and leaves its number in the lowest bits.
+float gelu(float x) {
+  constexpr float kQuarters = 3145728.0f;
+  const float a = std::abs(x) < kBf16GeluEnd ? std::abs(x) : kBf16GeluEnd, shifted = a + kQuarters;
+  const auto i = std::bit_cast<std::uint32_t>(shifted) % 16;
+  const float r = a - (shifted - kQuarters);
+  const float p = std::fma(std::fma(kBf16Gelu[2][i], r, kBf16Gelu[1][i]), r, kBf16Gelu[0][i]);
+  return std::fma(a, p, 0 > x ? 0 : x);  // of a NaN the NaN
+}
+
+void emulated_finish(const Bf16Sums& s) {
+  for (std::int64_t r = 0; r < s.rows; ++r)
+    for (std::int64_t c = 0; c < s.columns; ++c) {
+      bf16& out = s.out[r * s.out_stride + c];
+      float x = s.sums[r * Bf16Products::kColumns + c] + s.bias[c];
+      if (s.accumulate) x += static_cast<float>(out);
+      if (s.activation == Activation::kRelu) x = 0 > x ? 0 : x;
+      if (s.activation == Activation::kGelu) x = gelu(x);
+      out = bf16(flushed(x));
+    }
+}
+
 std::atomic<const Bf16Products*>& chosen_products() {
   static std::atomic<const Bf16Products*> chosen{avx512_bf16_products()};
   return chosen;
@@ -66,7 +88,7 @@ std::atomic<const Bf16Products*>& chosen_products() {
 }  // namespace
 
 const Bf16Products* emulated_bf16_products() {
-  static constexpr Bf16Products products{emulated_multiply, emulated_soften};
+  static constexpr Bf16Products products{emulated_multiply, emulated_soften, emulated_finish};
   return &products;
 }
 const Bf16Products* bf16_products() { return chosen_products(); }

@@ -1,10 +1,11 @@
 #pragma once
-// The one product that everything in bf16 on the CPU is made of (attention_bf16.cc, linear_bf16.cc), and the
-// exponential between attention's two products: by AVX512-BF16 (bf16_products_avx512.cc), or by plain arithmetic that
-// gives the same bits.
+// The one product that everything in bf16 on the CPU is made of (attention_bf16.cc, linear_bf16.cc), and what becomes
+// of its sums: attention's exponential, a linear layer's bias and activation. By AVX512-BF16 (bf16_products_avx512.cc),
+// or by plain arithmetic that gives the same bits.
 
 #include <cstdint>
 
+#include "usol/ops/gemm.h"
 #include "usol/tensor/half.h"
 
 namespace usol {
@@ -33,6 +34,17 @@ struct Bf16Scores {
   int rows;           // 1 ... kRows
 };
 
+/// Sums of a few rows, which become a linear layer's result: activation(sum + bias + added), rounded to bf16.
+struct Bf16Sums {
+  const float* sums;  // `rows` rows of kColumns
+  const float* bias;  // kColumns
+  bf16* out;          // `rows` rows of `columns`, out_stride apart
+  std::int64_t out_stride;
+  int rows, columns;  // 1 ... kRows, 1 ... kColumns
+  Activation activation;
+  bool accumulate;  // what is in `out` is added
+};
+
 struct Bf16Products {
   static constexpr int kRows = 6, kColumns = 64, kSums = 16;
 
@@ -47,6 +59,11 @@ struct Bf16Products {
   /// cannot be made so (NaN, x of 128 or more, x below -2^23) give a NaN or an infinity.
   void (*soften)(const Bf16Scores& scores);
   static constexpr double kWeightError = 6.6e-3;
+
+  /// Sums to results. GELU is max(x, 0) - a Phi(-a) with a = min(|x|, 3.87) and Phi(-a), of the normal distribution,
+  /// by a polynomial of degree 2 for each quarter: within kGeluError |x| of the exact one before it is rounded.
+  void (*finish)(const Bf16Sums& sums);
+  static constexpr double kGeluError = 6e-5;
 };
 
 /// The weights of two neighbouring keys are a pair; the keys of a panel's pair i are this one and the next. The order
@@ -70,6 +87,21 @@ const Bf16Products* emulated_bf16_products();
 /// to f32.
 const Bf16Products* bf16_products();
 void set_bf16_products(const Bf16Products* products);
+
+/// -Phi(-a) around each quarter up to 15/4: constant, linear and quadratic term of a less the quarter. Interpolated at
+/// Chebyshev's points; the last is 0 at 3.87, so that beyond it GELU is x, or 0 but for 1e-9.
+inline constexpr float kBf16GeluEnd = 3.87f;
+inline constexpr float kBf16Gelu[3][16] = {
+    {-0.500004053f, -0.401293665f, -0.308537543f, -0.22662735f, -0.158655256f, -0.105649777f, -0.066807203f,
+     -0.0400591567f, -0.0227501318f, -0.0122244731f, -0.00620966544f, -0.00297976332f, -0.00134989806f,
+     -0.000577025057f, -0.000232629085f, -9.49562891e-05f},
+    {0.39952448f, 0.385961264f, 0.351550221f, 0.300880104f, 0.241970167f, 0.18284893f, 0.129832998f, 0.0866242796f,
+     0.05430701f, 0.0319914296f, 0.0177081246f, 0.00921027176f, 0.00450124824f, 0.002067063f, 0.00089193735f,
+     0.000547254691f},
+    {-0.0124335233f, -0.0481951274f, -0.0877803788f, -0.11265815f, -0.120749339f, -0.113995507f, -0.0970669612f,
+     -0.0754970834f, -0.0540435053f, -0.0357788913f, -0.0219798442f, -0.0125593431f, -0.00668673962f, -0.00332158012f,
+     -0.00154101499f, 0.00203373889f},
+};
 
 /// Rows of a matrix, `row_stride` elements apart, as columns of Bf16Tile::b: word (i, c) of `to` [pairs, kColumns] gets
 /// elements 2i and 2i + 1 of row c. Zero from row `rows` on; 2 `pairs` is `width`, or one more.

@@ -1,10 +1,16 @@
 // The operations of bf16_products.h with AVX512-BF16 (VDPBF16PS: sixteen dot products of pairs into f32). Highway 1.0
 // has no such operation, so this file has intrinsics. Only what is marked USOL_TARGET is compiled for these
-// instructions; everything else here runs on any CPU. A test compiles this file once more with VDPBF16PS replaced by
-// AVX-512's plain operations.
+// instructions; everything else here runs on any CPU. A test compiles this file once more with VDPBF16PS and
+// VCVTNE2PS2BF16 replaced by AVX-512's plain operations.
 #include "usol/ops/bf16_products.h"
 
 #if defined(__x86_64__)
+
+// GCC 12 takes the undefined vector inside its own intrinsics for a mistake.
+#if !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 #include <immintrin.h>
 
@@ -70,8 +76,7 @@ void multiply(const Bf16Tile& t) {
 // 32767 - 256 (x + 127) of sixteen scores, with `scale` -256 times the factor.
 USOL_TARGET inline __m512i steps(const float* scores, __m512 base, __m512 scale) {
   const __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(scores), base);
-  // With a mask of all lanes, since GCC 12 warns of the plain one's own code.
-  return _mm512_maskz_cvtps_epi32(0xffff, _mm512_fmadd_ps(apart, scale, _mm512_set1_ps(255.0f)));
+  return _mm512_cvtps_epi32(_mm512_fmadd_ps(apart, scale, _mm512_set1_ps(255.0f)));
 }
 
 // Only two operations of a row's 32 weights compete with the products for their units, and one for the sum.
@@ -97,16 +102,76 @@ USOL_TARGET void soften(const Bf16Scores& s) {
   }
 }
 
+USOL_TARGET inline __m512 gelu(__m512 x) {
+  const __m512 quarters = _mm512_set1_ps(3145728.0f);
+  const __m512 a = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(kBf16GeluEnd)), shifted = _mm512_add_ps(a, quarters);
+  const auto term = [i = (__m512i)shifted](int degree)
+                        USOL_TARGET { return _mm512_permutexvar_ps(i, _mm512_loadu_ps(kBf16Gelu[degree])); };
+  const __m512 r = _mm512_sub_ps(a, _mm512_sub_ps(shifted, quarters));
+  const __m512 p = _mm512_fmadd_ps(_mm512_fmadd_ps(term(2), r, term(1)), r, term(0));
+  return _mm512_fmadd_ps(a, p, _mm512_max_ps(_mm512_setzero_ps(), x));
+}
+
+// activation(sum + bias + added) of 16 columns.
+template <Activation kActivation>
+USOL_TARGET inline __m512 finished(const float* sums, const float* bias, __m256i added) {
+  __m512 x = _mm512_add_ps(_mm512_loadu_ps(sums), _mm512_loadu_ps(bias));
+  x = _mm512_add_ps(x, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(added), 16));
+  if constexpr (kActivation == Activation::kRelu) x = _mm512_max_ps(_mm512_setzero_ps(), x);
+  if constexpr (kActivation == Activation::kGelu) x = gelu(x);
+  return x;
+}
+
+// Of 32 columns, or with a mask of fewer, which is slower.
+template <Activation kActivation>
+USOL_TARGET inline __m512i finished_pair(const float* sums, const float* bias, __m512i added) {
+  const __m512 low = finished<kActivation>(sums, bias, _mm512_castsi512_si256(added));
+  const __m512 high = finished<kActivation>(sums + 16, bias + 16, _mm512_extracti64x4_epi64(added, 1));
+  return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+template <Activation kActivation>
+USOL_TARGET void finish_rows(const Bf16Sums& s) {
+  for (std::int64_t r = 0; r < s.rows; ++r) {
+    const float* sums = s.sums + r * Bf16Products::kColumns;
+    bf16* out = s.out + r * s.out_stride;
+    int c = 0;
+    for (; c + 32 <= s.columns; c += 32) {
+      const __m512i added = s.accumulate ? _mm512_loadu_si512(out + c) : _mm512_setzero_si512();
+      _mm512_storeu_si512(out + c, finished_pair<kActivation>(sums + c, s.bias + c, added));
+    }
+    if (c == s.columns) continue;
+    const __mmask32 rest = (1u << (s.columns - c)) - 1;
+    const __m512i added = s.accumulate ? _mm512_maskz_loadu_epi16(rest, out + c) : _mm512_setzero_si512();
+    _mm512_mask_storeu_epi16(out + c, rest, finished_pair<kActivation>(sums + c, s.bias + c, added));
+  }
+}
+
+void finish(const Bf16Sums& s) {
+  switch (s.activation) {
+    case Activation::kNone:
+      return finish_rows<Activation::kNone>(s);
+    case Activation::kRelu:
+      return finish_rows<Activation::kRelu>(s);
+    case Activation::kGelu:
+      return finish_rows<Activation::kGelu>(s);
+  }
+}
+
 }  // namespace
 
 const Bf16Products* avx512_bf16_products() {
-  static constexpr Bf16Products products{multiply, soften};
+  static constexpr Bf16Products products{multiply, soften, finish};
   const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
   return supported ? &products : nullptr;
 }
 
 }  // namespace usol
+
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #else
 

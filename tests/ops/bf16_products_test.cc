@@ -1,4 +1,4 @@
-// The product of bf16 pairs and the weights of attention: the file of intrinsics, with its one instruction replaced by
+// The product of bf16 pairs and the weights of attention: the file of intrinsics, with its two instructions replaced by
 // AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for bit; the
 // emulation against f64.
 #include "usol/ops/bf16_products.h"
@@ -16,7 +16,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-// The twin of ops/bf16_products_avx512.cc: everything as there but VDPBF16PS. A product of two bf16 is exact in f32.
+// The twin of ops/bf16_products_avx512.cc: everything as there but VDPBF16PS and VCVTNE2PS2BF16. A product of two bf16
+// is exact in f32.
 #define USOL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
 namespace usol {
 namespace {
@@ -25,18 +26,32 @@ USOL_TARGET inline __m512 dot_pairs(__m512 sum, __m512bh a, __m512bh b) {
   sum = _mm512_fmadd_ps((__m512)_mm512_and_si512(x, high), (__m512)_mm512_and_si512(y, high), sum);
   return _mm512_fmadd_ps((__m512)((__v16su)x << 16), (__m512)((__v16su)y << 16), sum);
 }
+USOL_TARGET inline __m256i rounded(__m512 x) {
+  const __m512i bits = (__m512i)x, sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i y = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  y = _mm512_mask_or_epi32(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 normal = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+  y = _mm512_mask_and_epi32(y, static_cast<__mmask16>(~normal), bits, sign);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16));
+}
+USOL_TARGET inline __m512bh two_rounded(__m512 high, __m512 low) {
+  return (__m512bh)_mm512_inserti64x4(_mm512_castsi256_si512(rounded(low)), rounded(high), 1);
+}
 }  // namespace
 }  // namespace usol
 #define _mm512_dpbf16_ps dot_pairs
+#define _mm512_cvtne2ps_pbh two_rounded
 #define avx512_bf16_products avx512_twin_products
 #include "usol/ops/bf16_products_avx512.cc"
 #undef avx512_bf16_products
 #undef _mm512_dpbf16_ps
+#undef _mm512_cvtne2ps_pbh
 
 namespace usol {
 namespace {
 const Bf16Products* twin_products() {
-  static constexpr Bf16Products products{multiply, soften};
+  static constexpr Bf16Products products{multiply, soften, finish};
   const bool supported =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   return supported ? &products : nullptr;
@@ -246,6 +261,62 @@ TEST(Bf16Products, TheIntrinsicsGiveTheEmulationsWeights) {
       }
     }
   }
+}
+
+// Sums of a tile and a place for its result, with gaps between rows and guards after them.
+std::vector<std::uint16_t> finished(const Bf16Products& products, const std::vector<float>& sums, int rows, int columns,
+                                    Activation activation, bool accumulate) {
+  const std::int64_t stride = kColumns + 9;
+  std::vector<bf16> out;
+  for (std::int64_t i = 0; i < 6 * stride; ++i) out.emplace_back(static_cast<float>(i % 50) / 8 - 3);
+  const auto bias = make_inputs({{{kColumns}}}, DType::kF32, {})[0].to_vector<float>();
+  products.finish({sums.data(), bias.data(), out.data() + 1, stride, rows, columns, activation, accumulate});
+  std::vector<std::uint16_t> found;
+  for (const bf16 x : out) found.push_back(x.bits);
+  return found;
+}
+
+TEST(Bf16Products, TheIntrinsicsGiveTheEmulationsResults) {
+  auto sums = make_inputs({{{6 * kColumns}, -6, 6}}, DType::kF32, {})[0].to_vector<float>();
+  sums[3] = std::nanf("");
+  sums[70] = std::numeric_limits<float>::infinity();
+  sums[71] = -sums[70];
+  sums[72] = std::numeric_limits<float>::max();
+  sums[73] = 1e-39f;
+  for (const Bf16Products* products : {twin_products(), avx512_bf16_products()}) {
+    if (!products) continue;
+    for (const int columns : {1, 31, 32, 40, 64})
+      for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kGelu})
+        for (const bool accumulate : {false, true})
+          for (const int rows : {1, 5, 6})
+            EXPECT_EQ(finished(*products, sums, rows, columns, activation, accumulate),
+                      finished(*emulated_bf16_products(), sums, rows, columns, activation, accumulate))
+                << rows << " x " << columns << (accumulate ? ", added" : "");
+  }
+}
+
+// The bound of each value by itself, before it is rounded; what is not finite, and what is far from 0.
+TEST(Bf16Products, GeluIsWithinItsBound) {
+  const std::vector<float> none(kColumns, 0.0f);
+  const auto gelu = [&](float x) {
+    const std::vector<float> sums(kColumns, x);
+    bf16 out;
+    emulated_bf16_products()->finish({sums.data(), none.data(), &out, 1, 1, 1, Activation::kGelu, false});
+    return static_cast<double>(out);
+  };
+  for (int i = -12000; i <= 12000; ++i) {
+    const float x = static_cast<float>(i) / 2000;
+    const double exact = static_cast<double>(x) / 2 * std::erfc(-static_cast<double>(x) / std::sqrt(2.0));
+    const double unrounded = Bf16Products::kGeluError * std::abs(static_cast<double>(x));
+    EXPECT_NEAR(gelu(x), exact, unrounded + 0x1p-8 * (std::abs(exact) + unrounded)) << x;
+  }
+  const float infinite = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(gelu(0), 0);
+  EXPECT_NEAR(gelu(-50), 0, 1e-9);
+  EXPECT_EQ(gelu(48), 48);
+  EXPECT_EQ(gelu(infinite), static_cast<double>(infinite));
+  EXPECT_NEAR(gelu(-infinite), 0, 1e-9);
+  EXPECT_TRUE(std::isnan(gelu(std::nanf(""))));
 }
 
 TEST(Bf16Products, PacksRowsAsColumns) {
