@@ -98,6 +98,16 @@ float sum_of(const float* sums) {
   return hn::GetLane(hn::SumOfLanes(f, sum));
 }
 
+// Whether the sums of a tile may still grow, and weights of that size be multiplied with values.
+bool small_enough(const Rows& state) {
+  const F f;
+  constexpr float kMostWeight = 0x1p60f;
+  auto small = hn::Eq(hn::Zero(f), hn::Zero(f));
+  for (std::int64_t i = 0; i < kTileRows * kSums; i += static_cast<std::int64_t>(hn::Lanes(f)))
+    small = hn::And(small, hn::Le(hn::LoadU(f, state.sums[0] + i), hn::Set(f, kMostWeight)));
+  return hn::AllTrue(f, small);
+}
+
 void scale(float* values, std::int64_t count, float by) {
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
@@ -132,7 +142,6 @@ struct TileOfChunk {
 
 void attend_tile(const Bf16Products& products, const TileOfChunk& t, const Sizes& s, Workspace& work, Rows& state,
                  float* out) {
-  constexpr float kMostWeight = 0x1p64f;  // a sum that may still grow, and be multiplied with values
   const std::int64_t padded = tiled(t.count, kColumns), width = 2 * s.pairs(), columns = s.columns();
   float* scores = work.scores.data();
   bf16* weights = work.weights.data();
@@ -151,8 +160,8 @@ void attend_tile(const Bf16Products& products, const TileOfChunk& t, const Sizes
     if (c > 0) soften_panel(c - kColumns);
   }
   soften_panel(padded - kColumns);
-  for (int r = 0; r < t.rows; ++r)
-    if (!(sum_of(state.sums[r]) <= kMostWeight))
+  if (!small_enough(state))
+    for (int r = 0; r < t.rows; ++r)
       rebase(products, scores + r * kChunk, t.count, padded, t.factor, state.base[r], state.sums[r], state.before[r],
              weights + r * kChunk, t.first ? nullptr : out + r * columns, columns);
   for (std::int64_t c = 0; c < columns; c += kColumns)
@@ -212,6 +221,16 @@ HWY_EXPORT(attend_block);
 
 namespace {
 
+// Asks for keys and values whose rows lie far apart, so that they come all at once.
+void fetch(const Bf16AttentionHead& head, std::int64_t first_key, std::int64_t end_key, std::int64_t width) {
+  constexpr std::int64_t kLine = 64 / sizeof(bf16);
+  for (std::int64_t key = first_key; key < end_key; ++key)
+    for (std::int64_t c = 0; c < width; c += kLine) {
+      __builtin_prefetch(head.k + key * head.k_stride + c);
+      __builtin_prefetch(head.v + key * head.v_stride + c);
+    }
+}
+
 // Values of the keys of one panel, pair by pair. Zero past the end.
 void pack_values(const Bf16AttentionHead& head, std::int64_t first_key, const Sizes& s, std::uint32_t* to) {
   for (std::int64_t i = 0; i < kColumns / 2; ++i, to += s.columns()) {
@@ -244,6 +263,7 @@ void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads
       for (std::int64_t i = first; i < end; ++i) {
         const Bf16AttentionHead& head = heads[h0 + i / panels];
         const std::int64_t panel = i % panels, key = panel * kColumns;
+        fetch(head, key, std::min(keys, key + kColumns), width);
         std::uint32_t* to = keys_of(i / panels);
         pack_bf16_rows(head.k + key * head.k_stride, head.k_stride, keys - key, width, to + panel * s.panel_words());
         pack_values(head, key, s, to + key_words + panel * s.value_words());

@@ -73,32 +73,36 @@ void multiply(const Bf16Tile& t) {
   }
 }
 
-// 32767 - 256 (x + 127) of sixteen scores, with `scale` -256 times the factor.
+// 32767 - 256 (x + 127) of sixteen scores, with `scale` 256 times the factor.
 USOL_TARGET inline __m512i steps(const float* scores, __m512 base, __m512 scale) {
-  const __m512 apart = _mm512_sub_ps(_mm512_loadu_ps(scores), base);
+  const __m512 apart = _mm512_sub_ps(base, _mm512_loadu_ps(scores));
   return _mm512_cvtps_epi32(_mm512_fmadd_ps(apart, scale, _mm512_set1_ps(255.0f)));
 }
 
-// Only two operations of a row's 32 weights compete with the products for their units, and one for the sum.
+// Of what a row's 32 weights take, only two multiplications, half of the table and the sum compete with the products
+// for their units. Few instructions also matter: they are between two products, of which the processor sees both then.
 USOL_TARGET void soften(const Bf16Scores& s) {
   alignas(64) std::int16_t table[64];  // in the order of v = 32767 - t, ready for subtracting v
   for (int i = 0; i < 64; ++i) table[i] = static_cast<std::int16_t>(32767 + kBf16Mantissa[63 - i]);
   const __m512i low = _mm512_load_si512(table), high = _mm512_load_si512(table + 32);
-  const __m512 scale = _mm512_set1_ps(-256.0f * s.factor);
+  const __m512 scale = _mm512_set1_ps(256.0f * s.factor);
   const auto ones = (__m512bh)_mm512_set1_epi16(0x3f80);
-  for (std::int64_t r = 0; r < s.rows; ++r) {
-    const __m512 base = _mm512_set1_ps(s.base[r]);
-    __m512 sum = _mm512_loadu_ps(s.sums + r * Bf16Products::kSums);
+  const float *from = s.scores, *base = s.base;
+  float* sums = s.sums;
+  bf16* to = s.weights;
+  const std::int64_t stride = s.stride;
+  for (int r = s.rows; r > 0; --r, from += stride, to += stride, sums += Bf16Products::kSums, ++base) {
+    const __m512 subtracted = _mm512_set1_ps(*base);
+    __m512 sum = _mm512_loadu_ps(sums);
 #pragma GCC unroll 2
     for (int c = 0; c < Bf16Products::kColumns; c += 32) {
-      const float* from = s.scores + r * s.stride + c;
-      const __m512i v = _mm512_packs_epi32(steps(from, base, scale), steps(from + 16, base, scale));
+      const __m512i v = _mm512_packs_epi32(steps(from + c, subtracted, scale), steps(from + c + 16, subtracted, scale));
       const __m512i mantissa = _mm512_permutex2var_epi16(low, _mm512_srli_epi16(v, 2), high);
       const __m512i weights = _mm512_srli_epi16(_mm512_sub_epi16(mantissa, v), 1);
-      _mm512_storeu_si512(s.weights + r * s.stride + c, weights);
+      _mm512_storeu_si512(to + c, weights);
       sum = _mm512_dpbf16_ps(sum, (__m512bh)weights, ones);
     }
-    _mm512_storeu_ps(s.sums + r * Bf16Products::kSums, sum);
+    _mm512_storeu_ps(sums, sum);
   }
 }
 
