@@ -41,7 +41,10 @@ void copy_cpu(const Tensor& src, Tensor& dst) {
       loop.parallel([&](const auto& offset, std::int64_t count, const auto& stride) {
         To* t = to + offset[0];
         const From* f = from + offset[1];
-        for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = cast<To>(f[i * stride[1]]);
+        if (stride[0] == 1 && stride[1] == 1)  // the compiler makes vectors of it
+          for (std::int64_t i = 0; i < count; ++i) t[i] = cast<To>(f[i]);
+        else
+          for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = cast<To>(f[i * stride[1]]);
       });
     });
   });
