@@ -28,9 +28,9 @@
 namespace usol {
 namespace {
 
-constexpr std::int64_t kColumns = Bf16Products::kColumns, kTileRows = Bf16Products::kRows;
-constexpr std::int64_t kBlockRows = 16 * kTileRows;  // query rows of a task
-constexpr std::int64_t kChunk = 512;                 // keys at a time: a multiple of kColumns
+constexpr std::int64_t kColumns = Bf16Products::kColumns, kMostRows = Bf16Products::kMostRows;
+constexpr std::int64_t kBlockRows = 96;  // query rows of a task: of tiles of 6 rows, and of 32
+constexpr std::int64_t kChunk = 512;     // keys at a time: a multiple of kColumns
 constexpr std::int64_t kSums = Bf16Products::kSums;
 static_assert(kChunk % kColumns == 0);
 
@@ -48,16 +48,16 @@ struct Sizes {
 
 // What a tile of rows has come to.
 struct Rows {
-  float base[kTileRows];                       // what is subtracted from a row's scores
-  alignas(64) float sums[kTileRows][kSums];    // of the weights
-  alignas(64) float before[kTileRows][kSums];  // the same, before this chunk
+  float base[kMostRows];                       // what is subtracted from a row's scores
+  alignas(64) float sums[kMostRows][kSums];    // of the weights
+  alignas(64) float before[kMostRows][kSums];  // the same, before this chunk
 };
 
 struct Workspace {            // of a block
   std::vector<bf16> q;        // [kBlockRows, 2 pairs]
   std::vector<float> out;     // [kBlockRows, columns]
   std::vector<Rows> rows;     // of each tile
-  std::vector<float> scores;  // of one tile: [kTileRows, kChunk]
+  std::vector<float> scores;  // of one tile: [its rows, kChunk]
   std::vector<bf16> weights;  // likewise, in the order of pairs
 };
 
@@ -99,11 +99,11 @@ float sum_of(const float* sums) {
 }
 
 // Whether the sums of a tile may still grow, and weights of that size be multiplied with values.
-bool small_enough(const Rows& state) {
+bool small_enough(const Rows& state, std::int64_t rows) {
   const F f;
   constexpr float kMostWeight = 0x1p60f;
   auto small = hn::Eq(hn::Zero(f), hn::Zero(f));
-  for (std::int64_t i = 0; i < kTileRows * kSums; i += static_cast<std::int64_t>(hn::Lanes(f)))
+  for (std::int64_t i = 0; i < rows * kSums; i += static_cast<std::int64_t>(hn::Lanes(f)))
     small = hn::And(small, hn::Le(hn::LoadU(f, state.sums[0] + i), hn::Set(f, kMostWeight)));
   return hn::AllTrue(f, small);
 }
@@ -145,7 +145,7 @@ void attend_tile(const Bf16Products& products, const TileOfChunk& t, const Sizes
   const std::int64_t padded = tiled(t.count, kColumns), width = 2 * s.pairs(), columns = s.columns();
   float* scores = work.scores.data();
   bf16* weights = work.weights.data();
-  std::copy_n(state.sums[0], kTileRows * kSums, state.before[0]);
+  std::copy_n(state.sums[0], t.rows * kSums, state.before[0]);
   const auto soften_panel = [&](std::int64_t c) {
     products.soften({scores + c, weights + c, kChunk, t.factor, state.base, state.sums[0], t.rows});
   };
@@ -160,7 +160,7 @@ void attend_tile(const Bf16Products& products, const TileOfChunk& t, const Sizes
     if (c > 0) soften_panel(c - kColumns);
   }
   soften_panel(padded - kColumns);
-  if (!small_enough(state))
+  if (!small_enough(state, t.rows))
     for (int r = 0; r < t.rows; ++r)
       rebase(products, scores + r * kChunk, t.count, padded, t.factor, state.base[r], state.sums[r], state.before[r],
              weights + r * kChunk, t.first ? nullptr : out + r * columns, columns);
@@ -175,12 +175,14 @@ void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, c
   const F f;
   const auto n = static_cast<std::int64_t>(hn::Lanes(f));
   const std::int64_t rows = std::min(kBlockRows, s.queries - first_row), width = 2 * s.pairs(), columns = s.columns();
+  const std::int64_t tile_rows = products.rows;
+  const Bf16Section section(products);
   thread_local Workspace work;
   work.q.resize(static_cast<std::size_t>(kBlockRows * width));
   work.out.resize(static_cast<std::size_t>(kBlockRows * columns));
-  work.rows.assign(static_cast<std::size_t>(kBlockRows / kTileRows), {});
-  work.scores.resize(static_cast<std::size_t>(kTileRows * kChunk));
-  work.weights.resize(static_cast<std::size_t>(kTileRows * kChunk));
+  work.rows.assign(static_cast<std::size_t>(tiled(rows, tile_rows) / tile_rows), {});
+  work.scores.resize(static_cast<std::size_t>(tile_rows * kChunk));
+  work.weights.resize(static_cast<std::size_t>(tile_rows * kChunk));
   const float factor = s.scale * 1.44269504088896341f;
 
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -190,23 +192,23 @@ void attend_block(const Bf16Products& products, const Bf16AttentionHead& head, c
   }
   // All of the block's tiles pass a chunk of keys and values, which stays in the L2 cache, before the next one.
   for (std::int64_t first_key = 0; first_key < s.keys; first_key += kChunk)
-    for (std::int64_t r = 0; r < rows; r += kTileRows) {
+    for (std::int64_t r = 0; r < rows; r += tile_rows) {
       const std::int64_t panel = first_key / kColumns;
       attend_tile(products,
                   {work.q.data() + r * width, keys + panel * s.panel_words(), values + panel * s.value_words(),
                    std::min(kChunk, s.keys - first_key), first_key == 0,
-                   static_cast<int>(std::min(kTileRows, rows - r)), factor},
-                  s, work, work.rows[static_cast<std::size_t>(r / kTileRows)], work.out.data() + r * columns);
+                   static_cast<int>(std::min(tile_rows, rows - r)), factor},
+                  s, work, work.rows[static_cast<std::size_t>(r / tile_rows)], work.out.data() + r * columns);
     }
   for (std::int64_t r = 0; r < rows; ++r) {
-    const Rows& state = work.rows[static_cast<std::size_t>(r / kTileRows)];
-    const float sum = sum_of(state.sums[r % kTileRows]), inverse = 1.0f / sum;
+    const Rows& state = work.rows[static_cast<std::size_t>(r / tile_rows)];
+    const float sum = sum_of(state.sums[r % tile_rows]), inverse = 1.0f / sum;
     const float* out = work.out.data() + r * columns;
     bf16* to = head.out + (first_row + r) * head.out_stride;
     std::int64_t d = 0;
     for (; d + n <= s.width; d += n) store(f, hn::Mul(hn::LoadU(f, out + d), hn::Set(f, inverse)), to + d);
     for (; d < s.width; ++d) to[d] = bf16(out[d] * inverse);
-    if (head.log_sum) head.log_sum[first_row + r] = state.base[r % kTileRows] * s.scale + std::log(sum);
+    if (head.log_sum) head.log_sum[first_row + r] = state.base[r % tile_rows] * s.scale + std::log(sum);
   }
 }
 

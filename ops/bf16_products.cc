@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "usol/ops/onednn.h"
+
 namespace usol {
 namespace {
 
@@ -80,15 +82,20 @@ void emulated_finish(const Bf16Sums& s) {
     }
 }
 
+const Bf16Products* fastest() {
+  const Bf16Products* amx = onednn_multiplies_bf16_faster() ? amx_bf16_products() : nullptr;
+  return amx ? amx : avx512_bf16_products();
+}
+
 std::atomic<const Bf16Products*>& chosen_products() {
-  static std::atomic<const Bf16Products*> chosen{avx512_bf16_products()};
+  static std::atomic<const Bf16Products*> chosen{fastest()};
   return chosen;
 }
 
 }  // namespace
 
 const Bf16Products* emulated_bf16_products() {
-  static constexpr Bf16Products products{emulated_multiply, emulated_soften, emulated_finish};
+  static constexpr Bf16Products products{Bf16Products::kRows, emulated_multiply, emulated_soften, emulated_finish};
   return &products;
 }
 const Bf16Products* bf16_products() { return chosen_products(); }

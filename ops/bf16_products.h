@@ -1,7 +1,7 @@
 #pragma once
 // The one product that everything in bf16 on the CPU is made of (attention_bf16.cc, linear_bf16.cc), and what becomes
 // of its sums: attention's exponential, a linear layer's bias and activation. By AVX512-BF16 (bf16_products_avx512.cc),
-// or by plain arithmetic that gives the same bits.
+// by AMX where it is faster (bf16_products_amx.cc), or by plain arithmetic.
 
 #include <cstdint>
 
@@ -19,7 +19,7 @@ struct Bf16Tile {
   float* sums;             // `rows` rows of kColumns sums, sums_stride apart
   std::int64_t sums_stride;
   std::int64_t pairs;
-  int rows;         // 1 ... kRows
+  int rows;         // 1 ... Bf16Products::rows
   bool accumulate;  // to what is in `sums`; otherwise from 0
 };
 
@@ -31,7 +31,7 @@ struct Bf16Scores {
   float factor;       // > 0
   const float* base;  // [rows]
   float* sums;        // [rows, kSums], to which the weights are added as VDPBF16PS adds products with ones
-  int rows;           // 1 ... kRows
+  int rows;           // 1 ... Bf16Products::rows
 };
 
 /// Sums of a few rows, which become a linear layer's result: activation(sum + bias + added), rounded to bf16.
@@ -40,16 +40,20 @@ struct Bf16Sums {
   const float* bias;  // kColumns
   bf16* out;          // `rows` rows of `columns`, out_stride apart
   std::int64_t out_stride;
-  int rows, columns;  // 1 ... kRows, 1 ... kColumns
+  int rows, columns;  // 1 ... Bf16Products::rows, 1 ... kColumns
   Activation activation;
   bool accumulate;  // what is in `out` is added
 };
 
 struct Bf16Products {
-  static constexpr int kRows = 6, kColumns = 64, kSums = 16;
+  static constexpr int kRows = 6, kMostRows = 32, kColumns = 64, kSums = 16;
 
-  /// sums[r][c] (+)= a[r] . b[.][c]. To each sum, pair by pair, first the product of the odd elements is added, then
-  /// that of the even ones, rounding after each (to nearest even; subnormals count as zero): what VDPBF16PS does.
+  int rows;  // that are best multiplied at once: kRows ... kMostRows
+
+  /// sums[r][c] (+)= a[r] . b[.][c], in f32. avx512_bf16_products() and emulated_bf16_products(): to each sum, pair by
+  /// pair, first the product of the odd elements is added, then that of the even ones, rounding after each (to nearest
+  /// even; subnormals count as zero): what VDPBF16PS does. amx_bf16_products(): of each 16 pairs the products of even
+  /// elements are added up, those of odd ones likewise, then both to each other and to the sum: what TDPBF16PS does.
   void (*multiply)(const Bf16Tile& tile);
 
   /// Weights as bf16, at once rather than by rounding an f32: the bits of a bf16 are 128 (x + 127) for x = log2 of it,
@@ -64,6 +68,28 @@ struct Bf16Products {
   /// by a polynomial of degree 2 for each quarter: within kGeluError |x| of the exact one before it is rounded.
   void (*finish)(const Bf16Sums& sums);
   static constexpr double kGeluError = 6e-5;
+
+  /// Null, or what is called before and after several products of a thread so that not each of them needs to: see
+  /// Bf16Section.
+  void (*begin)() = nullptr;
+  void (*end)() = nullptr;
+};
+
+/// While it lives, products of this thread go without preparing the CPU for each. Nothing else may use AMX's tiles
+/// meanwhile (oneDNN does). Not needed for right results.
+class Bf16Section {
+ public:
+  explicit Bf16Section(const Bf16Products& products) : end_(products.end) {
+    if (products.begin) products.begin();
+  }
+  ~Bf16Section() {
+    if (end_) end_();
+  }
+  Bf16Section(const Bf16Section&) = delete;
+  Bf16Section& operator=(const Bf16Section&) = delete;
+
+ private:
+  void (*end_)();
 };
 
 /// The weights of two neighbouring keys are a pair; the keys of a panel's pair i are this one and the next. The order
@@ -81,10 +107,12 @@ inline constexpr std::int16_t kBf16Mantissa[64] = {
 
 /// By AVX512-BF16; null where the CPU (or the compiler) has none.
 const Bf16Products* avx512_bf16_products();
-/// The same bits by plain arithmetic: what the instruction is held to. Slow.
+/// By AMX; null where the CPU has none, or Linux does not let this process use it.
+const Bf16Products* amx_bf16_products();
+/// avx512_bf16_products()'s bits by plain arithmetic: what the instruction is held to. Slow.
 const Bf16Products* emulated_bf16_products();
-/// What attention() and linear() use for bf16 tensors: avx512_bf16_products() unless a test sets another. Null: widen
-/// to f32.
+/// What attention() and linear() use for bf16 tensors: the fastest of this CPU unless a test sets another. Null: widen
+/// to f32. AMX is left alone where oneDNN has been told to (ONEDNN_MAX_CPU_ISA).
 const Bf16Products* bf16_products();
 void set_bf16_products(const Bf16Products* products);
 

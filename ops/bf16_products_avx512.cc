@@ -165,7 +165,7 @@ void finish(const Bf16Sums& s) {
 }  // namespace
 
 const Bf16Products* avx512_bf16_products() {
-  static constexpr Bf16Products products{multiply, soften, finish};
+  static constexpr Bf16Products products{Bf16Products::kRows, multiply, soften, finish};
   const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
   return supported ? &products : nullptr;

@@ -21,7 +21,10 @@ namespace {
 class Products {
  public:
   explicit Products(const Bf16Products* products) { set_bf16_products(products); }
-  ~Products() { set_bf16_products(avx512_bf16_products()); }
+  ~Products() { set_bf16_products(before_); }
+
+ private:
+  const Bf16Products* before_ = bf16_products();
 };
 
 std::vector<std::uint16_t> attend(const Bf16Products* products, const Tensors& in) {
@@ -135,6 +138,29 @@ TEST(AttentionBf16, TheInstructionGivesTheEmulationsBits) {
   for (const auto& [q, k] : kCases) {
     const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
     EXPECT_EQ(attend(products, in), attend(emulated_bf16_products(), in)) << to_string(k);
+  }
+}
+
+// Each row is computed by itself, so that tiles of more rows give the same bits.
+TEST(AttentionBf16, TilesOfAnyHeightGiveTheSameBits) {
+  for (const int rows : {7, 16, 32}) {
+    Bf16Products products = *emulated_bf16_products();
+    products.rows = rows;
+    for (const auto& [q, k] : kCases) {
+      const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
+      EXPECT_EQ(attend(&products, in), attend(emulated_bf16_products(), in)) << rows << " rows, " << to_string(k);
+    }
+  }
+}
+
+TEST(AttentionBf16, TheCpusTilesAreNearTheExactResult) {
+  const Bf16Products* products = amx_bf16_products();
+  if (!products) GTEST_SKIP() << "this CPU has no AMX";
+  for (const auto& [q, k] : kCases) {
+    const Tensors in = make_inputs({{q, -3, 3}, {k, -3, 3}, {k}}, DType::kBF16, {});
+    const Products set(products);
+    const Tensor exact = attention(in[0].to(DType::kF64), in[1].to(DType::kF64), in[2].to(DType::kF64));
+    EXPECT_LE(relative_error(attention(in[0], in[1], in[2]).to(DType::kF64), exact), 0x1p-8 * 2) << to_string(k);
   }
 }
 

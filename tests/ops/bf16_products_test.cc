@@ -1,13 +1,15 @@
-// The product of bf16 pairs and the weights of attention: the file of intrinsics, with its two instructions replaced by
-// AVX-512's plain ones, and on CPUs that have it the instruction itself, against the emulation, bit for bit; the
-// emulation against f64.
+// The product of bf16 pairs and the weights of attention: the files of intrinsics, with AVX512-BF16's two instructions
+// replaced by AVX-512's plain ones and AMX's tiles by arrays, and on CPUs that have them the instructions themselves,
+// against plain arithmetic, bit for bit; the plain arithmetic against f64.
 #include "usol/ops/bf16_products.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -48,10 +50,101 @@ USOL_TARGET inline __m512bh two_rounded(__m512 high, __m512 low) {
 #undef _mm512_dpbf16_ps
 #undef _mm512_cvtne2ps_pbh
 
+// The twin of ops/bf16_products_amx.cc: TDPBF16PS as Intel's manual has it, and tiles that notice what they were not
+// configured for.
 namespace usol {
 namespace {
+struct Tiles {
+  bool configured = false;
+  std::uint32_t words[8][16][16];
+} tiles;
+
+void expect_configured() { EXPECT_TRUE(tiles.configured); }
+void configure(const void* config) {
+  std::uint8_t bytes[64];
+  std::memcpy(bytes, config, sizeof(bytes));
+  EXPECT_EQ(bytes[0], 1) << "palette";
+  for (int tile = 0; tile < 8; ++tile) {
+    EXPECT_EQ(bytes[16 + 2 * tile] + 256 * bytes[17 + 2 * tile], 64) << "bytes of a row";
+    EXPECT_EQ(bytes[48 + tile], 16) << "rows";
+  }
+  EXPECT_FALSE(tiles.configured);
+  tiles = {.configured = true, .words = {}};
+}
+void release() {
+  expect_configured();
+  tiles.configured = false;
+}
+void load(int tile, const void* from, std::int64_t stride) {
+  expect_configured();
+  for (int row = 0; row < 16; ++row)
+    std::memcpy(tiles.words[tile][row], static_cast<const char*>(from) + row * stride, 64);
+}
+void store(int tile, void* to, std::int64_t stride) {
+  expect_configured();
+  for (int row = 0; row < 16; ++row) std::memcpy(static_cast<char*>(to) + row * stride, tiles.words[tile][row], 64);
+}
+void zero(int tile) {
+  expect_configured();
+  std::memset(tiles.words[tile], 0, sizeof(tiles.words[tile]));
+}
+
+float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
+float low(std::uint32_t word) { return flushed(std::bit_cast<float>(word << 16)); }
+float high(std::uint32_t word) { return flushed(std::bit_cast<float>(word & 0xffff0000u)); }
+// sum (+)= a . b over `pairs` pairs, at most 16, b's words `stride` apart.
+float add_tile(float sum, const std::uint32_t* a, const std::uint32_t* b, std::int64_t stride, std::int64_t pairs) {
+  float even = 0, odd = 0;
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    even = flushed(std::fma(low(a[i]), low(b[i * stride]), even));
+    odd = flushed(std::fma(high(a[i]), high(b[i * stride]), odd));
+  }
+  return flushed(flushed(sum) + flushed(even + odd));
+}
+void dot(int sums, int a, int b) {
+  expect_configured();
+  for (int row = 0; row < 16; ++row)
+    for (int column = 0; column < 16; ++column) {
+      std::uint32_t& sum = tiles.words[sums][row][column];
+      sum = std::bit_cast<std::uint32_t>(
+          add_tile(std::bit_cast<float>(sum), tiles.words[a][row], &tiles.words[b][0][column], 16, 16));
+    }
+}
+}  // namespace
+}  // namespace usol
+#undef USOL_TARGET
+#define USOL_TARGET
+#undef _tile_loadconfig
+#undef _tile_release
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_zero
+#undef _tile_dpbf16ps
+#define _tile_loadconfig configure
+#define _tile_release release
+#define _tile_loadd load
+#define _tile_stored store
+#define _tile_zero zero
+#define _tile_dpbf16ps dot
+#define amx_bf16_products amx_twin_products_if_supported
+#include "usol/ops/bf16_products_amx.cc"
+#undef amx_bf16_products
+
+namespace usol {
+namespace {
+const Bf16Products* amx_twin_products() {
+#if defined(__linux__)
+  static const Bf16Products products{
+      kMostRows,     multiply_amx, emulated_bf16_products()->soften, emulated_bf16_products()->finish,
+      begin_section, end_section};
+  return &products;
+#else
+  return nullptr;
+#endif
+}
+
 const Bf16Products* twin_products() {
-  static constexpr Bf16Products products{multiply, soften, finish};
+  static constexpr Bf16Products products{Bf16Products::kRows, multiply, soften, finish};
   const bool supported =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   return supported ? &products : nullptr;
@@ -109,10 +202,11 @@ std::vector<std::uint32_t> bits(const std::vector<float>& values) {
   return out;
 }
 
-TEST(Bf16Products, TheEmulationIsTheSum) {
+// Within 1e-4, in f64; nothing but the sums is written.
+void expect_sums(const Bf16Products& products) {
   for (const Case& c : kCases) {
     const Data data(c);
-    const auto found = data.multiplied(*emulated_bf16_products(), c);
+    const auto found = data.multiplied(products, c);
     for (std::int64_t r = 0; r < c.rows; ++r)
       for (std::int64_t j = 0; j < data.sums_stride; ++j) {
         const auto at = static_cast<std::size_t>(r * data.sums_stride + j);
@@ -127,6 +221,8 @@ TEST(Bf16Products, TheEmulationIsTheSum) {
       }
   }
 }
+
+TEST(Bf16Products, TheEmulationIsTheSum) { expect_sums(*emulated_bf16_products()); }
 
 TEST(Bf16Products, TheIntrinsicsFileGivesTheEmulationsBits) {
   const Bf16Products* twin = twin_products();
@@ -318,6 +414,53 @@ TEST(Bf16Products, GeluIsWithinItsBound) {
   EXPECT_NEAR(gelu(-infinite), 0, 1e-9);
   EXPECT_TRUE(std::isnan(gelu(std::nanf(""))));
 }
+
+#if defined(__x86_64__)
+const Case kTileCases[] = {{1, 1, false},  {16, 16, false}, {16, 32, true}, {17, 16, true},
+                           {31, 5, false}, {32, 17, true},  {32, 48, false}};
+
+// What TDPBF16PS makes of the sums, without tiles.
+std::vector<float> by_sixteen_pairs(const Data& data, const Case& c) {
+  std::vector<float> out = data.sums;
+  for (std::int64_t r = 0; r < c.rows; ++r)
+    for (std::int64_t column = 0; column < kColumns; ++column) {
+      float sum = c.accumulate ? out[static_cast<std::size_t>(r * data.sums_stride + column)] : 0;
+      for (std::int64_t i = 0; i < c.pairs; i += 16) {
+        std::uint32_t a[16];
+        const std::int64_t pairs = std::min<std::int64_t>(16, c.pairs - i);
+        std::memcpy(a, data.a.data() + 1 + r * data.a_stride + 2 * i, static_cast<std::size_t>(pairs) * sizeof(a[0]));
+        sum = add_tile(sum, a, data.b.data() + i * data.b_stride + column, data.b_stride, pairs);
+      }
+      out[static_cast<std::size_t>(r * data.sums_stride + column)] = sum;
+    }
+  return out;
+}
+
+void expect_sums_of_tiles(const Bf16Products& products) {
+  for (const Case& c : kTileCases) {
+    Data data(c);
+    EXPECT_EQ(bits(data.multiplied(products, c)), bits(by_sixteen_pairs(data, c))) << c.rows << ' ' << c.pairs;
+    data.a[3].bits = 1;  // a subnormal, and the smallest products
+    data.b[0] = 0x00800080;
+    const Bf16Section section(products);
+    EXPECT_EQ(bits(data.multiplied(products, c)), bits(by_sixteen_pairs(data, c))) << c.rows << ' ' << c.pairs;
+  }
+}
+
+TEST(Bf16Products, TilesGiveTheSumsOfTheirInstruction) {
+  const Bf16Products* twin = amx_twin_products();
+  if (!twin) GTEST_SKIP() << "not on Linux";
+  expect_sums(*twin);
+  expect_sums_of_tiles(*twin);
+  EXPECT_FALSE(tiles.configured);
+}
+
+TEST(Bf16Products, TheCpusTilesGiveTheSumsOfTheirInstruction) {
+  const Bf16Products* products = amx_bf16_products();
+  if (!products) GTEST_SKIP() << "this CPU has no AMX";
+  expect_sums_of_tiles(*products);
+}
+#endif
 
 TEST(Bf16Products, PacksRowsAsColumns) {
   for (const std::int64_t width : {1, 2, 7, 40, 65})
