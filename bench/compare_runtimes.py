@@ -2,12 +2,16 @@
 """Features of vision transformers: usol beside PyTorch, onnxruntime and OpenVINO, in f32 and in bf16, in turns.
 
 usage: compare_runtimes.py USOL_BINARY [--models vits16,vitb8] [--size 480] [--rounds 2] [--only NAME,...]
+       [--bench USOL_BENCH]
 
 Needs the PyPI packages numpy, torch, onnx, onnxruntime and openvino; what is not installed is left out. All run the same
 random weights (random_vit.py) on the same picture, and only what the features need: the last block's keys. Every
 round measures each of them once; the best counts. A time is the growth from one to four pictures, a third of it: for usol of
 a command's (decoding and writing included), for the others of calls on an array in memory, so that start and weights
 are left out of all. The error is max|a - b| / max|b| against PyTorch's f32.
+
+With --bench every round also measures what the machine multiplies from registers alone (usol_bench's peak/f32 and
+peak/bf16), and a line says how long the products of one picture take at that: the floor.
 
 "fused" is onnxruntime's MultiHeadAttention in place of products and a softmax; "SDPA" the same in PyTorch.
 """
@@ -202,6 +206,19 @@ def usol_runs(binary, weights, picture, size, folder, precisions=("f32", "bf16")
     return {f"usol {precision}": run_of(precision) for precision in precisions}
 
 
+def products_gflop(tokens, width, depth, patch):
+    """Of the last block's keys: patches, all of the other blocks, and the keys' own layer."""
+    block = 12 * width * width * tokens + 2 * tokens * tokens * width
+    return 2e-9 * ((tokens - 1) * 3 * patch * patch * width + (depth - 1) * block + tokens * width * width)
+
+
+def peak(bench, precision):
+    """GFLOP/s from registers alone."""
+    out = subprocess.run([bench, f"--benchmark_filter=^peak/{precision}", "--benchmark_format=json"], check=True,
+                         capture_output=True).stdout
+    return json.loads(out)["benchmarks"][0].get("GFLOP/s")
+
+
 def timed(run):
     """As usol is timed: what three more calls take, the first being over."""
     result = run()
@@ -220,6 +237,7 @@ def main():
     parser.add_argument("--size", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", default="", help="names to run, by their beginnings: 'usol,OpenVINO bf16'")
+    parser.add_argument("--bench", default="")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     import torch
@@ -249,8 +267,10 @@ def main():
             except ImportError as missing:
                 print("left out:", missing)
             runs.update(usol_runs(args.usol, path, args.picture, args.size, folder))
-            best = {}
+            best, fastest = {}, {}
             for _ in range(args.rounds):
+                for precision in ("f32", "bf16") if args.bench else ():
+                    fastest[precision] = max(fastest.get(precision, 0), peak(args.bench, precision) or 0)
                 for name, run in runs.items():
                     if wanted and not any(name.startswith(start) for start in wanted):
                         continue
@@ -260,6 +280,11 @@ def main():
                     reference = exact[0, 1:].T
                     error = np.abs(result.reshape(reference.shape) - reference).max() / np.abs(reference).max()
                     best[name] = (min(seconds, best.get(name, (seconds,))[0]), error)
+            gflop = products_gflop(tokens.shape[1], width, depth, patch)
+            for precision, speed in fastest.items():
+                if speed:
+                    print(f"{model} at {args.size}: products in {precision:12} {gflop / speed:7.3f} s a picture, "
+                          f"{gflop:.0f} GFLOP at {speed:.0f} GFLOP/s")
             for name, (seconds, error) in best.items():
                 print(f"{model} at {args.size}: {name:24} {seconds:7.3f} s a picture, error {error:.1e}", flush=True)
 
