@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "usol/ops/attention_bf16.h"
-#include "usol/ops/bf16-inl.h"
+#include "usol/tensor/bf16-inl.h"
 #include "usol/tensor/parallel.h"
 #include "usol/tensor/tensor.h"
 

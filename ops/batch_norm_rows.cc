@@ -6,7 +6,7 @@
 // After foreach_target.
 #include <hwy/highway.h>
 
-#include "usol/ops/for_vectors-inl.h"
+#include "usol/tensor/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

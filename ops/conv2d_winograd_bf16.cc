@@ -11,7 +11,7 @@
 #include <array>
 #include <vector>
 
-#include "usol/ops/bf16-inl.h"
+#include "usol/tensor/bf16-inl.h"
 #include "usol/ops/conv2d_winograd_bf16.h"
 #include "usol/ops/weight_cache.h"
 #include "usol/tensor/parallel.h"

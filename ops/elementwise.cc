@@ -1,5 +1,7 @@
 #include "usol/ops/elementwise.h"
 
+#include <cstddef>
+#include <type_traits>
 #include <utility>
 
 #include "usol/autograd/in_place.h"
@@ -7,6 +9,7 @@
 #include "usol/ops/elementwise_math.h"
 #include "usol/ops/gelu.h"
 #include "usol/ops/reduce.h"
+#include "usol/tensor/bf16_rows.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/layout.h"
 #include "usol/tensor/parallel.h"
@@ -173,9 +176,10 @@ Tensor affine(const Tensor& a, double scale, double offset) {
 
 namespace {
 
-// out[i] = f(inputs[i]...) over any strides, in the accumulator type.
-template <class T, class F, class... Inputs>
-void map_cpu(Tensor& out, F f, const Inputs&... inputs) {
+// out[i] = f(inputs[i]...) over any strides, in the accumulator type. Where all lie densely, row(inputs..., count, out)
+// does the same, unless it is a null pointer.
+template <class T, class F, class Row, class... Inputs>
+void map_cpu(Tensor& out, F f, Row row, const Inputs&... inputs) {
   using A = Accumulator<T>;
   T* to = out.mutable_data<T>();
   const T* from[] = {inputs.template data<T>()...};
@@ -185,6 +189,9 @@ void map_cpu(Tensor& out, F f, const Inputs&... inputs) {
       T* t = to + offset[0];
       bool dense = stride[0] == 1;
       ((dense = dense && stride[I + 1] == 1), ...);
+      if constexpr (!std::is_same_v<Row, std::nullptr_t>) {
+        if (dense) return row((from[I] + offset[I + 1])..., count, t);
+      }
       if (dense) {  // the common case, in a form the compiler vectorises
         for (std::int64_t i = 0; i < count; ++i) t[i] = T(f(A(from[I][offset[I + 1] + i])...));
       } else {
@@ -194,6 +201,29 @@ void map_cpu(Tensor& out, F f, const Inputs&... inputs) {
     }
     (std::index_sequence_for<Inputs...>{});
   });
+}
+
+// The vectorised loops that there are.
+template <class T, BinaryOp op>
+auto row_of() {
+  if constexpr (std::is_same_v<T, bf16> && op == BinaryOp::kAdd)
+    return &bf16_rows::add;
+  else
+    return nullptr;
+}
+template <class T, UnaryOp op>
+auto row_of() {
+  if constexpr (std::is_same_v<T, bf16> && op == UnaryOp::kRelu)
+    return &bf16_rows::relu;
+  else
+    return nullptr;
+}
+template <class T, UnaryOp op>
+auto grad_row_of() {
+  if constexpr (std::is_same_v<T, bf16> && op == UnaryOp::kRelu)
+    return &bf16_rows::relu_grad;
+  else
+    return nullptr;
 }
 
 // Calls f with the op as a compile-time constant, so that each loop has one function in it.
@@ -243,7 +273,8 @@ void binary_cpu(BinaryOp op, const Tensor& a, const Tensor& b, Tensor& out) {
   dispatch_floating(out.dtype(), "binary", [&]<class T>() {
     with_constant(op, [&](auto constant) {
       map_cpu<T>(
-          out, [](auto x, auto y) { return elementwise::apply(decltype(constant)::value, x, y); }, a, b);
+          out, [](auto x, auto y) { return elementwise::apply(decltype(constant)::value, x, y); },
+          row_of<T, decltype(constant)::value>(), a, b);
     });
   });
 }
@@ -258,7 +289,8 @@ void unary_cpu(UnaryOp op, const Tensor& a, Tensor& out) {
   dispatch_floating(out.dtype(), "unary", [&]<class T>() {
     with_constant(op, [&](auto constant) {
       map_cpu<T>(
-          out, [](auto x) { return elementwise::apply(decltype(constant)::value, x); }, a);
+          out, [](auto x) { return elementwise::apply(decltype(constant)::value, x); },
+          row_of<T, decltype(constant)::value>(), a);
     });
   });
 }
@@ -267,8 +299,8 @@ void unary_grad_cpu(UnaryOp op, const Tensor& a, const Tensor& grad_out, Tensor&
   dispatch_floating(a.dtype(), "unary_grad", [&]<class T>() {
     with_constant(op, [&](auto constant) {
       map_cpu<T>(
-          grad_in, [](auto x, auto g) { return g * elementwise::derivative(decltype(constant)::value, x); }, a,
-          grad_out);
+          grad_in, [](auto x, auto g) { return g * elementwise::derivative(decltype(constant)::value, x); },
+          grad_row_of<T, decltype(constant)::value>(), a, grad_out);
     });
   });
 }
@@ -276,7 +308,8 @@ void unary_grad_cpu(UnaryOp op, const Tensor& a, const Tensor& grad_out, Tensor&
 void extremum_grad_cpu(BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& grad_out, Tensor& grad_a) {
   dispatch_floating(a.dtype(), "extremum_grad", [&]<class T>() {
     map_cpu<T>(
-        grad_a, [op](auto x, auto y, auto g) { return g * elementwise::extremum_share(op, x, y); }, a, b, grad_out);
+        grad_a, [op](auto x, auto y, auto g) { return g * elementwise::extremum_share(op, x, y); }, nullptr, a, b,
+        grad_out);
   });
 }
 
@@ -284,7 +317,7 @@ void affine_cpu(const Tensor& a, double scale, double offset, Tensor& out) {
   dispatch_floating(a.dtype(), "affine", [&]<class T>() {
     using A = Accumulator<T>;
     map_cpu<T>(
-        out, [s = A(scale), o = A(offset)](A x) { return s * x + o; }, a);
+        out, [s = A(scale), o = A(offset)](A x) { return s * x + o; }, nullptr, a);
   });
 }
 

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#include "usol/ops/for_vectors-inl.h"
 #include "usol/ops/gelu-inl.h"
 #include "usol/ops/gelu.h"
+#include "usol/tensor/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

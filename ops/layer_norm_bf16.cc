@@ -8,8 +8,8 @@
 
 #include <cmath>
 
-#include "usol/ops/bf16-inl.h"
 #include "usol/ops/layer_norm_bf16.h"
+#include "usol/tensor/bf16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

@@ -13,9 +13,9 @@
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
-#include "usol/ops/bf16-inl.h"
-#include "usol/ops/for_vectors-inl.h"
+#include "usol/tensor/bf16-inl.h"
 #include "usol/tensor/check.h"
+#include "usol/tensor/for_vectors-inl.h"
 #include "usol/tensor/layout.h"
 #include "usol/tensor/parallel.h"
 

@@ -11,7 +11,7 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
-#include "usol/ops/for_vectors-inl.h"
+#include "usol/tensor/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

@@ -8,8 +8,8 @@
 
 #include <cstring>
 
-#include "usol/ops/bf16-inl.h"
-#include "usol/ops/for_vectors-inl.h"
+#include "usol/tensor/bf16-inl.h"
+#include "usol/tensor/for_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace usol {

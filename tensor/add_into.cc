@@ -1,5 +1,8 @@
 #include "usol/tensor/add_into.h"
 
+#include <type_traits>
+
+#include "usol/tensor/bf16_rows.h"
 #include "usol/tensor/check.h"
 #include "usol/tensor/strided.h"
 
@@ -26,6 +29,7 @@ void add_into_cpu(Tensor& a, const Tensor& b) {
       T* t = to + offset[0];
       const T* f = from + offset[1];
       if (stride[0] == 1 && stride[1] == 1) {
+        if constexpr (std::is_same_v<T, bf16>) return bf16_rows::add(t, f, count, t);
         for (std::int64_t i = 0; i < count; ++i) t[i] = t[i] + f[i];
       } else {
         for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = t[i * stride[0]] + f[i * stride[1]];

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "usol/tensor/bf16_rows.h"
 #include "usol/tensor/parallel.h"
 #include "usol/tensor/strided.h"
 
@@ -26,6 +27,17 @@ To cast(From value) {
   }
 }
 
+// to[i] = from[i], both dense.
+template <class To, class From>
+void copy_row(const From* from, std::int64_t count, To* to) {
+  if constexpr (std::is_same_v<To, bf16> && std::is_same_v<From, float>)
+    bf16_rows::narrow(from, count, to);
+  else if constexpr (std::is_same_v<To, float> && std::is_same_v<From, bf16>)
+    bf16_rows::widen(from, count, to);
+  else
+    for (std::int64_t i = 0; i < count; ++i) to[i] = cast<To>(from[i]);
+}
+
 void copy_cpu(const Tensor& src, Tensor& dst) {
   if (src.dtype() == dst.dtype() && src.is_contiguous() && dst.is_contiguous()) {
     const auto bytes = static_cast<std::size_t>(src.numel()) * size_of(src.dtype());
@@ -41,10 +53,8 @@ void copy_cpu(const Tensor& src, Tensor& dst) {
       loop.parallel([&](const auto& offset, std::int64_t count, const auto& stride) {
         To* t = to + offset[0];
         const From* f = from + offset[1];
-        if (stride[0] == 1 && stride[1] == 1)  // the compiler makes vectors of it
-          for (std::int64_t i = 0; i < count; ++i) t[i] = cast<To>(f[i]);
-        else
-          for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = cast<To>(f[i * stride[1]]);
+        if (stride[0] == 1 && stride[1] == 1) return copy_row(f, count, t);
+        for (std::int64_t i = 0; i < count; ++i) t[i * stride[0]] = cast<To>(f[i * stride[1]]);
       });
     });
   });

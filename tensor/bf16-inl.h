@@ -1,9 +1,9 @@
 // bf16 in memory as vectors of f32, to be included per Highway target (no classic include guard: see Highway's FAQ).
-#if defined(USOL_OPS_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef USOL_OPS_BF16_INL_H_
-#undef USOL_OPS_BF16_INL_H_
+#if defined(USOL_TENSOR_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef USOL_TENSOR_BF16_INL_H_
+#undef USOL_TENSOR_BF16_INL_H_
 #else
-#define USOL_OPS_BF16_INL_H_
+#define USOL_TENSOR_BF16_INL_H_
 #endif
 
 #include <hwy/highway.h>
