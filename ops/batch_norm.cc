@@ -160,6 +160,8 @@ void batch_norm_sums_cpu(const Tensor& x, Tensor& sums) {
     const T* from = x.data<T>();
     sum_rows(x.size(0), c, sums.mutable_data<double>(),
              [&](std::int64_t first, std::int64_t end, double* plain, double* square) {
+               if constexpr (std::is_same_v<T, bf16>)
+                 return batch_norm_sums_rows(from + first * c, end - first, c, plain, square);
                for (const T* row = from + first * c; row < from + end * c; row += c)
                  for (std::int64_t i = 0; i < c; ++i) {
                    const double v = static_cast<double>(Accumulator<T>(row[i]));
@@ -178,6 +180,8 @@ void batch_norm_apply_cpu(const Tensor& x, const Tensor& scale, const Tensor& sh
     const T* from = x.data<T>();
     T* to = out.mutable_data<T>();
     parallel_for(0, x.size(0), row_grain(c), [&](std::int64_t first, std::int64_t end) {
+      if constexpr (std::is_same_v<T, bf16>)
+        return batch_norm_apply_rows(from + first * c, end - first, c, s, b, relu, to + first * c);
       for (std::int64_t r = first; r < end; ++r) {
         for (std::int64_t i = 0; i < c; ++i) {
           const A v = A(from[r * c + i]) * s[i] + b[i];
@@ -188,8 +192,12 @@ void batch_norm_apply_cpu(const Tensor& x, const Tensor& scale, const Tensor& sh
   });
 }
 
-BatchNormRows rows_from(const float* x, const float* grad, const float* out, std::int64_t first, std::int64_t end,
-                        std::int64_t channels) {
+template <class T>
+constexpr bool kHasRows = std::is_same_v<T, float> || std::is_same_v<T, bf16>;  // of ops/batch_norm_rows.h
+
+template <class T>
+BatchNormRows<T> rows_from(const T* x, const T* grad, const T* out, std::int64_t first, std::int64_t end,
+                           std::int64_t channels) {
   const std::int64_t at = first * channels;
   return {x + at, grad + at, out ? out + at : nullptr, end - first, channels};
 }
@@ -201,8 +209,8 @@ void batch_norm_grad_sums_cpu(const Tensor& x, const Tensor& grad, const Tensor&
     const T *from = x.data<T>(), *g = grad.data<T>(), *y = out.defined() ? out.data<T>() : nullptr;
     sum_rows(x.size(0), c, sums.mutable_data<double>(),
              [&](std::int64_t first, std::int64_t end, double* plain, double* product) {
-               if constexpr (std::is_same_v<T, float>) {
-                 batch_norm_grad_sums_f32(rows_from(from, g, y, first, end, c), plain, product);
+               if constexpr (kHasRows<T>) {
+                 batch_norm_grad_sums_rows(rows_from(from, g, y, first, end, c), plain, product);
                } else {
                  for (std::int64_t at = first * c; at < end * c; ++at) {
                    const double v = y && !(A(y[at]) > A(0)) ? 0.0 : static_cast<double>(A(g[at]));
@@ -223,8 +231,8 @@ void batch_norm_grad_input_cpu(const Tensor& x, const Tensor& grad, const Tensor
     const T *from = x.data<T>(), *g = grad.data<T>(), *y = out.defined() ? out.data<T>() : nullptr;
     T* to = grad_x.mutable_data<T>();
     parallel_for(0, x.size(0), row_grain(c), [&](std::int64_t first, std::int64_t end) {
-      if constexpr (std::is_same_v<T, float>) {
-        batch_norm_grad_input_f32(rows_from(from, g, y, first, end, c), k, to + first * c);
+      if constexpr (kHasRows<T>) {
+        batch_norm_grad_input_rows(rows_from(from, g, y, first, end, c), k, to + first * c);
         return;
       }
       for (std::int64_t r = first; r < end; ++r) {

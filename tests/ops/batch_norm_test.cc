@@ -169,27 +169,60 @@ TEST(BatchNorm, Errors) {
 }
 
 // The vectorised loops against plain ones: whole vectors and the rest of a row, with and without a ReLU.
-TEST(BatchNormRows, EqualThePlainLoops) {
+template <class T>
+void expect_rows_equal_the_plain_loops(double tolerance) {
   constexpr std::int64_t kRows = 70, kChannels = 37;
-  const Tensors in =
-      make_inputs({{{kRows, kChannels}, -2, 3}, {{kRows, kChannels}, -2, 3}, {{kRows, kChannels}}, {{3, kChannels}}},
-                  DType::kF32, Device{});
-  const float *x = in[0].data<float>(), *grad = in[1].data<float>(), *k = in[3].data<float>();
-  for (const float* out : {static_cast<const float*>(nullptr), in[2].data<float>()}) {
+  const Tensors in = make_inputs({{{kRows, kChannels}, -2, 3}, {{kRows, kChannels}, -2, 3}, {{kRows, kChannels}}},
+                                 dtype_of<T>, Device{});
+  const Tensor coefficients = make_inputs({{{3, kChannels}}}, DType::kF32, Device{})[0];
+  const T *x = in[0].data<T>(), *grad = in[1].data<T>();
+  const auto* k = coefficients.data<float>();
+  for (const T* out : {static_cast<const T*>(nullptr), in[2].data<T>()}) {
     std::vector<double> sums(2 * kChannels, 0.5), expected_sums = sums;
-    std::vector<float> of_x(kRows * kChannels), expected(of_x.size());
+    std::vector<T> of_x(kRows * kChannels);
+    std::vector<double> expected(of_x.size());
     for (std::size_t i = 0; i < of_x.size(); ++i) {
       const std::size_t c = i % kChannels;
-      const float g = out && !(out[i] > 0) ? 0 : grad[i];
-      expected_sums[c] += double{g};
-      expected_sums[kChannels + c] += double{g} * double{x[i]};  // exact, so that these sums are equal to the bit
-      expected[i] = static_cast<float>(double{k[c]} * g + double{k[kChannels + c]} * x[i] + k[2 * kChannels + c]);
+      const double g = out && !(float(out[i]) > 0) ? 0 : double{float(grad[i])}, v = float(x[i]);
+      expected_sums[c] += g;
+      expected_sums[kChannels + c] += g * v;  // exact, so that these sums are equal to the bit
+      expected[i] = double{k[c]} * g + double{k[kChannels + c]} * v + k[2 * kChannels + c];
     }
-    const BatchNormRows rows{x, grad, out, kRows, kChannels};
-    batch_norm_grad_sums_f32(rows, sums.data(), sums.data() + kChannels);
-    batch_norm_grad_input_f32(rows, k, of_x.data());
+    const BatchNormRows<T> rows{x, grad, out, kRows, kChannels};
+    batch_norm_grad_sums_rows(rows, sums.data(), sums.data() + kChannels);
+    batch_norm_grad_input_rows(rows, k, of_x.data());
     EXPECT_EQ(sums, expected_sums);
-    for (std::size_t i = 0; i < of_x.size(); ++i) EXPECT_NEAR(of_x[i], expected[i], 1e-6) << i;
+    for (std::size_t i = 0; i < of_x.size(); ++i)
+      EXPECT_NEAR(float(of_x[i]), expected[i], 1e-6 + tolerance * std::abs(expected[i])) << i;
+  }
+}
+
+TEST(BatchNormRows, EqualThePlainLoops) {
+  expect_rows_equal_the_plain_loops<float>(0);
+  expect_rows_equal_the_plain_loops<bf16>(0x1p-8);
+}
+
+TEST(BatchNormRows, OfBf16EqualThePlainLoopsForwardToo) {
+  constexpr std::int64_t kRows = 9, kChannels = 37;
+  const Tensor x = make_inputs({{{kRows, kChannels}, -2, 3}}, DType::kBF16, Device{})[0];
+  const Tensors of_channels = make_inputs({{{kChannels}}, {{kChannels}}}, DType::kF32, Device{});
+  const auto* from = x.data<bf16>();
+  const float *scale = of_channels[0].data<float>(), *shift = of_channels[1].data<float>();
+  std::vector<double> sums(2 * kChannels, 0.5), expected_sums = sums;
+  for (std::size_t i = 0; i < kRows * kChannels; ++i) {
+    const double v = float(from[i]);
+    expected_sums[i % kChannels] += v;
+    expected_sums[kChannels + i % kChannels] += v * v;
+  }
+  batch_norm_sums_rows(from, kRows, kChannels, sums.data(), sums.data() + kChannels);
+  EXPECT_EQ(sums, expected_sums);
+  for (const bool relu : {false, true}) {
+    std::vector<bf16> y(kRows * kChannels);
+    batch_norm_apply_rows(from, kRows, kChannels, scale, shift, relu, y.data());
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const float product = float(from[i]) * scale[i % kChannels], sum = product + shift[i % kChannels];
+      EXPECT_EQ(y[i].bits, bf16(relu && sum < 0 ? 0 : sum).bits) << i;
+    }
   }
 }
 
