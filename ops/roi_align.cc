@@ -50,7 +50,7 @@ Tensor pool(const std::vector<Tensor>& levels, const std::vector<double>& scales
       Tensor sums = Tensor::zeros({shapes[l][0], shapes[l][2], shapes[l][3], shapes[l][1]}, sum_type, device);
       if (rows[l].numel() > 0 && sums.numel() > 0)
         roi_align_grad_kernel(device, grad, dense, rows[l], scales[l], options, sums);
-      grads[l] = channels_to_front(sums).to(dtype);
+      grads[l] = channels_to_front(sums.to(dtype));  // stays channels last
     }
     return grads;
   });

@@ -16,6 +16,7 @@
 #include "usol/ops/reduce.h"
 #include "usol/ops/view.h"
 #include "usol/tensor/error.h"
+#include "usol/tensor/layout.h"
 
 namespace usol::test {
 namespace {
@@ -181,6 +182,22 @@ TEST(RoiAlign, Errors) {
   EXPECT_THROW(roi_align(x.select(0, 0), rois, 1), Error);      // rank
   EXPECT_THROW(roi_align(x, Tensor::zeros({1, 5}), 1, {.height = 0}), Error);
   EXPECT_THROW(roi_align({x}, {1}, Tensor::zeros({1, 5}), Tensor::full({1}, 1, DType::kI64)), Error);  // level 1 of 1
+}
+
+// In bf16 as in f32: the next gradients need no copy in another order.
+TEST(RoiAlign, GradientsOfMapsLieChannelsLast) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Tensor leaf = Tensor::full({1, 3, 6, 7}, 1, dtype), seen;
+    set_requires_grad(leaf);
+    const Tensor map = record("probe", {leaf}, leaf.detach(), [&](const Tensor& grad, const Needs&) {
+      seen = grad;
+      return std::vector<Tensor>{grad};
+    });
+    const Tensor y = roi_align(map, Tensor::from<float>({0, 1, 1, 5, 5}, {1, 5}), 1.0, {.height = 2, .width = 2});
+    backward(y, Tensor::full(y.shape(), 1, dtype));
+    EXPECT_TRUE(is_channels_last(seen)) << static_cast<int>(dtype);
+    EXPECT_NEAR(sum(seen.to(DType::kF64)).item(), 12, 0.1);
+  }
 }
 
 }  // namespace
