@@ -33,7 +33,7 @@ void emulated_multiply(const Bf16Tile& t) {
       float& sum = t.sums[r * t.sums_stride + c];
       if (!t.accumulate) sum = 0;
       for (std::int64_t i = 0; i < t.pairs; ++i)
-        sum = add_pair(sum, pair_at(t.a + r * t.a_stride + 2 * i), t.b[i * t.b_stride + c]);
+        sum = add_pair(sum, pair_at(t.a + r * t.a_stride + i * t.a_step), t.b[i * t.b_stride + c]);
     }
 }
 

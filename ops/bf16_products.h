@@ -1,7 +1,8 @@
 #pragma once
-// The one product that everything in bf16 on the CPU is made of (attention_bf16.cc, linear_bf16.cc), and what becomes
-// of its sums: attention's exponential, a linear layer's bias and activation. By AVX512-BF16 (bf16_products_avx512.cc),
-// by AMX where it is faster (bf16_products_amx.cc), or by plain arithmetic.
+// The one product that everything in bf16 on the CPU is made of (attention_bf16.cc, linear_bf16.cc,
+// conv2d_winograd_bf16.cc, conv2d_grad_weight_bf16.cc), and what becomes of its sums: attention's exponential, a linear
+// layer's bias and activation. By AVX512-BF16 (bf16_products_avx512.cc), by AMX where it is faster
+// (bf16_products_amx.cc), or by plain arithmetic.
 
 #include <cstdint>
 
@@ -12,15 +13,16 @@ namespace usol {
 
 /// A product of a few rows with a panel of columns, over pairs of neighbouring elements.
 struct Bf16Tile {
-  const bf16* a;  // `rows` rows of 2 `pairs` elements, a_stride elements apart
+  const bf16* a;  // `rows` rows of `pairs` pairs, a_stride elements apart
   std::int64_t a_stride;
   const std::uint32_t* b;  // `pairs` rows of kColumns words, b_stride words apart: word (i, c) holds elements 2i (low
   std::int64_t b_stride;   // half) and 2i + 1 of column c
   float* sums;             // `rows` rows of kColumns sums, sums_stride apart
   std::int64_t sums_stride;
   std::int64_t pairs;
-  int rows;         // 1 ... Bf16Products::rows
-  bool accumulate;  // to what is in `sums`; otherwise from 0
+  int rows;                 // 1 ... Bf16Products::rows
+  bool accumulate;          // to what is in `sums`; otherwise from 0
+  std::int64_t a_step = 2;  // elements from a pair of a row to its next one: 2 where they lie one after another
 };
 
 /// Scores of a few rows with the keys of one panel, which become attention's weights 2^((score - base) factor).

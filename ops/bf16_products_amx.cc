@@ -35,7 +35,7 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Bf16Tile with 16 or 32 rows and a multiple of 16 pairs.
+// Bf16Tile with 16 or 32 rows and a multiple of 16 pairs that lie one after another.
 template <bool kTwo>
 USOL_TARGET void multiply_whole(const Bf16Tile& t) {
   constexpr std::int64_t kFloat = sizeof(float), kWord = sizeof(std::uint32_t), kHalf = sizeof(bf16);
@@ -80,7 +80,7 @@ USOL_TARGET void multiply_whole(const Bf16Tile& t) {
 
 void multiply_tiles(const Bf16Tile& t) { t.rows <= kTile ? multiply_whole<false>(t) : multiply_whole<true>(t); }
 
-// Any rows and pairs: by way of copies that zeros make whole.
+// Any rows, pairs and steps: by way of copies that zeros make whole.
 void multiply_padded(const Bf16Tile& t) {
   constexpr std::int64_t kColumns = Bf16Products::kColumns;
   thread_local std::vector<bf16> a;
@@ -90,7 +90,8 @@ void multiply_padded(const Bf16Tile& t) {
   a.assign(static_cast<std::size_t>(rows * 2 * pairs), bf16{});
   sums.assign(static_cast<std::size_t>(rows * kColumns), 0.0f);
   for (std::int64_t r = 0; r < t.rows; ++r) {
-    std::copy_n(t.a + r * t.a_stride, 2 * t.pairs, a.data() + r * 2 * pairs);
+    for (std::int64_t i = 0; i < t.pairs; ++i)
+      std::copy_n(t.a + r * t.a_stride + i * t.a_step, 2, a.data() + 2 * (r * pairs + i));
     if (t.accumulate) std::copy_n(t.sums + r * t.sums_stride, kColumns, sums.data() + r * kColumns);
   }
   Bf16Tile whole{a.data(),    2 * pairs, t.b, t.b_stride, sums.data(), kColumns, pairs, static_cast<int>(rows),
@@ -119,7 +120,7 @@ USOL_TARGET void end_section() {
 
 void multiply_amx(const Bf16Tile& t) {
   begin_section();
-  if (t.rows % kTile == 0 && t.pairs % kTile == 0)
+  if (t.rows % kTile == 0 && t.pairs % kTile == 0 && t.a_step == 2)
     multiply_tiles(t);
   else
     multiply_padded(t);

@@ -37,7 +37,7 @@ USOL_TARGET void multiply_rows(const Bf16Tile& t) {
       sums[r][c] = t.accumulate ? _mm512_loadu_ps(t.sums + r * t.sums_stride + 16 * c) : _mm512_setzero_ps();
   const bf16* a = t.a;
   const std::uint32_t* b = t.b;
-  for (std::int64_t i = 0; i < t.pairs; ++i, a += 2, b += t.b_stride) {
+  for (std::int64_t i = 0; i < t.pairs; ++i, a += t.a_step, b += t.b_stride) {
     __m512bh row[kVectors];
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) row[c] = (__m512bh)_mm512_loadu_si512(b + 16 * c);

@@ -1,10 +1,11 @@
-// The CPU's convolutions: Winograd's where it is faster, for inference in f32 and in bf16 and for gradients in f32, and
-// a linear layer where a transposed one is such; else oneDNN where it was found and takes the dtype, and products of
-// rows otherwise.
+// The CPU's convolutions: Winograd's where it is faster (in f32 for inference and gradients, in bf16 for all), a linear
+// layer where a transposed one is such, and our own gradients of weights in bf16; else oneDNN where it was found and
+// takes the dtype, and products of rows otherwise.
 
 #include "usol/autograd/grad_mode.h"
 #include "usol/ops/conv2d.h"
 #include "usol/ops/conv2d_grad_input_bf16.h"
+#include "usol/ops/conv2d_grad_weight_bf16.h"
 #include "usol/ops/conv2d_rows.h"
 #include "usol/ops/conv2d_winograd.h"
 #include "usol/ops/conv2d_winograd_bf16.h"
@@ -22,17 +23,15 @@ bool use_onednn(Conv2dPass pass, const Tensor& x, const Tensor& weight, const Te
 }
 #endif
 
-// For inference in bf16; null where training or the CPU leaves the work to others.
-const Bf16Products* products_of_inference() {
-  return grad_enabled() || onednn_multiplies_bf16_faster() ? nullptr : bf16_products();
-}
+// Null where the CPU leaves maps in bf16 to others.
+const Bf16Products* products_of_maps() { return onednn_multiplies_bf16_faster() ? nullptr : bf16_products(); }
 
 void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                 bool accumulate, Tensor& out) {
-  // Training stays with the plain sums, whose losses are nearer to those of other implementations.
+  // Training in f32 stays with the plain sums, whose losses are nearer to those of other implementations.
   if (!grad_enabled() && winograd_fits(x, weight, options, out))
     return conv2d_winograd(x, weight, bias, options, accumulate, out);
-  if (const Bf16Products* products = products_of_inference(); products && winograd_bf16_fits(x, weight, options, out))
+  if (const Bf16Products* products = products_of_maps(); products && winograd_bf16_fits(x, weight, options, out))
     return conv2d_winograd_bf16(*products, x, weight, bias, options, accumulate, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kForward, x, weight, out, options))
@@ -43,12 +42,14 @@ void conv2d_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 
 void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                            Tensor& out) {
-  if (const Bf16Products* products = products_of_inference();
-      products && grad_input_bf16_fits(grad, weight, options, out))
+  const Bf16Products* products = products_of_maps();
+  if (products && !grad_enabled() && grad_input_bf16_fits(grad, weight, options, out))
     return conv2d_grad_input_bf16(*products, grad, weight, bias, options, out);
   // Bias and ReLU are those of a transposed convolution's results, which stay plain sums.
   if (!bias.defined() && !options.relu && winograd_grad_fits(out, weight, grad, options))
     return conv2d_winograd_grad_input(grad, weight, options, out);
+  if (products && !bias.defined() && !options.relu && winograd_bf16_grad_fits(out, weight, grad, options))
+    return conv2d_winograd_bf16_grad_input(*products, grad, weight, options, out);
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kGradInput, out, weight, grad, options)) {
     onednn_conv2d_grad_input(grad, weight, options, out);
@@ -63,6 +64,12 @@ void conv2d_grad_input_cpu(const Tensor& grad, const Tensor& weight, const Tenso
 
 void conv2d_grad_weight_cpu(const Tensor& x, const Tensor& grad, const Conv2dOptions& options, Tensor& out) {
   if (winograd_grad_fits(x, out, grad, options)) return conv2d_winograd_grad_weight(x, grad, options, out);
+  // With AMX, too: no version of oneDNN is trusted with these.
+  if (const Bf16Products* products = bf16_products(); products && x.dtype() == DType::kBF16 && options.groups == 1) {
+    if (winograd_bf16_grad_fits(x, out, grad, options))
+      return conv2d_winograd_bf16_grad_weight(*products, x, grad, options, out);
+    return conv2d_grad_weight_bf16(*products, x, grad, options, out);
+  }
 #if defined(USOL_WITH_ONEDNN)
   if (use_onednn(Conv2dPass::kGradWeight, x, out, grad, options))
     return onednn_conv2d_grad_weight(x, grad, options, out);

@@ -5,6 +5,7 @@
 #include "usol/autograd/grad_mode.h"
 #include "usol/autograd/tape.h"
 #include "usol/ops/conv2d.h"
+#include "usol/ops/conv2d_grad_weight_bf16.h"
 #include "usol/ops/elementwise.h"
 #include "usol/ops/linear_bf16.h"
 #include "usol/ops/matmul.h"
@@ -34,6 +35,17 @@ Tensor rows_of(const Tensor& x) {
 
 Tensor dense(const Tensor& t) { return t.defined() ? t.detach().contiguous() : t; }
 
+// The gradient of the weight [O, I] from x [M, I] and that of the result [M, O].
+Tensor grad_weight(const Tensor& x, const Tensor& grad) {
+  const Bf16Products* products = bf16_products();
+  if (!products || x.dtype() != DType::kBF16 || !x.device().is_cpu() || onednn_multiplies_bf16_faster() ||
+      x.numel() == 0 || grad.numel() == 0)
+    return matmul(grad.transpose(0, 1), x);
+  Tensor out = Tensor::empty({grad.size(1), x.size(1)}, x.dtype());
+  linear_grad_weight_bf16(*products, x, grad.contiguous(), out);
+  return out;
+}
+
 Shape with_last(Shape shape, std::int64_t size) {
   shape[-1] = size;
   return shape;
@@ -58,7 +70,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
     const Tensor g = grad.reshape({saved_rows.get("linear").size(0), shape[-1]});
     std::vector<Tensor> grads(inputs.size() == 3 ? 3 : 2);
     if (needs[0]) grads[0] = matmul(g, saved_weight.get("linear")).reshape(x_shape);
-    if (needs[1]) grads[1] = matmul(g.transpose(0, 1), saved_rows.get("linear"));
+    if (needs[1]) grads[1] = grad_weight(saved_rows.get("linear"), g);
     if (grads.size() == 3 && needs[2]) grads[2] = sum(g, {0});
     return grads;
   });

@@ -100,7 +100,7 @@ bool onednn_takes(Conv2dPass pass, DType dtype, const Shape& x, const Shape& wei
   }
   if (pass == Conv2dPass::kGradWeight) {
     // 2.6 and 3.7 leave the memory as they found it where a tap of the kernel never meets the map, and 2.6 takes
-    // numbers from elsewhere for some numbers of channels. Nothing here trains in bf16 on a CPU.
+    // numbers from elsewhere for some numbers of channels. ops/conv2d_grad_weight_bf16.h is as fast.
     if (is_bf16) return false;
     // 2.6 writes past the end of its own memory for strided 1 x 1 kernels of fewer than 16 channels.
     if (kernel_h == 1 && kernel_w == 1 && std::max(o.stride[0], o.stride[1]) > 1 && x[1] < 16) return false;

@@ -168,18 +168,21 @@ struct Case {
   int rows;
   std::int64_t pairs;
   bool accumulate;
+  bool by_pairs = false;  // a lies pair by pair, the rows' pairs side by side
 };
-const Case kCases[] = {{1, 1, false}, {2, 3, true}, {3, 40, false}, {4, 5, true}, {5, 17, false}, {6, 33, true}};
+const Case kCases[] = {{1, 1, false},  {2, 3, true},  {3, 40, false},      {4, 5, true},
+                       {5, 17, false}, {6, 33, true}, {6, 9, false, true}, {3, 20, true, true}};
 
 // Rows of a at odd places, strides with gaps, guards around the sums.
 struct Data {
   std::vector<bf16> a;
   std::vector<std::uint32_t> b;
   std::vector<float> sums;
-  std::int64_t a_stride, b_stride, sums_stride = kColumns + 5;
+  std::int64_t a_stride, a_step, b_stride, sums_stride = kColumns + 5;
 
-  explicit Data(const Case& c) : a_stride(2 * c.pairs + 3), b_stride(kColumns + 8) {
-    const Tensor x = make_inputs({{{c.rows * a_stride + 1}}}, DType::kBF16, {})[0];
+  explicit Data(const Case& c)
+      : a_stride(c.by_pairs ? 2 : 2 * c.pairs + 3), a_step(c.by_pairs ? 2 * c.rows + 5 : 2), b_stride(kColumns + 8) {
+    const Tensor x = make_inputs({{{c.rows * a_stride + c.pairs * a_step + 1}}}, DType::kBF16, {})[0];
     const Tensor y = make_inputs({{{2 * c.pairs * b_stride}, -2, 2}}, DType::kBF16, {})[0];
     const Tensor start = make_inputs({{{c.rows * sums_stride}, -9, 9}}, DType::kF32, {})[0];
     a = x.to_vector<bf16>();
@@ -191,7 +194,7 @@ struct Data {
   std::vector<float> multiplied(const Bf16Products& products, const Case& c) const {
     std::vector<float> out = sums;
     products.multiply(
-        {a.data() + 1, a_stride, b.data(), b_stride, out.data(), sums_stride, c.pairs, c.rows, c.accumulate});
+        {a.data() + 1, a_stride, b.data(), b_stride, out.data(), sums_stride, c.pairs, c.rows, c.accumulate, a_step});
     return out;
   }
 };
@@ -213,7 +216,7 @@ void expect_sums(const Bf16Products& products) {
         double sum = c.accumulate || j >= kColumns ? static_cast<double>(data.sums[at]) : 0;
         for (std::int64_t i = 0; j < kColumns && i < c.pairs; ++i) {
           const std::uint32_t word = data.b[static_cast<std::size_t>(i * data.b_stride + j)];
-          const auto x = static_cast<std::size_t>(1 + r * data.a_stride + 2 * i);
+          const auto x = static_cast<std::size_t>(1 + r * data.a_stride + i * data.a_step);
           sum += static_cast<double>(data.a[x]) * static_cast<double>(std::bit_cast<float>(word << 16)) +
                  static_cast<double>(data.a[x + 1]) * static_cast<double>(std::bit_cast<float>(word & 0xffff0000u));
         }
@@ -416,8 +419,8 @@ TEST(Bf16Products, GeluIsWithinItsBound) {
 }
 
 #if defined(__x86_64__)
-const Case kTileCases[] = {{1, 1, false},  {16, 16, false}, {16, 32, true}, {17, 16, true},
-                           {31, 5, false}, {32, 17, true},  {32, 48, false}};
+const Case kTileCases[] = {{1, 1, false},  {16, 16, false}, {16, 32, true},  {17, 16, true},
+                           {31, 5, false}, {32, 17, true},  {32, 48, false}, {32, 16, true, true}};
 
 // What TDPBF16PS makes of the sums, without tiles.
 std::vector<float> by_sixteen_pairs(const Data& data, const Case& c) {
@@ -428,7 +431,8 @@ std::vector<float> by_sixteen_pairs(const Data& data, const Case& c) {
       for (std::int64_t i = 0; i < c.pairs; i += 16) {
         std::uint32_t a[16];
         const std::int64_t pairs = std::min<std::int64_t>(16, c.pairs - i);
-        std::memcpy(a, data.a.data() + 1 + r * data.a_stride + 2 * i, static_cast<std::size_t>(pairs) * sizeof(a[0]));
+        for (std::int64_t j = 0; j < pairs; ++j)
+          std::memcpy(&a[j], data.a.data() + 1 + r * data.a_stride + (i + j) * data.a_step, sizeof(a[0]));
         sum = add_tile(sum, a, data.b.data() + i * data.b_stride + column, data.b_stride, pairs);
       }
       out[static_cast<std::size_t>(r * data.sums_stride + column)] = sum;
