@@ -218,7 +218,7 @@ def main():
                    "images": torch.randn(1, 3, *args.size)}, backbone)
         del tensors
         ours = dict(os.environ, USOL_DETECTOR_CASE=case, USOL_BACKBONE_CASE=backbone)
-        kinds = {"infer": "^detector/infer", "train": "^detector/train", "ops": "^op/(roi_align_7|batched_nms)"}
+        kinds = {"infer": "^detector/infer", "train": "^detector/train/", "ops": "^op/(roi_align_7|batched_nms)"}
         if args.coco:
             ours["USOL_LOADER_CASE"] = ":".join(args.coco)
             kinds["data"] = "^detector/data"

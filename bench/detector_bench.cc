@@ -1,8 +1,10 @@
 // The whole detector at full size: "detector/infer" (a picture to boxes and masks) and "detector/train" (a step on two
-// pictures: losses, gradients, SGD, with the seconds of each as counters). Runs only where USOL_DETECTOR_CASE names a
-// .safetensors file of Detectron2's parameters and "case.pictures" u8 [2, H, W, 3], "case.boxes" f32 [G, 4],
-// "case.masks" u8 [G, H, W], the truths of either. "detector/data": groups of two pictures as training sees them, made
-// by one thread, where USOL_LOADER_CASE is "ANNOTATIONS:FOLDER". For bench/compare_detector.py.
+// pictures: losses, gradients, SGD, with the seconds of each as counters; "detector/train_bf16": products and maps in
+// bf16). Runs only where USOL_DETECTOR_CASE names a
+// .safetensors file of Detectron2's parameters (for trainings also of none: random ones) and "case.pictures" u8 [2, H,
+// W, 3], "case.boxes" f32 [G, 4], "case.masks" u8 [G, H, W], the truths of either. "detector/data": groups of two
+// pictures as training sees them, made by one thread, where USOL_LOADER_CASE is "ANNOTATIONS:FOLDER". For
+// bench/compare_detector.py.
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -40,13 +42,14 @@ void infer(benchmark::State& state, const std::string& path) {
   state.counters["objects"] = static_cast<double>(objects);
 }
 
-void train_step(benchmark::State& state, const std::string& path) {
+void time_step(benchmark::State& state, const std::string& path, DType precision) {
   StateDict tensors = io::load_safetensors(path);
   const std::vector<train::Sample> batch = take_batch(tensors);
   ParamStore store;
   const Rcnn model(Scope(store), cutler_config());
-  store.load(tensors).require_ok(path);
+  if (!tensors.empty()) store.load(tensors).require_ok(path);
   train::TrainerOptions options;
+  options.precision = precision;
   options.schedule.learning_rate = 1e-5;
   train::Trainer trainer(store, model, options);
   trainer.step(batch);  // memory is fetched from the system
@@ -56,6 +59,9 @@ void train_step(benchmark::State& state, const std::string& path) {
   state.counters["backward"] = report.seconds.backward;
   state.counters["optimizer"] = report.seconds.optimizer;
 }
+
+void train_step(benchmark::State& state, const std::string& path) { time_step(state, path, DType::kF32); }
+void train_step_bf16(benchmark::State& state, const std::string& path) { time_step(state, path, DType::kBF16); }
 
 void data(benchmark::State& state, const std::string& files) {
   const auto colon = files.find(':');
@@ -69,7 +75,9 @@ void data(benchmark::State& state, const std::string& files) {
 }  // namespace
 
 void register_detector_benchmarks() {
-  register_given_case("USOL_DETECTOR_CASE", {{"detector/infer", infer}, {"detector/train", train_step}});
+  register_given_case(
+      "USOL_DETECTOR_CASE",
+      {{"detector/infer", infer}, {"detector/train", train_step}, {"detector/train_bf16", train_step_bf16}});
   register_given_case("USOL_LOADER_CASE", {{"detector/data", data}});
 }
 
