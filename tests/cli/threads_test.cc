@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,23 @@ class ThreadsTest : public testing::Test {
   std::map<std::string, std::string> files(const std::string& folder) const {
     std::map<std::string, std::string> found;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / folder))
-      if (entry.is_regular_file())
-        found[fs::relative(entry.path(), folder_ / folder).string()] = test::read_text(entry.path());
+      if (entry.is_regular_file()) {
+        const std::string name = fs::relative(entry.path(), folder_ / folder).string(),
+                          bytes = test::read_text(entry.path());
+        found[name] = name.ends_with(".usol-files") ? sorted_lines(bytes) : bytes;
+      }
     return found;
+  }
+
+  // The list of what was written has its lines in the order in which the files were finished.
+  static std::string sorted_lines(const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    std::sort(lines.begin(), lines.end());
+    std::string all;
+    for (const std::string& line : lines) all += line + "\n";
+    return all;
   }
 
   // Runs `words` with 1, 2 and 3 threads; $ stands for the folder that each writes into.
