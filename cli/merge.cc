@@ -43,9 +43,10 @@ class MergeVerb : public Verb {
         check(!path.empty(), ErrorKind::kUsage, "--{} FILE is missing", name);
         check(std::filesystem::exists(path), ErrorKind::kUsage, "--{} {}: no such file", name, path);
       }
+      round_.ids_are_certain = options.given("match");
       return make_next_round(run, round_, out_);
     }
-    for (const char* key : {"previous", "predictions", "image-root", "exif", "score", "overlap"})
+    for (const char* key : {"previous", "predictions", "image-root", "exif", "match", "score", "overlap"})
       check(!options.given(key), ErrorKind::kUsage, "--{} goes with --self-training", key);
     check(!shards_.empty(), ErrorKind::kUsage, "no input: give the outputs of all shards");
     check(!out_.empty(), ErrorKind::kUsage, "--out FILE is missing");

@@ -45,6 +45,27 @@ class NameIndex {
   std::vector<std::pair<std::string, std::size_t>> names_;
 };
 
+// A truth's images by id, and whether another file's image of that id may be the same picture.
+class Ids {
+ public:
+  explicit Ids(const io::AnnotationSet& truth)
+      : truth_(truth), ids_(io::index_images(truth)), names_(truth, io::portable_name) {}
+  const io::CocoImage* image_of(const io::CocoImage& other) const {
+    const std::int64_t found = ids_.find(other.id);
+    return found < 0 ? nullptr : &truth_.images[static_cast<std::size_t>(found)];
+  }
+  // Folders may differ, as of a file that was made in another one, unless the name with its folders is another image's.
+  bool may_be_one(const io::CocoImage& image, const io::CocoImage& other) const {
+    if (io::portable_name(image.file_name) == io::portable_name(other.file_name)) return true;
+    return last_part(image.file_name) == last_part(other.file_name) && !names_.find(other.file_name);
+  }
+
+ private:
+  const io::AnnotationSet& truth_;
+  io::IdIndex ids_;
+  NameIndex names_;
+};
+
 void check_unique(const io::AnnotationSet& set, const NameIndex& index) {
   if (const auto twice = index.duplicate()) {
     fail(ErrorKind::kUsage, fmt::format("{}: images[{}] and images[{}] have one file_name, '{}'; match them by id",
@@ -82,23 +103,30 @@ void match_by_file_name(const io::AnnotationSet& truth, io::AnnotationSet& predi
 }
 
 void check_ids_mean_the_same(const io::AnnotationSet& truth, const io::AnnotationSet& predictions) {
-  const io::IdIndex ids = io::index_images(truth);
+  const Ids ids(truth);
   for (const io::CocoImage& image : predictions.images) {
-    const std::int64_t found = ids.find(image.id);
-    if (found < 0) continue;
-    const std::string& name = truth.images[static_cast<std::size_t>(found)].file_name;
-    check(name.empty() || image.file_name.empty() || last_part(name) == last_part(image.file_name), ErrorKind::kUsage,
+    const io::CocoImage* other = ids.image_of(image);
+    if (other == nullptr || other->file_name.empty() || image.file_name.empty()) continue;
+    check(ids.may_be_one(*other, image), ErrorKind::kUsage,
           "image {} is '{}' in {}, but '{}' in {}: match file_name compares by name, match id trusts the ids", image.id,
-          name, truth.name, image.file_name, predictions.name);
+          other->file_name, truth.name, image.file_name, predictions.name);
   }
 }
 
+void match_images(const io::AnnotationSet& truth, io::AnnotationSet& predictions, const Matching& matching) {
+  check(matching.by == "id" || matching.by == "file_name", ErrorKind::kUsage,
+        "match: expected id or file_name, got '{}'", matching.by);
+  if (matching.by == "file_name")
+    match_by_file_name(truth, predictions);
+  else if (!matching.ids_are_certain)
+    check_ids_mean_the_same(truth, predictions);
+}
+
 void match_images(const io::AnnotationSet& truth, io::AnnotationSet& predictions) {
-  const io::IdIndex ids = io::index_images(truth);
+  const Ids ids(truth);
   const auto same = [&](const io::CocoImage& image) {
-    const std::int64_t found = ids.find(image.id);
-    return found >= 0 &&
-           last_part(truth.images[static_cast<std::size_t>(found)].file_name) == last_part(image.file_name);
+    const io::CocoImage* other = ids.image_of(image);
+    return other != nullptr && ids.may_be_one(*other, image);
   };
   if (!std::all_of(predictions.images.begin(), predictions.images.end(), same)) match_by_file_name(truth, predictions);
 }

@@ -197,10 +197,7 @@ void score_annotations(const Run& run, const EvaluateConfig& config, Evaluation&
   io::AnnotationSet predictions = io::read_coco(config.predictions, reading);
   for (const io::AnnotationSet* set : {&truth, static_cast<const io::AnnotationSet*>(&predictions)})
     say_reading(run, *set);
-  if (config.match == "file_name")
-    eval::match_by_file_name(truth, predictions);
-  else if (!config.ids_are_certain)
-    eval::check_ids_mean_the_same(truth, predictions);
+  eval::match_images(truth, predictions, {config.match, config.ids_are_certain});
   check_sides(truth, predictions);
   if (config.corloc) {
     evaluation.corloc = score_corloc(run, truth, predictions);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "usol/eval/match_images.h"
 #include "usol/io/coco.h"
 #include "usol/io/json_stream.h"
 #include "usol/io/json_text.h"
@@ -59,6 +60,8 @@ void NextRoundConfig::declare(Settings& settings, bool* asked_for) {
   settings.add("image-root DIR", image_root, "The pictures, for images whose height and width the files lack",
                OptionKind::kRun);
   settings.flag("no-exif", exif, "Those heights and widths: without turning as cameras note it in their files");
+  settings.choice("match", match, {"id", "file_name"}, "How pictures of the two files belong together",
+                  OptionKind::kLater);
   settings.add("score NUMBER", score, "Predictions of at least this score are kept").between(0, 1);
   settings.add("overlap IOU", overlap, "Masks of before stay if they overlap each kept one less than this")
       .between(0, 1);
@@ -79,8 +82,9 @@ int make_next_round(const Run& run, const NextRoundConfig& config, const std::st
   const io::AnnotationSet previous = io::read_coco(config.previous, reading);
   say_reading(run, previous);
   run.throw_if_stopped();
-  const io::AnnotationSet predictions = io::read_coco(config.predictions, reading);
+  io::AnnotationSet predictions = io::read_coco(config.predictions, reading);
   say_reading(run, predictions);
+  eval::match_images(previous, predictions, {config.match, config.ids_are_certain});
   const train::RoundResult result = train::next_round(previous, predictions, round);
   make_folder_of(file);
   io::CocoWriter writer(file);

@@ -15,10 +15,13 @@ struct NextRoundConfig {
   std::string image_root = {};   // the pictures, for images whose height and width the files lack; may be empty
   bool exif = true;              // those heights and widths: of pictures turned as cameras note it in their files
   std::string preset = "paper";  // "release": records as the public script writes them (train/self_train.h)
+  std::string match = "id";      // how pictures of the two files belong together: "id" or "file_name"
+  bool ids_are_certain = false;  // "id" even where an id stands for pictures of two names
   double score = 0.7;            // predictions of at least this score are kept
   double overlap = 0.5;          // masks of before stay if their IoU with each kept prediction is less than this
 
-  /// Declares all of it. `asked_for`: also the switch "self-training", for a program that has other work to choose.
+  /// Declares all but `ids_are_certain`. `asked_for`: also the switch "self-training", for a program that has other
+  /// work to choose.
   void declare(Settings& settings, bool* asked_for = nullptr);
 };
 
@@ -26,7 +29,8 @@ struct NextRoundConfig {
 /// before that were not found again, numbered 1, 2, ...; and returns kSuccess. `info` names both inputs by SHA-256. An
 /// `out` that exists is an error (kExists) unless run.existing is kReplace or kContinue: it is always made anew. With
 /// run.dry_run it says what would be done. Throws Error(kUsage) for files that are missing or an output that
-/// is an input, what read_coco() and train::next_round() throw, and Error(kInterrupted) when asked to stop.
+/// is an input, what read_coco(), eval::match_images() and train::next_round() throw, and Error(kInterrupted) when
+/// asked to stop.
 int make_next_round(const Run& run, const NextRoundConfig& config, const std::string& out);
 
 }  // namespace usol

@@ -119,6 +119,15 @@ TEST_F(MergeTest, ErrorsNameWhatIsWrong) {
   refused(changed, "image 1000 is not in");
   refused(one, "takes --previous and --predictions", {at("previous.json")});
   EXPECT_EQ(test::run_usol({"merge", "--score", "0.5", at("previous.json"), "--out", at("x")}).status, kBadUsage);
+  EXPECT_EQ(test::run_usol({"merge", "--match", "id", at("previous.json"), "--out", at("x")}).status, kBadUsage);
+  Json named = one;  // a data set whose first picture is another
+  named["predictions"] = {{"images", one["previous"]["images"]},
+                          {"categories", one["previous"]["categories"]},
+                          {"annotations", one["predictions"]}};
+  named["predictions"]["images"][0]["file_name"] = "another.jpg";
+  refused(named, "but 'another.jpg' in");
+  EXPECT_EQ(merge(named, {"--preset", "release", "--match", "id"}).status, kSuccess);
+  fs::remove(folder_ / "merged.json");
   EXPECT_EQ(test::run_usol({"merge", "--self-training", "--previous", at("none.json"), "--predictions",
                             at("predictions.json"), "--out", at("x")})
                 .status,

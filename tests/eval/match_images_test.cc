@@ -1,6 +1,7 @@
 // Images of two files brought together by name.
 #include "usol/eval/match_images.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -76,6 +77,35 @@ TEST(MatchImages, EqualIdsOfDifferentFilesAreNoticed) {
             }),
             "image 100 is 'a.jpg' in gt.json, but 'b.jpg' in pred.json: match file_name compares by name, match id "
             "trusts the ids");
+  // Both are some c.jpg, but the prediction's is that of another image.
+  EXPECT_EQ(
+      error_of([] {
+        check_ids_mean_the_same(truth(), set_of("pred.json", {{300, 1, 1, "z\\c.jpg"}}, {}));
+      }),
+      "image 300 is 'y/c.jpg' in gt.json, but 'z\\c.jpg' in pred.json: match file_name compares by name, match id "
+      "trusts the ids");
+  check_ids_mean_the_same(truth(), set_of("pred.json", {{300, 1, 1, "y\\c.jpg"}, {400, 1, 1, "c.jpg"}}, {}));
+}
+
+TEST(MatchImages, AsSomebodySays) {
+  const auto permuted = [] { return set_of("pred.json", {{100, 1, 1, "b.jpg"}, {200, 1, 1, "a.jpg"}}, {100, 200}); };
+  io::AnnotationSet predictions = permuted();
+  EXPECT_THAT(error_of([&] { match_images(truth(), predictions, Matching{}); }), testing::HasSubstr("image 100 is"));
+  match_images(truth(), predictions, {.ids_are_certain = true});
+  EXPECT_EQ(predictions.annotations[0].image_id, 100);
+  match_images(truth(), predictions, {.by = "file_name"});
+  EXPECT_EQ(predictions.annotations[0].image_id, 200);
+  EXPECT_EQ(predictions.annotations[1].image_id, 100);
+  EXPECT_THAT(error_of([&] { match_images(truth(), predictions, {.by = "name"}); }), testing::HasSubstr("'name'"));
+}
+
+TEST(MatchImages, ByIdUnlessNamesDiffer) {
+  io::AnnotationSet same = set_of("pred.json", {{300, 1, 1, "c.jpg"}}, {300});
+  match_images(truth(), same);
+  EXPECT_EQ(same.annotations[0].image_id, 300);
+  io::AnnotationSet folders = set_of("pred.json", {{300, 1, 1, "z/c.jpg"}, {400, 1, 1, "y/c.jpg"}}, {300});
+  match_images(truth(), folders);
+  EXPECT_EQ(folders.annotations[0].image_id, 400);
 }
 
 }  // namespace

@@ -53,6 +53,39 @@ TEST_F(NextRoundTest, IsThePublicScripts) {
   EXPECT_THAT(logged_.log->text(), HasSubstr("have another size"));
 }
 
+// The two pictures of predictions that are a data set have each other's ids.
+TEST_F(NextRoundTest, PicturesOfOneIdMustHaveOneName) {
+  const auto file = [](const char* first, const char* second, const char* annotations) {
+    return std::string(R"({"images": [{"id": 1, "height": 4, "width": 4, "file_name": ")") + first +
+           R"("}, {"id": 2, "height": 4, "width": 4, "file_name": ")" + second +
+           R"("}], "categories": [{"id": 1, "name": "fg"}], "annotations": [)" + annotations + "]}";
+  };
+  test::write_text(folder_ / "previous.json", file("x.jpg", "y.jpg", ""));
+  test::write_text(folder_ / "predictions.json",
+                   file("y.jpg", "x.jpg",
+                        R"({"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "area": 4, "score": 1,
+                            "segmentation": {"size": [4, 4], "counts": [0, 2, 2, 2, 10]}})"));
+  config_.preset = "paper";
+  try {
+    make_next_round(logged_.run, config_, at("a.json"));
+    ADD_FAILURE() << "was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_EQ(std::string(error.what()), "image 1 is 'x.jpg' in " + at("previous.json") + ", but 'y.jpg' in " +
+                                             at("predictions.json") +
+                                             ": match file_name compares by name, match id trusts the ids");
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a.json"));
+  const auto image_of_the_object = [&](const char* out) {
+    EXPECT_EQ(make_next_round(logged_.run, config_, at(out)), kSuccess);
+    return Json::parse(test::read_text(folder_ / out))["annotations"][0]["image_id"];
+  };
+  config_.ids_are_certain = true;
+  EXPECT_EQ(image_of_the_object("by_id.json"), 1);
+  config_.match = "file_name";
+  EXPECT_EQ(image_of_the_object("by_name.json"), 2);
+}
+
 TEST_F(NextRoundTest, InputsAndResultsAreNotOverwritten) {
   EXPECT_THROW(make_next_round({.existing = Existing::kReplace}, config_, at("previous.json")), Error);
   EXPECT_EQ(Json::parse(test::read_text(folder_ / "previous.json")), case_["previous"]);
