@@ -26,6 +26,8 @@ class GtVerb : public Verb {
                     "COCO 20K");
     options.example("usol gt VOC2007/Annotations --subset VOC2007/ImageSets/Main/trainval.txt --out voc07.json",
                     "Pascal VOC 2007 as COCO JSON");
+    options.example("usol gt VOC2007/Annotations --difficult keep --out voc07_corloc.json",
+                    "The same for CorLoc as LOST's public code counts it: difficult objects may be found, too");
     options.example("usol gt truth.json --to yolo --out labels",
                     "YOLO: labels/NAME.txt, and labels/data.yaml with names");
     options.example("usol gt truth.json --to png --out masks", "Mask pictures, as `usol eval --saliency` reads them");

@@ -119,6 +119,7 @@ CocoAnnotation read_object(const pugi::xml_node& object, const std::string& plac
   check_box(
       annotation.box, image, "", [&] { return box_place; }, report);
   annotation.area = annotation.box[2] * annotation.box[3];
+  annotation.is_crowd = object.child("difficult").text().as_int() != 0;
   annotation.has_id = annotation.has_category = annotation.has_box = annotation.has_area = true;
   return annotation;
 }

@@ -15,7 +15,8 @@ namespace usol::io {
 /// Reads annotation files into a data set: images are numbered 1, 2, ... in the order of `files`, objects likewise.
 /// Categories are VOC's twenty in their usual order if no other name occurs, else the names found, sorted; from 1.
 /// A box xmin ymin xmax ymax becomes [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]; parts of objects are left
-/// out, "difficult" objects are kept. Corners below 1 are moved there, and counted in the set's report, as are sizes of
+/// out. Objects marked "difficult" are crowds, as voc_xml() writes crowds: VOC's metric counts them neither as right
+/// nor as wrong, and so does COCO's. Corners below 1 are moved there, and counted in the set's report, as are sizes of
 /// 0 or none, which are taken from the picture: under `options.image_root`, else beside the file or in ../JPEGImages.
 /// Throws Error(kIo), and Error(kFormat) naming file and object or byte, also for boxes wholly outside of their image.
 AnnotationSet read_voc(const std::vector<std::filesystem::path>& files, const CocoReadOptions& options = {});

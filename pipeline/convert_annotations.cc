@@ -37,6 +37,7 @@ struct Truth {
   io::AnnotationSet set;
   std::vector<fs::path> files;     // that were read
   std::vector<fs::path> left_out;  // have names of such files and are none
+  bool is_voc = true;
 };
 
 Truth read_truth(const AnnotationConversion& conversion) {
@@ -56,6 +57,7 @@ Truth read_truth(const AnnotationConversion& conversion) {
     } else {
       check(conversion.inputs.size() == 1, ErrorKind::kUsage, "{}: a JSON file must be the only input", input);
       truth.files = {input};
+      truth.is_voc = false;
       truth.set = io::read_coco(input, reading);
       check(!truth.set.is_results, ErrorKind::kUsage, "{}: expected a data set with images, got a list of results",
             input);
@@ -67,6 +69,20 @@ Truth read_truth(const AnnotationConversion& conversion) {
   truth.set = io::read_voc(truth.files, reading);
   truth.set.name = conversion.inputs[0];
   return truth;
+}
+
+// Difficult objects have come as crowds; VOC files have no others.
+void settle_difficult(const Run& run, const std::string& difficult, io::AnnotationSet& set) {
+  const auto is_difficult = [](const io::CocoAnnotation& annotation) { return annotation.is_crowd; };
+  const auto count = std::count_if(set.annotations.begin(), set.annotations.end(), is_difficult);
+  if (count == 0) return;
+  if (difficult == "drop") std::erase_if(set.annotations, is_difficult);
+  if (difficult == "keep")
+    for (io::CocoAnnotation& annotation : set.annotations) annotation.is_crowd = false;
+  run.note("{} objects are marked difficult, and are {} (setting difficult)", count,
+           difficult == "drop"   ? "left out"
+           : difficult == "keep" ? "kept as ordinary ones"
+                                 : "crowds, which count neither as right nor as wrong");
 }
 
 // Throws Error(kFormat) unless every annotation has a box and an area: what the readers could not complete.
@@ -176,6 +192,9 @@ void AnnotationConversion::declare(Settings& settings) {
   settings.add("subset FILE", subset,
                "Keep the images of this list: one a line, an id or a file name (folders and extension do not matter)",
                OptionKind::kRun);
+  settings.choice("difficult", difficult, {"crowd", "keep", "drop"},
+                  "Objects that VOC files mark so: crowds, which count neither as right nor as wrong; kept as ordinary "
+                  "objects, as LOST's public code counts them in CorLoc; or left out");
   settings.add("image-root DIR", image_root,
                "The pictures, for images whose height and width the truth lacks; of VOC files without it: their own "
                "folder, or JPEGImages beside it",
@@ -189,6 +208,8 @@ int convert_annotations(const Run& run, const AnnotationConversion& conversion, 
   const auto format = kFolderFormats.find(conversion.to);
   check(format != kFolderFormats.end() || conversion.to == "coco", ErrorKind::kUsage,
         "to: expected one of coco, png, voc, yolo, got '{}'", conversion.to);
+  check(conversion.difficult == "crowd" || conversion.difficult == "keep" || conversion.difficult == "drop",
+        ErrorKind::kUsage, "difficult: expected one of crowd, keep, drop, got '{}'", conversion.difficult);
   check(conversion.subset.empty() || fs::exists(conversion.subset), ErrorKind::kUsage, "{}: no such file",
         conversion.subset);
   check(conversion.image_root.empty() || fs::is_directory(conversion.image_root), ErrorKind::kUsage,
@@ -197,6 +218,10 @@ int convert_annotations(const Run& run, const AnnotationConversion& conversion, 
   io::AnnotationSet& set = truth.set;
   say_reading(run, set);
   if (!conversion.subset.empty()) keep_listed_images(set, conversion.subset);
+  check(truth.is_voc || conversion.difficult == "crowd", ErrorKind::kUsage,
+        "difficult {}: {} is no VOC file; a COCO file marks such objects as crowds", conversion.difficult,
+        conversion.inputs[0]);
+  if (truth.is_voc) settle_difficult(run, conversion.difficult, set);
   if (conversion.class_agnostic) make_class_agnostic(set);
 
   Outputs outputs(run);

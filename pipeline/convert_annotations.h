@@ -15,6 +15,8 @@ struct AnnotationConversion {
   std::string to = "coco";          // "coco"; "png": mask pictures, 0 and 255; "voc"; "yolo"
   bool class_agnostic = false;      // one category, "fg", for everything
   std::string subset = {};          // a list of the images to keep (io/coco_subset.h); empty: all
+  std::string difficult = "crowd";  // objects that VOC files mark so: "crowd", which metrics count neither as right nor
+                                    // as wrong; "keep": ordinary ones; "drop": left out
   std::string image_root = {};  // the pictures, for images whose height and width the truth lacks. Empty: of VOC files
                                 // their own folder, or JPEGImages beside it
   bool exif = true;             // those heights and widths: of pictures turned as cameras note it in their files

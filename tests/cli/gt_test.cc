@@ -106,6 +106,44 @@ TEST_F(Gt, VocInAndOut) {
   }
 }
 
+TEST_F(Gt, DifficultObjectsOfVoc) {
+  std::string text = kVoc;
+  text.replace(text.find("<difficult>0"), 12, "<difficult>1");
+  test::write_text(folder_ / "hard/000005.xml", text);
+  const auto crowds = [&](const char* file) {
+    std::vector<bool> all;
+    for (const auto& annotation : io::read_coco(folder_ / file).annotations) all.push_back(annotation.is_crowd);
+    return all;
+  };
+  const auto as_crowds = run({"hard", "--out", "crowd.json"});
+  ASSERT_EQ(as_crowds.status, kSuccess) << as_crowds.err;
+  EXPECT_THAT(as_crowds.err, HasSubstr("1 objects are marked difficult, and are crowds"));
+  EXPECT_EQ(crowds("crowd.json"), (std::vector<bool>{true, false}));
+  ASSERT_EQ(run({"hard", "--difficult", "keep", "--out", "keep.json"}).status, kSuccess);
+  EXPECT_EQ(crowds("keep.json"), (std::vector<bool>{false, false}));
+  ASSERT_EQ(run({"hard", "--difficult", "drop", "--out", "drop.json"}).status, kSuccess);
+  EXPECT_EQ(crowds("drop.json"), std::vector<bool>{false});
+  // There and back.
+  ASSERT_EQ(run({"crowd.json", "--to", "voc", "--out", "again"}).status, kSuccess);
+  ASSERT_EQ(run({"again", "--out", "again.json"}).status, kSuccess);
+  EXPECT_EQ(crowds("again.json"), (std::vector<bool>{true, false}));
+  const auto coco = run({"crowd.json", "--difficult", "keep", "--out", "x.json"});
+  EXPECT_EQ(coco.status, kBadUsage);
+  EXPECT_THAT(coco.err, HasSubstr("crowd.json is no VOC file"));
+
+  // Who does not find the difficult object loses nothing by it.
+  test::write_text(folder_ / "found.json",
+                   R"([{"image_id": 1, "category_id": 15, "bbox": [4, 4, 36, 2], "score": 0.9}])");
+  for (const bool voc : {true, false}) {
+    std::vector<std::string> words = {"eval",       "--gt",  "crowd.json", "--pred",
+                                      "found.json", "--out", "m.json",     "--force"};
+    words.insert(words.end(), {voc ? "--voc" : "--iou", voc ? "categories" : "box"});
+    ASSERT_EQ(run_usol(words, {.directory = folder_.path().string()}).status, kSuccess);
+    const auto metrics = nlohmann::json::parse(test::read_text(folder_ / "m.json"));
+    EXPECT_EQ(metrics[voc ? "voc" : "box"]["AP50"], 1) << metrics.dump();
+  }
+}
+
 TEST_F(Gt, MaskPictures) {
   ASSERT_EQ(run({"lvis.json", "--to", "png", "--out", "masks"}).status, kSuccess);
   const Tensor picture = io::decode_image(folder_ / "masks/val2017/000000000003.png");
