@@ -74,6 +74,7 @@ ImageRecord make_record(const InputImage& input, const Tensor& image, const mask
 // The folders of a run, null where it has none.
 struct Folders {
   std::shared_ptr<io::OutputFolder> overlays, maps;
+  std::shared_ptr<OverlayFiles> look = std::make_shared<OverlayFiles>();
 };
 
 ImageResult make_result(const InputImage& input, const Tensor& image, const maskcut::DiscoveredObjects& found,
@@ -84,13 +85,13 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const mask
   if (folders.overlays) {
     std::vector<Tensor> masks;
     for (const maskcut::DiscoveredObject& object : found.objects) masks.push_back(object.mask);
-    overlay = io::encode_jpeg(draw_masks(image, masks, found.soft), 90);
+    overlay = folders.look->encode(input.file_name, [&] { return draw_masks(image, masks, found.soft); });
   }
   const Tensor map = !folders.maps ? Tensor() : found.soft.to(DType::kF32).to(Device::cpu());
   out.saved_bytes = overlay.size() + (map.defined() ? static_cast<std::uint64_t>(map.numel()) * 4 : 0);
   if (out.saved_bytes == 0) return out;
   out.save = [folders, map, overlay = std::move(overlay), name = input.file_name] {
-    if (folders.overlays) folders.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
+    if (!overlay.empty()) folders.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
     if (map.defined())
       folders.maps->write(output_path({}, name, ".npy").generic_string(),
                           [&](const fs::path& path) { io::save_npy(path, map); });
@@ -170,6 +171,7 @@ int DiscoverJob::run(const Run& run, const DiscoverOutputs& outputs) {
   };
   const int status = run_image_job(run, job);
   counts.say(run, method.why_undivided());
+  folders.look->say(run);
   return status;
 }
 

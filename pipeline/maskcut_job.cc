@@ -82,10 +82,10 @@ ImageResult make_result(const InputImage& input, const Tensor& image, const mask
   out.record = make_record(input, image, result, preset);
   if (!outputs.overlays && !outputs.dump) return out;
   std::vector<std::byte> overlay;
-  if (outputs.overlays) overlay = io::encode_jpeg(draw_maskcut(image, result), 90);
+  if (outputs.overlays) overlay = outputs.look->encode(input.file_name, [&] { return draw_maskcut(image, result); });
   out.saved_bytes = overlay.size() + dump->bytes();
   out.save = [outputs, dump, overlay = std::move(overlay), name = input.file_name] {
-    if (outputs.overlays) outputs.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
+    if (!overlay.empty()) outputs.overlays->write(output_path({}, name, ".jpg").generic_string(), overlay);
     if (outputs.dump) dump->save(*outputs.dump, name);
   };
   return out;
@@ -122,9 +122,11 @@ void MaskcutJob::declare(Settings& settings, bool shards) {
   settings.group("Cuts");
   settings.preset(preset, {{"paper", {}}, {"release", {{"exif", "false"}}}},
                   "paper: as published. release: as the public code does it, slips included (docs/deviations.md)");
-  settings.add("tau NUMBER", tau,
-               "Patches whose features have at least this cosine are connected. Without it 0.15, as published for "
-               "DINO's keys and DINOv2's output (docs/features.md); for other features it must be tuned");
+  settings
+      .add("tau NUMBER", tau,
+           "Patches whose features have at least this cosine are connected. Without it 0.15, as published for "
+           "DINO's keys and DINOv2's output (docs/features.md); for other features it must be tuned")
+      .between(-1, 1);
   settings.add("masks N", masks, "Cuts per picture, so the most masks it can get").between(1, 1000);
   settings.flag("no-crf", crf, "Leave the masks as the cuts give them, in steps of a patch");
   settings.choice("eigensolver", eigensolver, {"lanczos", "dense"}, "dense is slow: a second opinion, and for study");
@@ -171,7 +173,8 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   job.files = outputs.beside;
   if (!outputs.times.empty()) job.files.emplace_back("times", outputs.times);
   const MaskcutFolders folders{job.add_folder(run, "overlays", outputs.overlays, ".jpg"),
-                               job.add_folder(run, "dump", outputs.dump, ""), split_names(outputs.dumped)};
+                               job.add_folder(run, "dump", outputs.dump, ""), split_names(outputs.dumped),
+                               std::make_shared<OverlayFiles>()};
   job.categories = {{1, "fg", "fg"}};
   job.info = make_info(run, settings_json(*this, "maskcut"));
   job.complete_info = [&](nlohmann::ordered_json& info) { features.record_weights(info); };
@@ -200,6 +203,7 @@ int MaskcutJob::run(const Run& run, const MaskcutOutputs& outputs) {
   }
   const int status = run_image_job(run, job);
   counts_->say(run, maskcut::why_all_connected(*tau, true));
+  folders.look->say(run);
   if (!outputs.times.empty() && !run.dry_run && run.leads()) {
     make_folder_of(outputs.times);
     clock_->write(named_output(outputs.times));

@@ -23,6 +23,8 @@
 
 namespace usol {
 
+class OverlayFiles;
+
 /// Where the results go.
 struct MaskcutOutputs {
   std::string coco;                      // the COCO file
@@ -39,6 +41,7 @@ struct MaskcutOutputs {
 struct MaskcutFolders {
   std::shared_ptr<io::OutputFolder> overlays, dump;
   std::vector<std::string> dumped;  // names; none: all
+  std::shared_ptr<OverlayFiles> look = {};
 };
 
 struct MaskcutJob {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "usol/io/draw.h"
+#include "usol/io/image.h"
 #include "usol/io/resize.h"
 #include "usol/io/rle.h"
 #include "usol/tensor/check.h"
@@ -14,6 +16,8 @@ namespace usol {
 namespace {
 
 constexpr std::int64_t kMostWidth = 720, kLeastWidth = 480, kGap = 8;
+constexpr std::int64_t kMostHeight = 4 * kMostWidth;  // of a picture
+constexpr std::int64_t kMostSheet = 32768;            // high, of all rows: JPEG ends at 65535
 
 // One above the other on white, each in the middle.
 Tensor stack(const std::vector<Tensor>& rows) {
@@ -32,11 +36,21 @@ Tensor stack(const std::vector<Tensor>& rows) {
   return out;
 }
 
-// Small pictures are enlarged, so that the labels can be read.
+// Rows that are heat maps of many cuts may be too many for a picture file; the rest is left away.
+void add_row(std::vector<Tensor>& rows, Tensor row) {
+  std::int64_t height = row.size(0);
+  for (const Tensor& other : rows) height += other.size(0) + kGap;
+  if (height <= kMostSheet) rows.push_back(std::move(row));
+}
+
+// Small pictures are enlarged, so that the labels can be read; long ones only as far as their height is bounded.
 Size drawn_size(const Tensor& image) {
   const std::int64_t width = std::clamp(image.size(1), kLeastWidth, kMostWidth);
   const double scale = static_cast<double>(width) / static_cast<double>(image.size(1));
-  return {std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale)), width};
+  const std::int64_t height = std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(0)) * scale));
+  if (height <= kMostHeight) return {height, width};
+  const double narrow = static_cast<double>(kMostHeight) / static_cast<double>(image.size(0));
+  return {kMostHeight, std::max<std::int64_t>(1, std::llround(static_cast<double>(image.size(1)) * narrow))};
 }
 
 }  // namespace
@@ -69,7 +83,8 @@ Tensor draw_maskcut(const Tensor& image, const maskcut::MaskCutResult& result) {
   std::vector<io::Panel> cuts;
   const auto count = static_cast<std::int64_t>(std::max<std::size_t>(result.stages.size(), 3));
   const std::int64_t cut_width = std::max<std::int64_t>(1, width / std::min<std::int64_t>(count, 5) - kGap);
-  const std::int64_t cut_height = std::max<std::int64_t>(1, height * cut_width / width);
+  // Of a long picture it is no taller: its caption and gaps would grow with it.
+  const std::int64_t cut_height = std::clamp<std::int64_t>(height * cut_width / width, 1, kMostWidth);
   for (std::size_t t = 0; t < result.stages.size(); ++t) {
     const maskcut::CutStage& stage = result.stages[t];
     std::string caption = fmt::format("cut {}: {}", t + 1, name_of(stage.outcome));
@@ -85,11 +100,28 @@ Tensor draw_maskcut(const Tensor& image, const maskcut::MaskCutResult& result) {
       cuts.push_back({Tensor::full({cut_height, cut_width, 3}, 128, DType::kU8), std::move(caption)});
     }
     if (cuts.size() == 5 || t + 1 == result.stages.size()) {
-      rows.push_back(io::draw_side_by_side(cuts));
+      add_row(rows, io::draw_side_by_side(cuts));
       cuts.clear();
     }
   }
   return stack(rows);
+}
+
+std::vector<std::byte> OverlayFiles::encode(const std::string& file_name, const std::function<Tensor()>& draw) {
+  try {
+    return io::encode_jpeg(draw(), 90);
+  } catch (const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (failed_++ == 0) first_ = fmt::format("{}: {}", file_name, error.what());
+    return {};
+  }
+}
+
+void OverlayFiles::say(const Run& run) const {
+  const std::lock_guard lock(mutex_);
+  if (failed_ > 0)
+    run.warn("{} pictures have no overlay, since it could not be made (their annotations are there): {}{}", failed_,
+             first_, failed_ > 1 ? " ..." : "");
 }
 
 }  // namespace usol

@@ -15,6 +15,7 @@
 #include "usol/models/tta.h"
 #include "usol/pipeline/batch_pipeline.h"
 #include "usol/pipeline/detector_categories.h"
+#include "usol/pipeline/overlay.h"
 #include "usol/pipeline/provenance.h"
 #include "usol/pipeline/reading.h"
 #include "usol/tensor/check.h"
@@ -52,6 +53,7 @@ struct Predictor {
   const Detector& model;
   std::vector<io::CocoCategory> categories = {};  // of each class
   std::shared_ptr<io::OutputFolder> look = {};    // for the overlays
+  std::shared_ptr<OverlayFiles> overlays = std::make_shared<OverlayFiles>();
 
   Picture read(const InputImage& input) const {
     Picture picture{input, io::decode_image(input.path, job.pictures.decode()), {}, {}};
@@ -124,7 +126,9 @@ struct Predictor {
       result.record.annotations.push_back(io::coco_annotation_json(annotation, f.mask));
     }
     if (!look) return result;
-    std::vector<std::byte> overlay = io::encode_jpeg(draw_found(picture.image, found), 90);
+    std::vector<std::byte> overlay =
+        overlays->encode(input.file_name, [&] { return draw_found(picture.image, found); });
+    if (overlay.empty()) return result;
     result.saved_bytes = overlay.size();
     result.save = [folder = look, overlay = std::move(overlay), name = input.file_name] {
       folder->write(output_path({}, name, ".jpg").generic_string(), overlay);
@@ -224,7 +228,9 @@ int PredictJob::run(const Run& run, const PredictOutputs& outputs) const {
     job.info["batch"] =
         predictor.job.batch;  // the pictures that the device gets at once decide how its library multiplies
   }
-  return run_image_job(run, job);
+  const int status = run_image_job(run, job);
+  predictor.overlays->say(run);
+  return status;
 }
 
 }  // namespace usol

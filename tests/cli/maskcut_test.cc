@@ -267,6 +267,18 @@ TEST_F(MaskcutTest, AFullDiskIsAClearErrorAndResumeFinishes) {
   }
 }
 
+TEST_F(MaskcutTest, TauIsACosine) {
+  for (const char* tau : {"5", "-1.5"})
+    expect_usage_error({"maskcut", pictures(), "--backbone", "colour", "--out", at("a.json"), "--tau", tau}, "--tau");
+}
+
+TEST_F(MaskcutTest, NoFolderIsTheStandardOutput) {
+  for (const char* key : {"--overlays", "--dump"})
+    expect_usage_error({"maskcut", pictures(), "--backbone", "colour", "--out", at("a.json"), key, "-"},
+                       "which takes one file, no folder");
+  EXPECT_FALSE(fs::exists("-"));
+}
+
 TEST_F(MaskcutTest, ShardsMergeToTheBytesOfOneRun) {
   ASSERT_EQ(colour({pictures(), "--out", at("whole.json")}).status, 0);
   Words merge = {"merge", "--out", at("merged.json")};

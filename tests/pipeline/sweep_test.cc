@@ -163,6 +163,7 @@ TEST_F(PipelineSweepTest, DetectorsShareMasksAndRoundsTheirTrainings) {
 TEST_F(PipelineSweepTest, SaysWhatIsNoParameterOrDoesNotFit) {
   EXPECT_EQ(error_of(config({"colour=1"}), "parameter colour: expected"), ErrorKind::kUsage);
   EXPECT_EQ(error_of(config({"tau=lots"}), "tau: expected a number"), ErrorKind::kUsage);
+  EXPECT_EQ(error_of(config({"tau=0.1,5"}), "tau: expected"), ErrorKind::kUsage);
   EXPECT_EQ(error_of(config({}), "nothing to vary"), ErrorKind::kUsage);
   EXPECT_EQ(error_of(config({"lr=0.1"}), "eval-annotations and eval-image-root are missing"), ErrorKind::kUsage);
   EXPECT_EQ(error_of(training({"rounds=1.5"}), "rounds: expected a whole number"), ErrorKind::kUsage);
