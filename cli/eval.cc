@@ -1,5 +1,7 @@
 // usol eval: scores predictions, pseudo-masks or maps against the truth, and writes the metrics to a file. The work is
 // in pipeline/evaluate.h.
+#include <string>
+
 #include "usol/cli/verb.h"
 #include "usol/pipeline/evaluate.h"
 #include "usol/tensor/check.h"
@@ -33,6 +35,11 @@ class EvalVerb : public Verb {
     check(!config_.predictions.empty(), ErrorKind::kUsage, "--pred FILE is missing");
     check(!outputs_.metrics.empty(), ErrorKind::kUsage, "--out FILE is missing");
     check(!config_.box_only || !options.given("iou"), ErrorKind::kUsage, "--box-only and --iou exclude each other");
+    for (const char* key : {"iou", "max-dets"})
+      for (const char* other : {"corloc", "saliency", "voc"})
+        check(!options.given(key) || !options.given(other) || (other == std::string("voc") && config_.voc == "off"),
+              ErrorKind::kUsage, "--{} is of COCO's average precision, which --{} takes the place of; leave one out",
+              key, other);
     config_.ids_are_certain = options.given("match");
     return write_evaluation(run, config_, outputs_);
   }

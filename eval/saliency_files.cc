@@ -53,6 +53,8 @@ class Maps {
     return found != all.end() && *found == name ? found - all.begin() : -1;
   }
   virtual Tensor load(std::size_t index) const = 0;
+  /// The COCO file they come from; null for a folder.
+  virtual const io::AnnotationSet* set() const { return nullptr; }
   /// For messages.
   virtual std::string place(std::size_t index) const = 0;
 };
@@ -125,6 +127,7 @@ class CocoMaps : public Maps {
     const io::CocoImage& image = set_.images[order_[index]];
     return mask_picture(set_, image, masks_[order_[index]]);
   }
+  const io::AnnotationSet* set() const override { return &set_; }
 
  private:
   io::AnnotationSet set_;
@@ -144,9 +147,10 @@ std::unique_ptr<Maps> open(const fs::path& path, bool named_by_id, const Salienc
 
 SaliencyMean score_saliency_files(const fs::path& truth_path, const fs::path& prediction_path,
                                   const SaliencyFilesOptions& options) {
-  const bool by_id = !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
+  const bool by_id = options.matching.by == "id" && !fs::is_directory(truth_path) && !fs::is_directory(prediction_path);
   const auto truths = open(truth_path, by_id, options);
   const auto predictions = open(prediction_path, by_id, options);
+  if (by_id && !options.matching.ids_are_certain) check_ids_mean_the_same(*truths->set(), *predictions->set());
   std::vector<std::size_t> partners;
   std::vector<std::string> missing;
   for (const std::string& name : truths->names()) {

@@ -231,6 +231,7 @@ void score_saliency(const Run& run, const EvaluateConfig& config, Evaluation& ev
   const auto report = config.pictures.report_at_end(run);
   eval::SaliencyFilesOptions options;
   options.reading = {.image_root = config.image_root, .apply_exif = config.exif};
+  options.matching = {config.match, config.ids_are_certain};
   options.on_read = [&](const io::AnnotationSet& set) { say_reading(run, set); };
   options.decode = config.pictures.decode();
   options.decode.apply_exif = config.exif;

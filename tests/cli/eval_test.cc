@@ -166,6 +166,9 @@ TEST_F(Eval, SettingsAreChecked) {
   EXPECT_EQ(status_with({"--iou", "box,edge"}), kBadUsage);
   EXPECT_EQ(status_with({"--match", "colour"}), kBadUsage);
   EXPECT_EQ(status_with({"--corloc", "--saliency"}), kBadUsage);
+  EXPECT_EQ(status_with({"--corloc", "--iou", "mask"}), kBadUsage);
+  EXPECT_EQ(status_with({"--voc", "categories", "--iou", "mask"}), kBadUsage);
+  EXPECT_EQ(status_with({"--saliency", "--max-dets", "1"}), kBadUsage);
   EXPECT_EQ(status_with({"--box-only", "--iou", "mask"}), kBadUsage);
   EXPECT_EQ(run({"--gt", "none.json", "--pred", "pred.json", "--out", "m.json"}).status, kBadUsage);
   EXPECT_EQ(run({"--gt", "gt.json", "--pred", "pred.json"}).status, kBadUsage);
@@ -274,6 +277,17 @@ TEST_F(Eval, SaliencyOfFoldersAndFiles) {
   ASSERT_EQ(run({"--gt", "gt.json", "--pred", "gt.json", "--saliency", "--out", "m.json", "--force"}).status, kSuccess);
   EXPECT_EQ(metrics()["saliency"]["IoU"], 1);
   ASSERT_EQ(run({"--gt", "gt.json", "--pred", "maps", "--saliency", "--out", "m.json", "--force"}).status, kSuccess);
+  auto permuted = nlohmann::json::parse(test::read_text(folder_ / "gt.json"));
+  ASSERT_GE(permuted["images"].size(), 2u);
+  std::swap(permuted["images"][0]["id"], permuted["images"][1]["id"]);
+  test::write_text(folder_ / "permuted.json", permuted.dump());
+  const auto swapped = run({"--gt", "gt.json", "--pred", "permuted.json", "--saliency", "--out", "m.json", "--force"});
+  EXPECT_EQ(swapped.status, kBadUsage);
+  EXPECT_THAT(swapped.err, HasSubstr("match file_name compares by name"));
+  EXPECT_EQ(run({"--gt", "gt.json", "--pred", "permuted.json", "--saliency", "--match", "file_name", "--out", "m.json",
+                 "--force"})
+                .status,
+            kSuccess);
   io::write_png(folder_ / "maps/a.png", Tensor::zeros({20, 21}, DType::kU8));
   const auto other_size = run({"--gt", "masks", "--pred", "maps", "--saliency", "--out", "m.json", "--force"});
   EXPECT_EQ(other_size.status, kFailure);
