@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "usol/pipeline/outputs.h"
 #include "usol/pipeline/report_page.h"
 
 namespace fs = std::filesystem;
@@ -10,6 +11,7 @@ namespace usol {
 
 int run_maskcut_with_page(const Run& run, MaskcutJob& job, const std::string& folder,
                           const std::vector<report::ReportStep>& next_steps) {
+  Outputs(run).folder("out", folder);
   const fs::path place = folder;
   const std::string page = (place / "index.html").string();
   const MaskcutOutputs outputs{.coco = (place / "masks.json").string(),

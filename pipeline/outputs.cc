@@ -146,6 +146,8 @@ void Outputs::files(const std::string& what, const io::OutputFolder& folder, std
 }
 
 void Outputs::folder(const std::string& what, const std::string& path) {
+  check(path != "-", ErrorKind::kUsage,
+        "{} -: - is the standard output, which takes one file, no folder; ./- is a folder of that name", what);
   const io::OutputTarget target = io::output_target(path);
   check(target.kind == io::OutputTarget::Kind::kFolder || target.kind == io::OutputTarget::Kind::kNew,
         ErrorKind::kUsage, "{} {} is no folder", what, path);
