@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "usol/io/append_text.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
@@ -256,12 +257,7 @@ EventFile::EventFile(fs::path path, std::int64_t first) : path_(std::move(path))
   write_file(path_, kept);
 }
 
-void EventFile::append(const EventRecord& record) const {
-  std::ofstream out(path_, std::ios::app | std::ios::binary);
-  out << framed(encode(record));
-  out.flush();
-  check(out.good(), ErrorKind::kIo, "{}: cannot be written; is the disk full?", path_.string());
-}
+void EventFile::append(const EventRecord& record) const { append_text(path_, framed(encode(record))); }
 
 void EventFile::add(std::int64_t step, const std::map<std::string, double>& scalars) {
   EventRecord record{.wall_time = now(), .step = step, .file_version = {}, .scalars = {}, .pictures = {}};

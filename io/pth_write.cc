@@ -141,7 +141,8 @@ std::string state_dict_pickle(const std::map<std::string, Tensor>& tensors, cons
 
 class ZipWriter {
  public:
-  explicit ZipWriter(const std::filesystem::path& path) : name_(path.string()) {
+  /// Writes to `path`; errors name `name`.
+  ZipWriter(const std::filesystem::path& path, std::string name) : name_(std::move(name)) {
     int error = 0;
     archive_ = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &error);
     if (archive_ != nullptr) return;
@@ -163,17 +164,25 @@ class ZipWriter {
     const zip_int64_t index = source != nullptr ? zip_file_add(archive_, entry.c_str(), source, ZIP_FL_ENC_UTF_8) : -1;
     if (index < 0 && source != nullptr) zip_source_free(source);
     // A fixed date (1 January 1980) makes equal content equal bytes.
-    check(index >= 0 && zip_set_file_compression(archive_, static_cast<zip_uint64_t>(index), ZIP_CM_STORE, 0) == 0 &&
-              zip_file_set_dostime(archive_, static_cast<zip_uint64_t>(index), 0, 0x21, 0) == 0,
-          ErrorKind::kIo, "pth: {}: {}: {}", name_, entry, zip_strerror(archive_));
+    const bool added = index >= 0 &&
+                       zip_set_file_compression(archive_, static_cast<zip_uint64_t>(index), ZIP_CM_STORE, 0) == 0 &&
+                       zip_file_set_dostime(archive_, static_cast<zip_uint64_t>(index), 0, 0x21, 0) == 0;
+    check(added, ErrorKind::kIo, "pth: {}: {}: {}", name_, entry, zip_strerror(archive_));
   }
   void close() {
     zip_set_archive_comment(archive_, kZipComment.data(), static_cast<zip_uint16_t>(kZipComment.size()));
-    check(zip_close(archive_) == 0, ErrorKind::kIo, "pth: {}: cannot write: {}", name_, zip_strerror(archive_));
+    const bool closed = zip_close(archive_) == 0;  // first: what it says is an argument
+    check(closed, ErrorKind::kIo, "pth: {}: cannot write: {}", name_, closed ? "" : reason());
     archive_ = nullptr;
   }
 
  private:
+  // "No space left on device" rather than "Write error: No space left on device".
+  std::string reason() const {
+    const zip_error_t* error = zip_get_error(archive_);
+    const int system = zip_error_code_system(error);
+    return zip_error_system_type(error) == ZIP_ET_SYS && system != 0 ? std::strerror(system) : zip_strerror(archive_);
+  }
   std::string name_;
   zip_t* archive_ = nullptr;
 };
@@ -217,7 +226,7 @@ void save_pth(const std::filesystem::path& path, const std::map<std::string, Ten
   // An archive is not written from its beginning to its end, so a pipe gets it from a file that is complete.
   const bool piped = file.temporary().empty();
   const ScratchFile scratch(piped);
-  ZipWriter zip(piped ? scratch.path() : file.temporary());
+  ZipWriter zip(piped ? scratch.path() : file.temporary(), (piped ? scratch.path() : path).string());
   zip.add("archive/data.pkl", std::as_bytes(std::span(pickle)));
   zip.add("archive/byteorder", std::as_bytes(std::span(byteorder)));
   for (std::size_t key = 0; key < dense.size(); ++key)

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "usol/io/append_text.h"
 #include "usol/io/atomic_file.h"
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
@@ -98,10 +99,7 @@ std::string Metrics::state() const {
 void Metrics::append(std::int64_t iteration, const std::map<std::string, double>& values) {
   Json line{{"iteration", iteration}};
   for (const auto& [name, value] : values) line[name] = value;
-  std::ofstream out(path_, std::ios::app | std::ios::binary);
-  out << line.dump() << '\n';
-  out.flush();
-  check(out.good(), ErrorKind::kIo, "{}: cannot be written; is the disk full?", path_.string());
+  io::append_text(path_, line.dump() + "\n");
   events_.add(iteration, values);
 }
 
