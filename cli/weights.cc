@@ -17,7 +17,7 @@ class WeightsVerb : public Verb {
         "Reads weights in any format that usol reads (safetensors, PyTorch's .pth in both containers, Detectron2's "
         ".pkl) "
         "and writes safetensors, or a .pth that torch.load(weights_only=True), Detectron2 and CutLER open. Numbers are "
-        "copied as they are.");
+        "copied as they are; types that usol lacks (i8, i16, u16, u32) become the next wider one, which is said.");
     options.positional("FILE", inputs_, "The file to convert; an index of several (.json) or a hub's folder, too");
     conversion_.declare(options);
     options.add("--out FILE", out_, "The file to write; .safetensors or .pth", OptionKind::kRun);

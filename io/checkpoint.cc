@@ -15,6 +15,8 @@
 #include "usol/io/placeholder.h"
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
+#include "usol/io/safetensors_types.h"
+#include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
 namespace usol::io {
@@ -287,12 +289,20 @@ void take_prefix(Checkpoint& out, const std::string& prefix, const std::string& 
   out.entry += (out.entry.empty() ? "" : "/") + prefix;
 }
 
+/// A line for each type whose tensors came as another one.
+void say_widened(const std::set<StoredType>& types, Checkpoint& out) {
+  for (const StoredType type : types)
+    out.applied.push_back(fmt::format("tensors of {} are read as {}: the values are the same, the type is wider",
+                                      name_of(type), dtype_of_stored(type)));
+}
+
 Checkpoint read_pickled(const SharedBytes& file, const Choice& choice) {
   PickledFile content = parse_pth(file);
   const auto read = [&](bool search) {
     Checkpoint out;
     out.format = content.format;
     StateDictReader(content, out).read(choice.path, search);
+    say_widened(content.content.widened(), out);
     return out;
   };
   Checkpoint out = read(true);
@@ -315,6 +325,10 @@ Checkpoint read_file(const SharedBytes& file, const Choice& choice) {
     SafetensorsContent content = parse_safetensors(file);
     Checkpoint out;
     out.format = "safetensors";
+    std::set<StoredType> widened;
+    for (const auto& [name, type] : safetensors_types(file))
+      if (is_widened(type)) widened.insert(type);
+    say_widened(widened, out);
     out.tensors = std::move(content.tensors);
     out.metadata = std::move(content.metadata);
     check(!out.tensors.empty(), ErrorKind::kFormat, "checkpoint: {}: no tensors", file.name);
@@ -346,6 +360,9 @@ Checkpoint read_parts(const CheckpointFiles& files, const Choice& choice) {
         out.left_out.push_back(tensor);
     }
     out.metadata.merge(part.metadata);
+    for (std::string& text : part.applied)
+      if (std::find(out.applied.begin(), out.applied.end(), text) == out.applied.end())
+        out.applied.push_back(std::move(text));
   }
   for (const auto& [tensor, part] : index.file_of)
     check(out.tensors.contains(tensor), ErrorKind::kFormat, "checkpoint: {}: lists tensor '{}' in {}, which lacks it",
@@ -368,7 +385,7 @@ Checkpoint finished(Checkpoint out, const Choice& choice, const CheckpointOption
   } catch (const Error& error) {
     fail(error.kind(), fmt::format("checkpoint: {}: {}", name, error.what()));
   }
-  out.applied = std::move(report.applied);
+  out.applied.insert(out.applied.end(), report.applied.begin(), report.applied.end());
   out.left_out.insert(out.left_out.end(), report.left_out.begin(), report.left_out.end());
   return out;
 }

@@ -38,7 +38,7 @@ struct Checkpoint {
   std::string format;                           // "safetensors", "PyTorch zip", "PyTorch legacy", "pickle"
   std::string entry;                            // where in the file's dict the tensors were, as in CheckpointOptions
   std::map<std::string, std::string> metadata;  // numbers and texts beside them: "epoch", "args.arch" ...
-  std::vector<std::string> applied;             // what key_map did, in words
+  std::vector<std::string> applied;             // what key_map did, and which types were widened, in words
   std::vector<std::string> left_out;            // tensors that key_map dropped, and other entries of the dict
 };
 

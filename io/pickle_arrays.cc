@@ -131,7 +131,7 @@ StoredType PickledTensors::numpy_type(Index dtype, bool& big_endian) const {
   return *type;
 }
 
-Tensor PickledTensors::numpy_array(Index index) const {
+Tensor PickledTensors::numpy_array(Index index) {
   Index dtype = 0, data = 0;
   Shape sizes;
   StoredOrder order;
@@ -161,7 +161,12 @@ Tensor PickledTensors::numpy_array(Index index) const {
   require(tree_, bytes.kind == PickleKind::kBytes || bytes.kind == PickleKind::kString, index,
           "a NumPy array without bytes");
   const std::string what = fmt::format("pickle: {}: byte {}", tree_.name(), tree_[index].offset);
+  note(type);
   return tensor_from_stored(tree_.bytes(bytes), type, sizes, what, order);
+}
+
+void PickledTensors::note(StoredType type) {
+  if (is_widened(type)) widened_.insert(type);
 }
 
 /// The storage of a tensor whose elements are `type`; nothing: whose elements are what the storage says.
@@ -181,6 +186,7 @@ const PickledTensors::Storage& PickledTensors::storage(Index persistent, std::op
           name_of(element));
   const auto count = static_cast<std::int64_t>(bytes / size_of(element));
   const std::string what = fmt::format("pickle: {}: storage '{}'", tree_.name(), id.key);
+  note(element);
   Tensor elements = tensor_from_stored(load_storage_(id.key, bytes), element, {count}, what);
   return storages_.emplace(id.key, Storage{std::move(elements), element}).first->second;
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,8 @@ class PickledTensors {
   /// (io/stored_array.h). Throws Error(kFormat) naming the byte offset if anything does not fit, Error(kUnsupported)
   /// for element types that have no Tensor.
   Tensor tensor(PickleTree::Index index);
+  /// The types of those made so far that were widened.
+  const std::set<StoredType>& widened() const { return widened_; }
 
  private:
   using Index = PickleTree::Index;
@@ -57,7 +60,8 @@ class PickledTensors {
   std::int64_t integer(Index index) const;
   Shape shape(Index tuple) const;
   StoredType numpy_type(Index dtype, bool& big_endian) const;
-  Tensor numpy_array(Index index) const;
+  Tensor numpy_array(Index index);
+  void note(StoredType type);
   Tensor torch_tensor(Index index, std::string_view callee, const std::vector<Index>& arguments);
   const Storage& storage(Index persistent, std::optional<StoredType> type);
 
@@ -65,6 +69,7 @@ class PickledTensors {
   LoadStorage load_storage_;
   std::size_t budget_;
   std::map<std::string, Storage> storages_;
+  std::set<StoredType> widened_;
 };
 
 }  // namespace usol::io

@@ -76,6 +76,8 @@ DType dtype_of_stored(StoredType type) {
   fail(ErrorKind::kInvalidArgument, "stored array: not a type");
 }
 
+bool is_widened(StoredType type) { return stored_type_of(dtype_of_stored(type)) != type; }
+
 StoredType stored_type_of(DType dtype) {
   switch (dtype) {
     case DType::kF32:

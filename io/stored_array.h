@@ -22,6 +22,8 @@ std::size_t size_of(StoredType type);
 std::string_view name_of(StoredType type);
 /// The dtype that a Tensor of such elements gets.
 DType dtype_of_stored(StoredType type);
+/// True if that holds more than the type, which no Tensor has.
+bool is_widened(StoredType type);
 /// The type that a Tensor's elements are written as.
 StoredType stored_type_of(DType dtype);
 

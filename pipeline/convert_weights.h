@@ -19,10 +19,10 @@ struct WeightsConversion {
 };
 
 /// Writes the tensors to `out`: safetensors, or a .pth that PyTorch opens, with an entry "model", as the name's end
-/// says. Numbers are copied as they are. Says what they are to run.log, and returns kSuccess. An `out` that exists is
-/// an error (kExists) unless run.existing is another than kRefuse. With run.dry_run nothing is written. Throws
-/// Error(kUsage) for another ending, a file that is missing and an output that is an input, and what load_checkpoint(),
-/// resnet_to_detectron2() and the writers throw.
+/// says. Numbers are copied as they are, i8, i16 and u16 as i32, u32 as i64. Says what they are to run.log, and returns
+/// kSuccess. An `out` that exists is an error (kExists) unless run.existing is another than kRefuse. With run.dry_run
+/// nothing is written. Throws Error(kUsage) for another ending, a file that is missing and an output that is an input,
+/// and what load_checkpoint(), resnet_to_detectron2() and the writers throw.
 int convert_weights(const Run& run, const WeightsConversion& conversion, const std::string& out);
 
 }  // namespace usol

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "tests/support/kept_log.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "usol/io/checkpoint.h"
 #include "usol/io/safetensors.h"
@@ -40,6 +41,36 @@ TEST_F(ConvertWeightsTest, ThereAndBack) {
   EXPECT_THAT(logged.log->text(), HasSubstr("an unknown architecture, 1 tensors"));
   const auto info = nlohmann::json::parse(io::load_checkpoint(folder_ / "other.safetensors").metadata.at("info"));
   EXPECT_EQ(info["settings"]["entry"], "model/other.");
+}
+
+// RLIMIT_FSIZE stands for the disk, as in the tests of the verbs.
+TEST_F(ConvertWeightsTest, AFullDiskIsSaidOfTheOutput) {
+  io::save_safetensors(folder_ / "w.safetensors", {{"a", Tensor::zeros({100000})}});
+  test::ProcessOptions small_disk;
+  small_disk.file_size_limit = 4096;
+  for (const char* name : {"out.pth", "out.safetensors"}) {
+    const auto full = test::run_usol({"weights", at("w.safetensors"), "--out", at(name)}, small_disk);
+    EXPECT_EQ(full.status, 1);
+    EXPECT_THAT(full.err, HasSubstr(at(name) + ": cannot write: File too large")) << full.err;
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1) << name;
+  }
+}
+
+TEST_F(ConvertWeightsTest, TypesThatBecomeWiderAreSaid) {
+  std::string file = R"({"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"I16","shape":[1],)"
+                     R"("data_offsets":[2,4]},"c":{"dtype":"U8","shape":[1],"data_offsets":[4,5]}})";
+  std::string length(8, '\0');
+  length[0] = static_cast<char>(file.size());
+  test::write_text(folder_ / "w.safetensors", length + file + std::string("\x01\xff\x02\x00\x03", 5));
+  for (const char* names : {"file", "plain"}) {
+    test::LoggedRun logged;
+    const std::string out = std::string(names) + ".safetensors";
+    ASSERT_EQ(convert_weights(logged.run, {.input = at("w.safetensors"), .names = names}, at(out)), kSuccess);
+    EXPECT_THAT(logged.log->text(), HasSubstr("tensors of i8 are read as i32"));
+    EXPECT_THAT(logged.log->text(), HasSubstr("tensors of i16 are read as i32"));
+    EXPECT_THAT(logged.log->text(), testing::Not(HasSubstr("tensors of u8")));
+    EXPECT_EQ(io::load_safetensors(at(out)).at("a").to_vector<std::int32_t>(), (std::vector<std::int32_t>{1, -1}));
+  }
 }
 
 TEST_F(ConvertWeightsTest, BadUsage) {
