@@ -420,6 +420,7 @@ TEST_F(ImageJobTest, ANameThatIsNotUtf8IsThatPicturesFailure) {
             std::string::npos)
       << log->text();
   EXPECT_EQ(run(batched("b.json", 4)), kSomeInputsFailed);
+  EXPECT_NE(log->text().find("its name is not UTF-8", log->text().find("b.json")), std::string::npos) << log->text();
   EXPECT_EQ(Json::parse(text("b.json"))["info"]["failed"], json["info"]["failed"]);
 }
 
