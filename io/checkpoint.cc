@@ -15,7 +15,6 @@
 #include "usol/io/placeholder.h"
 #include "usol/io/pth.h"
 #include "usol/io/safetensors.h"
-#include "usol/io/safetensors_types.h"
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
@@ -325,10 +324,7 @@ Checkpoint read_file(const SharedBytes& file, const Choice& choice) {
     SafetensorsContent content = parse_safetensors(file);
     Checkpoint out;
     out.format = "safetensors";
-    std::set<StoredType> widened;
-    for (const auto& [name, type] : safetensors_types(file))
-      if (is_widened(type)) widened.insert(type);
-    say_widened(widened, out);
+    say_widened(content.widened, out);
     out.tensors = std::move(content.tensors);
     out.metadata = std::move(content.metadata);
     check(!out.tensors.empty(), ErrorKind::kFormat, "checkpoint: {}: no tensors", file.name);

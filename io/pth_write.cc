@@ -1,7 +1,6 @@
 // save_pth: a state dict in PyTorch's zip container, with a pickle of protocol 2 that we write ourselves.
 
 #include <fcntl.h>
-#include <simdjson.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -23,6 +22,7 @@
 #include "usol/io/pth.h"
 #include "usol/io/shared_bytes.h"
 #include "usol/io/stored_array.h"
+#include "usol/io/utf8.h"
 #include "usol/io/wait.h"
 #include "usol/tensor/check.h"
 
@@ -215,10 +215,10 @@ void save_pth(const std::filesystem::path& path, const std::map<std::string, Ten
   std::vector<Tensor> dense;
   for (const auto& [name, tensor] : tensors) {
     check(tensor.defined(), "pth: {}: tensor '{}' is undefined", path.string(), name);
-    check(simdjson::validate_utf8(name), "pth: {}: the name of a tensor is no UTF-8", path.string());
+    check(is_utf8(name), "pth: {}: the name of a tensor is no UTF-8", path.string());
     dense.push_back(storable(tensor));
   }
-  check(simdjson::validate_utf8(entry), "pth: {}: the entry's name is no UTF-8", path.string());
+  check(is_utf8(entry), "pth: {}: the entry's name is no UTF-8", path.string());
   const std::string pickle = state_dict_pickle(tensors, entry);
   const std::string_view version = "3\n", byteorder = "little";
 

@@ -14,7 +14,6 @@
 
 #include "usol/io/atomic_file.h"
 #include "usol/io/placeholder.h"
-#include "usol/io/safetensors_types.h"
 #include "usol/io/stored_array.h"
 #include "usol/tensor/check.h"
 
@@ -109,13 +108,9 @@ Entry parse_entry(const std::string& name, const json& value, const std::string&
   return entry;
 }
 
-struct Header {
-  std::vector<Entry> entries;
-  std::map<std::string, std::string> metadata;
-  std::uint64_t bytes = 0;
-};
+}  // namespace
 
-Header read_header(const SharedBytes& file) {
+SafetensorsContent parse_safetensors(const SharedBytes& file) {
   refuse_placeholder(file.bytes, file.name, "a file of tensors");
   check(file.size() >= 8, ErrorKind::kFormat, "safetensors: {}: {} bytes are too few for the header's length",
         file.name, file.size());
@@ -128,8 +123,8 @@ Header read_header(const SharedBytes& file) {
         file.size() - 8);
   const json header = parse_header({reinterpret_cast<const char*>(file.bytes.data()) + 8, header_bytes}, file.name);
 
-  Header content;
-  content.bytes = header_bytes;
+  SafetensorsContent content;
+  std::vector<Entry> entries;
   for (const auto& item : header.items()) {
     if (item.key() == "__metadata__") {
       check(item.value().is_object(), ErrorKind::kFormat, "safetensors: {}: __metadata__ is no object", file.name);
@@ -140,30 +135,14 @@ Header read_header(const SharedBytes& file) {
       }
     } else {
       const std::string what = fmt::format("safetensors: {}: tensor '{}'", file.name, item.key());
-      content.entries.push_back(parse_entry(item.key(), item.value(), what));
+      entries.push_back(parse_entry(item.key(), item.value(), what));
     }
   }
-  return content;
-}
-
-}  // namespace
-
-std::map<std::string, StoredType> safetensors_types(const SharedBytes& file) {
-  std::map<std::string, StoredType> types;
-  for (const Entry& entry : read_header(file).entries) types.emplace(entry.name, entry.type);
-  return types;
-}
-
-SafetensorsContent parse_safetensors(const SharedBytes& file) {
-  Header header = read_header(file);
-  SafetensorsContent content;
-  content.metadata = std::move(header.metadata);
-  std::vector<Entry>& entries = header.entries;
 
   // The format wants the data section covered exactly once.
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
-  const SharedBytes data = file.slice(8 + header.bytes, file.size() - 8 - header.bytes);
+  const SharedBytes data = file.slice(8 + header_bytes, file.size() - 8 - header_bytes);
   std::uint64_t covered = 0;
   for (const Entry& entry : entries) {
     const std::string what = fmt::format("safetensors: {}: tensor '{}'", file.name, entry.name);
@@ -174,6 +153,7 @@ SafetensorsContent parse_safetensors(const SharedBytes& file) {
           covered, data.size());
     const SharedBytes bytes = data.slice(entry.begin, entry.end - entry.begin);
     content.tensors.emplace(entry.name, tensor_from_stored(bytes, entry.type, entry.shape, what));
+    if (is_widened(entry.type)) content.widened.insert(entry.type);
   }
   check(covered == data.size(), ErrorKind::kFormat, "safetensors: {}: {} bytes after the last tensor", file.name,
         data.size() - covered);

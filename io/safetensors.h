@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 #include "usol/io/shared_bytes.h"
+#include "usol/io/stored_array.h"
 #include "usol/tensor/tensor.h"
 
 namespace usol::io {
@@ -14,6 +16,7 @@ namespace usol::io {
 struct SafetensorsContent {
   std::map<std::string, Tensor> tensors;        // CPU, row-major, pointing into the file where alignment allows
   std::map<std::string, std::string> metadata;  // the header's "__metadata__"
+  std::set<StoredType> widened;                 // types that some tensors are stored as, and no Tensor has
 };
 
 /// Reads a whole file. i8, i16, u16 and u32 tensors are widened (io/stored_array.h).

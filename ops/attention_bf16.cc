@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "usol/ops/attention_bf16.h"
+#include "usol/ops/bf16_pairs.h"
 #include "usol/tensor/bf16-inl.h"
 #include "usol/tensor/parallel.h"
 #include "usol/tensor/tensor.h"
@@ -233,18 +234,17 @@ void fetch(const Bf16AttentionHead& head, std::int64_t first_key, std::int64_t e
     }
 }
 
-// Values of the keys of one panel, pair by pair. Zero past the end.
-void pack_values(const Bf16AttentionHead& head, std::int64_t first_key, const Sizes& s, std::uint32_t* to) {
-  for (std::int64_t i = 0; i < kColumns / 2; ++i, to += s.columns()) {
-    const std::int64_t key = first_key + bf16_first_of_pair(i);
-    const bf16 *low = head.v + key * head.v_stride, *high = low + head.v_stride;
-    std::int64_t c = 0;
-    if (key + 1 < s.keys)
-      for (; c < s.width; ++c) to[c] = low[c].bits | static_cast<std::uint32_t>(high[c].bits) << 16;
-    else if (key < s.keys)
-      for (; c < s.width; ++c) to[c] = low[c].bits;
-    std::fill(to + c, to + s.columns(), 0u);
+// Values of the keys of one panel, pair by pair; `zeros` [width] for keys that there are not. Zero past the end.
+void pack_values(const Bf16AttentionHead& head, std::int64_t first_key, const Sizes& s, const bf16* zeros,
+                 std::uint32_t* to) {
+  const bf16* rows[kColumns];
+  for (std::int64_t i = 0; i < kColumns; ++i) {
+    const std::int64_t key = first_key + bf16_first_of_pair(i / 2) + i % 2;
+    rows[i] = key < s.keys ? head.v + key * head.v_stride : zeros;
   }
+  pack_bf16_pairs(rows, kColumns / 2, s.width, to, s.columns());
+  for (std::int64_t i = 0; i < kColumns / 2; ++i)
+    std::fill(to + i * s.columns() + s.width, to + (i + 1) * s.columns(), 0u);
 }
 
 }  // namespace
@@ -257,6 +257,7 @@ void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads
   // As many heads at a time as keep the packed keys and values small beside the model (8 MB).
   const std::int64_t at_once = std::clamp<std::int64_t>((std::int64_t{1} << 21) / words, 1, head_count);
   Tensor packed = Tensor::empty({at_once, words}, DType::kI32);
+  const std::vector<bf16> zeros(static_cast<std::size_t>(width), bf16(0.0f));
   const auto keys_of = [base = reinterpret_cast<std::uint32_t*>(packed.mutable_data<std::int32_t>()),
                         words](std::int64_t h) { return base + h * words; };
   for (std::int64_t h0 = 0; h0 < head_count; h0 += at_once) {
@@ -268,7 +269,7 @@ void attention_bf16(const Bf16Products& products, const Bf16AttentionHead* heads
         fetch(head, key, std::min(keys, key + kColumns), width);
         std::uint32_t* to = keys_of(i / panels);
         pack_bf16_rows(head.k + key * head.k_stride, head.k_stride, keys - key, width, to + panel * s.panel_words());
-        pack_values(head, key, s, to + key_words + panel * s.value_words());
+        pack_values(head, key, s, zeros.data(), to + key_words + panel * s.value_words());
       }
     });
     parallel_for_each(0, count * blocks, [&](std::int64_t i) {

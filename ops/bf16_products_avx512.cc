@@ -126,7 +126,7 @@ USOL_TARGET inline __m512 finished(const float* sums, const float* bias, __m256i
   return x;
 }
 
-// Of 32 columns, or with a mask of fewer, which is slower.
+// Of 32 columns.
 template <Activation kActivation>
 USOL_TARGET inline __m512i finished_pair(const float* sums, const float* bias, __m512i added) {
   const __m512 low = finished<kActivation>(sums, bias, _mm512_castsi512_si256(added));
@@ -145,6 +145,7 @@ USOL_TARGET void finish_rows(const Bf16Sums& s) {
       _mm512_storeu_si512(out + c, finished_pair<kActivation>(sums + c, s.bias + c, added));
     }
     if (c == s.columns) continue;
+    // Of fewer with a mask, which is slower.
     const __mmask32 rest = (1u << (s.columns - c)) - 1;
     const __m512i added = s.accumulate ? _mm512_maskz_loadu_epi16(rest, out + c) : _mm512_setzero_si512();
     _mm512_mask_storeu_epi16(out + c, rest, finished_pair<kActivation>(sums + c, s.bias + c, added));

@@ -5,24 +5,18 @@
 #include <vector>
 
 #include "usol/autograd/grad_mode.h"
+#include "usol/io/whole_pixels.h"
 #include "usol/ops/interpolate.h"
 #include "usol/tensor/check.h"
 
 namespace usol {
 namespace {
 
-struct Span {
-  std::int64_t first = 0, end = 0;
-};
-
 // Pixels of [from, from + length), limited to 0 ... size, one at least. Edges are rounded as LOST's script rounds them
 // (Python's round: halves to the even number), so that crops are its own; elsewhere a box's pixels are those of
 // io/whole_pixels.h, which differ where an edge lies on a half.
-Span lost_pixels(double from, double length, std::int64_t size) {
-  const auto most = static_cast<double>(size);
-  const double first = std::clamp(std::nearbyint(from), 0.0, most - 1);
-  const double end = std::clamp(std::nearbyint(from + length), first + 1, most);
-  return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(end)};
+io::PixelSpan lost_pixels(double from, double length, std::int64_t size) {
+  return io::pixels_between(std::nearbyint(from), std::nearbyint(from + length), size);
 }
 
 // At length 1, with the floor of PyTorch's normalize.
@@ -44,7 +38,7 @@ Tensor crop_input(const Tensor& image, const io::Box& box, std::int64_t patch_px
   check(options.short_px >= patch_px, ErrorKind::kUsage,
         "crops: expected a shorter side of at least the network's patch, {} px, got {}", patch_px, options.short_px);
   check(options.longest >= 1, ErrorKind::kUsage, "crops: expected a longest side of at least 1 times the shorter one");
-  const Span x = lost_pixels(box[0], box[2], image.size(1)), y = lost_pixels(box[1], box[3], image.size(0));
+  const io::PixelSpan x = lost_pixels(box[0], box[2], image.size(1)), y = lost_pixels(box[1], box[3], image.size(0));
   const Tensor crop = normalised(image.slice(0, y.first, y.end).slice(1, x.first, x.end), by);
   const std::int64_t h = crop.size(2), w = crop.size(3), side = options.short_px;
   const std::int64_t longer = std::min(
